@@ -1,0 +1,85 @@
+# `make` builds, `make test` tests, `make demo` shows; see README.md. Needs Python, a C++ compiler, bash.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+.PHONY: build check environment test demo lint colcon clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The interpreter that .venv is made with; `make PYTHON=python3.12` picks another one.
+PYTHON ?= $(shell [ -x $(BIN)/python ] && echo $(BIN)/python || echo python3)
+PIP := $(BIN)/python -m pip --disable-pip-version-check install
+ARGS ?=
+version := import sys; print(sys.version_info[:2])
+# what to install stands in setup.py and nowhere else
+list = $$($(BIN)/python -B -c 'from setup import *; print(*$(1))')
+
+# The ROS wheels tell their child processes through these that the library path is set: true for
+# that venv only.
+ifdef _ROS_WHEELS_BOOTSTRAP_COMPLETE
+unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE LD_LIBRARY_PATH
+endif
+
+export FASTDDS_DEFAULT_PROFILES_FILE ?= $(CURDIR)/config/fastdds.xml
+# Keep big buffers in the process instead of page-faulting every image again.
+export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
+export MALLOC_TRIM_THRESHOLD_ ?= 2147483647
+
+no_wheel := pip could not install what its lines above name: check the network or try make PYTHON=python3.12
+stop = { echo "make: $(1)" >&2; exit 1; }
+
+build: check
+	@key=$$($(PYTHON) -B -c 'import setup; print(setup.environment_key())'); \
+	  [ "$$(cat $(VENV)/.environment 2>/dev/null)" = "$$key" ] \
+	  || $(MAKE) --no-print-directory environment KEY="$$key" PYTHON="$(PYTHON)"
+	@$(MAKE) -s --no-print-directory $(VENV)/.messages PYTHON="$(PYTHON)"
+
+check:
+	@command -v $(PYTHON) >/dev/null 2>&1 \
+	  || $(call stop,there is no $(PYTHON): install Python 3.10 to 3.14 or name one: make PYTHON=python3.12)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' \
+	  || $(call stop,$(PYTHON) is $$($(PYTHON) --version 2>&1) and the ROS 2 wheels need 3.10 to 3.14: name one: make PYTHON=python3.12)
+	@arch=$$(uname -sm); [ "$$arch" = "Linux x86_64" ] \
+	  || $(call stop,PyPI has ROS 2 wheels for Linux x86_64 only and this is $$arch: install ROS 2 and use colcon build)
+	@for tool in "$${CC:-cc}" "$${CXX:-c++}"; do command -v $${tool%% *} >/dev/null 2>&1 \
+	  || $(call stop,there is no compiler $$tool and the messages need C and C++: apt install g++ or set CC and CXX); done
+
+environment:
+	@echo "[1/4] $(VENV) with $$($(PYTHON) --version)"
+	@[ "$$($(BIN)/python -c '$(version)' 2>/dev/null)" = "$$($(PYTHON) -c '$(version)')" ] \
+	  || $(PYTHON) -m venv --clear $(VENV) \
+	  || $(call stop,$(PYTHON) cannot make a virtual environment: Debian: apt install python3-venv)
+	@echo "[2/4] torch"
+	@$(PIP) -q $(call list,[TORCH]) || $(call stop,$(no_wheel))
+	@echo "[3/4] sam2 and ROS 2 and tools"
+	@$(PIP) -q $(call list,environment(*EXTRAS)) || $(call stop,$(no_wheel))
+	@$(PIP) -q --no-deps $(call list,WITHOUT_DEPENDENCIES) || $(call stop,$(no_wheel))
+	@echo "$(KEY)" > $(VENV)/.environment
+
+$(VENV)/.messages: msg/*.msg srv/*.srv setup.py setup_messages.py pyproject.toml $(VENV)/.environment
+	@echo "[4/4] messages"
+	@$(PIP) -q --no-deps --no-build-isolation --editable . \
+	  || $(call stop,the messages could not be compiled: the lines above say why)
+	@touch $@
+	@echo "done: . $(BIN)/activate or make test or make demo"
+
+test: build
+	@$(BIN)/python -m pytest $(ARGS)
+
+demo: build
+	@$(BIN)/panosam2_demo $(if $(VIDEO),--video "$(VIDEO)") $(ARGS)
+
+lint: build
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+# On a robot: `colcon build` in a workspace over /opt/ros. Here over the wheels, hence the three settings.
+colcon: build
+	@prefix=$$(realpath $(VENV)); \
+	  PATH="$$prefix/bin:$$PATH" AMENT_PREFIX_PATH="$$prefix" CMAKE_PREFIX_PATH="$$prefix" \
+	  $(BIN)/colcon build --cmake-args -GNinja -DBUILD_TESTING=OFF "-DPython3_EXECUTABLE=$$prefix/bin/python" \
+	  "-DCMAKE_PROJECT_INCLUDE=$(CURDIR)/cmake/wheels.cmake" $(ARGS)
+
+clean:
+	@rm -rf build install log out dist *.egg-info panosam2_ros/msg panosam2_ros/srv panosam2_ros/*.so
+	@echo "kept $(VENV): remove it by hand to start from nothing"

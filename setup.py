@@ -1,0 +1,144 @@
+"""What the package needs and what it installs with pip; on a robot colcon uses CMakeLists.txt instead.
+
+The lists below are the only ones: the Makefile reads them from here. They can be imported without
+setuptools, so that `make` can tell in no time whether its environment is up to date.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+from pathlib import Path
+
+NAME = "panosam2_ros"
+ROOT = Path(__file__).resolve().parent
+
+# `make` installs exactly these; torch comes first, so that nothing else decides which build it is.
+TORCH = "torch==2.13.0"
+SAM2 = "rf-sam-2==1.0.3"
+VOS_BENCHMARK = "vos-benchmark==0.1.0"
+# Their metadata asks for torchvision and for a second OpenCV; neither is used.
+WITHOUT_DEPENDENCIES = [SAM2, VOS_BENCHMARK]
+
+CORE = [
+    "torch>=2.4",
+    SAM2,
+    "hydra-core>=1.3.2",
+    "iopath>=0.1.10",
+    "numpy>=1.24",
+    "opencv-python-headless>=4.8",
+    "pillow>=9.4",
+    "pyyaml>=6.0",
+    "safetensors>=0.4",
+    "tqdm>=4.66",
+]
+
+ROSIDL_WHEELS = [
+    "ros-kilted-builtin-interfaces==2.3.0",
+    "ros-kilted-geometry-msgs==5.5.1",
+    "ros-kilted-rosidl-core-generators==0.3.1",
+    "ros-kilted-rosidl-default-generators==1.7.1",
+    "ros-kilted-sensor-msgs==5.5.1",
+    "ros-kilted-std-msgs==5.5.1",
+]
+
+EXTRAS = {
+    # ROS 2 itself, for machines without it (x86-64, CPython 3.10 to 3.14)
+    "wheels": [
+        *ROSIDL_WHEELS,
+        "ros-kilted-diagnostic-msgs==5.5.1",
+        "ros-kilted-lifecycle-msgs==2.3.0",
+        "ros-kilted-rclpy==9.1.2",
+        "ros-kilted-rmw-fastrtps-cpp==9.3.3",
+        "ros-kilted-std-srvs==5.5.1",
+        "ros-kilted-visualization-msgs==5.5.1",
+    ],
+    # `colcon build` over those wheels
+    "colcon": [
+        "catkin-pkg>=1.0",
+        "cmake>=3.25",
+        "colcon-common-extensions>=0.3",
+        "ninja>=1.11",
+        "ros-kilted-ament-cmake==2.7.3",
+        "ros-kilted-ament-cmake-include-directories==2.7.3",
+        "ros-kilted-ament-cmake-ros-core==0.14.5",
+        "ros-kilted-ament-package==0.17.2",
+    ],
+    "test": [
+        VOS_BENCHMARK,
+        "hypothesis>=6.100",
+        "mypy==2.4.1",
+        "py360convert>=1.0.3",
+        "pytest>=8.0",
+        "pytest-timeout>=2.3",
+        "pytest-xdist>=3.5",
+        "ruff==0.17.6",
+        "scikit-image>=0.22",
+        "types-PyYAML",
+    ],
+}
+
+
+def environment(*extras: str) -> list[str]:
+    """What pip may resolve together once torch and WITHOUT_DEPENDENCIES are installed."""
+    wanted = ["setuptools>=70", "wheel", TORCH, *CORE, *(r for e in extras for r in EXTRAS[e])]
+    return [r for r in wanted if r not in WITHOUT_DEPENDENCIES]
+
+
+def environment_key() -> str:
+    """Python's version and a hash of everything `make` installs: changes when the venv must."""
+    everything = "\n".join([*environment(*EXTRAS), *WITHOUT_DEPENDENCIES])
+    digest = hashlib.sha256(everything.encode()).hexdigest()[:16]
+    return f"{sys.version_info[0]}.{sys.version_info[1]}-{digest}"
+
+
+def share_files() -> list[tuple[str, list[str]]]:
+    """Everything that lies in share/panosam2_ros, as CMakeLists.txt installs it too."""
+    share = f"share/{NAME}"
+    folders = ("launch", "config", "models", "msg", "srv")
+    files = [
+        (f"{share}/{folder}", sorted(str(p.relative_to(ROOT)) for p in (ROOT / folder).glob("*.*")))
+        for folder in folders
+    ]
+    return [(share, ["package.xml"]), *files]
+
+
+def main() -> None:
+    """Runs setuptools."""
+    from setuptools import find_packages, setup
+
+    sys.path.insert(0, str(ROOT))
+    from setup_messages import BuildMessages, message_extension
+
+    core_only = os.environ.get("PANOSAM2_CORE_ONLY", "0") not in ("", "0")
+    has_ros = "AMENT_PREFIX_PATH" in os.environ
+    wheels_exist = sys.platform == "linux" and platform.machine() == "x86_64"
+    setup(
+        name=NAME,
+        version="0.1.0",
+        description="Promptable segmentation and tracking in 360 video for ROS 2",
+        license="Apache-2.0",
+        python_requires=">=3.10",
+        packages=find_packages(include=[NAME, f"{NAME}.*"], exclude=[f"{NAME}.msg", f"{NAME}.srv"]),
+        package_data={NAME: ["data/assets/**/*", "py.typed"]},
+        data_files=share_files(),
+        install_requires=CORE,
+        extras_require=EXTRAS,
+        # only an isolated build installs these; with --no-build-isolation the environment has them
+        setup_requires=ROSIDL_WHEELS if wheels_exist and not has_ros and not core_only else [],
+        ext_modules=[] if core_only else [message_extension()],
+        cmdclass={"build_ext": BuildMessages},
+        entry_points={
+            "console_scripts": [
+                "panosam2_node = panosam2_ros.ros.node:main",
+                "panosam2_virtual_camera = panosam2_ros.ros.virtual_camera:main",
+                "panosam2_demo = panosam2_ros.ros.demo:main",
+            ]
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

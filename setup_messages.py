@@ -1,0 +1,138 @@
+"""Compiles msg/ and srv/ with the rosidl generators' own Python into one extension module.
+
+One library with static dispatch to Fast DDS, no CMake: what pip needs. With other middlewares use
+colcon, whose CMakeLists.txt builds every type support that the installation knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shlex
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+from typing import NoReturn
+
+from setuptools import Extension
+from setuptools.command.build_ext import build_ext
+
+NAME = "panosam2_ros"
+ROOT = Path(__file__).resolve().parent
+# service_msgs: the generated introspection event of every service
+DEPENDENCIES = ("builtin_interfaces", "geometry_msgs", "sensor_msgs", "service_msgs", "std_msgs")
+TYPESUPPORT = "rosidl_typesupport_fastrtps_c"
+
+
+def message_extension() -> Extension:
+    """The extension module under the name that rclpy imports; its sources exist only once generated."""
+    return Extension(f"{NAME}.{NAME}_s__rosidl_typesupport_c", sources=[], language="c++")
+
+
+def fail(problem: str) -> NoReturn:
+    """Ends the build with one line: what was needed and what to do."""
+    sys.exit(f"{NAME}: {problem}")
+
+
+def check_compilers() -> None:
+    """Names a missing compiler before setuptools fails with a traceback."""
+    for variable, usual in (("CC", "cc"), ("CXX", "c++")):
+        configured = os.environ.get(variable) or sysconfig.get_config_var(variable) or usual
+        if not any(shutil.which(tool) for tool in (shlex.split(configured)[0], usual)):
+            fail(f"no compiler {usual!r} found: the messages need C and C++ (Debian: apt install g++)")
+
+
+def prefixes() -> list[Path]:
+    """The installation prefixes that hold the generators and the messages ours are made of."""
+    try:
+        import rosidl_cli
+    except ImportError as error:
+        fail(
+            f"ROS 2's message generators are missing ({error}). Without ROS 2 run `make`; with it run "
+            "`colcon build`; PANOSAM2_CORE_ONLY=1 installs the core without messages and nodes"
+        )
+    named = [Path(p) for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
+    # <prefix>/lib/pythonX.Y/site-packages/rosidl_cli/__init__.py
+    found = list(dict.fromkeys([*named, Path(rosidl_cli.__file__).parents[4]]))
+    os.environ["AMENT_PREFIX_PATH"] = os.pathsep.join(map(str, found))
+    return found
+
+
+def share(package: str, ros: list[Path]) -> str:
+    """Where the interface files of another message package lie."""
+    for folder in (prefix / "share" / package for prefix in ros):
+        if folder.is_dir():
+            return str(folder)
+    fail(f"the messages are made of {package}, which no ROS 2 prefix has: install it")
+
+
+def generate(out: Path, ros: list[Path]) -> list[Path]:
+    """Writes C, C++ and Python below `out`; returns the sources to compile."""
+    from rosidl_cli.command.translate.api import translate
+    from rosidl_generator_c.cli import GenerateC
+    from rosidl_generator_py.cli import GeneratePython
+    from rosidl_typesupport_c.cli import GenerateCTypesupport
+    from rosidl_typesupport_fastrtps_c.cli import GenerateFastRTPSCTypesupport
+
+    files = [p for kind in ("msg", "srv") for p in sorted((ROOT / kind).glob(f"*.{kind}"))]
+    idl = translate(
+        package_name=NAME,
+        interface_files=[f"{ROOT}:{file.relative_to(ROOT)}" for file in files],
+        output_format="idl",
+        output_path=out / "idl",
+    )
+    include = [share(package, ros) for package in DEPENDENCIES]
+    generators = [
+        (GenerateC("c"), out / "c"),
+        (GenerateFastRTPSCTypesupport("fastrtps"), out / "c"),
+        (GenerateCTypesupport("c", typesupport_implementations=[TYPESUPPORT]), out / "c"),
+        (GeneratePython("py", typesupport_implementations=["rosidl_typesupport_c"]), out / "py"),
+    ]
+    written = [f for g, folder in generators for f in g.generate(NAME, idl, include, folder / NAME)]
+    return sorted({Path(f) for f in written if Path(f).suffix in (".c", ".cpp")})
+
+
+class BuildMessages(build_ext):
+    """Generates, compiles, and puts the generated Python beside the compiled module."""
+
+    def run(self) -> None:
+        """Everything: called by pip for wheels as for editable installs."""
+        if not self.extensions:
+            return
+        check_compilers()
+        ros = prefixes()
+        generated = Path(self.build_temp).resolve() / "rosidl"
+        shutil.rmtree(generated, ignore_errors=True)
+        with contextlib.redirect_stdout(io.StringIO()):
+            sources = generate(generated, ros)
+        self._configure(self.extensions[0], generated, ros, sources)
+        super().run()
+        package = (ROOT if self.inplace or self.editable_mode else Path(self.build_lib)) / NAME
+        for kind in ("msg", "srv"):
+            shutil.rmtree(package / kind, ignore_errors=True)
+            python = shutil.ignore_patterns("*.c", "*.o")
+            shutil.copytree(generated / "py" / NAME / kind, package / kind, ignore=python)
+
+    @staticmethod
+    def _configure(extension: Extension, generated: Path, ros: list[Path], sources: list[Path]) -> None:
+        import numpy
+
+        headers = [d for prefix in ros for d in sorted((prefix / "include").glob("*")) if d.is_dir()]
+        parts = ("generator_c", "generator_py", "typesupport_c", "typesupport_fastrtps_c")
+        extension.sources = [os.path.relpath(s, ROOT) for s in sources]
+        extension.include_dirs = [str(generated / "c"), numpy.get_include(), *map(str, headers)]
+        extension.library_dirs = [str(prefix / "lib") for prefix in ros]
+        extension.libraries = [
+            *(f"{package}__rosidl_{part}" for package in DEPENDENCIES for part in parts),
+            "rosidl_typesupport_fastrtps_c",
+            "rosidl_typesupport_fastrtps_cpp",
+            "rosidl_typesupport_c",
+            "rosidl_runtime_c",
+            "rmw",
+            "fastcdr",
+        ]
+        extension.extra_compile_args = ["-O1", "-g0", "-w"]
+        # from lib/pythonX.Y/site-packages/panosam2_ros to lib, where the wheels put their libraries
+        extension.runtime_library_dirs = ["$ORIGIN/../../.."]
