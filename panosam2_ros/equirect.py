@@ -1,0 +1,302 @@
+"""Geometry of equirectangular panoramas; the only place that spells it out.
+
+Axes, signs and the pixel convention, once:
+
+- ``u, v`` are pixel indices. Centres are integers, so an image of W x H spans
+  ``[-0.5, W - 0.5) x [-0.5, H - 0.5)``.
+- ``lon = ((u + 0.5) / W - 0.5) * 2 * pi``: positive to the right, 0 at the image centre.
+- ``lat = (0.5 - (v + 0.5) / H) * vertical_fov``: positive upwards; ``vertical_fov`` is pi
+  for a full sphere.
+- Inside the core a direction is a unit vector in camera optical axes (x right, y down,
+  z forward): ``(cos lat sin lon, -sin lat, cos lat cos lon)``. ``CameraFrame`` turns it into
+  the axes of a message's ``frame_id``.
+- A box is ``u_min, v_min, u_max, v_max`` in pixel indices; ``u_min > u_max`` means that it
+  crosses the seam between the last and the first column.
+- The horizontal axis wraps wherever it is padded, resized or rolled; the vertical never does.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+FULL_SPHERE_RATIO = (1.9, 2.1)
+Floats = NDArray[np.float64]
+
+
+class FrameConvention(enum.Enum):
+    """Axes of the frame in which directions are reported."""
+
+    OPTICAL = "optical"  # x right, y down, z forward
+    BODY = "body"  # REP-103: x forward, y left, z up
+
+    @classmethod
+    def of_frame_id(cls, frame_id: str) -> FrameConvention:
+        """The convention that a frame's name promises (REP-103's ``_optical`` suffix)."""
+        optical = frame_id.endswith(("_optical", "_optical_frame"))
+        return cls.OPTICAL if optical else cls.BODY
+
+
+@dataclass(frozen=True)
+class Equirect:
+    """An equirectangular image's pixel grid.
+
+    Raises ValueError where the size is not a panorama's.
+    """
+
+    width: int
+    height: int
+    vertical_fov: float = math.pi  # rad, symmetric about the horizon
+
+    def __post_init__(self) -> None:
+        if self.width < 2 or self.height < 1:
+            raise ValueError(f"a panorama needs at least 2 x 1 pixels, got {self.width}x{self.height}")
+        if not 0.0 < self.vertical_fov <= math.pi:
+            raise ValueError(f"vertical_fov must lie in (0, pi] rad, got {self.vertical_fov}")
+        ratio, (low, high) = self.width / self.height, FULL_SPHERE_RATIO
+        if self.vertical_fov == math.pi and not low <= ratio <= high:
+            raise ValueError(
+                f"a full-sphere panorama has width/height within {low}..{high}, got "
+                f"{self.width}x{self.height} = {ratio:.3f}; for a panorama cropped above and "
+                "below set vertical_fov (rad)"
+            )
+
+    def pixel_to_lonlat(self, u: ArrayLike, v: ArrayLike) -> tuple[Floats, Floats]:
+        """Longitude and latitude, rad, of pixel indices of any (broadcastable) shape."""
+        lon = ((np.asarray(u, float) + 0.5) / self.width - 0.5) * (2 * math.pi)
+        lat = (0.5 - (np.asarray(v, float) + 0.5) / self.height) * self.vertical_fov
+        return lon, lat
+
+    def lonlat_to_pixel(self, lon: ArrayLike, lat: ArrayLike) -> tuple[Floats, Floats]:
+        """Pixel indices; ``u`` is wrapped into ``[-0.5, W - 0.5)``."""
+        turns = np.asarray(lon, float) / (2 * math.pi) + 0.5
+        u = (turns - np.floor(turns)) * self.width - 0.5
+        v = (0.5 - np.asarray(lat, float) / self.vertical_fov) * self.height - 0.5
+        return u, v
+
+    def pixel_to_vector(self, u: ArrayLike, v: ArrayLike) -> Floats:
+        """Unit vectors [..., 3] in optical axes."""
+        return lonlat_to_vector(*self.pixel_to_lonlat(u, v))
+
+    def vector_to_pixel(self, vectors: ArrayLike) -> tuple[Floats, Floats]:
+        """Pixel indices of directions [..., 3] in optical axes."""
+        return self.lonlat_to_pixel(*vector_to_lonlat(vectors))
+
+    def column_longitudes(self) -> Floats:
+        """Longitude of every column's centre, [W], rad."""
+        return self.pixel_to_lonlat(np.arange(self.width), 0)[0]
+
+    def row_latitudes(self) -> Floats:
+        """Latitude of every row's centre, [H], rad."""
+        return self.pixel_to_lonlat(0, np.arange(self.height))[1]
+
+    def rotated_vectors(
+        self, rotation: ArrayLike, rows: slice = slice(None), columns: slice = slice(None)
+    ) -> NDArray[np.float32]:
+        """``rotation @ v``, [3, h, w], for the unit vectors v of a block of pixels.
+
+        Every component is a sum of two products of a row and a column, which makes it cheap.
+        """
+        lon, lat = self.column_longitudes()[columns], self.row_latitudes()[rows]
+        right, down, forward = np.asarray(rotation, float).T[..., None]
+        across = (right * np.sin(lon) + forward * np.cos(lon)).astype(np.float32)
+        along = (down * -np.sin(lat)).astype(np.float32)
+        return np.cos(lat).astype(np.float32)[:, None] * across[:, None, :] + along[:, :, None]
+
+    def pixel_solid_angles(self) -> Floats:
+        """Solid angle of one pixel of each row, [H], sr: exact, not cos(lat) at the centre."""
+        edges = np.sin((0.5 - np.arange(self.height + 1) / self.height) * self.vertical_fov)
+        return (2 * math.pi / self.width) * (edges[:-1] - edges[1:])
+
+    def contains(self, u: ArrayLike, v: ArrayLike) -> NDArray[np.bool_]:
+        """Whether pixel coordinates lie in the image."""
+        u, v = np.asarray(u, float), np.asarray(v, float)
+        inside = (u >= -0.5) & (u < self.width - 0.5) & (v >= -0.5) & (v < self.height - 0.5)
+        return np.asarray(inside, bool)
+
+
+def lonlat_to_vector(lon: ArrayLike, lat: ArrayLike) -> Floats:
+    """Unit vectors [..., 3] in optical axes."""
+    lon, lat = np.broadcast_arrays(np.asarray(lon, float), np.asarray(lat, float))
+    return np.stack([np.cos(lat) * np.sin(lon), -np.sin(lat), np.cos(lat) * np.cos(lon)], -1)
+
+
+def vector_to_lonlat(vectors: ArrayLike) -> tuple[Floats, Floats]:
+    """Longitude in -pi..pi and latitude, rad, of vectors [..., 3] of any length > 0."""
+    x, y, z = np.moveaxis(np.asarray(vectors, float), -1, 0)
+    return np.arctan2(x, z), np.arctan2(-y, np.hypot(x, z))
+
+
+def normalised(vectors: ArrayLike) -> Floats:
+    """Vectors [..., 3] scaled to unit length."""
+    vectors = np.asarray(vectors, float)
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+
+def rotation_matrix(vectors: ArrayLike) -> Floats:
+    """Rotations [..., 3, 3] about vectors [..., 3] by their length, rad, right-handed."""
+    vectors = np.asarray(vectors, float)
+    angle = np.linalg.norm(vectors, axis=-1)[..., None, None]
+    x, y, z = np.moveaxis(vectors, -1, 0)
+    zero = np.zeros_like(x)
+    skew = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*x.shape, 3, 3)
+    sine, cosine = np.sinc(angle / math.pi), np.sinc(angle / (2 * math.pi)) ** 2 / 2
+    return np.asarray(np.eye(3) + sine * skew + cosine * (skew @ skew))
+
+
+def rotation_vector(rotation: ArrayLike) -> Floats:
+    """The inverse of ``rotation_matrix`` for one rotation [3, 3] of less than half a turn."""
+    r = np.asarray(rotation, float)
+    twice_sine = np.array([r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]])
+    angle = math.atan2(float(np.linalg.norm(twice_sine)), float(np.trace(r)) - 1)
+    return twice_sine / (2 * np.sinc(angle / math.pi))
+
+
+def angle_between(a: ArrayLike, b: ArrayLike) -> Floats:
+    """Angle, rad, between unit vectors [..., 3]; accurate for small and for large angles."""
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    return 2 * np.arctan2(np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1))
+
+
+def tangent_basis(direction: ArrayLike) -> tuple[Floats, Floats]:
+    """East and north unit vectors [..., 3] of the tangent plane at ``direction`` (optical axes).
+
+    At a pole, where east is undefined, longitude 0 is taken.
+    """
+    lon, lat = vector_to_lonlat(direction)
+    east = np.stack([np.cos(lon), np.zeros_like(lon), -np.sin(lon)], -1)
+    north = np.stack([-np.sin(lat) * np.sin(lon), -np.cos(lat), -np.sin(lat) * np.cos(lon)], -1)
+    return east, north
+
+
+_BODY_OF_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+
+
+@dataclass(frozen=True)
+class CameraFrame:
+    """How the camera sits in the frame of its messages.
+
+    ``roll, pitch, yaw`` (rad, REP-103: about x forward, y left, z up, applied in that order)
+    turn the camera's own axes into those of the frame.
+    """
+
+    convention: FrameConvention = FrameConvention.OPTICAL
+    roll: float = 0.0
+    pitch: float = 0.0
+    yaw: float = 0.0
+
+    def rotation(self) -> Floats:
+        """[3, 3]: a direction in the camera's optical axes -> the frame's axes."""
+        body = body_rotation(self.roll, self.pitch, self.yaw) @ _BODY_OF_OPTICAL
+        return body if self.convention is FrameConvention.BODY else _BODY_OF_OPTICAL.T @ body
+
+    def to_frame(self, vectors: ArrayLike) -> Floats:
+        """Optical vectors [..., 3] in the frame's axes."""
+        return np.asarray(vectors, float) @ self.rotation().T
+
+    def from_frame(self, vectors: ArrayLike) -> Floats:
+        """The inverse of ``to_frame``."""
+        return np.asarray(vectors, float) @ self.rotation()
+
+    def azimuth_elevation(self, vectors: ArrayLike) -> tuple[Floats, Floats]:
+        """Azimuth (anticlockwise positive seen from above, -pi..pi) and elevation, rad.
+
+        ``vectors`` [..., 3] are in the frame's axes; 0, 0 is the frame's forward axis.
+        """
+        xyz: Floats = np.asarray(vectors, float)
+        if self.convention is FrameConvention.OPTICAL:
+            xyz = xyz @ _BODY_OF_OPTICAL.T
+        x, y, z = np.moveaxis(xyz, -1, 0)
+        return np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))
+
+
+def body_rotation(roll: float, pitch: float, yaw: float) -> Floats:
+    """[3, 3] rotation about fixed x forward (roll), y left (pitch), z up (yaw), in that order."""
+    (sr, cr), (sp, cp), (sy, cy) = ((math.sin(a), math.cos(a)) for a in (roll, pitch, yaw))
+    about_x = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
+    about_y = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
+    about_z = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
+    return about_z @ about_y @ about_x
+
+
+def mask_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
+    """Smallest box (u_min, v_min, u_max, v_max) round a mask [H, W]; may cross the seam.
+
+    None for an empty mask. The columns are those left when the widest empty gap is taken away.
+    """
+    columns, rows = np.flatnonzero(mask.any(0)), np.flatnonzero(mask.any(1))
+    if not columns.size:
+        return None
+    gaps = np.diff(columns, append=columns[0] + mask.shape[1])
+    widest = int(np.argmax(gaps))
+    u_min, u_max = columns[(widest + 1) % columns.size], columns[widest]
+    return int(u_min), int(rows[0]), int(u_max), int(rows[-1])
+
+
+def box_width(u_min: float, u_max: float, width: int) -> float:
+    """Columns from ``u_min`` to ``u_max`` going right, across the seam where u_min > u_max."""
+    return u_max - u_min if u_min <= u_max else u_max - u_min + width
+
+
+def wrap_pad(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
+    """Pad [..., H, W]: columns from the other side of the seam, rows of zeros."""
+    if left or right:
+        x = torch.cat([x[..., x.shape[-1] - left :], x, x[..., :right]], -1)
+    return F.pad(x, (0, 0, top, bottom)) if top or bottom else x
+
+
+def roll_columns(x: Tensor, shifts: Tensor) -> Tensor:
+    """Roll each item of x [N, ..., W] right by its own number of columns, shifts [N] int64."""
+    width = x.shape[-1]
+    source = (torch.arange(width, device=x.device) - shifts[:, None]) % width
+    shape = (x.shape[0],) + (1,) * (x.dim() - 2) + (width,)
+    return x.gather(-1, source.view(shape).expand(x.shape))
+
+
+def mean_column(weights: Tensor) -> Tensor:
+    """Circular mean column, [N], of non-negative weights [N, W]; NaN where all are zero."""
+    width = weights.shape[-1]
+    angles = torch.arange(width, device=weights.device, dtype=weights.dtype) * (2 * math.pi / width)
+    y, x = weights @ angles.sin(), weights @ angles.cos()
+    column = torch.atan2(y, x) * (width / (2 * math.pi)) % width
+    return torch.where(weights.sum(-1) > 0, column, torch.full_like(column, math.nan))
+
+
+@lru_cache(maxsize=64)
+def _resize_matrix(source: int, target: int, wrap: bool) -> Tensor:
+    """[target, source] weights of bilinear resizing, half-pixel centres, no anti-aliasing."""
+    position = (torch.arange(target, dtype=torch.float64) + 0.5) * source / target - 0.5
+    if not wrap:
+        position = position.clamp(0, source - 1)
+    low = position.floor()
+    weight = (position - low).to(torch.float32)
+    rows = torch.arange(target)
+    matrix = torch.zeros(target, source)
+    matrix.index_put_((rows, low.long() % source), 1 - weight, accumulate=True)
+    matrix.index_put_((rows, (low.long() + 1) % source), weight, accumulate=True)
+    return matrix
+
+
+def resize_matrix(source: int, target: int, wrap: bool, like: Tensor) -> Tensor:
+    """``_resize_matrix`` on the device and in the floating type of ``like``."""
+    return _resize_matrix(source, target, wrap).to(like.device, like.dtype)
+
+
+def wrap_resize(x: Tensor, height: int, width: int) -> Tensor:
+    """Bilinear resize of [..., H, W] that is seamless across the 0/360 meridian.
+
+    Equals ``F.interpolate(..., mode="bilinear", align_corners=False)`` away from the seam.
+    """
+    if x.shape[-2:] == (height, width):
+        return x
+    rows = resize_matrix(x.shape[-2], height, False, x)
+    columns = resize_matrix(x.shape[-1], width, True, x)
+    return rows @ x @ columns.T

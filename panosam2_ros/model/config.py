@@ -1,0 +1,50 @@
+"""What a network is made of; stored beside its weights, so that a file says what it is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Architecture and geometry of a network. The defaults are ``panosam2_nano``."""
+
+    name: str = "panosam2_nano"
+    input_height: int = 256  # pixels; a multiple of 32
+    input_width: int = 512
+    trunk_channels: tuple[int, ...] = (24, 48, 96, 160)  # at strides 4, 8, 16, 32
+    trunk_blocks: tuple[int, ...] = (1, 2, 3, 2)
+    hidden_dim: int = 96
+    memory_dim: int = 32
+    attention_layers: int = 2
+    attention_downsample: int = 2  # inner width of memory attention: hidden_dim / this
+    attention_mlp: int = 256
+    fuser_layers: int = 1
+    decoder_mlp: int = 384
+    slots: int = 4  # maps of an object that memory attention sees
+    max_cond_slots: int = 2  # of which at most this many are prompted frames
+    max_obj_ptrs: int = 16
+    memory_mask_stride: int = 4  # reduction of masks by the memory encoder: 4 from stride 4, 16 from pixels
+    previous_mask_prompt: bool = True  # the last mask as dense prompt of the next frame; off = SAM2
+    draw_prompts: bool = True  # boxes and clicks also as a dense mask prompt; off = SAM2
+
+    @property
+    def stride(self) -> int:
+        """Input pixels per token."""
+        return 16
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelConfig:
+        """Raises ValueError where the text has fields that this version does not know."""
+        values = json.loads(text)
+        unknown = set(values) - {field.name for field in fields(cls)}
+        if unknown:
+            raise ValueError(
+                f"the weights were made by another version of the model: it has {sorted(unknown)}, "
+                "which this one does not know; install the version that made them"
+            )
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

@@ -1,0 +1,138 @@
+"""The image encoder: a small convolutional trunk under SAM2's feature pyramid, seamless.
+
+``wrap_convolutions`` is what makes any convolutional part periodic over longitude.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
+from torch import Tensor, nn
+
+from panosam2_ros.equirect import wrap_pad
+from panosam2_ros.model.config import ModelConfig
+
+# ImageNet statistics, as SAM2 normalises its input.
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True)
+class ImageFeatures:
+    """What the image encoder knows of B images."""
+
+    embedding: Tensor  # [B, C, h, w], stride 16
+    high_res_s4: Tensor  # [B, C / 8, 4h, 4w], ready for the mask decoder
+    high_res_s8: Tensor  # [B, C / 4, 2h, 2w]
+
+
+class WrapConv2d(nn.Conv2d):
+    """A convolution whose horizontal padding comes from the other side of the seam."""
+
+    def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W]
+        vertical, horizontal = self.padding  # type: ignore[misc]
+        x = wrap_pad(x, horizontal, horizontal, 0, 0)  # type: ignore[arg-type]
+        return F.conv2d(
+            x, self.weight, self.bias, self.stride, (vertical, 0), self.dilation, self.groups
+        )
+
+
+def wrap_convolutions(module: nn.Module) -> nn.Module:
+    """Make every padded convolution inside ``module`` periodic over longitude, in place.
+
+    Names and parameters stay, so weights of the zero-padded part load.
+    """
+    for child in module.modules():
+        if type(child) is nn.Conv2d and child.padding != (0, 0):
+            child.__class__ = WrapConv2d
+    return module
+
+
+class ConvBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm beside a residual connection."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W]
+        y = F.relu(self.norm1(self.conv1(x)))
+        return F.relu(x + self.norm2(self.conv2(y)))
+
+
+def _downsample(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    )
+
+
+class ConvTrunk(nn.Module):
+    """Four stages at strides 4, 8, 16 and 32; the interface of SAM2's Hiera trunk."""
+
+    def __init__(self, channels: tuple[int, ...], blocks: tuple[int, ...]) -> None:
+        super().__init__()
+        self.channel_list = list(reversed(channels))
+        self.stem = _downsample(3, channels[0])
+        self.stages = nn.ModuleList(
+            nn.Sequential(_downsample(inputs, outputs), *(ConvBlock(outputs) for _ in range(count)))
+            for inputs, outputs, count in zip((channels[0], *channels), channels, blocks)
+        )
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """x [B, 3, H, W] -> maps at strides 4, 8, 16, 32."""
+        x = self.stem(x)
+        maps = []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return maps
+
+
+class LatitudeEncoding(nn.Module):
+    """A sine code of latitude alone, in the place of SAM2's code of row and column.
+
+    Longitude has no origin on a sphere: it enters memory attention only as rotary angles.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Codes [N, channels, h, w] for maps of x's size; row r is at latitude pi (1/2 - (r + 1/2)/h)."""
+        height, width = x.shape[-2:]
+        lat = ((torch.arange(height, device=x.device) + 0.5) / height - 0.5) * math.pi
+        waves = torch.arange(1, self.channels // 2 + 1, device=x.device)
+        # Waves above one per two rows could not be told from lower ones.
+        angles = lat * waves[:, None].clamp(max=16)
+        code = torch.cat([angles.sin(), angles.cos()])
+        return code[None, :, :, None].expand(x.shape[0], -1, -1, width)
+
+
+def build_image_encoder(config: ModelConfig) -> ImageEncoder:
+    """SAM2's image encoder with the convolutional trunk in Hiera's place."""
+    trunk = ConvTrunk(config.trunk_channels, config.trunk_blocks)
+    neck = FpnNeck(
+        position_encoding=LatitudeEncoding(2),  # discarded: memory attention makes its own
+        d_model=config.hidden_dim,
+        backbone_channel_list=trunk.channel_list,
+        fpn_top_down_levels=[2, 3],
+        fpn_interp_model="nearest",
+    )
+    return ImageEncoder(trunk, neck, scalp=1)
+
+
+def normalise_pixels(images: Tensor) -> Tensor:
+    """uint8 or float pixels 0..255, [B, 3, H, W] RGB -> the network's float32 input."""
+    mean = torch.tensor(PIXEL_MEAN, device=images.device).view(3, 1, 1)
+    std = torch.tensor(PIXEL_STD, device=images.device).view(3, 1, 1)
+    return (images.float() - mean) / std

@@ -1,0 +1,134 @@
+"""The Pano-Aware Decoder's first half: SAM's decoder, run in each object's canonical yaw.
+
+The paper's text beyond its abstract is not available; this is our reading of its
+"seam-consistent receptive fields". SAM's decoder knows absolute columns (a random Fourier code
+of every pixel and prompt), so it cannot be made periodic without losing what it knows. Instead
+features, masks and prompts are rolled by whole tokens so that the object is in the middle,
+decoded, and the masks rolled back: no compact object ever meets the seam.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from sam2.modeling.sam.mask_decoder import MaskDecoder
+from sam2.modeling.sam.prompt_encoder import PromptEncoder
+from sam2.modeling.sam.transformer import TwoWayTransformer
+from torch import Tensor
+
+from panosam2_ros.equirect import roll_columns
+from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.model.image_encoder import ImageFeatures
+
+NO_PROMPT, BACKGROUND, FOREGROUND, BOX_FIRST, BOX_LAST = -1, 0, 1, 2, 3  # SAM's point labels
+
+
+@dataclass(frozen=True)
+class DecoderPrompts:
+    """Prompts of N objects in pixels of the network's input; see ``NO_PROMPT`` for labels."""
+
+    point_coords: Tensor  # [N, P, 2] float, u and v as pixel indices
+    point_labels: Tensor  # [N, P] int64
+    mask_input: Tensor  # [N, 1, 4h, 4w] logits
+    has_mask: Tensor  # [N] bool: whether mask_input says anything
+
+    @classmethod
+    def of_masks(cls, mask_input: Tensor, has_mask: Tensor) -> DecoderPrompts:
+        """Prompts without points."""
+        count, device = mask_input.shape[0], mask_input.device
+        return cls(
+            torch.zeros(count, 1, 2, device=device),
+            torch.full((count, 1), NO_PROMPT, device=device),
+            mask_input,
+            has_mask,
+        )
+
+
+@dataclass(frozen=True)
+class MaskPrediction:
+    """What the decoder says of N objects."""
+
+    mask_logits: Tensor  # [N, 1, 4h, 4w], at stride 4; > 0 is the object
+    mask_iou: Tensor  # [N], predicted IoU, 0..1
+    sam_token: Tensor  # [N, C], the token that becomes the object pointer
+    object_score_logits: Tensor  # [N], > 0: the object is in this image
+
+
+def build_prompt_encoder(config: ModelConfig) -> PromptEncoder:
+    """SAM's prompt encoder for a rectangular input."""
+    size = (config.input_height, config.input_width)
+    return PromptEncoder(
+        embed_dim=config.hidden_dim,
+        image_embedding_size=(size[0] // config.stride, size[1] // config.stride),
+        input_image_size=size,
+        mask_in_chans=16,
+    )
+
+
+def build_mask_decoder(config: ModelConfig) -> MaskDecoder:
+    """SAM2's mask decoder, named as SAM2 names it."""
+    return MaskDecoder(
+        num_multimask_outputs=3,
+        transformer=TwoWayTransformer(
+            depth=2, embedding_dim=config.hidden_dim, mlp_dim=config.decoder_mlp, num_heads=4
+        ),
+        transformer_dim=config.hidden_dim,
+        iou_head_depth=3,
+        iou_head_hidden_dim=config.hidden_dim,
+        use_high_res_features=True,
+        iou_prediction_use_sigmoid=True,
+        pred_obj_scores=True,
+        pred_obj_scores_mlp=True,
+        use_multimask_token_for_obj_ptr=True,
+    )
+
+
+def set_input_size(encoder: PromptEncoder, height: int, width: int, stride: int) -> None:
+    """Tell the prompt encoder another input size; it has no weights that depend on it."""
+    encoder.input_image_size = (height, width)
+    encoder.image_embedding_size = (height // stride, width // stride)
+    encoder.mask_input_size = (4 * height // stride, 4 * width // stride)
+
+
+def embed_prompts(encoder: PromptEncoder, prompts: DecoderPrompts) -> tuple[Tensor, Tensor]:
+    """Sparse [N, P + 1, C] and dense [N, C, h, w] embeddings; objects with and without a mask mix."""
+    sparse, no_mask = encoder(
+        points=(prompts.point_coords, prompts.point_labels), boxes=None, masks=None
+    )
+    dense = encoder.mask_downscaling(prompts.mask_input)
+    return sparse, torch.where(prompts.has_mask[:, None, None, None], dense, no_mask)
+
+
+def decode_canonical(
+    decoder: MaskDecoder,
+    prompt_encoder: PromptEncoder,
+    embedding: Tensor,  # [N, C, h, w], memory-conditioned
+    features: ImageFeatures,  # of B images, N / B objects of each, neighbours in N
+    prompts: DecoderPrompts,
+    centre: Tensor,  # [N] int64: the token column that is to be the middle
+) -> MaskPrediction:
+    """Decode every object with its own ``centre`` in the middle; masks come back in place."""
+    width = embedding.shape[-1]
+    shift = width // 2 - centre
+    pixels = prompt_encoder.input_image_size[1]
+    u = prompts.point_coords[..., 0] + (shift * (pixels // width))[:, None]
+    coords = torch.stack([(u + 0.5) % pixels - 0.5, prompts.point_coords[..., 1]], -1)
+    turned = DecoderPrompts(
+        coords, prompts.point_labels, roll_columns(prompts.mask_input, 4 * shift), prompts.has_mask
+    )
+    sparse, dense = embed_prompts(prompt_encoder, turned)
+    objects = embedding.shape[0] // features.embedding.shape[0]
+    masks, iou, tokens, score = decoder(
+        image_embeddings=roll_columns(embedding, shift),
+        image_pe=prompt_encoder.get_dense_pe(),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+        multimask_output=False,
+        repeat_image=False,
+        high_res_features=[
+            roll_columns(features.high_res_s4.repeat_interleave(objects, 0), 4 * shift),
+            roll_columns(features.high_res_s8.repeat_interleave(objects, 0), 2 * shift),
+        ],
+    )
+    return MaskPrediction(roll_columns(masks, -4 * shift), iou[:, 0], tokens[:, 0], score[:, 0])

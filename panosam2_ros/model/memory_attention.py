@@ -1,0 +1,141 @@
+"""Memory attention on a 2:1 grid: SAM2's layers, rotary codes that close round the sphere.
+
+Upstream's ``RoPEAttention`` takes the square root of the number of tokens for both sides and
+rotates columns by fractions of a turn, so that the first and the last column are far apart.
+Here every horizontal plane turns a whole number of times per width: attention then depends on
+longitude differences alone, and rolling the input rolls the output.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from sam2.modeling.memory_attention import MemoryAttention, MemoryAttentionLayer
+from sam2.modeling.sam.transformer import RoPEAttention
+from torch import Tensor, nn
+
+from panosam2_ros.model.config import ModelConfig
+
+
+@lru_cache(maxsize=16)
+def whole_turn_rotations(dim: int, height: int, width: int) -> Tensor:
+    """Rotary factors [height * width, dim / 2], complex64.
+
+    Plane k = 1..dim/4 turns k times over 2 pi of longitude, and k half times over pi of
+    latitude, so that both axes turn alike per angle at the equator. Our own choice; upstream
+    has a geometric series of fractions.
+    """
+    turns = torch.arange(1, dim // 4 + 1, dtype=torch.float64)
+    columns = (torch.arange(width, dtype=torch.float64) + 0.5) / width * (2 * math.pi)
+    rows = (torch.arange(height, dtype=torch.float64) + 0.5) / height * math.pi
+    by_column = (columns[:, None] * turns).expand(height, -1, -1)
+    by_row = (rows[:, None, None] * turns).expand(-1, width, -1)
+    angles = torch.cat([by_column, by_row], -1).flatten(0, 1)
+    return torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
+
+
+def _rotate(x: Tensor, rotations: Tensor) -> Tensor:
+    """x [N, heads, tokens, dim] turned by rotations [tokens, dim / 2], repeated over maps."""
+    maps = x.shape[-2] // rotations.shape[0]
+    planes = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    planes = planes.unflatten(-2, (maps, -1)) * rotations
+    return torch.view_as_real(planes).flatten(-2).flatten(2, 3).type_as(x)
+
+
+def _without_longitude(keys: Tensor) -> Tensor:
+    """Keys [N, heads, K, dim] of things that have no place, cut to the planes of latitude.
+
+    Upstream leaves them whole; a query that was turned by its column would then see them
+    differently from every column, and a rolled image would not give a rolled result.
+    """
+    by_column, by_row = keys.chunk(2, -1)
+    return torch.cat([torch.zeros_like(by_column), by_row], -1)
+
+
+def rotary_attention(
+    layer: RoPEAttention,
+    query: Tensor,  # [N, h * w, C]
+    key: Tensor,  # [N, maps * h * w + plain, C_kv]
+    value: Tensor,  # like key
+    size: tuple[int, int],  # h, w
+    plain: int = 0,  # keys at the end that have no place (object pointers)
+    key_valid: Tensor | None = None,  # bool [N, keys]
+) -> Tensor:
+    """Attention of upstream's layer with our rotations and a mask of valid keys."""
+    heads = layer.num_heads
+    q, k, v = (
+        project(x).unflatten(-1, (heads, -1)).transpose(1, 2)
+        for project, x in ((layer.q_proj, query), (layer.k_proj, key), (layer.v_proj, value))
+    )
+    rotations = whole_turn_rotations(q.shape[-1], *size).to(q.device)
+    placed = k.shape[-2] - plain
+    q = _rotate(q, rotations)
+    k = torch.cat([_rotate(k[:, :, :placed], rotations), _without_longitude(k[:, :, placed:])], 2)
+    mask = None if key_valid is None else key_valid[:, None, None, :]
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return layer.out_proj(out.transpose(1, 2).flatten(2))
+
+
+class PanoMemoryAttention(MemoryAttention):
+    """SAM2's memory attention for rectangular maps and keys that may be absent."""
+
+    def forward(  # type: ignore[override]
+        self,
+        curr: Tensor,  # [B, h * w, C]: B images, N / B objects of each, neighbours in N
+        memory: Tensor,  # [N, keys, C_mem]
+        curr_pos: Tensor,  # [B or 1, h * w, C]
+        memory_pos: Tensor,  # [N, keys, C_mem]
+        memory_valid: Tensor,  # bool [N, keys]
+        size: tuple[int, int],
+        num_obj_ptr_tokens: int,
+    ) -> Tensor:
+        """Tokens [N, h * w, C] that know the memory."""
+        x = curr + 0.1 * curr_pos if self.pos_enc_at_input else curr
+        keys = memory + memory_pos
+        for layer in self.layers:
+            y = layer.norm1(x)
+            x = x + layer.dropout1(rotary_attention(layer.self_attn, y, y, y, size))
+            # Objects of an image part here; what comes before is computed once for all.
+            x = x.repeat_interleave(memory.shape[0] // x.shape[0], 0)
+            y = rotary_attention(
+                layer.cross_attn_image, layer.norm2(x), keys, memory, size,
+                num_obj_ptr_tokens, memory_valid,
+            )  # fmt: skip
+            x = x + layer.dropout2(y)
+            y = layer.linear2(layer.activation(layer.linear1(layer.norm3(x))))
+            x = x + layer.dropout3(y)
+        return self.norm(x)
+
+
+def build_memory_attention(config: ModelConfig) -> PanoMemoryAttention:
+    """Layers named as SAM2 names them."""
+
+    def attention(**kwargs: int | bool) -> nn.Module:
+        return RoPEAttention(
+            embedding_dim=config.hidden_dim,
+            num_heads=1,
+            downsample_rate=config.attention_downsample,
+            feat_sizes=(1, 1),  # upstream's own table is not used
+            **kwargs,
+        )
+
+    layer = MemoryAttentionLayer(
+        activation="relu",
+        cross_attention=attention(kv_in_dim=config.memory_dim, rope_k_repeat=True),
+        d_model=config.hidden_dim,
+        dim_feedforward=config.attention_mlp,
+        dropout=0.0,
+        pos_enc_at_attn=False,
+        pos_enc_at_cross_attn_keys=True,
+        pos_enc_at_cross_attn_queries=False,
+        self_attention=attention(),
+    )
+    return PanoMemoryAttention(
+        d_model=config.hidden_dim,
+        pos_enc_at_input=True,
+        layer=layer,
+        num_layers=config.attention_layers,
+    )

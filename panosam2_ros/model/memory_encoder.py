@@ -1,0 +1,47 @@
+"""The memory encoder: SAM2's, with convolutions that see across the seam."""
+
+from __future__ import annotations
+
+import torch
+from sam2.modeling.memory_encoder import CXBlock, Fuser, MaskDownSampler, MemoryEncoder
+from torch import Tensor
+
+from panosam2_ros.equirect import wrap_resize
+from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.model.image_encoder import LatitudeEncoding
+
+# SAM2.1: mask probabilities 0..1 become -10..10 before they are encoded.
+MASK_SCALE, MASK_BIAS = 20.0, -10.0
+
+
+def build_memory_encoder(config: ModelConfig) -> MemoryEncoder:
+    """Modules named as SAM2 names them."""
+    return MemoryEncoder(
+        out_dim=config.memory_dim,
+        in_dim=config.hidden_dim,
+        mask_downsampler=MaskDownSampler(
+            embed_dim=config.hidden_dim,
+            kernel_size=3,
+            stride=2,
+            padding=1,
+            total_stride=config.memory_mask_stride,
+        ),
+        fuser=Fuser(
+            CXBlock(config.hidden_dim, kernel_size=7, padding=3, layer_scale_init_value=0.1),
+            num_layers=config.fuser_layers,
+        ),
+        position_encoding=LatitudeEncoding(config.memory_dim),
+    )
+
+
+def encode_mask_memory(
+    encoder: MemoryEncoder,
+    embedding: Tensor,  # [N, C, h, w]
+    mask_logits: Tensor,  # [N, 1, 4h, 4w]
+    mask_stride: int,
+) -> Tensor:
+    """Memory maps [N, C_mem, h, w]; masks are first brought to ``mask_stride`` times h x w."""
+    height, width = embedding.shape[-2] * mask_stride, embedding.shape[-1] * mask_stride
+    masks = torch.sigmoid(wrap_resize(mask_logits, height, width)) * MASK_SCALE + MASK_BIAS
+    fused = encoder.pix_feat_proj(embedding) + encoder.mask_downsampler(masks)
+    return encoder.out_proj(encoder.fuser(fused))

@@ -1,0 +1,165 @@
+"""The composer: holds the parts under SAM2's names and calls them; stateless.
+
+No frame index, no history: what is remembered lives in ``memory_bank.py`` and comes in as
+tensors. N objects of B images are always one batch, the objects of an image neighbours in N.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from sam2.modeling.sam2_utils import MLP, get_1d_sine_pe
+from torch import Tensor, nn
+
+from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.model.image_encoder import (
+    ImageFeatures,
+    LatitudeEncoding,
+    build_image_encoder,
+    normalise_pixels,
+    wrap_convolutions,
+)
+from panosam2_ros.model.mask_decoder import (
+    DecoderPrompts,
+    MaskPrediction,
+    build_mask_decoder,
+    build_prompt_encoder,
+    decode_canonical,
+    set_input_size,
+)
+from panosam2_ros.model.memory_attention import build_memory_attention
+from panosam2_ros.model.memory_encoder import build_memory_encoder, encode_mask_memory
+
+
+class Memories(Protocol):
+    """What memory attention reads; ``memory_bank.MemoryRead`` is one."""
+
+    @property
+    def maskmem_features(self) -> Tensor: ...  # [N, S, C_mem, h, w]
+    @property
+    def tpos_index(self) -> Tensor: ...  # [N, S] int64, row of maskmem_tpos_enc
+    @property
+    def maskmem_valid(self) -> Tensor: ...  # [N, S] bool
+    @property
+    def obj_ptrs(self) -> Tensor: ...  # [N, P, C]
+    @property
+    def ptr_age(self) -> Tensor: ...  # [N, P] float, frames since; clamped to 0..P - 1
+    @property
+    def ptr_valid(self) -> Tensor: ...  # [N, P] bool
+
+
+class PanoSAM2(nn.Module):
+    """SAM2's parts, adapted to panoramas.
+
+    Attribute names are those of upstream's ``SAM2Base``, so that state dicts correspond.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        hidden, memory = config.hidden_dim, config.memory_dim
+        self.image_encoder = build_image_encoder(config)
+        self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
+        self.memory_attention = build_memory_attention(config)
+        self.memory_encoder = build_memory_encoder(config)
+        self.maskmem_tpos_enc = nn.Parameter(torch.randn(config.slots, 1, 1, memory) * 0.02)
+        self.no_mem_embed = nn.Parameter(torch.randn(1, 1, hidden) * 0.02)
+        self.no_mem_pos_enc = nn.Parameter(torch.randn(1, 1, hidden) * 0.02)
+        self.no_obj_ptr = nn.Parameter(torch.randn(1, hidden) * 0.02)
+        self.no_obj_embed_spatial = nn.Parameter(torch.randn(1, memory) * 0.02)
+        self.sam_prompt_encoder = build_prompt_encoder(config)
+        self.sam_mask_decoder = build_mask_decoder(config)
+        self.obj_ptr_proj = MLP(hidden, hidden, hidden, 3)
+        self.obj_ptr_tpos_proj = nn.Linear(hidden, memory)
+        self.latitude = LatitudeEncoding(hidden)
+        self.memory_latitude = LatitudeEncoding(memory)
+        self.input_size = (config.input_height, config.input_width)
+        wrap_convolutions(self)
+
+    @property
+    def device(self) -> torch.device:
+        return self.no_mem_embed.device
+
+    def set_input_size(self, height: int, width: int) -> None:
+        """Work at another input size (training grows it); multiples of 32.
+
+        Raises ValueError otherwise.
+        """
+        if height % 32 or width % 32:
+            raise ValueError(f"the input size must be a multiple of 32, got {height}x{width}")
+        self.input_size = (height, width)
+        set_input_size(self.sam_prompt_encoder, height, width, self.config.stride)
+
+    def encode_image(self, images: Tensor) -> ImageFeatures:
+        """images [B, 3, H, W] RGB 0..255 of ``input_size``."""
+        levels = self.image_encoder(normalise_pixels(images))["backbone_fpn"]
+        return ImageFeatures(
+            embedding=levels[2],
+            high_res_s4=self.sam_mask_decoder.conv_s0(levels[0]),
+            high_res_s8=self.sam_mask_decoder.conv_s1(levels[1]),
+        )
+
+    def without_memory(self, features: ImageFeatures, count: int) -> Tensor:
+        """Embedding [count, C, h, w] of objects of which nothing is remembered."""
+        embedding = features.embedding + self.no_mem_embed.view(1, -1, 1, 1)
+        return embedding.repeat_interleave(count // embedding.shape[0], 0)
+
+    def condition(self, features: ImageFeatures, memories: Memories) -> Tensor:
+        """Embedding [N, C, h, w] of N objects that knows what is remembered of each."""
+        size = features.embedding.shape[-2:]
+        maps = memories.maskmem_features
+        count, slots = maps.shape[:2]
+        tokens = maps.flatten(3).transpose(2, 3)  # [N, S, h * w, C_mem]
+        code = self.memory_latitude(maps[:1, 0]).flatten(2).transpose(1, 2)
+        positions = code[:, None] + self.maskmem_tpos_enc[memories.tpos_index, 0]
+        valid = memories.maskmem_valid[..., None].expand(-1, -1, tokens.shape[2])
+        pointers, pointer_positions, pointer_valid = self._pointer_tokens(memories)
+        curr_pos = self.latitude(features.embedding[:1]).flatten(2).transpose(1, 2)
+        out = self.memory_attention(
+            curr=features.embedding.flatten(2).transpose(1, 2),
+            memory=torch.cat([tokens.flatten(1, 2), pointers], 1),
+            curr_pos=curr_pos,
+            memory_pos=torch.cat([positions.flatten(1, 2), pointer_positions], 1),
+            memory_valid=torch.cat([valid.flatten(1), pointer_valid], 1),
+            size=(size[0], size[1]),
+            num_obj_ptr_tokens=pointers.shape[1],
+        )
+        return out.transpose(1, 2).unflatten(2, size)
+
+    def _pointer_tokens(self, memories: Memories) -> tuple[Tensor, Tensor, Tensor]:
+        """Pointers cut into tokens of memory width: values, positions [N, P * C / C_mem, C_mem], valid."""
+        pointers = memories.obj_ptrs
+        parts = pointers.shape[-1] // self.config.memory_dim
+        # The normaliser is constant: upstream's follows the length of the video.
+        age = memories.ptr_age / (self.config.max_obj_ptrs - 1)
+        positions = self.obj_ptr_tpos_proj(get_1d_sine_pe(age, dim=pointers.shape[-1]))
+        return (
+            pointers.unflatten(2, (parts, -1)).flatten(1, 2),
+            positions.repeat_interleave(parts, 1),
+            memories.ptr_valid.repeat_interleave(parts, 1),
+        )
+
+    def decode(
+        self, embedding: Tensor, features: ImageFeatures, prompts: DecoderPrompts, centre: Tensor
+    ) -> MaskPrediction:
+        """Masks of N objects, each decoded with token column ``centre`` [N] in the middle."""
+        return decode_canonical(
+            self.sam_mask_decoder, self.sam_prompt_encoder, embedding, features, prompts, centre
+        )
+
+    def object_pointer(self, sam_token: Tensor, present: Tensor) -> Tensor:
+        """Pointers [N, C] from tokens [N, C]; ``no_obj_ptr`` where not ``present`` [N] bool."""
+        return torch.where(present[:, None], self.obj_ptr_proj(sam_token), self.no_obj_ptr)
+
+    def encode_memory(self, features: ImageFeatures, mask_logits: Tensor, present: Tensor) -> Tensor:
+        """Memory maps [N, C_mem, h, w] of masks [N, 1, 4h, 4w]; ``present`` [N] bool."""
+        count = mask_logits.shape[0] // features.embedding.shape[0]
+        maps = encode_mask_memory(
+            self.memory_encoder,
+            features.embedding.repeat_interleave(count, 0),
+            mask_logits,
+            self.config.memory_mask_stride,
+        )
+        absent = self.no_obj_embed_spatial[..., None, None]
+        return torch.where(present[:, None, None, None], maps, maps + absent)

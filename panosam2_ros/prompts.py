@@ -1,0 +1,216 @@
+"""Prompts: what a user points with, checked, and turned into what the network reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from panosam2_ros.equirect import Equirect, Floats, box_width, mask_box
+from panosam2_ros.model.mask_decoder import (
+    BACKGROUND,
+    BOX_FIRST,
+    BOX_LAST,
+    FOREGROUND,
+    NO_PROMPT,
+    DecoderPrompts,
+)
+
+DENSE_LOGIT = 6.0  # how sure a drawn prompt is; also the clamp of the previous mask as prompt
+GIVEN_LOGIT = 10.0  # mask prompts become masks of +-10, as in SAM2
+CLICK_RADIUS = 1.5  # of a drawn click, pixels at stride 4
+LOW_RES_STRIDE = 4
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One object's prompt; coordinates are pixel indices of the image it is given with."""
+
+    obj_id: int = 0  # 0: a new object
+    label: str = ""
+    points: Floats = field(default_factory=lambda: np.zeros((0, 2)))  # [P, 2]: u, v
+    point_labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    box: tuple[float, float, float, float] | None = None  # u_min > u_max: crosses the seam
+    mask: NDArray[np.bool_] | None = None  # [H, W]
+    replace: bool = False  # forget what is remembered of obj_id first
+
+    @property
+    def empty(self) -> bool:
+        return self.box is None and self.mask is None and len(self.points) == 0
+
+
+def check_prompt(prompt: Prompt, grid: Equirect, refines: bool) -> None:
+    """Raise ValueError, saying what was needed, what came and the remedy, for a bad prompt.
+
+    ``refines``: the object is known and its memory kept, so background points alone make sense.
+    """
+    if prompt.empty:
+        raise ValueError("the prompt is empty: give points, directions, a box or a mask")
+    if prompt.mask is not None:
+        _check_mask(prompt, grid)
+    if prompt.box is not None:
+        _check_box(prompt.box, grid)
+    _check_points(prompt, grid, refines)
+
+
+def _check_mask(prompt: Prompt, grid: Equirect) -> None:
+    assert prompt.mask is not None
+    if prompt.mask.shape != (grid.height, grid.width):
+        raise ValueError(
+            f"the mask must have the image's size {grid.width}x{grid.height}, got "
+            f"{prompt.mask.shape[1]}x{prompt.mask.shape[0]}"
+        )
+    if not prompt.mask.any():
+        raise ValueError("the mask is empty: set the object's pixels to a value other than zero")
+    if prompt.box is not None or len(prompt.points):
+        raise ValueError("a mask says it all: give it without points, directions and box")
+
+
+def _check_box(box: tuple[float, float, float, float], grid: Equirect) -> None:
+    u_min, v_min, u_max, v_max = box
+    inside = np.isfinite(box).all() and grid.contains([u_min, u_max], [v_min, v_max]).all()
+    if not inside:
+        raise ValueError(
+            f"the box {box} must lie in the image, u -0.5..{grid.width - 0.5} and v "
+            f"-0.5..{grid.height - 0.5}; one that crosses the seam has u_min > u_max"
+        )
+    if v_min >= v_max or u_min == u_max:
+        raise ValueError(f"the box {box} has no area: v_min must be above (less than) v_max, and u_min differ from u_max")
+
+
+def _check_points(prompt: Prompt, grid: Equirect, refines: bool) -> None:
+    points, labels = prompt.points, prompt.point_labels
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) != len(labels):
+        raise ValueError(f"points need a u, a v and a label each, got {points.shape} and {len(labels)} labels")
+    if not np.isin(labels, (BACKGROUND, FOREGROUND)).all():
+        raise ValueError(f"point labels are 1 (object) or 0 (background), got {sorted(set(labels.tolist()))}")
+    if len(points) and not (np.isfinite(points).all() and grid.contains(points[:, 0], points[:, 1]).all()):
+        raise ValueError(
+            f"points must lie in the image, u -0.5..{grid.width - 0.5} and v "
+            f"-0.5..{grid.height - 0.5}, got {points.tolist()}"
+        )
+    foreground = {tuple(np.round(p)) for p in points[labels == FOREGROUND]}
+    both = [p for p in points[labels == BACKGROUND] if tuple(np.round(p)) in foreground]
+    if both:
+        raise ValueError(f"the same pixel {both[0].tolist()} is labelled both object and background")
+    if len(points) and not foreground and prompt.box is None and not refines:
+        raise ValueError("a new object needs at least one point labelled 1, a box or a mask")
+
+
+@dataclass(frozen=True)
+class EncodedPrompts:
+    """N prompts as the network reads them."""
+
+    decoder: DecoderPrompts
+    centre: Tensor  # [N] int64, token column in the middle of the prompt
+    given: Tensor  # [N, 1, 4h, 4w] logits of masks that are taken as they are
+    is_given: Tensor  # [N] bool
+
+    def to(self, device: torch.device) -> EncodedPrompts:
+        """The same on another device."""
+        d = self.decoder
+        decoder = DecoderPrompts(
+            d.point_coords.to(device), d.point_labels.to(device),
+            d.mask_input.to(device), d.has_mask.to(device),
+        )  # fmt: skip
+        return EncodedPrompts(
+            decoder, self.centre.to(device), self.given.to(device), self.is_given.to(device)
+        )
+
+
+class PromptEncoding:
+    """Turns prompts on images of ``grid`` into tensors for a network of ``input_size`` (H, W)."""
+
+    def __init__(self, grid: Equirect, input_size: tuple[int, int], stride: int, draw: bool) -> None:
+        self.grid, self.input_size, self.stride, self.draw = grid, input_size, stride, draw
+        self.low_res = (input_size[0] // LOW_RES_STRIDE, input_size[1] // LOW_RES_STRIDE)
+
+    def encode(
+        self,
+        prompts: Sequence[Prompt],
+        previous: Tensor | None = None,  # [N, 1, 4h, 4w] logits, of objects that are corrected
+    ) -> EncodedPrompts:
+        """Checked prompts -> tensors."""
+        count = len(prompts)
+        most = max(len(p.points) + 2 * (p.box is not None) for p in prompts)
+        coords = np.zeros((count, max(most, 1), 2), np.float32)
+        labels = np.full((count, max(most, 1)), NO_PROMPT, np.int64)
+        dense = np.full((count, 1, *self.low_res), -DENSE_LOGIT, np.float32)
+        if previous is not None:
+            dense[:] = previous.clamp(-DENSE_LOGIT, DENSE_LOGIT).cpu().numpy()
+        given = np.zeros_like(dense)
+        for i, prompt in enumerate(prompts):
+            points, point_labels = self._sparse(prompt)
+            coords[i, : len(points)], labels[i, : len(points)] = points, point_labels
+            if prompt.mask is not None:
+                share = self._low_res_share(prompt.mask)
+                dense[i, 0] = (2 * share - 1) * DENSE_LOGIT
+                given[i, 0] = (2 * share - 1) * GIVEN_LOGIT
+            elif self.draw:
+                self._draw(dense[i, 0], prompt)
+        is_given = torch.tensor([p.mask is not None for p in prompts])
+        has_mask = torch.full((count,), self.draw or previous is not None) | is_given
+        tensors = [torch.from_numpy(a) for a in (coords, labels, dense, given)]
+        return EncodedPrompts(
+            DecoderPrompts(tensors[0], tensors[1], tensors[2], has_mask),
+            torch.tensor([self._centre(p) for p in prompts]),
+            tensors[3],
+            is_given,
+        )
+
+    def _scaled(self, u: float, v: float, size: tuple[int, int]) -> tuple[float, float]:
+        """Pixel indices of the image -> of an image of ``size`` (H, W) of the same sphere."""
+        return (
+            (u + 0.5) * size[1] / self.grid.width - 0.5,
+            (v + 0.5) * size[0] / self.grid.height - 0.5,
+        )
+
+    def _sparse(self, prompt: Prompt) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Box corners, then points: coordinates [P, 2] at the network's input, labels [P]."""
+        points, labels = list(prompt.points), list(prompt.point_labels)
+        if prompt.box is not None:
+            points = [prompt.box[:2], prompt.box[2:], *points]
+            labels = [BOX_FIRST, BOX_LAST, *labels]
+        scaled = [self._scaled(u, v, self.input_size) for u, v in points]
+        return np.array(scaled, np.float32).reshape(-1, 2), np.array(labels, np.int64)
+
+    def _low_res_share(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Share of every stride-4 pixel that the mask covers; cells never reach across the seam."""
+        size = (self.low_res[1], self.low_res[0])
+        return cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+
+    def _draw(self, dense: NDArray[np.float32], prompt: Prompt) -> None:
+        """Box and clicks as +-DENSE_LOGIT into ``dense`` [4h, 4w]."""
+        height, width = dense.shape
+        if prompt.box is not None:
+            u_min, v_min = self._scaled(*prompt.box[:2], self.low_res)
+            u_max, v_max = self._scaled(*prompt.box[2:], self.low_res)
+            span = max(round(box_width(u_min, u_max, width)), 0) + 1
+            columns = (round(u_min) + np.arange(min(span, width))) % width
+            rows = np.arange(max(round(v_min), 0), min(round(v_max), height - 1) + 1)
+            dense[:] = -DENSE_LOGIT
+            dense[np.ix_(rows, columns)] = DENSE_LOGIT
+        rows, columns = np.mgrid[:height, :width]
+        for (u, v), label in zip(prompt.points, prompt.point_labels):
+            u, v = self._scaled(u, v, self.low_res)
+            across = (columns - u + width / 2) % width - width / 2
+            near = across**2 + (rows - v) ** 2 <= CLICK_RADIUS**2
+            dense[near] = DENSE_LOGIT if label == FOREGROUND else -DENSE_LOGIT
+
+    def _centre(self, prompt: Prompt) -> int:
+        """Token column in the middle of the prompt."""
+        box = prompt.box if prompt.mask is None else mask_box(prompt.mask)
+        if box is not None:
+            u = box[0] + box_width(box[0], box[2], self.grid.width) / 2
+        else:
+            lon, _ = self.grid.pixel_to_lonlat(prompt.points[:, 0], 0)
+            mean = math.atan2(np.sin(lon).sum(), np.cos(lon).sum())
+            u = float(self.grid.lonlat_to_pixel(mean, 0.0)[0])
+        tokens = self.input_size[1] // self.stride
+        return math.floor((u + 0.5) / self.grid.width * tokens) % tokens

@@ -1,0 +1,133 @@
+"""One frame for all objects: read memory, attend, decode, encode, remember.
+
+The tracker and the training drive the same two functions, so what is trained is what runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from panosam2_ros.equirect import mean_column
+from panosam2_ros.memory_bank import MemoryBank
+from panosam2_ros.model.image_encoder import ImageFeatures
+from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
+from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.prompts import DENSE_LOGIT, LOW_RES_STRIDE, EncodedPrompts
+
+CERTAIN = 10.0  # presence logit of a prompted object
+
+
+@dataclass(frozen=True)
+class Propagated:
+    """What one frame gave for N objects."""
+
+    prediction: MaskPrediction
+    mask_logits: Tensor  # [N, 1, 4h, 4w]: a prompt's mask where one was given, else the decoder's
+    scores: Tensor  # [N] logits of presence; a prompt says that its object is present
+    bank: MemoryBank  # after this frame
+
+    def select(self, rows: Tensor) -> Propagated:
+        """The same of these objects, [M] int64, in this order."""
+        prediction = MaskPrediction(
+            *(getattr(self.prediction, f.name)[rows] for f in fields(MaskPrediction))
+        )
+        return Propagated(
+            prediction, self.mask_logits[rows], self.scores[rows], self.bank.select(rows)
+        )
+
+
+def empty_bank(model: PanoSAM2, count: int) -> MemoryBank:
+    """A bank for ``count`` new objects of ``model``."""
+    config = model.config
+    grid = (model.input_size[0] // config.stride, model.input_size[1] // config.stride)
+    return MemoryBank.empty(
+        count, config.slots, config.max_obj_ptrs, config.max_cond_slots,
+        config.memory_dim, config.hidden_dim, grid, model.device,
+    )  # fmt: skip
+
+
+def propagate(
+    model: PanoSAM2,
+    bank: MemoryBank,
+    features: ImageFeatures,
+    use_previous: Tensor | None = None,  # [N] bool; training hides some previous masks
+    present: Tensor | None = None,  # [N] bool; training knows which objects are in the image
+) -> Propagated:
+    """Find every object of ``bank`` in an image; remember it where it is present."""
+    prediction = model.decode(
+        model.condition(features, bank.read()),
+        features,
+        _previous_mask_prompt(model, bank, use_previous),
+        bank.centre,
+    )
+    if present is None:
+        present = (prediction.object_score_logits > 0) & (prediction.mask_logits > 0).flatten(1).any(1)
+    after = _remember(model, bank, features, prediction, prediction.mask_logits, present, False)
+    return Propagated(
+        prediction, prediction.mask_logits, prediction.object_score_logits, after
+    )
+
+
+def prompt_objects(
+    model: PanoSAM2,
+    bank: MemoryBank,
+    features: ImageFeatures,
+    prompts: EncodedPrompts,
+    remembered: bool,
+) -> Propagated:
+    """Segment prompted objects, the rows of ``bank``; ``remembered``: correct them from memory."""
+    embedding = (
+        model.condition(features, bank.read())
+        if remembered
+        else model.without_memory(features, len(bank))
+    )
+    prediction = model.decode(embedding, features, prompts.decoder, prompts.centre)
+    given = prompts.is_given[:, None, None, None]
+    mask_logits = torch.where(given, prompts.given, prediction.mask_logits)
+    present = torch.ones_like(prompts.is_given)
+    after = _remember(model, bank, features, prediction, mask_logits, present, True)
+    sure = torch.full_like(prediction.object_score_logits, CERTAIN)
+    return Propagated(prediction, mask_logits, sure, after)
+
+
+def _previous_mask_prompt(
+    model: PanoSAM2, bank: MemoryBank, allowed: Tensor | None
+) -> DecoderPrompts:
+    """The last mask as a dense prompt, where the object was seen in the last frame."""
+    fresh = bank.maskmem.written.amax(1) == bank.frame - 1
+    if not model.config.previous_mask_prompt:
+        fresh = torch.zeros_like(fresh)
+    if allowed is not None:
+        fresh = fresh & allowed
+    return DecoderPrompts.of_masks(bank.mask_logits.detach().clamp(-DENSE_LOGIT, DENSE_LOGIT), fresh)
+
+
+def _remember(
+    model: PanoSAM2,
+    bank: MemoryBank,
+    features: ImageFeatures,
+    prediction: MaskPrediction,
+    mask_logits: Tensor,
+    present: Tensor,
+    prompted: bool,
+) -> MemoryBank:
+    """Write the frame into the bank for the objects that are present."""
+    return bank.write(
+        maskmem_features=model.encode_memory(features, mask_logits, present),
+        obj_ptrs=model.object_pointer(prediction.sam_token, present),
+        mask_logits=mask_logits,
+        centre=_middle(mask_logits, bank.centre),
+        keep=present,
+        cond=torch.full_like(present, prompted),
+    )
+
+
+def _middle(mask_logits: Tensor, otherwise: Tensor) -> Tensor:
+    """Token column [N] in the middle of each mask; ``otherwise`` [N] where a mask is empty."""
+    stride = LOW_RES_STRIDE  # tokens are as many stride-4 pixels wide as those are pixels
+    column = mean_column((mask_logits > 0).flatten(0, 1).sum(1).float())
+    token = ((column + 0.5) / stride).floor().nan_to_num(-1).long()
+    return torch.where(token < 0, otherwise, token % (mask_logits.shape[-1] // stride))

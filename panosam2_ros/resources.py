@@ -1,0 +1,35 @@
+"""Finds the files that come with the package: models, configuration, the demo's pictures."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+
+
+def resource_roots() -> list[Path]:
+    """Every folder that may hold the package's files, in the order in which they are looked in."""
+    roots = [PACKAGE]
+    # an editable install: the checkout itself, which alone has package.xml beside the package
+    if (PACKAGE.parent / "package.xml").is_file():
+        roots.append(PACKAGE.parent)
+    prefixes = [p for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
+    roots += [Path(p) / "share" / PACKAGE.name for p in (*prefixes, sys.prefix)]
+    return list(dict.fromkeys(roots))
+
+
+def resource(
+    *parts: str,  # e.g. "models", "panosam2_nano.safetensors"
+) -> Path:
+    """The first existing file or folder of that name; FileNotFoundError names every place tried."""
+    tried = [root.joinpath(*parts) for root in resource_roots()]
+    for path in tried:
+        if path.exists():
+            return path
+    places = "".join(f"\n  {path}" for path in tried)
+    raise FileNotFoundError(
+        f"{'/'.join(parts)} is not installed. Looked for{places}\n"
+        "Run `make` in the checkout, or source the setup file of the workspace that was built with colcon."
+    )

@@ -1,0 +1,285 @@
+"""PanoTracker: the core's only state. One verb for a stream, ``step``; prompts, removal, reset.
+
+An object has an id for ever (``obj_id``) and a row of the memory bank for now (``obj_idx``).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from panosam2_ros.bearing import Bearing, mask_bearing
+from panosam2_ros.equirect import Equirect, Floats, wrap_resize
+from panosam2_ros.masks import MaskRegion, label_image, upsample_region
+from panosam2_ros.memory_bank import MemoryBank
+from panosam2_ros.model.image_encoder import ImageFeatures
+from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.object_state import ObjectMotion, StateConfig, TrackState
+from panosam2_ros.prompts import Prompt, PromptEncoding, check_prompt
+from panosam2_ros.propagation import Propagated, empty_bank, prompt_objects, propagate
+
+MAX_OBJ_ID = 65535  # what a mono16 label image can hold
+Image = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """Limits and behaviour of a tracker."""
+
+    max_objects: int = 32
+    vertical_fov: float = math.pi  # rad, of the images; pi for full spheres
+    state: StateConfig = field(default_factory=StateConfig)
+
+
+@dataclass(frozen=True)
+class Track:
+    """One known object, as of the newest image."""
+
+    obj_id: int
+    label: str
+    state: TrackState
+    score: float  # probability that it is in the image, 0..1
+    mask_iou: float  # predicted IoU of its mask, 0..1; 0 unless VISIBLE
+    last_seen: int  # ns, stamp of the last image in which it was VISIBLE
+    bearing: Bearing  # measured if VISIBLE, else predicted or last known; camera optical axes
+    angular_velocity: Floats  # [3] rad/s, optical axes; NaN while unknown
+
+
+@dataclass(frozen=True)
+class TrackedFrame:
+    """What is known of one image."""
+
+    stamp: int  # ns
+    labels: NDArray[np.uint16]  # [H, W] object ids of visible objects, 0 = none
+    tracks: tuple[Track, ...]  # every known object, ordered by id
+
+
+@dataclass(frozen=True)
+class PromptOutcome:
+    """What became of one prompt."""
+
+    success: bool
+    message: str  # why not, and the remedy
+    track: Track | None  # of the object in the prompted image
+
+
+@dataclass
+class _Known:
+    """What the tracker keeps of an object beside its row of the memory bank."""
+
+    obj_id: int
+    label: str
+    motion: ObjectMotion
+    score: float = 0.0
+    mask_iou: float = 0.0
+
+    def track(self) -> Track:
+        motion = self.motion
+        return Track(
+            self.obj_id, self.label, motion.state, self.score, self.mask_iou,
+            motion.last_seen, motion.bearing, motion.angular_velocity,
+        )  # fmt: skip
+
+
+class PanoTracker:
+    """Tracks prompted objects through a stream of panoramas.
+
+    Not thread safe: one thread calls it, always the same.
+    """
+
+    def __init__(self, model: PanoSAM2, config: TrackerConfig = TrackerConfig()) -> None:
+        self.model, self.config = model, config
+        self.epoch = 0  # counts up at reset; ids are unique within one
+        self._known: list[_Known] = []  # in the order of the memory bank's rows and of ids
+        self._bank: MemoryBank = empty_bank(model, 0)
+        self._next_id = 1
+        self._newest: tuple[int, ImageFeatures] | None = None  # stamp and features, for prompts
+
+    @property
+    def max_objects(self) -> int:
+        return self.config.max_objects
+
+    @property
+    def memory_mib(self) -> float:
+        """Size of all objects' memories, MiB."""
+        return self._bank.nbytes / 2**20
+
+    def tracks(self) -> tuple[Track, ...]:
+        """Every known object as of the newest image, ordered by id."""
+        return tuple(known.track() for known in self._known)
+
+    @torch.inference_mode()
+    def step(self, image: Image, stamp: int) -> TrackedFrame:
+        """Find every known object in the next image.
+
+        ``image`` is RGB [H, W, 3]; ``stamp`` is in nanoseconds. Raises ValueError for an image
+        that is not a panorama; nothing is forgotten then.
+        """
+        grid = self._grid(image)
+        features = self._encode(image, stamp)
+        if not self._known:
+            return TrackedFrame(stamp, np.zeros((grid.height, grid.width), np.uint16), ())
+        result = propagate(self.model, self._bank, features)
+        self._bank = result.bank
+        regions = self._observe(self._known, result, grid, stamp)
+        return TrackedFrame(stamp, label_image(regions, grid), self.tracks())
+
+    @torch.inference_mode()
+    def prompt(self, image: Image, stamp: int, prompts: Sequence[Prompt]) -> list[PromptOutcome]:
+        """Add or correct objects by pointing at them in an image; one outcome per prompt.
+
+        Bad prompts are refused one by one, with the reason; the others take effect.
+        """
+        grid = self._grid(image)
+        outcomes: dict[int, PromptOutcome] = {}
+        fresh: list[int] = []
+        refine: list[int] = []
+        for i, prompt in enumerate(prompts):
+            try:
+                new = self._admit(prompt, prompts[:i], len(fresh), grid)
+                (fresh if new else refine).append(i)
+            except ValueError as error:
+                outcomes[i] = PromptOutcome(False, str(error), None)
+        if fresh or refine:
+            features = self._encode(image, stamp)
+            for indices, remembered in ((fresh, False), (refine, True)):
+                if indices:
+                    chosen = [prompts[i] for i in indices]
+                    done = self._apply(chosen, remembered, features, grid, stamp)
+                    outcomes.update(zip(indices, done, strict=True))
+        return [outcomes[i] for i in range(len(prompts))]
+
+    def remove(self, obj_ids: Sequence[int]) -> list[int]:
+        """Forget objects; answers those that were known."""
+        gone = {known.obj_id for known in self._known} & set(obj_ids)
+        self._keep([known.obj_id not in gone for known in self._known])
+        return sorted(gone)
+
+    def reset(self) -> None:
+        """Forget everything; ids start again at 1 in a new epoch."""
+        self._keep([False] * len(self._known))
+        self._next_id = 1
+        self.epoch += 1
+
+    def _keep(self, wanted: Sequence[bool]) -> None:
+        rows = torch.tensor([i for i, keep in enumerate(wanted) if keep], dtype=torch.int64)
+        self._known = [known for known, keep in zip(self._known, wanted, strict=True) if keep]
+        self._bank = self._bank.select(rows.to(self.model.device))
+
+    def _grid(self, image: Image) -> Equirect:
+        return Equirect(image.shape[1], image.shape[0], self.config.vertical_fov)
+
+    def _encode(self, image: Image, stamp: int) -> ImageFeatures:
+        if self._newest is None or self._newest[0] != stamp:
+            pixels = fit_image(image, *self.model.input_size).to(self.model.device)
+            self._newest = (stamp, self.model.encode_image(pixels))
+        return self._newest[1]
+
+    def _admit(
+        self, prompt: Prompt, earlier: Sequence[Prompt], admitted: int, grid: Equirect
+    ) -> bool:
+        """Whether a prompt makes a new memory; ValueError says why it is refused."""
+        known = {k.obj_id for k in self._known}
+        if prompt.obj_id and prompt.obj_id not in known:
+            raise ValueError(
+                f"object {prompt.obj_id} is not known; known are {sorted(known)}; 0 makes a new one"
+            )
+        if prompt.obj_id and any(p.obj_id == prompt.obj_id for p in earlier):
+            raise ValueError(f"object {prompt.obj_id} is prompted twice in one request; merge them")
+        new = not prompt.obj_id or prompt.replace
+        check_prompt(prompt, grid, refines=not new)
+        if not prompt.obj_id and len(known) + admitted >= self.config.max_objects:
+            raise ValueError(
+                f"{self.config.max_objects} objects are known already (max_objects); remove some"
+            )
+        if not prompt.obj_id and self._next_id + admitted > MAX_OBJ_ID:
+            raise ValueError(f"all ids up to {MAX_OBJ_ID} are used up in this epoch; reset first")
+        return new
+
+    def _apply(
+        self,
+        prompts: list[Prompt],
+        remembered: bool,
+        features: ImageFeatures,
+        grid: Equirect,
+        stamp: int,
+    ) -> list[PromptOutcome]:
+        """Segment checked prompts, all new or all corrections, and remember what they gave."""
+        rows = [self._row(p.obj_id) for p in prompts]
+        bank = self._bank.select(torch.tensor(rows)) if remembered else empty_bank(self.model, len(prompts))
+        encoding = PromptEncoding(
+            grid, self.model.input_size, self.model.config.stride, self.model.config.draw_prompts
+        )
+        encoded = encoding.encode(prompts, bank.mask_logits if remembered else None)
+        result = prompt_objects(
+            self.model, bank, features, encoded.to(self.model.device), remembered
+        )
+        filled = (result.mask_logits > 0).flatten(1).any(1).tolist()
+        for i, prompt in enumerate(prompts):
+            if filled[i]:
+                rows[i] = self._store(prompt, rows[i], result.bank.select(torch.tensor([i])))
+        found = [i for i, full in enumerate(filled) if full]
+        self._observe([self._known[rows[i]] for i in found], result.select(torch.tensor(found, dtype=torch.int64)), grid, stamp)
+        nothing = "nothing was found there: prompt a larger part of the object, or give its box or mask"
+        return [
+            PromptOutcome(True, "", self._known[rows[i]].track())
+            if filled[i]
+            else PromptOutcome(False, nothing, None)
+            for i in range(len(prompts))
+        ]
+
+    def _row(self, obj_id: int) -> int:
+        """``obj_idx`` of an object; -1 for one that is not known."""
+        return next((i for i, k in enumerate(self._known) if k.obj_id == obj_id), -1)
+
+    def _store(self, prompt: Prompt, row: int, memory: MemoryBank) -> int:
+        """Put one object's memory into the bank; answers its row."""
+        if row < 0:
+            self._known.append(_Known(self._next_id, prompt.label, ObjectMotion(self.config.state)))
+            self._next_id += 1
+            self._bank = self._bank.append(memory)
+            return len(self._known) - 1
+        self._known[row].label = prompt.label or self._known[row].label
+        order = torch.arange(len(self._known))
+        order[row] = len(self._known)
+        self._bank = self._bank.append(memory).select(order)
+        return row
+
+    def _observe(
+        self, known: Sequence[_Known], result: Propagated, grid: Equirect, stamp: int
+    ) -> dict[int, MaskRegion]:
+        """Update what is known of objects from their masks; regions of those that are visible."""
+        scores = result.scores.sigmoid().tolist()
+        ious = result.prediction.mask_iou.tolist()
+        regions: dict[int, MaskRegion] = {}
+        for i, item in enumerate(known):
+            item.score, item.mask_iou = scores[i], 0.0
+            region = None
+            if item.motion.present(item.score):
+                region = upsample_region(result.mask_logits[i, 0], grid)
+            bearing = mask_bearing(region.mask(grid.height), grid, ious[i]) if region else None
+            item.motion.update(stamp, bearing)
+            if region is not None and bearing is not None:
+                item.mask_iou = min(max(ious[i], 0.0), 1.0)
+                regions[item.obj_id] = region
+        return regions
+
+
+def fit_image(image: Image, height: int, width: int) -> Tensor:
+    """An RGB image [H, W, 3] at the network's input size, [1, 3, height, width].
+
+    Shrinking averages over cells that end at the seam; growing interpolates across it.
+    """
+    if image.shape[0] >= height and image.shape[1] >= width:
+        small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        return torch.from_numpy(small).permute(2, 0, 1)[None]
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
+    return wrap_resize(pixels, height, width)
+
