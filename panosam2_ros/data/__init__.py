@@ -1,0 +1,1 @@
+"""Scenes with exact truth on the sphere, and the material that they are made of."""

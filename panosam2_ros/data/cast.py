@@ -1,0 +1,202 @@
+"""Who plays in a scene: draws background, things and their motion from a seed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from panosam2_ros.data import scene_motion as motion
+from panosam2_ros.data.compositor import LARGEST_DIAMETER, paint_labels, project
+from panosam2_ros.data.scene_config import SceneConfig
+from panosam2_ros.data.sources import Image, SourceLibrary, tone_map
+from panosam2_ros.data.sprites import Sprite, recoloured, textured_shape
+from panosam2_ros.equirect import Equirect, Floats
+
+START_VISIBLE = 0.6  # share of every tracked object that frame 0 shows
+_CHECK_WIDTH = 256  # columns; enough to see whether a start is clear
+_PATIENT_ATTEMPTS = 6  # at full size, before everything is made smaller
+_OCCLUDER_DENT = 0.15  # an occluder's outline stays outside 1 - this
+
+
+@dataclass(frozen=True)
+class Body:
+    """A thing in the scene: a tracked object, or a distractor with id 0."""
+
+    obj_id: int
+    name: str
+    sprite: Sprite
+    path: motion.Path
+    poses: Floats  # [T, 3, 3] columns right, down, forward in world axes
+    diameters: Floats  # [T] rad
+
+    def at(self, time: float) -> tuple[Floats, float]:
+        """Pose and diameter at a fractional frame index."""
+        frames = np.arange(len(self.diameters))
+        return motion.pose_at(self.poses, time), float(np.interp(time, frames, self.diameters))
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Everything that a scene's frames follow from."""
+
+    panorama_name: str
+    panorama: Image  # [h, w, 3] tone-mapped
+    camera: Floats  # [T, 3, 3] world to camera
+    gains: Floats  # [T] exposure
+    bodies: tuple[Body, ...]  # far to near
+
+
+def draw_cast(config: SceneConfig, library: SourceLibrary, seed: int) -> Cast:
+    """The cast of a seed; drawn again until every tracked object can be seen in frame 0."""
+    attempt = 0
+    while True:
+        rng = np.random.default_rng((seed, 0, attempt))
+        shrink = 0.85 ** max(0, attempt - _PATIENT_ATTEMPTS)
+        director = _Director(config, library, rng, shrink)
+        camera = director.camera()
+        bodies = director.bodies(camera)
+        if _starts_clear(config, camera, bodies):
+            break
+        attempt += 1
+    name = str(rng.choice(sorted(library.panoramas)))
+    panorama = tone_map(library.panoramas[name], rng.normal(0, config.exposure))
+    drift = motion.smooth_noise(rng, config.frames, 1)[:, 0] * config.exposure_drift
+    return Cast(name, panorama, camera, 2.0 ** (drift - drift[0]), bodies)
+
+
+def _starts_clear(config: SceneConfig, camera: Floats, bodies: tuple[Body, ...]) -> bool:
+    width = min(config.width, _CHECK_WIDTH)
+    grid = Equirect(width, round(width * config.height / config.width))
+    layers = [
+        (body.obj_id, project(body.sprite, camera[0] @ body.poses[0], body.diameters[0], grid))
+        for body in bodies
+    ]
+    labels, areas = paint_labels(layers, grid)
+    row_areas = grid.pixel_solid_angles()
+    return all(
+        float((labels == body.obj_id).sum(1) @ row_areas) >= START_VISIBLE * max(area, 1e-9)
+        for body, area in zip(bodies, areas, strict=True)
+        if body.obj_id
+    )
+
+
+class _Director:
+    """Draws the parts of one attempt, in a fixed order, from one generator."""
+
+    def __init__(
+        self,
+        config: SceneConfig,
+        library: SourceLibrary,
+        rng: np.random.Generator,
+        shrink: float,  # factor on all sizes
+    ) -> None:
+        self.config, self.library, self.rng, self.shrink = config, library, rng, shrink
+
+    def camera(self) -> Floats:
+        full = self.rng.random() < self.config.full_rotation
+        speed = self.config.camera_speed * self.rng.uniform(0.2, 1)
+        tilt = self.config.camera_tilt if full else 0.0
+        return motion.camera_path(self.rng, self.config.frames, speed, tilt)
+
+    def bodies(self, camera: Floats) -> tuple[Body, ...]:
+        """Far to near; an occluder is nearest of all."""
+        config, rng = self.config, self.rng
+        tracked = self._tracked(camera)
+        others = [self._body(0, self._anchor()) for _ in range(self._count(config.distractors))]
+        if rng.random() < config.look_alike:
+            others.append(self._look_alike(tracked[rng.integers(len(tracked))]))
+        shown = tracked + others
+        bodies = [shown[i] for i in rng.permutation(len(shown))]
+        if rng.random() < config.occlusion:
+            bodies += self._occluder(min(tracked, key=lambda body: body.diameters.max()))
+        return tuple(bodies)
+
+    def _count(self, limits: tuple[int, int]) -> int:
+        return int(self.rng.integers(limits[0], limits[1] + 1))
+
+    def _tracked(self, camera: Floats) -> list[Body]:
+        config, rng = self.config, self.rng
+        anchors = [self._anchor() for _ in range(self._count(config.objects))]
+        places = [(config.seam, motion.seam_direction), (config.pole, motion.polar_direction)]
+        for index, (probability, place) in zip(rng.permutation(len(anchors)), places, strict=False):
+            if rng.random() < probability:
+                frame = int(rng.integers(config.frames))
+                anchors[index] = motion.Anchor(frame, camera[frame].T @ place(rng))
+        return [self._body(index + 1, anchor) for index, anchor in enumerate(anchors)]
+
+    def _anchor(self) -> motion.Anchor:
+        return motion.Anchor(0, motion.random_direction(self.rng))
+
+    def _body(self, obj_id: int, anchor: motion.Anchor) -> Body:
+        config, rng = self.config, self.rng
+        name, sprite = self._sprite()
+        speed = rng.uniform(*config.object_speed)
+        path = motion.object_path(rng, config.frames, speed, config.turn, anchor)
+        diameter = math.exp(rng.uniform(*np.log(config.size))) * self.shrink
+        sizes = motion.sizes(rng, config.frames, diameter, config.size_change, LARGEST_DIAMETER)
+        return Body(obj_id, name, sprite, path, path.poses, sizes)
+
+    def _sprite(self) -> tuple[str, Sprite]:
+        rng = self.rng
+        if rng.random() < self.config.texture_shapes:
+            return self._shape(dent=0.5)
+        names = sorted(self.library.sprites)
+        for _ in range(20):  # a library of nothing but thin or scattered things is used as it is
+            name = str(names[rng.integers(len(names))])
+            sprite = Sprite(self.library.sprite(name))
+            if sprite.compact:
+                break
+        if rng.random() < self.config.recolour:
+            rgba = recoloured(sprite.rgba, rng.uniform(0, 2 * math.pi), 1.0, rng.uniform(0.6, 1.1))
+            sprite = Sprite(rgba)
+        return name, sprite
+
+    def _shape(self, dent: float) -> tuple[str, Sprite]:
+        """A piece of a panorama; of any, also of the one in the background."""
+        rng = self.rng
+        name = str(rng.choice(sorted(self.library.panoramas)))
+        panorama = self.library.panoramas[name]
+        height, width = panorama.shape[:2]
+        side = int(height * rng.uniform(0.15, 0.5))
+        top = int(rng.integers(height // 6, height - height // 6 - side + 1))
+        left = int(rng.integers(width - side + 1))
+        piece = tone_map(panorama[top : top + side, left : left + side], rng.normal(0.3, 0.7))
+        rgba = textured_shape(rng, piece, dent)
+        rgba = recoloured(rgba, rng.uniform(0, 2 * math.pi), rng.uniform(0.7, 2), 1.0)
+        return f"shape of {name}", Sprite(rgba)
+
+    def _look_alike(self, body: Body) -> Body:
+        """The same sprite, slightly recoloured, with a size and a way of its own."""
+        rng = self.rng
+        other = self._body(0, self._anchor())
+        rgba = recoloured(body.sprite.rgba, rng.uniform(-0.2, 0.2), *rng.uniform(0.8, 1.2, 2))
+        return replace(
+            other,
+            name=f"look-alike of {body.name}",
+            sprite=Sprite(rgba),
+            diameters=body.diameters[::-1] * rng.uniform(0.8, 1.1),
+        )
+
+    def _occluder(self, body: Body) -> list[Body]:
+        """A textured disc that hides a tracked object whole; none where it would be too large."""
+        config, rng = self.config, self.rng
+        lead = max(2, config.frames // 8)
+        hidden = min(self._count(config.hidden_frames), config.frames - 2 * lead)
+        reach = math.tan(body.diameters.max() / 2) * body.sprite.reach
+        half = 1.2 * reach / (1 - _OCCLUDER_DENT)
+        if hidden < 1 or 2 * math.atan(half) > LARGEST_DIAMETER:
+            return []
+        cover = math.atan(half * (1 - _OCCLUDER_DENT)) - math.atan(reach)
+        hiding = motion.Hiding(
+            start=int(rng.integers(lead, config.frames - lead - hidden + 1)),
+            frames=hidden,
+            lead=lead,
+            clear=math.atan(half) + math.atan(reach) + 0.02,
+            slack=0.9 * cover,
+        )
+        name, sprite = self._shape(_OCCLUDER_DENT)
+        path = motion.occluder_path(rng, body.path, hiding)
+        sizes = np.full(config.frames, 2 * math.atan(half))
+        return [Body(0, f"occluder, {name}", sprite, path, path.poses, sizes)]

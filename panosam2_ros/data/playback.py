@@ -1,0 +1,133 @@
+"""What a virtual camera plays: frames of a file or of a synthetic scene, with truth where known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from panosam2_ros.data.sources import SourceLibrary, Split
+from panosam2_ros.data.synthetic import ObjectTruth, Scene, SceneConfig
+from panosam2_ros.data.video import Frame, open_frames, resized
+
+SYNTHETIC = "synthetic"
+_DEFAULT_SIZE = (1920, 960)
+_DEFAULT_RATE = {True: 6.0, False: 10.0}  # Hz, by synthetic
+_CYCLE = 600  # frames of an endless scene, played to and fro so that nothing ever jumps
+
+
+@dataclass(frozen=True)
+class Played:
+    """One frame; labels and objects are None where the truth is not known."""
+
+    image: Frame  # [H, W, 3] RGB
+    labels: NDArray[np.uint8] | None = None  # [H, W] object id, 0 = none
+    objects: tuple[ObjectTruth, ...] | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.image.nbytes + (0 if self.labels is None else self.labels.nbytes)
+
+
+@dataclass(frozen=True)
+class PlaybackConfig:
+    """What to play. Speeds are per second; a synthetic scene moves by speed / rate in a frame."""
+
+    source: str = SYNTHETIC  # or a path: video, image, folder of images
+    width: int = 0  # 0: the file's own; 1920 for a synthetic scene
+    height: int = 0  # 0: the file's own; 960 for a synthetic scene
+    rate: float = 0.0  # Hz; 0: the file's own, 10 for images, 6 for a synthetic scene
+    loop: bool = False  # start a file again at its end; a synthetic scene has no end of its own
+    frames: int = 0  # to play; 0: all of them
+    seed: int = 0
+    material: str = Split.RESERVED.value  # of the synthetic scene: train, val or reserved
+    objects: int = 4
+    distractors: int = 2
+    object_size: tuple[float, float] = (math.radians(20), math.radians(60))  # rad
+    object_speed: float = 0.12  # rad/s at most
+    camera_speed: float = 0.18  # rad/s at most
+    camera_tilt: float = math.radians(20)  # rad, largest tilt at the start; 0: always upright
+    occlusion: float = 0.3  # probability that an object is hidden whole for a while
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether frames are rendered, with truth."""
+        return self.source == SYNTHETIC
+
+
+class Playback:
+    """Frames to be played at ``rate``; iterating may take longer than that.
+
+    Raises VideoError for a file that cannot be read and ValueError for impossible settings.
+    """
+
+    def __init__(self, config: PlaybackConfig) -> None:
+        self.config = config
+        self.rate = config.rate
+        if config.synthetic:
+            own = _DEFAULT_SIZE
+            self.rate = self.rate or _DEFAULT_RATE[True]
+        else:
+            self._file = open_frames(config.source)
+            own = self._file.width, self._file.height
+            self.rate = self.rate or self._file.rate or _DEFAULT_RATE[False]
+        self.width, self.height = config.width or own[0], config.height or own[1]
+
+    @property
+    def frames(self) -> int:
+        """How many there will be; 0: endless or not known."""
+        if self.config.frames or self.config.synthetic or self.config.loop:
+            return self.config.frames
+        return self._file.frames
+
+    def __iter__(self) -> Iterator[Played]:
+        for count, played in enumerate(self._scene() if self.config.synthetic else self._files()):
+            if self.config.frames and count >= self.config.frames:
+                return
+            yield played
+
+    def _files(self) -> Iterator[Played]:
+        while True:
+            for frame in self._file:
+                yield Played(resized(frame, self.width, self.height))
+            if not self.config.loop:
+                return
+
+    def _scene(self) -> Iterator[Played]:
+        scene = make_scene(self.config, self.width, self.height, self.rate)
+        index, step = 0, 1
+        while True:
+            frame = scene.render(index)
+            yield Played(frame.image, frame.labels, frame.objects)
+            if len(scene) > 1:
+                step = -step if not 0 <= index + step < len(scene) else step
+                index += step
+
+
+def make_scene(config: PlaybackConfig, width: int, height: int, rate: float) -> Scene:
+    """The synthetic scene of a configuration."""
+    frames = config.frames or _CYCLE
+    scene = SceneConfig(
+        width=width,
+        height=height,
+        frames=frames,
+        rate=rate,
+        objects=(config.objects, config.objects),
+        distractors=(config.distractors, config.distractors),
+        size=config.object_size,
+        object_speed=(0.0, config.object_speed / rate),
+        camera_speed=config.camera_speed / rate,
+        camera_tilt=config.camera_tilt,
+        full_rotation=1.0 if config.camera_tilt > 0 else 0.0,
+        occlusion=config.occlusion,
+        seam=1.0,
+        motion_blur=0.0,
+        texture_shapes=0.0,
+    )
+    split = Split(config.material)
+    library = SourceLibrary.shipped(split, reserved=split is Split.RESERVED)
+    return Scene(scene, library, config.seed)

@@ -1,0 +1,216 @@
+"""Panoramas and sprites that synthetic scenes are made of: where they come from, who may use them.
+
+Two npm packages hold the material: ``@pmndrs/assets`` 1.7.0 (CC0: 512x256 HDR panoramas, base64
+EXR) and ``@lobehub/fluent-emoji-3d`` 1.1.0 (MIT: shaded objects with alpha, 256x256 webp). A small
+part of both ships inside this package, under ``assets``.
+
+Every panorama and every sprite belongs to exactly one split. Reserved material is for final
+acceptance only, never for training, tuning or choosing, so it has to be asked for by name.
+"""
+
+from __future__ import annotations
+
+import base64
+import enum
+import hashlib
+import json
+import re
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+ASSETS = Path(__file__).parent / "assets"
+PANORAMA_PACKAGE, SPRITE_PACKAGE = "@pmndrs/assets", "@lobehub/fluent-emoji-3d"
+VERSIONS = {PANORAMA_PACKAGE: "1.7.0", SPRITE_PACKAGE: "1.1.0"}
+RESERVED_PANORAMAS = frozenset({"city", "lab", "sunrise", "venice", "workshop"})
+VAL_PANORAMAS = frozenset({"bridge", "forest", "warehouse"})
+_BRIGHTEST, _CODES = 64.0, 4095  # times the key; steps of the tone table
+_GLARE = 4.0  # times the key
+
+Image = NDArray[np.uint8]
+Panorama = NDArray[Any]  # [H, W, 3] RGB: uint8, or float32 scene-linear as of clean_hdr
+
+
+class Split(enum.Enum):
+    """What a piece of material may be used for."""
+
+    TRAIN = "train"
+    VAL = "val"
+    RESERVED = "reserved"
+
+    @classmethod
+    def of_panorama(cls, name: str) -> Split:
+        """The split of a panorama by its name in the npm package, without extension."""
+        if name in RESERVED_PANORAMAS:
+            return cls.RESERVED
+        return cls.VAL if name in VAL_PANORAMAS else cls.TRAIN
+
+    @classmethod
+    def of_sprite(cls, file_name: str) -> Split:
+        """The split of a sprite by its file name in the npm package, with extension."""
+        digit = int(hashlib.sha1(file_name.encode(), usedforsecurity=False).hexdigest(), 16) % 10
+        if digit >= 8:
+            return cls.RESERVED
+        return cls.VAL if digit == 7 else cls.TRAIN
+
+
+@dataclass(frozen=True)
+class SourceLibrary:
+    """Panoramas and sprites of one split; picklable, so that worker processes can share it."""
+
+    panoramas: Mapping[str, Panorama]  # by name, [H, W, 3] RGB
+    sprites: Mapping[str, Path | Image]  # by file name: a file, or RGBA uint8 [H, W, 4]
+
+    def __post_init__(self) -> None:
+        if not self.panoramas or not self.sprites:
+            raise ValueError(
+                f"a library needs at least one panorama and one sprite, got {len(self.panoramas)} "
+                f"and {len(self.sprites)}"
+            )
+
+    def sprite(self, name: str) -> Image:
+        """RGBA uint8 [H, W, 4], straight (not premultiplied) alpha."""
+        source = self.sprites[name]
+        return source if isinstance(source, np.ndarray) else read_rgba(source)
+
+    @classmethod
+    def from_npm(cls, root: Path | str, split: Split, reserved: bool = False) -> SourceLibrary:
+        """All material of a split from the two unpacked npm packages under ``root``.
+
+        ``reserved=True`` is needed for Split.RESERVED. ``fetch_npm`` fills such a folder.
+        """
+        _refuse_reserved(split, reserved)
+        packages = _find_packages(Path(root))
+        panoramas = {
+            path.name.removesuffix(".exr.js"): path
+            for path in sorted((packages[PANORAMA_PACKAGE] / "hdri").glob("*.exr.js"))
+        }
+        sprites = sorted((packages[SPRITE_PACKAGE] / "assets").glob("*.webp"))
+        return cls(
+            {k: read_exr_js(p) for k, p in panoramas.items() if Split.of_panorama(k) is split},
+            {path.name: path for path in sprites if Split.of_sprite(path.name) is split},
+        )
+
+    @classmethod
+    def shipped(cls, split: Split, reserved: bool = False) -> SourceLibrary:
+        """The material of a split that ships inside this package."""
+        _refuse_reserved(split, reserved)
+        panoramas = sorted((ASSETS / "panoramas").glob("*.jpg"))
+        sprites = sorted((ASSETS / "sprites").glob("*.webp"))
+        return cls(
+            {p.stem: read_rgb(p) for p in panoramas if Split.of_panorama(p.stem) is split},
+            {p.name: p for p in sprites if Split.of_sprite(p.name) is split},
+        )
+
+
+def _refuse_reserved(split: Split, reserved: bool) -> None:
+    if split is Split.RESERVED and not reserved:
+        raise ValueError(
+            "reserved material is for final acceptance only, never for training, tuning or "
+            "choosing; pass reserved=True if that is what this is"
+        )
+
+
+def tone_map(
+    panorama: Panorama,  # [H, W, 3]
+    exposure: float = 0.0,  # stops; 0 keeps the middle of the scene in the middle of the range
+) -> Image:
+    """A panorama, or a piece of one, as uint8 sRGB-like values."""
+    gain = 2.0**exposure
+    if panorama.dtype == np.uint8:
+        table = np.clip(np.arange(256) * gain ** (1 / 2.2), 0, 255).astype(np.uint8)
+        return np.asarray(cv2.LUT(panorama, table), np.uint8)
+    codes = np.sqrt(panorama * np.float32(_CODES**2 / _BRIGHTEST))
+    return np.asarray(_tone_table(gain).take(codes.astype(np.uint16)), np.uint8)
+
+
+def _tone_table(gain: float) -> Image:
+    """Display value of sqrt-spaced scene values: a table, because powers of pixels are slow."""
+    x = np.linspace(0, 1, _CODES + 1) ** 2 * _BRIGHTEST * 0.45 * gain
+    filmic = x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14)
+    return np.asarray(255 * np.clip(filmic, 0, 1) ** (1 / 2.2) + 0.5, np.uint8)
+
+
+def clean_hdr(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """Scene-linear RGB [H, W, 3] without inf, nan or negatives, scaled to key 1.
+
+    The key lies between the median and the bright end, so that neither a dark room with lamps
+    nor a bright sky over shade ends up all black or all white.
+    """
+    rgb = np.nan_to_num(pixels.astype(np.float32), nan=0.0, posinf=1e4, neginf=0.0)
+    median, bright = np.percentile(np.clip(rgb, 0, None), (50, 90))
+    rgb /= np.float32(max(float(np.sqrt(median * bright)), 1e-6))
+    # lamps and the sun are ringed by black, and the sun has black channels: the resampling of the
+    # sources overshot there; such pixels become glare
+    near_lamp = cv2.dilate(rgb.max(-1), np.ones((7, 7), np.uint8)) > _GLARE
+    rgb[near_lamp & (rgb.min(-1) <= 1e-3)] = _GLARE
+    return np.asarray(np.clip(rgb, 0, _BRIGHTEST), np.float32)
+
+
+def read_exr_js(path: Path) -> NDArray[np.float32]:
+    """One HDR panorama [H, W, 3] of the npm package: a base64 EXR inside a JavaScript module."""
+    import OpenEXR  # only needed for the packages, not for what ships
+
+    payload = re.search(r"base64,([A-Za-z0-9+/=]+)", path.read_text())
+    if payload is None:
+        raise ValueError(f"{path} holds no base64 data")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "panorama.exr"
+        file.write_bytes(base64.b64decode(payload[1]))
+        channels = OpenEXR.File(str(file)).channels()
+        pixels = np.array((channels.get("RGB") or channels["RGBA"]).pixels)[..., :3]
+    return clean_hdr(pixels)
+
+
+def _read(path: Path, flags: int) -> NDArray[Any]:
+    pixels: NDArray[Any] | None = cv2.imdecode(np.fromfile(path, np.uint8), flags)
+    if pixels is None:
+        raise ValueError(f"{path} is not an image that this build of OpenCV can read")
+    return pixels
+
+
+def read_rgb(path: Path) -> Image:
+    """RGB uint8 [H, W, 3]."""
+    return np.asarray(cv2.cvtColor(_read(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def read_rgba(path: Path) -> Image:
+    """RGBA uint8 [H, W, 4]; opaque where the file has no alpha."""
+    pixels = _read(path, cv2.IMREAD_UNCHANGED)
+    code = cv2.COLOR_BGRA2RGBA if pixels.shape[-1] == 4 else cv2.COLOR_BGR2RGBA
+    return np.asarray(cv2.cvtColor(pixels, code), np.uint8)
+
+
+def _find_packages(root: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for pattern in ("*/package.json", "*/*/package.json"):
+        for manifest in sorted(root.glob(pattern)):
+            found.setdefault(json.loads(manifest.read_text()).get("name"), manifest.parent)
+    missing = [name for name in VERSIONS if name not in found]
+    if missing:
+        commands = "; ".join(f"npm pack {name}@{VERSIONS[name]}" for name in missing)
+        raise FileNotFoundError(
+            f"{root} holds no unpacked {' and no '.join(missing)}; fetch with `{commands}` and "
+            "unpack each archive into a folder of its own there, or call fetch_npm(root)"
+        )
+    return found
+
+
+def fetch_npm(root: Path | str) -> None:
+    """Fetch both packages with ``npm pack`` and unpack them under ``root``."""
+    root = Path(root)
+    root.mkdir(parents=True, exist_ok=True)
+    for name, version in VERSIONS.items():
+        command = ["npm", "pack", f"{name}@{version}", "--pack-destination", str(root)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        archive = root / f"{name.removeprefix('@').replace('/', '-')}-{version}.tgz"
+        with tarfile.open(archive) as tar:
+            tar.extractall(root / archive.stem, filter="data")

@@ -1,0 +1,107 @@
+"""Textures of the things in a scene: cropped, premultiplied, with a pyramid for small sizes."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+
+MIN_FILL = 0.2  # of the square is opaque in a compact sprite
+MIN_WHOLE = 0.9  # of the opaque pixels hang together in a compact sprite
+SHAPE_SIZE = 192  # px
+
+
+class Sprite:
+    """A square RGBA texture that reaches the sides of its square."""
+
+    def __init__(self, rgba: Image) -> None:  # [H, W, 4], straight alpha
+        self.rgba = _crop_square(rgba)
+        solid = self.rgba[..., 3] > 127
+        self.fill = float(solid.mean())  # share of the square that is opaque
+
+    @cached_property
+    def compact(self) -> bool:
+        """Whether a click could mean it: one thing, not a thin or a scattered one."""
+        solid = (self.rgba[..., 3] > 127).astype(np.uint8)
+        _, _, stats, _ = cv2.connectedComponentsWithStats(solid)
+        largest = stats[1:, cv2.CC_STAT_AREA].max()
+        return bool(self.fill >= MIN_FILL and largest >= MIN_WHOLE * solid.sum())
+
+    @cached_property
+    def reach(self) -> float:
+        """Largest distance of an opaque pixel from the centre, in half sides, up to 1.42."""
+        solid = self.rgba[..., 3] > 127
+        half = solid.shape[0] / 2
+        rows, columns = np.nonzero(solid)
+        # to the pixel's outer corner: nothing opaque may lie farther out
+        x, y = (abs(index + 0.5 - half) + 0.5 for index in (columns, rows))
+        return float(np.hypot(x, y).max() / half)
+
+    @cached_property
+    def _pyramid(self) -> list[Image]:
+        """Premultiplied RGBA, each level half the one before, down to 4 px."""
+        alpha = self.rgba[..., 3]
+        weight = cv2.merge([alpha, alpha, alpha, np.full_like(alpha, 255)])
+        levels = [np.asarray(cv2.multiply(self.rgba, weight, scale=1 / 255), np.uint8)]
+        while levels[-1].shape[0] >= 8:
+            side = (levels[-1].shape[0] + 1) // 2
+            shrunk = cv2.resize(levels[-1], (side, side), interpolation=cv2.INTER_AREA)
+            levels.append(np.asarray(shrunk, np.uint8))
+        return levels
+
+    def level(self, side: float) -> Image:
+        """Premultiplied RGBA [S, S, 4] of the level nearest to ``side`` pixels."""
+        ratio = self._pyramid[0].shape[0] / max(side, 1.0)
+        index = round(float(np.log2(max(ratio, 1.0))))
+        return self._pyramid[min(index, len(self._pyramid) - 1)]
+
+
+def _crop_square(rgba: Image) -> Image:
+    solid = rgba[..., 3] > 127
+    if not solid.any():
+        raise ValueError("a sprite needs opaque pixels, got none")
+    rows, columns = np.flatnonzero(solid.any(1)), np.flatnonzero(solid.any(0))
+    crop = rgba[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    height, width = crop.shape[:2]
+    square = np.zeros((max(height, width),) * 2 + (4,), np.uint8)
+    top, left = (square.shape[0] - height) // 2, (square.shape[0] - width) // 2
+    square[top : top + height, left : left + width] = crop
+    return square
+
+
+def recoloured(rgba: Image, hue: float, saturation: float, value: float) -> Image:
+    """RGBA with the hue turned (rad) and saturation and value multiplied."""
+    hsv = cv2.cvtColor(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), cv2.COLOR_RGB2HSV)
+    values = np.arange(256, dtype=float)
+    channels = [(values + np.degrees(hue) / 2) % 180, values * saturation, values * value]
+    table = np.clip(np.stack(channels, -1), 0, 255).astype(np.uint8)
+    colour = cv2.cvtColor(cv2.LUT(hsv, table[None]), cv2.COLOR_HSV2RGB)
+    return np.asarray(np.dstack([colour, rgba[..., 3]]), np.uint8)
+
+
+def textured_shape(
+    rng: np.random.Generator,
+    texture: Image,  # [h, w, 3], any size
+    dent: float,  # 0 = a disc; the outline stays outside 1 - dent of the half side
+) -> Image:
+    """RGBA [S, S, 4]: a random smooth blob or polygon filled with a texture."""
+    side = SHAPE_SIZE
+    fill = cv2.resize(texture, (side, side), interpolation=cv2.INTER_CUBIC)
+    angles = np.linspace(0, 2 * np.pi, 96, endpoint=False)
+    orders = np.arange(2, 7)
+    waves = np.cos(np.outer(angles, orders) + rng.uniform(0, 2 * np.pi, 5)) @ (
+        rng.normal(size=5) / orders
+    )
+    radius = 1 - dent * (waves.max() - waves) / max(np.ptp(waves), 1e-6)
+    if dent > 0.3 and rng.random() < 0.4:
+        corners = np.sort(rng.choice(96, rng.integers(4, 9), replace=False))
+        angles, radius = angles[corners], np.ones(len(corners))
+    points = np.stack([np.cos(angles), np.sin(angles)], -1) * radius[:, None]
+    alpha = np.zeros((side, side), np.uint8)
+    fixed = np.round((points * (side / 2 - 1) + (side - 1) / 2) * 16).astype(np.int32)
+    cv2.fillPoly(alpha, [fixed], 255, lineType=cv2.LINE_AA, shift=4)
+    return np.asarray(np.dstack([fill, alpha]), np.uint8)

@@ -1,0 +1,129 @@
+"""Frames from a video file, a folder of images or one image, in order, as RGB arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Frame = NDArray[np.uint8]  # [H, W, 3] RGB
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
+
+
+class VideoError(ValueError):
+    """A source of frames that cannot be used; the message says why and what would do."""
+
+
+class FrameSource(Protocol):
+    """Frames of one size; iterating starts at the first frame every time."""
+
+    width: int
+    height: int
+    rate: float  # Hz; 0 where the source has none of its own
+    frames: int  # 0: not known beforehand
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yields the frames in order, RGB."""
+        ...
+
+
+class VideoFile:
+    """Decodes a video as it is read; only one frame is in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        capture = self._open()
+        self.rate = max(float(capture.get(cv2.CAP_PROP_FPS)), 0.0)
+        self.frames = max(int(capture.get(cv2.CAP_PROP_FRAME_COUNT)), 0)
+        read, first = capture.read()
+        capture.release()
+        if not read:
+            raise VideoError(f"{path} is a video without a single readable frame; {_RECODE}")
+        self.height, self.width = first.shape[:2]
+
+    def _open(self) -> Any:
+        # FFmpeg by name: OpenCV's other readers take a % in a file name for a numbering pattern
+        capture = cv2.VideoCapture(str(self._path), cv2.CAP_FFMPEG)
+        if not capture.isOpened():
+            raise VideoError(f"{self._path} is no video that OpenCV can read; {_RECODE}")
+        return capture
+
+    def __iter__(self) -> Iterator[Frame]:
+        capture = self._open()
+        try:
+            while True:
+                read, frame = capture.read()
+                if not read:
+                    return
+                yield _rgb(frame)
+        finally:
+            capture.release()
+
+
+class ImageFiles:
+    """Images of one size, one after the other."""
+
+    rate = 0.0
+
+    def __init__(self, paths: list[Path]) -> None:
+        self._paths = paths
+        self.frames = len(paths)
+        self.height, self.width = _read_image(paths[0]).shape[:2]
+
+    def __iter__(self) -> Iterator[Frame]:
+        for path in self._paths:
+            image = _read_image(path)
+            height, width = image.shape[:2]
+            if (width, height) != (self.width, self.height):
+                raise VideoError(
+                    f"{path} is {width}x{height} but {self._paths[0].name}, the first of the "
+                    f"folder, is {self.width}x{self.height}; images of one size are needed"
+                )
+            yield image
+
+
+def open_frames(path: str | Path) -> FrameSource:
+    """A video file, a folder of images (in the order of their names) or a single image.
+
+    Raises VideoError where nothing can be read from there.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise VideoError(f"there is no {path}: give a video file, an image or a folder of images")
+    if path.is_dir():
+        paths = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not paths:
+            raise VideoError(
+                f"the folder {path} has no image ({', '.join(IMAGE_SUFFIXES)}); frames are taken "
+                "in the order of their names, from this folder only"
+            )
+        return ImageFiles(paths)
+    return ImageFiles([path]) if path.suffix.lower() in IMAGE_SUFFIXES else VideoFile(path)
+
+
+def resized(frame: Frame, width: int, height: int) -> Frame:
+    """The frame at another size; averages where it shrinks."""
+    if frame.shape[:2] == (height, width):
+        return frame
+    shrinks = width < frame.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(frame, (width, height), interpolation=how), np.uint8)
+
+
+_RECODE = "convert it, for example with: ffmpeg -i INPUT -c:v libx264 -pix_fmt yuv420p OUTPUT.mp4"
+
+
+def _read_image(path: Path) -> Frame:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise VideoError(f"{path} cannot be read as an image; remove it or write it again")
+    return _rgb(image)
+
+
+def _rgb(bgr: Any) -> Frame:
+    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)

@@ -1,0 +1,259 @@
+"""Training: ``python -m panosam2_ros.training.train --config config/train/nano.yaml``.
+
+Stages follow each other; a checkpoint is written every few minutes and resumed by the same
+command. What is shipped is the running average of the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import logging
+import math
+import time
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from panosam2_ros.data.scene_config import SceneConfig
+from panosam2_ros.data.sources import SourceLibrary, Split, fetch_npm
+from panosam2_ros.equirect import Equirect
+from panosam2_ros.model.build import load_weights, random_model, save_weights
+from panosam2_ros.model.image_encoder import ImageFeatures
+from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.prompts import PromptEncoding
+from panosam2_ros.propagation import empty_bank, prompt_objects, propagate
+from panosam2_ros.training.clips import ClipPool, RenderedClips, TrainingBatch
+from panosam2_ros.training.losses import Losses, frame_losses, mask_iou
+
+log = logging.getLogger(__name__)
+MIN_SHARE = 0.5  # summed share of stride-4 pixels from which an object counts as present
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One part of the curriculum; see ``config/train/nano.yaml``."""
+
+    name: str
+    steps: int
+    size: tuple[int, int]  # H, W
+    batch: int
+    frames: int
+    objects: int
+    lr: float
+    balance: float
+    kinds: tuple[float, float, float]
+    diameter: tuple[float, float]  # degrees
+    clip: dict[str, Any]
+
+    def scenes(self) -> SceneConfig:
+        """What the stage's clips are like."""
+        options = dict(self.clip)
+        options["object_speed"] = tuple(math.radians(x) for x in options["object_speed"])
+        options["camera_speed"] = math.radians(options["camera_speed"])
+        for key in ("objects", "hidden_frames"):
+            if key in options:
+                options[key] = tuple(options[key])
+        size = (math.radians(self.diameter[0]), math.radians(self.diameter[1]))
+        return SceneConfig(height=self.size[0], width=self.size[1], size=size, **options)
+
+
+def read_config(path: Path) -> tuple[dict[str, Any], list[Stage]]:
+    """The file's general options and its stages; ValueError for options that do not exist."""
+    config = yaml.safe_load(path.read_text())
+    known = {field.name for field in fields(Stage)}
+    stages = []
+    for options in config.pop("stages"):
+        if set(options) != known:
+            raise ValueError(
+                f"stage {options.get('name')} in {path}: unknown or missing {set(options) ^ known}"
+            )
+        pairs = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+        stages.append(Stage(**pairs))
+    return config, stages
+
+
+class Averaged:
+    """Exponential running average of a model's weights and buffers."""
+
+    def __init__(self, model: PanoSAM2, decay: float) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay, self.updates = decay, 0
+
+    @torch.no_grad()
+    def update(self, model: PanoSAM2) -> None:
+        """Move towards ``model``; quickly at first, so that the start is soon forgotten."""
+        self.updates += 1
+        decay = min(self.decay, self.updates / (self.updates + 10))
+        state = model.state_dict()
+        for name, value in self.model.state_dict().items():
+            if value.dtype.is_floating_point:
+                value.lerp_(state[name], 1 - decay)
+            else:
+                value.copy_(state[name])
+
+
+def split_frames(features: ImageFeatures, frames: int) -> list[ImageFeatures]:
+    """Features of [T * B] images -> T of B images."""
+    levels = (features.embedding, features.high_res_s4, features.high_res_s8)
+    parts = [level.unflatten(0, (frames, -1)) for level in levels]
+    return [ImageFeatures(*(part[t] for part in parts)) for t in range(frames)]
+
+
+def run_clip(
+    model: PanoSAM2, batch: TrainingBatch, encoding: PromptEncoding, balance: float, hide: float
+) -> tuple[Losses, Tensor]:
+    """Losses over a batch of clips, and the mean IoU of each frame [T]."""
+    frames, count = batch.targets.shape[:2]
+    features = split_frames(model.encode_image(batch.images.flatten(0, 1)), frames)
+    present = batch.targets.flatten(2).sum(2) >= MIN_SHARE
+    losses, ious = [], []
+    bank = empty_bank(model, count)
+    for t in range(frames):
+        if t == 0:
+            step = prompt_objects(model, bank, features[0], encoding.encode(batch.prompts), False)
+        else:
+            shown = torch.rand(count) >= hide
+            step = propagate(model, bank, features[t], use_previous=shown, present=present[t])
+        bank = step.bank
+        losses.append(frame_losses(step.prediction, batch.targets[t], present[t], balance))
+        iou = mask_iou(step.prediction.mask_logits.detach(), batch.targets[t])
+        ious.append((iou * present[t]).sum() / present[t].sum().clamp(min=1))
+    mean = Losses(*(torch.stack([getattr(x, f.name) for x in losses]).mean() for f in fields(Losses)))
+    return mean, torch.stack(ious)
+
+
+def build_optimizer(model: PanoSAM2, lr: float, weight_decay: float) -> torch.optim.AdamW:
+    """AdamW that decays matrices only."""
+    decayed = [p for p in model.parameters() if p.dim() >= 2]
+    plain = [p for p in model.parameters() if p.dim() < 2]
+    groups = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98))
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """Warm-up over 3 % of a stage, then a cosine down to a tenth."""
+    warm = min(1.0, (step + 1) / max(1, round(0.03 * steps)))
+    return peak * warm * (0.55 + 0.45 * math.cos(math.pi * step / steps))
+
+
+class Trainer:
+    """The state of a run: weights, average, optimiser, where in the curriculum."""
+
+    def __init__(self, config_file: Path, out: Path, sources: Path, start: Path | None) -> None:
+        self.options, self.stages = read_config(config_file)
+        self.out, self.sources = out, sources
+        self.model = load_weights(start) if start else random_model(self.options["seed"])
+        self.average = Averaged(self.model, self.options["ema"])
+        self.optimizer = build_optimizer(self.model, 1e-3, self.options["weight_decay"])
+        self.stage, self.step = 0, 0
+        self.checkpoint = out / "checkpoint.pt"
+        out.mkdir(parents=True, exist_ok=True)
+        if self.checkpoint.exists():
+            self._resume()
+
+    def _resume(self) -> None:
+        state = torch.load(self.checkpoint, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.average.model.load_state_dict(state["average"])
+        self.average.updates = state["updates"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.stage, self.step = state["stage"], state["step"]
+        log.info("resumed at stage %d, step %d", self.stage, self.step)
+
+    def save(self) -> None:
+        """Write the checkpoint and the averaged weights, each in one rename."""
+        state = {
+            "model": self.model.state_dict(),
+            "average": self.average.model.state_dict(),
+            "updates": self.average.updates,
+            "optimizer": self.optimizer.state_dict(),
+            "stage": self.stage,
+            "step": self.step,
+        }
+        partial = self.checkpoint.with_suffix(".part")
+        torch.save(state, partial)
+        partial.rename(self.checkpoint)
+        save_weights(self.average.model, self.out / "panosam2_nano.safetensors")
+
+    def run(self, save_every: float) -> None:
+        """Train through the remaining stages; ``save_every`` seconds between checkpoints."""
+        library = SourceLibrary.from_npm(self.sources, Split.TRAIN)
+        while self.stage < len(self.stages):
+            self._run_stage(self.stages[self.stage], library, save_every)
+            self.stage, self.step = self.stage + 1, 0
+            self.save()
+
+    def _run_stage(self, stage: Stage, library: SourceLibrary, save_every: float) -> None:
+        self.model.train().set_input_size(*stage.size)
+        encoding = PromptEncoding(Equirect(stage.size[1], stage.size[0]), stage.size, 16, True)
+        seed = self.options["seed"] * 10**6 + self.stage * 10**5 + self.step * 8
+        clips = RenderedClips(stage.scenes(), library, seed)
+        pool = ClipPool(clips, stage.size, size=400, fresh=max(1, stage.batch // 2), seed=seed)
+        saved = time.monotonic()
+        bar = tqdm(range(self.step, stage.steps), desc=stage.name, mininterval=10)
+        for self.step in bar:
+            batch = pool.draw(stage.batch, stage.frames, stage.objects, stage.kinds)
+            losses, ious = self._update(stage, batch, encoding)
+            bar.set_postfix(iou=f"{float(ious[-1]):.3f}", refresh=False)
+            self._log(stage, losses, ious)
+            if time.monotonic() - saved > save_every:
+                self.step += 1
+                self.save()
+                saved = time.monotonic()
+
+    def _update(
+        self, stage: Stage, batch: TrainingBatch, encoding: PromptEncoding
+    ) -> tuple[Losses, Tensor]:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.step, stage.steps, stage.lr)
+        hide = self.options["hide_previous"]
+        losses, ious = run_clip(self.model, batch, encoding, stage.balance, hide)
+        self.optimizer.zero_grad(set_to_none=True)
+        losses.total.backward()
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.options["gradient_clip"])
+        if torch.isfinite(norm):  # a batch that overflows is skipped, not learned
+            self.optimizer.step()
+            self.average.update(self.model)
+        return losses, ious
+
+    def _log(self, stage: Stage, losses: Losses, ious: Tensor) -> None:
+        entry = {
+            "stage": stage.name,
+            "step": self.step,
+            "time": round(time.time(), 1),
+            "frame_iou": [round(float(x), 4) for x in ious],
+            **{f.name: round(float(getattr(losses, f.name).detach()), 4) for f in fields(Losses)},
+        }
+        with open(self.out / "log.jsonl", "a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--out", type=Path, default=Path("runs/nano"), help="checkpoints and log")
+    parser.add_argument("--sources", type=Path, default=Path("runs/sources"),
+                        help="folder of the unpacked npm packages; fetched where it is missing")  # fmt: skip
+    parser.add_argument("--start", type=Path, help="weights (.safetensors) to begin with")
+    parser.add_argument("--save-every", type=float, default=180.0, help="seconds")
+    parser.add_argument("--threads", type=int, help="of torch; default: all cores")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if not options.sources.exists():
+        fetch_npm(options.sources)
+    trainer = Trainer(options.config, options.out, options.sources, options.start)
+    trainer.run(options.save_every)
+
+
+if __name__ == "__main__":
+    main()
