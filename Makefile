@@ -56,7 +56,7 @@ environment:
 	@$(PIP) -q --no-deps $(call list,WITHOUT_DEPENDENCIES) || $(call stop,$(no_wheel))
 	@echo "$(KEY)" > $(VENV)/.environment
 
-$(VENV)/.messages: msg/*.msg srv/*.srv setup.py setup_messages.py pyproject.toml $(VENV)/.environment
+$(VENV)/.messages: msg/*.msg srv/*.srv setup.py setup_messages.py $(VENV)/.environment
 	@echo "[4/4] messages"
 	@$(PIP) -q --no-deps --no-build-isolation --editable . \
 	  || $(call stop,the messages could not be compiled: the lines above say why)
@@ -77,8 +77,8 @@ lint: build
 colcon: build
 	@prefix=$$(realpath $(VENV)); \
 	  PATH="$$prefix/bin:$$PATH" AMENT_PREFIX_PATH="$$prefix" CMAKE_PREFIX_PATH="$$prefix" \
-	  $(BIN)/colcon build --cmake-args -GNinja -DBUILD_TESTING=OFF "-DPython3_EXECUTABLE=$$prefix/bin/python" \
-	  "-DCMAKE_PROJECT_INCLUDE=$(CURDIR)/cmake/wheels.cmake" $(ARGS)
+	  $(BIN)/colcon build $(ARGS) --cmake-args -GNinja -DBUILD_TESTING=OFF \
+	  "-DPython3_EXECUTABLE=$$prefix/bin/python" "-DCMAKE_PROJECT_INCLUDE=$(CURDIR)/cmake/wheels.cmake"
 
 clean:
 	@rm -rf build install log out dist *.egg-info panosam2_ros/msg panosam2_ros/srv panosam2_ros/*.so

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 NAME = "panosam2_ros"
+VERSION = "0.1.0"
 ROOT = Path(__file__).resolve().parent
 
 # `make` installs exactly these; torch comes first, so that nothing else decides which build it is.
@@ -35,7 +36,10 @@ CORE = [
     "tqdm>=4.66",
 ]
 
+# the message generators import these, their metadata does not say so
+GENERATOR_NEEDS = ["catkin-pkg>=1.0", "pyyaml>=6.0"]
 ROSIDL_WHEELS = [
+    *GENERATOR_NEEDS,
     "ros-kilted-builtin-interfaces==2.3.0",
     "ros-kilted-geometry-msgs==5.5.1",
     "ros-kilted-rosidl-core-generators==0.3.1",
@@ -57,7 +61,6 @@ EXTRAS = {
     ],
     # `colcon build` over those wheels
     "colcon": [
-        "catkin-pkg>=1.0",
         "cmake>=3.25",
         "colcon-common-extensions>=0.3",
         "ninja>=1.11",
@@ -117,12 +120,12 @@ def main() -> None:
     wheels_exist = sys.platform == "linux" and platform.machine() == "x86_64"
     setup(
         name=NAME,
-        version="0.1.0",
+        version=VERSION,
         description="Promptable segmentation and tracking in 360 video for ROS 2",
         license="Apache-2.0",
         python_requires=">=3.10",
         packages=find_packages(include=[NAME, f"{NAME}.*"], exclude=[f"{NAME}.msg", f"{NAME}.srv"]),
-        package_data={NAME: ["data/assets/**/*", "py.typed"]},
+        package_data={NAME: ["data/assets/**/*"]},
         data_files=share_files(),
         install_requires=CORE,
         extras_require=EXTRAS,

@@ -206,6 +206,20 @@ class CameraFrame:
         """The inverse of ``to_frame``."""
         return np.asarray(vectors, float) @ self.rotation()
 
+    def covariance_to_frame(self, direction: ArrayLike, covariance: ArrayLike) -> Floats:
+        """[2, 2] (east, north) about an optical ``direction`` [3] -> about it in the frame.
+
+        East and north are level in the camera before and in the frame after.
+        """
+        turn = self.rotation()
+        if self.convention is FrameConvention.BODY:
+            turn = _BODY_OF_OPTICAL.T @ turn
+        direction = np.asarray(direction, float)
+        before = np.stack(tangent_basis(direction))
+        after = np.stack(tangent_basis(turn @ direction))
+        jacobian = after @ turn @ before.T
+        return np.asarray(jacobian @ np.asarray(covariance, float) @ jacobian.T)
+
     def azimuth_elevation(self, vectors: ArrayLike) -> tuple[Floats, Floats]:
         """Azimuth (anticlockwise positive seen from above, -pi..pi) and elevation, rad.
 

@@ -165,6 +165,16 @@ class MemoryBank:
         """This bank's objects followed by the other's."""
         return self._map(torch.cat, other)
 
+    def rolled(self, tokens: int) -> MemoryBank:
+        """The same memories of a camera turned so that columns move right by ``tokens``."""
+        scale = self.mask_logits.shape[-1] // self.maskmem_features.shape[-1]
+        return replace(
+            self,
+            maskmem_features=self.maskmem_features.roll(tokens, -1),
+            mask_logits=self.mask_logits.roll(scale * tokens, -1),
+            centre=(self.centre + tokens) % self.maskmem_features.shape[-1],
+        )
+
     def _map(self, function, *others: MemoryBank) -> MemoryBank:  # type: ignore[no-untyped-def]
         """``function`` of the list of this and the other banks' tensors, for every tensor."""
 

@@ -17,7 +17,7 @@ from panosam2_ros.equirect import Equirect, Floats
 START_VISIBLE = 0.6  # share of every tracked object that frame 0 shows
 _CHECK_WIDTH = 256  # columns; enough to see whether a start is clear
 _PATIENT_ATTEMPTS = 6  # at full size, before everything is made smaller
-_OCCLUDER_DENT = 0.15  # an occluder's outline stays outside 1 - this
+_OCCLUDER_DENT = 0.15  # how far an occluder's outline differs from a disc's
 
 
 @dataclass(frozen=True)
@@ -182,21 +182,21 @@ class _Director:
     def _occluder(self, body: Body) -> list[Body]:
         """A textured disc that hides a tracked object whole; none where it would be too large."""
         config, rng = self.config, self.rng
+        name, sprite = self._shape(_OCCLUDER_DENT)
         lead = max(2, config.frames // 8)
         hidden = min(self._count(config.hidden_frames), config.frames - 2 * lead)
         reach = math.tan(body.diameters.max() / 2) * body.sprite.reach
-        half = 1.2 * reach / (1 - _OCCLUDER_DENT)
+        half = 1.2 * reach / sprite.core
         if hidden < 1 or 2 * math.atan(half) > LARGEST_DIAMETER:
             return []
-        cover = math.atan(half * (1 - _OCCLUDER_DENT)) - math.atan(reach)
+        cover = math.atan(half * sprite.core) - math.atan(reach)
         hiding = motion.Hiding(
             start=int(rng.integers(lead, config.frames - lead - hidden + 1)),
             frames=hidden,
             lead=lead,
-            clear=math.atan(half) + math.atan(reach) + 0.02,
+            clear=math.atan(half * sprite.reach) + math.atan(reach) + 0.02,
             slack=0.9 * cover,
         )
-        name, sprite = self._shape(_OCCLUDER_DENT)
         path = motion.occluder_path(rng, body.path, hiding)
         sizes = np.full(config.frames, 2 * math.atan(half))
         return [Body(0, f"occluder, {name}", sprite, path, path.poses, sizes)]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,10 +103,19 @@ class Playback:
         index, step = 0, 1
         while True:
             frame = scene.render(index)
-            yield Played(frame.image, frame.labels, frame.objects)
+            objects = tuple(replace(o, name=readable(o.name)) for o in frame.objects)
+            yield Played(frame.image, frame.labels, objects)
             if len(scene) > 1:
                 step = -step if not 0 <= index + step < len(scene) else step
                 index += step
+
+
+def readable(name: str) -> str:
+    """What a sprite shows: its file is named after the code points of an emoji."""
+    try:
+        return unicodedata.name(chr(int(name.split(".")[0].split("-")[0], 16))).lower()
+    except ValueError:
+        return name
 
 
 def make_scene(config: PlaybackConfig, width: int, height: int, rate: float) -> Scene:

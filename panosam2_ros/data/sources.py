@@ -33,7 +33,7 @@ VERSIONS = {PANORAMA_PACKAGE: "1.7.0", SPRITE_PACKAGE: "1.1.0"}
 RESERVED_PANORAMAS = frozenset({"city", "lab", "sunrise", "venice", "workshop"})
 VAL_PANORAMAS = frozenset({"bridge", "forest", "warehouse"})
 _BRIGHTEST, _CODES = 64.0, 4095  # times the key; steps of the tone table
-_GLARE = 4.0  # times the key
+_LAMP = 4.0  # times the key: what is brighter is a lamp or the sun
 
 Image = NDArray[np.uint8]
 Panorama = NDArray[Any]  # [H, W, 3] RGB: uint8, or float32 scene-linear as of clean_hdr
@@ -149,9 +149,10 @@ def clean_hdr(pixels: NDArray[Any]) -> NDArray[np.float32]:
     median, bright = np.percentile(np.clip(rgb, 0, None), (50, 90))
     rgb /= np.float32(max(float(np.sqrt(median * bright)), 1e-6))
     # lamps and the sun are ringed by black, and the sun has black channels: the resampling of the
-    # sources overshot there; such pixels become glare
-    near_lamp = cv2.dilate(rgb.max(-1), np.ones((7, 7), np.uint8)) > _GLARE
-    rgb[near_lamp & (rgb.min(-1) <= 1e-3)] = _GLARE
+    # sources overshot there; such pixels get their glare
+    glare = cv2.dilate(rgb.max(-1), np.ones((7, 7), np.uint8))
+    ringing = (glare > _LAMP) & (rgb.min(-1) <= 1e-3)
+    rgb[ringing] = glare[ringing][:, None]
     return np.asarray(np.clip(rgb, 0, _BRIGHTEST), np.float32)
 
 

@@ -33,13 +33,19 @@ class Sprite:
 
     @cached_property
     def reach(self) -> float:
-        """Largest distance of an opaque pixel from the centre, in half sides, up to 1.42."""
-        solid = self.rgba[..., 3] > 127
-        half = solid.shape[0] / 2
-        rows, columns = np.nonzero(solid)
-        # to the pixel's outer corner: nothing opaque may lie farther out
-        x, y = (abs(index + 0.5 - half) + 0.5 for index in (columns, rows))
-        return float(np.hypot(x, y).max() / half)
+        """Radius, in half sides, of the smallest centred disc that holds all opaque pixels."""
+        return float(self._distances(self.rgba[..., 3] > 127, 0.5).max())
+
+    @cached_property
+    def core(self) -> float:
+        """Radius, in half sides, of the largest centred disc without any transparent pixel."""
+        return float(self._distances(self.rgba[..., 3] < 255, -0.5).min(initial=1.0))
+
+    def _distances(self, chosen: NDArray[np.bool_], corner: float) -> NDArray[np.float64]:
+        """From the centre to the farther (0.5) or nearer (-0.5) corner of the chosen pixels."""
+        half = chosen.shape[0] / 2
+        y, x = (abs(index + 0.5 - half) + corner for index in np.nonzero(chosen))
+        return np.asarray(np.hypot(x, y) / half)
 
     @cached_property
     def _pyramid(self) -> list[Image]:

@@ -62,11 +62,13 @@ def plan_prompts(
     clicked, pointed = [i for i in large if i != boxed][:2]
     box = boxes[boxed]
     assert box is not None
-    click = deepest_pixel(labels == clicked)
+    corners = tuple(float(x) for x in box)
+    click = tuple(float(x) for x in deepest_pixel(labels == clicked))
+    towards = _towards(labels, pointed, grid)
     return [
-        PlannedPrompt("box", names[boxed], boxed, box=tuple(float(x) for x in box)),
-        PlannedPrompt("click", names[clicked], clicked, click=tuple(float(x) for x in click)),
-        PlannedPrompt("direction", names[pointed], pointed, direction=_towards(labels, pointed, grid)),
+        PlannedPrompt("box", names[boxed], boxed, box=corners),
+        PlannedPrompt("click", names[clicked], clicked, click=click),
+        PlannedPrompt("direction", names[pointed], pointed, direction=towards),
     ]
 
 

@@ -1,0 +1,104 @@
+"""Starts the node `panosam2`, with the settings that let images arrive.
+
+ros2 launch panosam2_ros panosam2.launch.py image:=/camera/image_raw rviz:=true
+
+The DDS profile must also reach the process that publishes the images: start the camera from a launch
+file that includes this one first, or export the same variables for it.
+"""
+
+from pathlib import Path
+
+from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch.conditions import IfCondition
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+from launch import LaunchDescription
+
+# share/panosam2_ros/config when installed, config/ in the checkout
+CONFIG = Path(__file__).parents[1] / "config"
+# Fast DDS 3 (Kilted) reads the first, Fast DDS 2 (Humble, Jazzy) the second
+PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+# glibc otherwise gives image buffers back to the kernel and page-faults every frame again
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "2147483647"}
+
+
+def arguments() -> list[DeclareLaunchArgument]:
+    """What `ros2 launch --show-args` lists."""
+    return [
+        DeclareLaunchArgument(
+            "image", default_value="image", description="Topic of the equirectangular images"
+        ),
+        DeclareLaunchArgument(
+            "namespace", default_value="", description="Namespace of the node and of relative topic names"
+        ),
+        DeclareLaunchArgument(
+            "params_file",
+            default_value=str(CONFIG / "panosam2.yaml"),
+            description="YAML file with the node's parameters",
+        ),
+        DeclareLaunchArgument(
+            "log_level",
+            default_value="info",
+            choices=["debug", "info", "warn", "error", "fatal"],
+            description="Least severe messages that are logged",
+        ),
+        DeclareLaunchArgument(
+            "autostart",
+            default_value="true",
+            choices=["true", "false"],
+            description="Configure and activate at start; false leaves both to a lifecycle manager",
+        ),
+        DeclareLaunchArgument(
+            "rviz", default_value="false", choices=["true", "false"], description="Start RViz as well"
+        ),
+        DeclareLaunchArgument(
+            "dds_profile",
+            default_value=str(CONFIG / "fastdds.xml"),
+            description="Fast DDS profile for everything started here, unless the environment names one; "
+            "empty for none",
+        ),
+    ]
+
+
+def environment() -> list[SetEnvironmentVariable]:
+    """Variables for every process started after them; what the user has set stays."""
+    profile = LaunchConfiguration("dds_profile")
+    defaults = {**dict.fromkeys(PROFILE_VARIABLES, profile), **ALLOCATOR}
+    return [
+        SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=value))
+        for name, value in defaults.items()
+    ]
+
+
+def nodes() -> list[Node]:
+    """The node, and RViz where it is asked for."""
+    namespace, image = LaunchConfiguration("namespace"), LaunchConfiguration("image")
+    autostart = ParameterValue(LaunchConfiguration("autostart"), value_type=bool)
+    node = Node(
+        package="panosam2_ros",
+        executable="panosam2_node",
+        name="panosam2",
+        namespace=namespace,
+        parameters=[LaunchConfiguration("params_file"), {"autostart": autostart}],
+        remappings=[("image", image), ("image/compressed", [image, "/compressed"])],
+        arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+        output="both",
+    )
+    rviz = Node(
+        package="rviz2",
+        executable="rviz2",
+        name="rviz",
+        namespace=namespace,
+        arguments=["-d", str(CONFIG / "panosam2.rviz")],
+        # the file has absolute names; these put them where the node has them
+        remappings=[("/image", image), ("/panosam2/masks", "panosam2/masks")],
+        condition=IfCondition(LaunchConfiguration("rviz")),
+    )
+    return [node, rviz]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Called by `ros2 launch`."""
+    return LaunchDescription([*arguments(), *environment(), *nodes()])

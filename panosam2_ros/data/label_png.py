@@ -1,0 +1,71 @@
+"""Label images as PNG files with the DAVIS palette: a pixel's value is the object's id."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from panosam2_ros.data.sequence import Labels
+
+_LARGEST = 255  # id that a palette image can hold
+
+
+@lru_cache(maxsize=1)
+def davis_palette() -> NDArray[np.uint8]:
+    """Colours of ids 0..255, [256, 3] RGB.
+
+    The PASCAL VOC colour map, which DAVIS took over: three bits of the id after the other go to
+    red, green and blue, from their highest bit downwards.
+    """
+    ids, colours = np.arange(256), np.zeros((256, 3), np.uint8)
+    for bit in range(8):
+        channel, place = bit % 3, 7 - bit // 3
+        colours[:, channel] |= (((ids >> bit) & 1) << place).astype(np.uint8)
+    colours.setflags(write=False)
+    return colours
+
+
+def write_labels(path: Path, labels: NDArray[np.integer]) -> None:
+    """Write labels [H, W] of ids up to 255; makes the folder where it is missing."""
+    largest = int(labels.max(initial=0))
+    if largest > _LARGEST:
+        raise ValueError(
+            f"{path}: a palette PNG holds ids up to {_LARGEST}, got {largest}; renumber the objects"
+        )
+    image = Image.fromarray(np.ascontiguousarray(labels, np.uint8))
+    image.putpalette(davis_palette().tobytes())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, format="PNG")
+
+
+def read_labels(path: Path) -> Labels:
+    """Read labels [H, W]: of a palette or grey PNG the values, of a colour PNG the palette's ids.
+
+    Raises ValueError where a colour is none of the palette's.
+    """
+    with Image.open(path) as image:
+        if image.format != "PNG":
+            raise ValueError(f"{path} is {image.format}, which blurs ids; masks must be PNG")
+        if image.mode in ("RGB", "RGBA"):
+            return _ids_of_colours(np.asarray(image.convert("RGB")), path)
+        return np.asarray(image).astype(np.uint16)
+
+
+def _ids_of_colours(colours: NDArray[np.uint8], path: Path) -> Labels:
+    """Inverse of the palette: every id has a colour of its own, made of its bits."""
+    ids = np.zeros(colours.shape[:2], np.uint8)
+    for bit in range(8):
+        channel, place = bit % 3, 7 - bit // 3
+        ids |= ((colours[..., channel] >> place) & 1) << bit
+    foreign = (davis_palette()[ids] != colours).any(-1)
+    if foreign.any():
+        v, u = (int(x[0]) for x in np.nonzero(foreign))
+        raise ValueError(
+            f"{path} has {int(foreign.sum())} pixels whose colour is not in the DAVIS palette, the "
+            f"first at u {u}, v {v}: {colours[v, u].tolist()}; masks must be palette PNGs"
+        )
+    return ids.astype(np.uint16)

@@ -1,0 +1,164 @@
+"""Masks, ids, bearings and an azimuth grid drawn on panoramas.
+
+Everything is drawn through the 0/360 seam: what leaves on the right comes in on the left. Images
+are RGB [H, W, 3] and are drawn on in place; labels [H, W] hold object ids, 0 for none.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from panosam2_ros.equirect import Equirect, Floats, box_width
+
+Image = NDArray[np.uint8]  # [H, W, 3] RGB
+Labels = NDArray[np.uint16]  # [H, W]
+Colour = tuple[int, int, int]  # RGB
+
+WHITE: Colour = (255, 255, 255)
+GREY: Colour = (170, 170, 170)
+BLACK: Colour = (0, 0, 0)
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_GOLDEN = 0.618033988749895  # successive multiples of it never come close to each other
+
+
+@dataclass(frozen=True)
+class Mark:
+    """An object's direction and the words beside it."""
+
+    obj_id: int
+    direction: Floats  # [3] unit, optical axes
+    text: str
+    seen: bool = True  # False: predicted or last known, drawn hollow
+
+
+@lru_cache(maxsize=4096)
+def colour(obj_id: int) -> Colour:
+    """The same strong colour for an id in every picture."""
+    hue = (0.02 + obj_id * _GOLDEN) % 1.0
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.85 if obj_id % 2 else 0.6, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def overlay(image: Image, labels: Labels, marks: Sequence[Mark], grid: Equirect) -> Image:
+    """A copy of the image with masks filled and outlined, and marks."""
+    picture = image.copy()
+    fill_masks(picture, labels)
+    outline_masks(picture, labels, stroke(grid.width))
+    draw_marks(picture, marks, grid)
+    return picture
+
+
+def stroke(width: int) -> int:
+    """Line width, pixels, that suits an image's width."""
+    return max(1, round(width / 800))
+
+
+def fill_masks(image: Image, labels: Labels, opacity: float = 0.35) -> None:
+    """Tints every object's pixels in its colour."""
+    where = labels > 0
+    tint = _colours_of(labels[where])
+    image[where] = ((1 - opacity) * image[where] + opacity * tint).astype(np.uint8)
+
+
+def outline_masks(
+    image: Image, labels: Labels, thickness: int = 2, paint: Colour | None = None
+) -> None:
+    """Draws the border of every object, in its colour unless ``paint`` is given.
+
+    The seam is no border, nor are the poles.
+    """
+    reach = max(1, (thickness + 1) // 2)
+    kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    around = np.concatenate([labels[:, -reach:], labels, labels[:, :reach]], 1)
+    highest = np.asarray(cv2.dilate(around, kernel))[:, reach:-reach]
+    lowest = np.asarray(cv2.erode(around, kernel))[:, reach:-reach]
+    edge = highest != lowest
+    image[edge] = _colours_of(highest[edge]) if paint is None else paint
+
+
+def draw_marks(image: Image, marks: Sequence[Mark], grid: Equirect) -> None:
+    """A cross in a ring at every direction; only the ring where the object is not seen."""
+    size, width = max(4, round(grid.width / 130)), stroke(grid.width)
+    for mark in marks:
+        u, v = (float(x) for x in grid.vector_to_pixel(mark.direction))
+        paint = colour(mark.obj_id)
+        with _patch(image, u, 2 * size) as (patch, x):
+            for extra, shade in ((2, BLACK), (0, paint)):
+                at = (x, round(v))
+                cv2.circle(patch, at, size, shade, width + extra, cv2.LINE_AA)
+                if mark.seen:
+                    cv2.drawMarker(patch, at, shade, cv2.MARKER_CROSS, size, width + extra)
+        below = v + 2.6 * size if v + 4 * size < grid.height else v - 1.6 * size
+        draw_text(image, mark.text, u, below, paint)
+
+
+def draw_text(
+    image: Image, text: str, u: float, v: float, paint: Colour = WHITE, scale: float = 0.0
+) -> None:
+    """Outlined text centred on ``u`` with its baseline at ``v``; continues across the seam.
+
+    ``scale`` is OpenCV's font scale; 0: what suits the image.
+    """
+    width = image.shape[1]
+    scale, thick = scale or max(0.45, width / 2000), stroke(width)
+    (length, _), _ = cv2.getTextSize(text, _FONT, scale, 1)
+    with _patch(image, u, round(0.6 * length) + 8) as (patch, x):
+        # shifted copies, since a thicker text is also a wider one in OpenCV 5
+        around = [(dx, dy, BLACK) for dx in (-thick, thick) for dy in (-thick, thick)]
+        for dx, dy, shade in (*around, (0, 0, paint)):
+            corner = (x - length // 2 + dx, round(v) + dy)
+            cv2.putText(patch, text, corner, _FONT, scale, shade, 1, cv2.LINE_AA)
+
+
+def draw_box(image: Image, box: Sequence[float], paint: Colour = WHITE) -> None:
+    """A rectangle u_min, v_min, u_max, v_max; u_min > u_max: across the seam."""
+    u_min, v_min, u_max, v_max = box
+    half, thick = box_width(u_min, u_max, image.shape[1]) / 2, stroke(image.shape[1]) + 1
+    with _patch(image, u_min + half, round(half) + 2 * thick) as (patch, x):
+        corners = (x - round(half), round(v_min)), (x + round(half), round(v_max))
+        cv2.rectangle(patch, *corners, paint, thick)
+
+
+def draw_grid(image: Image, grid: Equirect, step: int = 30, paint: Colour = GREY) -> None:
+    """The horizon and meridians every ``step`` degrees, named by azimuth (left is positive)."""
+    faint = image.copy()
+    _, horizon = grid.lonlat_to_pixel(0.0, 0.0)
+    cv2.line(faint, (0, round(float(horizon))), (grid.width, round(float(horizon))), paint, 1)
+    named: list[tuple[float, str]] = []
+    for degrees in range(-180 + step, 181, step):
+        u = float(grid.lonlat_to_pixel(-math.radians(degrees), 0.0)[0])
+        cv2.line(faint, (round(u), 0), (round(u), grid.height), paint, 1)
+        named.append((u, f"{degrees:+d}" if degrees % 180 else f"{degrees}"))
+    cv2.addWeighted(faint, 0.5, image, 0.5, 0, dst=image)
+    scale = max(0.35, grid.width / 2600)
+    for u, name in named:
+        draw_text(image, name, u, 34 * scale, paint, scale)
+
+
+@contextmanager
+def _patch(image: Image, u: float, half: int) -> Iterator[tuple[Image, int]]:
+    """Columns u - half to u + half, across the seam, to draw on, and where ``u`` is in them.
+
+    OpenCV knows no wrapping and cuts lines at an image's edge differently from one across it.
+    """
+    half = min(half, image.shape[1] // 2)
+    columns = np.arange(round(u) - half, round(u) + half) % image.shape[1]
+    patch = np.ascontiguousarray(image[:, columns])
+    yield patch, half
+    image[:, columns] = patch
+
+
+def _colours_of(ids: NDArray[np.uint16]) -> NDArray[np.uint8]:
+    """[N, 3] RGB of ids [N]."""
+    distinct, index = np.unique(ids, return_inverse=True)
+    table = np.array([colour(int(i)) for i in distinct] or [BLACK], np.uint8)
+    return np.asarray(table[index.reshape(-1)] if ids.size else table[:0], np.uint8)

@@ -1,0 +1,347 @@
+"""The node: subscribe, hand over, publish. What takes long is done on the worker's thread."""
+
+from __future__ import annotations
+
+import gc
+import signal
+import traceback
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
+
+import rclpy
+import torch
+from diagnostic_msgs.msg import DiagnosticArray
+from numpy.typing import NDArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from rclpy.timer import Timer
+from rclpy.utilities import get_rmw_implementation_identifier
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from panosam2_ros.equirect import CameraFrame, Equirect
+from panosam2_ros.model.build import build_model
+from panosam2_ros.msg import ObjectBearingArray
+from panosam2_ros.object_state import StateConfig
+from panosam2_ros.ros import conversions
+from panosam2_ros.ros.conversions import ImageError, stamp_to_ns
+from panosam2_ros.ros.diagnostics import Health, Statistics, Throttle, diagnostics_msg
+from panosam2_ros.ros.parameters import (
+    Parameters,
+    declare_parameters,
+    read_parameters,
+    refusal,
+)
+from panosam2_ros.ros.service_desk import ServiceDesk
+from panosam2_ros.ros.transport import keep_buffers, profile_line
+from panosam2_ros.ros.watch import ImageTopic, ImageWatch
+from panosam2_ros.ros.worker import (
+    Callbacks,
+    Frame,
+    Worker,
+    WorkerCounts,
+    WorkerLimits,
+)
+from panosam2_ros.tracker import PanoTracker, TrackedFrame, TrackerConfig
+
+ImageMsg: TypeAlias = Any  # sensor_msgs Image or CompressedImage
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class PanoSam2Node(LifecycleNode):
+    """Tracks prompted objects in a stream of panoramas."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__("panosam2", **options)
+        self._settings = declare_parameters(self)
+        self._state = "unconfigured"
+        self._worker: Worker[ImageMsg] | None = None
+        self._subscription: Subscription | None = None
+        self._watch: ImageWatch | None = None
+        self._statistics, self._throttle = Statistics(), Throttle()
+        self._tracked = (0, 0.0)  # objects, MiB: written by the worker's thread, whole
+        self._device, self._frame_id = "", ""
+        self._create_interfaces()
+        self.add_on_set_parameters_callback(self._check_parameters)
+        self.add_post_set_parameters_callback(self._apply_parameters)
+        self._report_timer = self.create_timer(self._settings.diagnostics_period, self._report)
+        self._start_timer: Timer | None = None
+        if self._settings.autostart:
+            self._start_timer = self.create_timer(0.0, self._autostart)
+
+    def _create_interfaces(self) -> None:
+        reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+        self._masks = self.create_lifecycle_publisher(Image, "~/masks", reliable)
+        self._bearings = self.create_lifecycle_publisher(ObjectBearingArray, "~/bearings", reliable)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        ServiceDesk(self, self)
+
+    # --- lifecycle
+
+    def _autostart(self) -> None:
+        assert self._start_timer is not None
+        self._start_timer.cancel()
+        self.destroy_timer(self._start_timer)
+        if self._state != "unconfigured" or self.trigger_configure() != SUCCESS:
+            return
+        if self.context.ok():  # a model can take longer to load than the user's patience lasts
+            self.trigger_activate()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the model and start the worker."""
+        if not self._attempt(self._configure, "could not be configured"):
+            return FAILURE
+        self._state = "inactive"
+        return super().on_configure(state)
+
+    def _attempt(self, action: Callable[[Parameters], None], otherwise: str) -> bool:
+        """Whether it succeeded; rclpy would swallow what it raises."""
+        try:
+            action(self._settings)
+        except Exception as error:
+            self._fail(f"{otherwise}: {error}", otherwise)
+            return False
+        return True
+
+    def _configure(self, parameters: Parameters) -> None:
+        model = build_model(parameters.model, parameters.device)
+        config = TrackerConfig(
+            max_objects=parameters.max_objects,
+            state=StateConfig(lost_after=parameters.lost_after),
+            vertical_fov=parameters.vertical_fov,
+        )
+        limits = WorkerLimits(
+            parameters.history_seconds, parameters.history_mib, parameters.prompt_queue
+        )
+        self._device = str(model.device)
+        self._worker = Worker(
+            PanoTracker(model, config),
+            Callbacks(self._decode, self._publish, self._failed),
+            limits,
+            partial(_use_threads, parameters.num_threads),
+        )
+        self._worker.start()
+        self.get_logger().info(f"model {parameters.model} on {self._device}")
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe."""
+        if not self._attempt(self._subscribe, "could not be activated"):
+            return FAILURE
+        self._state = "active"
+        return super().on_activate(state)
+
+    def _subscribe(self, parameters: Parameters) -> None:
+        compressed = parameters.image_transport == "compressed"
+        name = self.resolve_topic_name("image") + ("/compressed" if compressed else "")
+        kind = CompressedImage if compressed else Image
+        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        overriding = QoSOverridingOptions.with_default_policies()
+        self._subscription = self.create_subscription(
+            kind, name, self._receive, qos, qos_overriding_options=overriding
+        )
+        self._watch = ImageWatch(self, ImageTopic(name, f"sensor_msgs/msg/{kind.__name__}", qos))
+        self.get_logger().info(f"waiting for images on {name} ({qos.reliability.name.lower()})")
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe; weights and what is remembered stay."""
+        self._unsubscribe()
+        self._state = "inactive"
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the model and all memory."""
+        self.close()
+        self._state = "unconfigured"
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """From any state."""
+        self.close()
+        self._state = "finalized"
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """After a transition that raised: back to unconfigured."""
+        self.close()
+        self._state = "unconfigured"
+        return SUCCESS
+
+    def close(self) -> None:
+        """Unsubscribe, end the worker, free what it held; more than once does no harm."""
+        self._unsubscribe()
+        worker, self._worker = self._worker, None
+        if worker is None:
+            return
+        if not worker.stop(timeout=30.0):
+            self.get_logger().error("inference does not end; leaving it behind")
+        self._tracked = (0, 0.0)
+        del worker
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _unsubscribe(self) -> None:
+        self._watch = None
+        if self._subscription is not None:
+            self.destroy_subscription(self._subscription)
+            self._subscription = None
+
+    # --- parameters
+
+    def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        reason = refusal(changes, self._settings, self._worker is not None)
+        return SetParametersResult(successful=not reason, reason=reason)
+
+    def _apply_parameters(self, _: list[Parameter]) -> None:
+        self._settings = parameters = read_parameters(self)
+        self._report_timer.timer_period_ns = int(parameters.diagnostics_period * 1e9)
+        if self._worker is not None:
+            self._worker.set_history(parameters.history_seconds, parameters.history_mib)
+
+    # --- images
+
+    def _receive(self, msg: ImageMsg, info: dict[str, Any]) -> None:
+        if self._worker is None or self._watch is None:
+            return
+        stamp = stamp_to_ns(msg.header.stamp)
+        self._watch.arrived(stamp, info)
+        self._worker.offer(Frame(stamp, msg, len(msg.data)))
+        if msg.header.frame_id != self._frame_id:
+            self._frame_id = msg.header.frame_id
+            axes = self.camera_of(msg.header).convention.value
+            self.get_logger().info(f"directions are in frame {self._frame_id!r}, axes: {axes}")
+
+    def _decode(self, msg: ImageMsg) -> NDArray[Any]:
+        if isinstance(msg, CompressedImage):
+            image = conversions.compressed_to_array(msg)
+        else:
+            image = conversions.image_to_array(msg)
+        try:
+            Equirect(image.shape[1], image.shape[0], self._settings.vertical_fov)
+        except ValueError as error:
+            raise ImageError(str(error)) from error
+        return image
+
+    def _publish(self, frame: Frame[ImageMsg], tracked: TrackedFrame) -> None:
+        """On the worker's thread."""
+        worker = self._worker
+        if worker is None or not self.context.ok():
+            return
+        header, tracker = frame.message.header, worker.tracker
+        camera = self.camera_of(header)
+        if self._masks.get_subscription_count():
+            self._masks.publish(conversions.masks_msg(header, tracked.labels))
+        self._bearings.publish(
+            conversions.bearings_msg(header, tracker.epoch, tracked.tracks, camera)
+        )
+        self.tracker_changed()
+        self._statistics.processed((self.get_clock().now().nanoseconds - frame.stamp) * 1e-9)
+
+    def _failed(self, _: Frame[ImageMsg], error: Exception) -> None:
+        """On the worker's thread."""
+        if not self.context.ok():
+            return  # publishing fails while the process ends
+        if isinstance(error, ImageError):
+            self._fail(f"image refused: {error}", "image")
+            return
+        self._fail(f"inference failed: {type(error).__name__}: {error}", "inference", error)
+
+    def _fail(self, text: str, kind: str, error: Exception | None = None) -> None:
+        """Into the diagnostics, and, not too often, into the log."""
+        self._statistics.failed(text)
+        if self._throttle.due(kind):
+            trace = "".join(traceback.format_exception(error)).rstrip() if error else ""
+            self.get_logger().error(f"{text}\n{trace}".rstrip())
+
+    # --- what the services need (service_desk.Desk)
+
+    @property
+    def worker(self) -> Worker[ImageMsg] | None:
+        """None while unconfigured."""
+        return self._worker
+
+    @property
+    def vertical_fov(self) -> float:
+        """rad"""
+        return self._settings.vertical_fov
+
+    def camera_of(self, header: Header) -> CameraFrame:
+        """How the camera of an image with this header sits in the header's frame."""
+        now = self._settings
+        angles = (now.camera_roll, now.camera_pitch, now.camera_yaw)
+        return conversions.camera_frame(now.frame_convention, header.frame_id, *angles)
+
+    def tracker_changed(self) -> None:
+        """On the worker's thread: keep what the diagnostics tell of the tracker."""
+        worker = self._worker
+        if worker is not None:
+            self._tracked = (len(worker.tracker.tracks()), worker.tracker.memory_mib)
+
+    def service_failed(self, error: Exception) -> None:
+        """A service call raised."""
+        self._fail(f"service failed: {type(error).__name__}: {error}", "service", error)
+
+    # --- diagnostics
+
+    def _report(self) -> None:
+        warnings: dict[str, str] = {}
+        if self._watch is not None:
+            warnings = self._watch.warnings(self._settings)
+        for kind, text in warnings.items():
+            if self._throttle.due(kind):
+                self.get_logger().warning(text)
+        if self._state != "active":
+            warnings["state"] = f"the node is {self._state}"
+        objects, memory_mib = self._tracked
+        health = Health(
+            state=self._state,
+            warnings=tuple(warnings.values()),
+            counts=self._worker.counts if self._worker else WorkerCounts(),
+            lost=self._watch.lost if self._watch else 0,
+            objects=objects,
+            memory_mib=memory_mib,
+            device=self._device,
+            dds=f"{get_rmw_implementation_identifier()}; for the camera driver: {profile_line()}",
+        )
+        stamp = self.get_clock().now().to_msg()
+        name = self.get_fully_qualified_name()
+        self._diagnostics.publish(diagnostics_msg(stamp, name, health, self._statistics))
+
+
+def _use_threads(count: int) -> None:
+    if count > 0:
+        torch.set_num_threads(count)
+
+
+def main(args: list[str] | None = None) -> None:
+    """Runs the node until it is told to stop by SIGINT or SIGTERM."""
+    keep_buffers()
+    # rclpy notices both signals; a KeyboardInterrupt besides could hit anything, also the clean-up.
+    signal.signal(signal.SIGINT, lambda *_: None)
+    rclpy.init(args=args)
+    executor, node = SingleThreadedExecutor(), None
+    try:
+        node = PanoSam2Node()
+        executor.add_node(node)
+        executor.spin()
+    except ExternalShutdownException:
+        pass
+    except Exception:
+        if rclpy.ok():  # else it is the context's end that something ran into
+            raise
+    finally:
+        executor.shutdown()
+        if node is not None:
+            node.close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+
+
+if __name__ == "__main__":
+    main()

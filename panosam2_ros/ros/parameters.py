@@ -1,0 +1,165 @@
+"""The node's parameters, declared once: name, default, meaning, range and when they may change."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+
+class Change(enum.Enum):
+    """When a parameter may be set."""
+
+    LIVE = "takes effect at once"
+    UNCONFIGURED = "can be set while the node is unconfigured"
+    START = "is fixed once the node runs"
+
+
+def _declared(
+    default: Any,
+    description: str,
+    change: Change,
+    span: tuple[float, float] | None = None,  # both included
+    choices: tuple[str, ...] = (),
+) -> Any:
+    metadata = {"description": description, "change": change, "span": span, "choices": choices}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """A snapshot of all parameters."""
+
+    autostart: bool = _declared(True, "configure and activate without being asked", Change.START)
+    model: str = _declared(
+        "panosam2_nano",
+        "name of a model that ships with the package, or path of a weights file",
+        Change.UNCONFIGURED,
+    )
+    device: str = _declared("auto", "auto, cpu, cuda or cuda:N", Change.UNCONFIGURED)
+    num_threads: int = _declared(
+        0, "CPU threads of the model; 0: torch's choice", Change.UNCONFIGURED, (0, 1024)
+    )
+    image_transport: str = _declared(
+        "raw",
+        "raw: sensor_msgs/Image on image; compressed: sensor_msgs/CompressedImage (jpeg, png) on "
+        "image/compressed",
+        Change.UNCONFIGURED,
+        choices=("raw", "compressed"),
+    )
+    vertical_fov: float = _declared(
+        math.pi,
+        "vertical field of view, rad, symmetric about the horizon; pi: a full sphere",
+        Change.UNCONFIGURED,
+        (0.1, math.pi),
+    )
+    max_objects: int = _declared(
+        32, "objects that can be tracked at once", Change.UNCONFIGURED, (1, 65535)
+    )
+    lost_after: float = _declared(
+        3.0, "s unseen until OCCLUDED becomes LOST", Change.UNCONFIGURED, (0.0, 3600.0)
+    )
+    prompt_queue: int = _declared(
+        16, "service calls that may wait for the tracker", Change.UNCONFIGURED, (1, 1000)
+    )
+    frame_convention: str = _declared(
+        "auto",
+        "axes of header.frame_id: optical (z forward, x right, y down), body (x forward, y left, "
+        "z up); auto: optical where the frame id ends in _optical or _optical_frame, else body",
+        Change.LIVE,
+        choices=("auto", "optical", "body"),
+    )
+    camera_roll: float = _declared(
+        0.0,
+        "rad, the camera's roll in its frame, about x forward",
+        Change.LIVE,
+        (-math.pi, math.pi),
+    )
+    camera_pitch: float = _declared(
+        0.0, "rad, its pitch, about y left: positive looks down", Change.LIVE, (-math.pi, math.pi)
+    )
+    camera_yaw: float = _declared(
+        0.0, "rad, its yaw, about z up: positive looks left", Change.LIVE, (-math.pi, math.pi)
+    )
+    history_seconds: float = _declared(
+        2.0, "s of images that are kept for prompts at their stamp", Change.LIVE, (0.0, 600.0)
+    )
+    history_mib: float = _declared(
+        256.0, "MiB that these images may hold", Change.LIVE, (0.0, 65536.0)
+    )
+    image_timeout: float = _declared(
+        3.0, "s without images until that is warned about", Change.LIVE, (0.1, 3600.0)
+    )
+    loss_warning: float = _declared(
+        0.05, "share of images lost on the way that is warned about", Change.LIVE, (0.0, 1.0)
+    )
+    diagnostics_period: float = _declared(
+        1.0, "s between messages on /diagnostics", Change.LIVE, (0.05, 60.0)
+    )
+
+
+def declare_parameters(node: Node) -> Parameters:
+    """Declare all on the node; raises where an override has a wrong type or is out of range."""
+    for item in fields(Parameters):
+        node.declare_parameter(item.name, item.default, _descriptor(item))
+    parameters = read_parameters(node)
+    for item in fields(Parameters):
+        wrong = _not_a_choice(item, getattr(parameters, item.name))
+        if wrong:
+            raise ValueError(wrong)
+    return parameters
+
+
+def read_parameters(node: Node) -> Parameters:
+    """The values that are set now."""
+    names = [item.name for item in fields(Parameters)]
+    return Parameters(**{name: node.get_parameter(name).value for name in names})
+
+
+def refusal(changes: Sequence[Parameter], current: Parameters, configured: bool) -> str:
+    """Why these changes cannot be made, with the remedy; empty where they can."""
+    known = {item.name: item for item in fields(Parameters)}
+    for change in changes:
+        item = known.get(change.name)
+        if item is None or change.value == getattr(current, change.name):
+            continue
+        wrong = _not_a_choice(item, change.value)
+        if wrong:
+            return wrong
+        if item.metadata["change"] is Change.UNCONFIGURED and configured:
+            return (
+                f"{change.name} {Change.UNCONFIGURED.value}: deactivate it and clean it up first "
+                "(lifecycle), or set it at start"
+            )
+    return ""
+
+
+def _not_a_choice(item: Field[Any], value: Any) -> str:
+    choices = item.metadata["choices"]
+    if not choices or value in choices:
+        return ""
+    return f"{item.name} must be one of {', '.join(choices)}, got {value!r}"
+
+
+def _descriptor(item: Field[Any]) -> ParameterDescriptor:
+    assert item.default is not MISSING
+    change, span = item.metadata["change"], item.metadata["span"]
+    descriptor = ParameterDescriptor(
+        name=item.name,
+        description=f"{item.metadata['description']} ({change.value})",
+        additional_constraints=", ".join(item.metadata["choices"]),
+        read_only=change is Change.START,
+    )
+    if span and isinstance(item.default, int):
+        descriptor.integer_range = [IntegerRange(from_value=span[0], to_value=span[1], step=1)]
+    elif span:
+        descriptor.floating_point_range = [
+            FloatingPointRange(from_value=float(span[0]), to_value=float(span[1]))
+        ]
+    return descriptor

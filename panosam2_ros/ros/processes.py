@@ -1,0 +1,140 @@
+"""Starts the processes of a demo and makes sure that none outlives it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from panosam2_ros.resources import resource
+
+_STEPS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))  # s of patience
+_PR_SET_PDEATHSIG = 1
+_DOMAINS = 100  # 1..100 leave the ports of Linux's ephemeral range alone
+
+
+@dataclass(frozen=True)
+class Child:
+    """A running process; ``log`` is None where it writes to our own output."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path | None
+
+
+class Processes:
+    """A context: on leaving, however that happens, everything that was started has ended."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder  # for the logs
+        self._children: list[Child] = []
+        self._killed = False
+        self._environment = environment(folder)
+
+    def start(self, name: str, module: str, arguments: Sequence[str], quiet: bool = True) -> Child:
+        """Runs a module of this package; its output goes to a log file if ``quiet``."""
+        log = self._folder / f"{name}.log" if quiet else None
+        command = [sys.executable, "-m", module, *arguments]
+        with contextlib.ExitStack() as stack:
+            output = stack.enter_context(log.open("wb")) if log else None
+            process = subprocess.Popen(
+                command,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT if output else None,
+                start_new_session=True,  # Ctrl-C reaches us alone; we end the others in order
+                preexec_fn=_end_with_parent(),
+            )
+        self._children.append(Child(name, process, log))
+        return self._children[-1]
+
+    def ended(self) -> list[Child]:
+        """Those that run no more."""
+        return [child for child in self._children if child.process.poll() is not None]
+
+    def find(self, name: str) -> Child:
+        """The one of that name."""
+        return next(child for child in self._children if child.name == name)
+
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        for child in reversed(self._children):
+            self._end(child.process)
+        if self._killed:
+            clean_shared_memory()
+
+    def _end(self, process: subprocess.Popen[bytes]) -> None:
+        for number, patience in _STEPS:
+            if process.poll() is not None:
+                return
+            self._killed |= number == signal.SIGKILL
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(patience)
+
+
+def environment(log_folder: Path) -> dict[str, str]:
+    """Ours, with what it takes for images to arrive and a ROS domain of our own."""
+    ours = {
+        "FASTDDS_DEFAULT_PROFILES_FILE": str(resource("config", "fastdds.xml")),
+        "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
+        "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
+        "ROS_DOMAIN_ID": str(1 + os.getpid() % _DOMAINS),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "ROS_LOG_DIR": str(log_folder / "ros"),
+        "PYTHONUNBUFFERED": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",  # threads of the model that wait leave the cores alone
+    }
+    return {**ours, **os.environ}
+
+
+def clean_shared_memory(folder: Path = Path("/dev/shm")) -> int:
+    """Removes the segments that killed processes left, 128 MiB each; how many.
+
+    A process keeps the lock file of its segment locked while it lives. (`fastdds shm clean` does
+    the same but needs a package that ROS does not bring.)
+    """
+    removed = 0
+    for lock in folder.glob("fast*_????????????????_el"):  # fastdds_, until Fast DDS 2 fastrtps_
+        with contextlib.suppress(OSError), lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock.with_name(lock.name.removesuffix("_el")).unlink(missing_ok=True)
+            lock.unlink()
+            removed += 1
+    return removed
+
+
+def tail(log: Path | None, lines: int = 25) -> str:
+    """The end of a log."""
+    if log is None or not log.is_file():
+        return ""
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """What a child runs first, so that Linux ends it even where we are killed outright."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None).prctl  # looked up here: little may be done after the fork
+
+    def ask() -> None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+    return ask

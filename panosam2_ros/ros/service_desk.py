@@ -1,0 +1,109 @@
+"""The services as ROS sees them: coroutines that await the worker, so that nothing blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol, TypeVar
+
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.node import Node
+from rclpy.task import Future
+from std_srvs.srv import Trigger
+
+from panosam2_ros.ros import services
+from panosam2_ros.ros.conversions import stamp_to_ns
+from panosam2_ros.ros.worker import Worker, WorkerBusyError, WorkerStoppedError
+from panosam2_ros.srv import ListObjects, Prompt, RemoveObjects
+
+Response = TypeVar("Response")
+_UNCONFIGURED = "the node is not configured: call its lifecycle transition configure first"
+
+
+class Desk(Protocol):
+    """What the services need of the node."""
+
+    @property
+    def worker(self) -> Worker[Any] | None: ...
+    @property
+    def vertical_fov(self) -> float: ...  # rad
+    @property
+    def camera_of(self) -> services.CameraOf: ...
+    def tracker_changed(self) -> None: ...  # called on the worker's thread
+    def service_failed(self, error: Exception) -> None: ...
+
+
+class ServiceDesk:
+    """Takes calls in, has the worker do them, answers."""
+
+    def __init__(self, node: Node, desk: Desk) -> None:
+        self._node, self._desk = node, desk
+        # A call that waits for its answer must not keep the others out.
+        group = ReentrantCallbackGroup()
+        for kind, name, callback in (
+            (Prompt, "~/prompt", self._prompt),
+            (RemoveObjects, "~/remove_objects", self._remove),
+            (ListObjects, "~/list_objects", self._list),
+            (Trigger, "~/reset", self._reset),
+        ):
+            node.create_service(kind, name, callback, callback_group=group)
+
+    async def _prompt(self, request: Prompt.Request, _: Prompt.Response) -> Prompt.Response:
+        job = partial(
+            services.prompt,
+            request=request,
+            camera_of=self._desk.camera_of,
+            vertical_fov=self._desk.vertical_fov,
+        )
+        return await self._serve(job, Prompt.Response, stamp_to_ns(request.stamp))
+
+    async def _remove(
+        self, request: RemoveObjects.Request, _: RemoveObjects.Response
+    ) -> RemoveObjects.Response:
+        return await self._serve(
+            partial(services.remove_objects, request=request), RemoveObjects.Response
+        )
+
+    async def _list(self, _: ListObjects.Request, __: ListObjects.Response) -> ListObjects.Response:
+        # This answer has no room for a reason: an empty list it is.
+        return await self._serve(
+            partial(services.list_objects, camera_of=self._desk.camera_of),
+            lambda success, message: ListObjects.Response(),
+        )
+
+    async def _reset(self, _: Trigger.Request, __: Trigger.Response) -> Trigger.Response:
+        return await self._serve(services.reset, Trigger.Response)
+
+    async def _serve(
+        self,
+        job: Callable[[Worker[Any]], Response],
+        refused: Callable[..., Response],  # makes an answer of success and message
+        stamp: int = 0,  # ns, of the image that it is about
+    ) -> Response:
+        worker = self._desk.worker
+        if worker is None:
+            return refused(success=False, message=_UNCONFIGURED)
+        answer: Future = Future()
+        try:
+            worker.submit(partial(self._run, job, worker), partial(self._done, answer), stamp)
+        except (WorkerBusyError, WorkerStoppedError) as reason:
+            return refused(success=False, message=str(reason))
+        response, error = await answer
+        if error is None:
+            return response
+        if not isinstance(error, WorkerStoppedError):
+            self._desk.service_failed(error)
+        return refused(success=False, message=f"{type(error).__name__}: {error}")
+
+    def _run(self, job: Callable[[Worker[Any]], Response], worker: Worker[Any]) -> Response:
+        """On the worker's thread."""
+        try:
+            return job(worker)
+        finally:
+            self._desk.tracker_changed()
+
+    def _done(self, answer: Future, response: Any, error: Exception | None) -> None:
+        """On the worker's thread."""
+        answer.set_result((response, error))
+        if self._node.executor is not None:
+            self._node.executor.wake()  # else it sleeps on: it does not watch futures

@@ -1,0 +1,135 @@
+"""What it takes for images to arrive over DDS, and how to tell when they do not."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
+
+from panosam2_ros.resources import resource
+
+PROFILES_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LONGEST_GAP = 300  # images; a longer one is a pause or another publisher, not loss
+_PAUSE = 2.0  # s between stamps; the same where there are no sequence numbers
+
+
+def keep_buffers() -> bool:
+    """Stop glibc from giving image buffers back to the kernel after each message.
+
+    Every message would page-fault them again: tens of milliseconds for a large image. False
+    where the C library has no ``mallopt``.
+    """
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return False
+    held = mallopt(_M_MMAP_THRESHOLD, 1 << 30), mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    return all(held)
+
+
+def profile_line() -> str:
+    """The line to run where the camera driver is started."""
+    return f"export {PROFILES_VARIABLE}={resource('config', 'fastdds.xml')}"
+
+
+def loss_remedy(middleware: str) -> str:
+    """What to do about lost images, for the RMW implementation in use."""
+    if "fastrtps" not in middleware:
+        return f"{middleware}: raise its receive buffers (sysctl net.core.rmem_max)"
+    here = "this node has it" if os.environ.get(PROFILES_VARIABLE) else "this node lacks it too"
+    return f"run this where the camera driver is started ({here}): {profile_line()}"
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One image that came."""
+
+    stamp: int  # ns, of its header
+    publisher: bytes = b""  # gid
+    sequence: int | None = None  # the publisher's own count; None: the middleware has none
+
+    @classmethod
+    def of(cls, stamp: int, info: dict[str, Any]) -> Arrival:
+        """From what rclpy tells about a message."""
+        publisher = info.get("publisher_gid") or {}
+        return cls(stamp, publisher.get("data", b""), info.get("publication_sequence_number"))
+
+
+class LossCounter:
+    """Counts images that were published and did not come.
+
+    The publisher's sequence numbers tell it exactly; without them, gaps between stamps do,
+    measured in the shortest usual period, since under heavy loss the median is a multiple of it.
+    """
+
+    def __init__(self, window: int = 100) -> None:
+        self.lost = 0
+        self._last: Arrival | None = None
+        self._periods: deque[int] = deque(maxlen=window)  # ns
+        self._recent: deque[int] = deque(maxlen=window)  # lost before each arrival
+
+    def add(self, arrival: Arrival) -> int:
+        """How many were lost just before this one."""
+        last, self._last = self._last, arrival
+        if last is None:
+            return 0
+        if arrival.sequence is not None and last.sequence is not None:
+            lost = self._by_sequence(last, arrival)
+        else:
+            lost = self._by_stamp(arrival.stamp - last.stamp)
+        self.lost += lost
+        self._recent.append(lost)
+        return lost
+
+    def share(self) -> float:
+        """Lost of those published, 0..1, over the last images."""
+        lost = sum(self._recent)
+        return lost / (lost + len(self._recent)) if lost else 0.0
+
+    def _by_sequence(self, last: Arrival, arrival: Arrival) -> int:
+        assert arrival.sequence is not None and last.sequence is not None
+        gap = arrival.sequence - last.sequence - 1
+        return gap if arrival.publisher == last.publisher and 0 <= gap < _LONGEST_GAP else 0
+
+    def _by_stamp(self, period: int) -> int:
+        if not 0 < period < _PAUSE * 1e9:
+            return 0
+        self._periods.append(period)
+        usual = float(np.quantile(self._periods, 0.2))
+        return max(0, round(period / usual) - 1) if len(self._periods) >= 10 else 0
+
+
+def rate(stamps: Sequence[float]) -> float:
+    """Hz, of events at these times (s, ascending); 0 for fewer than two."""
+    span = sum(b - a for a, b in pairwise(stamps))
+    return (len(stamps) - 1) / span if span > 0 else 0.0
+
+
+def describe_publishers(publishers: Sequence[Any], wanted: QoSProfile, wanted_type: str) -> str:
+    """Why nothing comes from them, as far as that can be told.
+
+    ``publishers`` are ``TopicEndpointInfo``.
+    """
+    if not publishers:
+        return "nobody publishes it: is the camera running, in the same ROS domain and namespace?"
+    return "; ".join(_describe_publisher(p, wanted, wanted_type) for p in publishers)
+
+
+def _describe_publisher(publisher: Any, wanted: QoSProfile, wanted_type: str) -> str:
+    qos = publisher.qos_profile
+    name = f"{publisher.node_namespace.rstrip('/')}/{publisher.node_name}"
+    text = f"{name} publishes it {qos.reliability.name.lower()}, {qos.durability.name.lower()}"
+    if publisher.topic_type != wanted_type:
+        return f"{text}, as {publisher.topic_type} where {wanted_type} is expected: see image_transport"
+    verdict, reason = qos_check_compatible(qos, wanted)
+    if verdict == QoSCompatibility.ERROR:
+        return f"{text}, which this subscription cannot take: {reason}"
+    return f"{text}, which fits, but it sends nothing or nothing arrives"

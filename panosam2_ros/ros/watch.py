@@ -1,0 +1,72 @@
+"""Watches whether images arrive, and says what is wrong when they do not."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.utilities import get_rmw_implementation_identifier
+
+from panosam2_ros.ros.parameters import Parameters
+from panosam2_ros.ros.transport import Arrival, LossCounter, describe_publishers, loss_remedy
+
+_STUCK = 5  # images in a row with one stamp: the driver does not set it
+
+
+@dataclass(frozen=True)
+class ImageTopic:
+    """What is subscribed to."""
+
+    name: str  # fully resolved
+    type_name: str  # sensor_msgs/msg/...
+    qos: QoSProfile
+
+
+class ImageWatch:
+    """One subscription's arrivals; used on the executor's thread only."""
+
+    def __init__(self, node: Node, topic: ImageTopic) -> None:
+        self._node, self._topic = node, topic
+        self._losses = LossCounter()
+        self._last = time.monotonic()  # s, of the last arrival or of the start
+        self._stamp, self._stuck = -1, 0  # of the last image; images since it advanced
+
+    @property
+    def lost(self) -> int:
+        """Images that were published and did not come."""
+        return self._losses.lost
+
+    def arrived(self, stamp: int, info: dict[str, Any]) -> None:
+        """An image of this stamp (ns) came; ``info`` is rclpy's about the message."""
+        self._last = time.monotonic()
+        self._losses.add(Arrival.of(stamp, info))
+        self._stuck = self._stuck + 1 if stamp == self._stamp else 0
+        self._stamp = stamp
+
+    def warnings(self, parameters: Parameters) -> dict[str, str]:
+        """What is wrong now: kind -> text with the remedy; empty if all is well."""
+        silence = time.monotonic() - self._last
+        if silence > parameters.image_timeout:
+            return {"silence": self._silence(silence)}
+        if self._stuck >= _STUCK:
+            return {
+                "stamps": f"all images on {self._topic.name} have the stamp {self._stamp} ns: "
+                "velocities, states and prompts need the driver to set header.stamp"
+            }
+        share = self._losses.share()
+        if share > parameters.loss_warning:
+            remedy = loss_remedy(get_rmw_implementation_identifier())
+            text = f"{share:.0%} of the images on {self._topic.name} are lost on the way; {remedy}"
+            return {"loss": text}
+        return {}
+
+    def _silence(self, seconds: float) -> str:
+        topic = self._topic
+        publishers = self._node.get_publishers_info_by_topic(topic.name)
+        reason = describe_publishers(publishers, topic.qos, topic.type_name)
+        if "which fits" in reason:
+            reason += f"; {loss_remedy(get_rmw_implementation_identifier())}"
+        return f"no image on {topic.name} for {seconds:.0f} s: {reason}"

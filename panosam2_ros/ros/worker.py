@@ -1,0 +1,281 @@
+"""The one thread that owns the tracker. Nothing here knows ROS.
+
+Images and jobs are handed over and never waited for: a newer image replaces one that waits, jobs
+run between images, what comes of them goes to callbacks on this thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from panosam2_ros.tracker import PanoTracker, TrackedFrame
+
+M = TypeVar("M")  # an image message
+MIB = 1 << 20
+Pixels = NDArray[np.uint8]
+
+
+class WorkerBusyError(RuntimeError):
+    """As many jobs wait already as may."""
+
+
+class WorkerStoppedError(RuntimeError):
+    """The thread ended before it came to the job."""
+
+
+class NoSuchFrameError(LookupError):
+    """No image of that stamp is held; says which ones are."""
+
+
+@dataclass(frozen=True)
+class Frame(Generic[M]):
+    """An image as it came."""
+
+    stamp: int  # ns
+    message: M
+    size: int  # bytes
+
+
+@dataclass(frozen=True)
+class WorkerLimits:
+    """What may wait and what is kept."""
+
+    history_seconds: float = 2.0  # of images, for prompts at their stamp
+    history_mib: float = 256.0
+    jobs: int = 16  # that wait
+
+
+@dataclass(frozen=True)
+class WorkerCounts:
+    """Since the start. received = processed + dropped + failed + those that still wait."""
+
+    received: int = 0
+    processed: int = 0
+    dropped: int = 0  # replaced by a newer one before their turn
+    failed: int = 0  # could not be read, or inference raised
+
+
+@dataclass(frozen=True)
+class Callbacks(Generic[M]):
+    """What the worker's owner does, all called on the worker's thread."""
+
+    decode: Callable[[M], Pixels]  # message -> RGB [H, W, 3]; raises for what it cannot read
+    on_frame: Callable[[Frame[M], TrackedFrame], None]
+    on_error: Callable[[Frame[M], Exception], None]
+
+
+@dataclass(frozen=True)
+class _Job:
+    run: Callable[[], Any]
+    done: Callable[[Any, Exception | None], None]
+    stamp: int  # of the image that it is about; 0: the newest
+
+
+class FrameHistory(Generic[M]):
+    """The newest frames, bounded in time and in bytes."""
+
+    def __init__(self, seconds: float, mib: float) -> None:
+        self.seconds, self.mib = seconds, mib
+        self._frames: deque[Frame[M]] = deque()
+        self._bytes = 0
+
+    def add(self, frame: Frame[M]) -> None:
+        """Take a frame in and let go of those that are too old or too many."""
+        self._frames.append(frame)
+        self._bytes += frame.size
+        while self._frames and self._expired(frame.stamp):
+            self._bytes -= self._frames.popleft().size
+
+    def _expired(self, newest: int) -> bool:
+        # Stamps that jump back (a bag that loops) leave nothing behind that belongs together.
+        age = abs(newest - self._frames[0].stamp) * 1e-9
+        return age > self.seconds or self._bytes > self.mib * MIB
+
+    def find(self, stamp: int) -> Frame[M] | None:
+        """The frame of exactly this stamp (ns)."""
+        return next((f for f in reversed(self._frames) if f.stamp == stamp), None)
+
+    def stamps(self) -> list[int]:
+        """ns, in the order in which they came."""
+        return [frame.stamp for frame in self._frames]
+
+
+class Worker(Generic[M]):
+    """Runs a tracker on a thread of its own; ``start`` and ``stop`` once each."""
+
+    def __init__(
+        self,
+        tracker: PanoTracker,
+        callbacks: Callbacks[M],
+        limits: WorkerLimits = WorkerLimits(),
+        on_start: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.tracker = tracker  # touched by jobs and by this thread only
+        self._callbacks, self._on_start, self._job_limit = callbacks, on_start, limits.jobs
+        self._history: FrameHistory[M] = FrameHistory(limits.history_seconds, limits.history_mib)
+        self._change = threading.Condition()  # guards everything below
+        self._jobs: deque[_Job] = deque()
+        self._waiting: Frame[M] | None = None
+        self._newest: tuple[Frame[M], Pixels] | None = None
+        self._counts = WorkerCounts()
+        self._stopping = False
+        self._image_turn = False
+        self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout: float | None = None) -> bool:
+        """Finish what runs, refuse what waits; False: it still runs after ``timeout`` s."""
+        with self._change:
+            self._stopping = True
+            refused, self._waiting = list(self._jobs), None
+            self._jobs.clear()
+            self._change.notify()
+        for job in refused:
+            job.done(
+                None, WorkerStoppedError("the tracker was stopped before it came to this call")
+            )
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    @property
+    def counts(self) -> WorkerCounts:
+        with self._change:
+            return self._counts
+
+    @property
+    def newest(self) -> Frame[M] | None:
+        """The newest processed frame."""
+        with self._change:
+            return self._newest[0] if self._newest else None
+
+    def set_history(self, seconds: float, mib: float) -> None:
+        """Takes effect with the next image."""
+        with self._change:
+            self._history.seconds, self._history.mib = seconds, mib
+
+    def offer(self, frame: Frame[M]) -> None:
+        """Hand over an image; one that still waits is dropped."""
+        with self._change:
+            dropped = self._waiting is not None
+            self._waiting = frame
+            self._history.add(frame)
+            self._count(received=1, dropped=int(dropped))
+            self._change.notify()
+
+    def submit(
+        self,
+        run: Callable[[], Any],
+        done: Callable[[Any, Exception | None], None],  # result, or what was raised
+        stamp: int = 0,
+    ) -> None:
+        """Run a job between images; raises WorkerBusyError or WorkerStoppedError instead."""
+        with self._change:
+            if self._stopping:
+                raise WorkerStoppedError("the tracker was stopped")
+            if len(self._jobs) >= self._job_limit:
+                raise WorkerBusyError(
+                    f"{len(self._jobs)} calls wait for the tracker already: call again later"
+                )
+            self._jobs.append(_Job(run, done, stamp))
+            self._change.notify()
+
+    def frame_at(self, stamp: int) -> tuple[Frame[M], Pixels]:
+        """Frame and RGB image [H, W, 3] of exactly this stamp; 0: the newest processed one.
+
+        For jobs. Raises NoSuchFrameError, or what ``decode`` raises.
+        """
+        with self._change:
+            newest, held = self._newest, self._history.find(stamp)
+            stamps = self._history.stamps()
+        if newest and stamp in (0, newest[0].stamp):
+            return newest
+        if stamp == 0:
+            raise NoSuchFrameError("no image has been processed yet: call again when one has come")
+        if held is None:
+            raise NoSuchFrameError(_not_held(stamp, stamps))
+        return held, self._callbacks.decode(held.message)
+
+    def _run(self) -> None:
+        self._on_start()
+        while True:
+            with self._change:
+                while not (self._stopping or self._jobs or self._waiting):
+                    self._change.wait()
+                if self._stopping:
+                    return
+                job, frame = self._take()
+            if job is not None:
+                self._work(job)
+            elif frame is not None:
+                self._process(frame)
+            del job, frame  # an image of many megabytes must not stay alive while waiting
+
+    def _take(self) -> tuple[_Job | None, Frame[M] | None]:
+        """A job or an image, in turns; an image that a job is about always comes first."""
+        frame = self._waiting
+        if self._jobs and frame is not None:
+            first = self._jobs[0].stamp
+            about = first == frame.stamp or (first == 0 and self._newest is None)
+            self._image_turn = about or not self._image_turn
+        if self._jobs and (frame is None or not self._image_turn):
+            return self._jobs.popleft(), None
+        self._waiting = None
+        return None, frame
+
+    def _work(self, job: _Job) -> None:
+        try:
+            result, error = job.run(), None
+        except Exception as raised:  # whatever it is, the caller learns of it and the thread lives
+            result, error = None, raised
+        job.done(result, error)
+
+    def _process(self, frame: Frame[M]) -> None:
+        try:
+            image = self._callbacks.decode(frame.message)
+            tracked = self.tracker.step(image, frame.stamp)
+            with self._change:
+                self._newest = (frame, image)
+                self._count(processed=1)
+            self._callbacks.on_frame(frame, tracked)
+        except Exception as error:  # one bad frame must not end the stream
+            with self._change:
+                if self._newest is None or self._newest[0] is not frame:
+                    self._count(failed=1)
+            self._callbacks.on_error(frame, error)
+
+    def _count(self, **more: int) -> None:
+        changed = {name: getattr(self._counts, name) + n for name, n in more.items()}
+        self._counts = replace(self._counts, **changed)
+
+
+def _seconds(stamp: int) -> str:
+    return f"{stamp // 10**9}.{stamp % 10**9:09d}"
+
+
+def _not_held(stamp: int, stamps: list[int]) -> str:
+    if not stamps:
+        return f"no image of stamp {_seconds(stamp)} is held, nor any other: is the camera running?"
+    oldest, newest = min(stamps), max(stamps)
+    held = f"held are {len(stamps)} from {_seconds(oldest)} to {_seconds(newest)}"
+    if stamp < oldest:
+        return (
+            f"the image of stamp {_seconds(stamp)} has expired; {held}. Ask sooner, or raise "
+            "history_seconds and history_mib"
+        )
+    if stamp > newest:
+        return f"the image of stamp {_seconds(stamp)} has not come yet; {held}"
+    nearest = min(stamps, key=lambda s: abs(s - stamp))
+    return (
+        f"no image has exactly the stamp {_seconds(stamp)}: it never arrived, or the stamp was "
+        f"rounded; {held}, the nearest is {_seconds(nearest)}"
+    )

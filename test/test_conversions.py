@@ -1,0 +1,246 @@
+"""Messages to arrays and back."""
+
+from __future__ import annotations
+
+import array
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
+pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
+
+from geometry_msgs.msg import Vector3
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
+
+from panosam2_ros.bearing import Bearing
+from panosam2_ros.equirect import (
+    CameraFrame,
+    Equirect,
+    FrameConvention,
+    angle_between,
+    lonlat_to_vector,
+)
+from panosam2_ros.msg import ObjectBearing, ObjectPrompt
+from panosam2_ros.object_state import TrackState
+from panosam2_ros.ros import conversions as convert
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 12, 3), np.uint8)
+GRID = Equirect(256, 128)
+OPTICAL = CameraFrame()
+BODY = CameraFrame(FrameConvention.BODY)
+
+
+def encoded(encoding: str) -> NDArray[np.uint8]:
+    alpha = np.full((6, 12, 1), 7, np.uint8)
+    return {
+        "rgb8": PIXELS,
+        "bgr8": PIXELS[..., ::-1],
+        "rgba8": np.concatenate([PIXELS, alpha], -1),
+        "bgra8": np.concatenate([PIXELS[..., ::-1], alpha], -1),
+        "mono8": PIXELS[..., :1],
+    }[encoding]
+
+
+def image(encoding: str, padding: int = 0) -> Image:
+    rows = encoded(encoding).reshape(6, -1)
+    rows = np.concatenate([rows, np.full((6, padding), 99, np.uint8)], 1)
+    msg = Image(height=6, width=12, encoding=encoding, step=rows.shape[1])
+    msg.data = array.array("B", rows.tobytes())
+    return msg
+
+
+@pytest.mark.parametrize("padding", [0, 5])
+@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "bgra8", "mono8"])
+def test_encodings_and_padded_rows(encoding: str, padding: int) -> None:
+    found = convert.image_to_array(image(encoding, padding))
+    expected = PIXELS if encoding != "mono8" else PIXELS[..., :1].repeat(3, -1)
+    assert found.dtype == np.uint8 and found.flags.c_contiguous
+    assert np.array_equal(found, expected)
+
+
+def test_rgb8_is_not_copied() -> None:
+    msg = image("rgb8")
+    assert np.shares_memory(convert.image_to_array(msg), np.frombuffer(msg.data, np.uint8))
+
+
+def test_data_given_as_bytes() -> None:
+    msg = image("bgr8")
+    msg.data = bytes(msg.data)
+    assert np.array_equal(convert.image_to_array(msg), PIXELS)
+
+
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        ({"encoding": "yuv422"}, "'yuv422' is not understood; needed is one of rgb8, bgr8"),
+        ({"encoding": "16UC1"}, "not understood"),
+        ({"height": 0}, "no pixels"),
+        ({"step": 35}, "a row of 12x6 rgb8 has 36 bytes"),
+        ({"height": 7}, "needs 252 bytes, got 216"),
+    ],
+)
+def test_bad_images_are_refused_with_the_numbers(change: dict[str, Any], reason: str) -> None:
+    msg = image("rgb8")
+    for name, value in change.items():
+        setattr(msg, name, value)
+    with pytest.raises(convert.ImageError, match=reason):
+        convert.image_to_array(msg)
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_compressed(suffix: str) -> None:
+    smooth = cv2.resize(PIXELS, (64, 32))
+    data = cv2.imencode(f".{suffix}", cv2.cvtColor(smooth, cv2.COLOR_RGB2BGR))[1].tobytes()
+    found = convert.compressed_to_array(CompressedImage(format=suffix, data=array.array("B", data)))
+    assert np.abs(found.astype(int) - smooth).mean() < (0.01 if suffix == "png" else 12)
+
+
+@pytest.mark.parametrize("data", [b"", b"no image at all"])
+def test_compressed_rubbish_is_refused(data: bytes) -> None:
+    msg = CompressedImage(format="jpeg", data=array.array("B", data))
+    with pytest.raises(convert.ImageError, match=rf"{len(data)} bytes of format 'jpeg'"):
+        convert.compressed_to_array(msg)
+
+
+def test_masks_msg_round_trip() -> None:
+    labels = np.random.default_rng(1).integers(0, 65536, (128, 256), np.uint16)
+    header = Header(frame_id="here")
+    msg = convert.masks_msg(header, labels[:, ::1])
+    assert msg.header == header and msg.encoding == "mono16" and msg.step == 512
+    found = np.frombuffer(msg.data, ">u2" if msg.is_bigendian else "<u2").reshape(128, 256)
+    assert np.array_equal(found, labels)
+    part = convert.masks_msg(header, labels[:, 10:20])
+    assert np.array_equal(np.frombuffer(part.data, np.uint16).reshape(128, 10), labels[:, 10:20])
+
+
+def test_stamps_are_exact() -> None:
+    nanoseconds = 1_700_000_000_123_456_789
+    assert convert.stamp_to_ns(convert.ns_to_stamp(nanoseconds)) == nanoseconds
+
+
+@dataclass(frozen=True)
+class FakeTrack:
+    obj_id: int = 7
+    label: str = "cup"
+    state: TrackState = TrackState.OCCLUDED
+    score: float = 0.25
+    mask_iou: float = 0.5
+    last_seen: int = 5_000_000_006
+    bearing: Bearing = field(
+        default_factory=lambda: Bearing(
+            lonlat_to_vector(math.pi / 2, 0.3), np.array([[1.0, 2.0], [2.0, 5.0]]), 0.1, 0.2, 0.0
+        )
+    )
+    angular_velocity: Any = field(default_factory=lambda: np.array([0.0, 0.5, 0.0]))
+
+
+@pytest.mark.parametrize("camera", [OPTICAL, BODY])
+def test_bearing_msg(camera: CameraFrame) -> None:
+    msg = convert.bearing_msg(FakeTrack(), camera)  # type: ignore[arg-type]
+    assert (msg.object_id, msg.label, msg.state) == (7, "cup", ObjectBearing.OCCLUDED)
+    assert (msg.score, msg.mask_iou) == (0.25, 0.5)
+    assert (msg.last_seen.sec, msg.last_seen.nanosec) == (5, 6)
+    # lon = +pi/2 is to the right: azimuth, anticlockwise from above, is -pi/2 in every frame
+    assert msg.azimuth == pytest.approx(-math.pi / 2) and msg.elevation == pytest.approx(0.3)
+    assert list(msg.covariance) == [1.0, 2.0, 2.0, 5.0]
+    direction = np.array([msg.direction.x, msg.direction.y, msg.direction.z])
+    assert np.allclose(camera.from_frame(direction), FakeTrack().bearing.direction)
+    # turning about y down moves forward things to the right: about z up that is negative
+    turn = np.array([msg.angular_velocity.x, msg.angular_velocity.y, msg.angular_velocity.z])
+    assert np.allclose(turn, [0, 0.5, 0] if camera is OPTICAL else [0, 0, -0.5])
+
+
+def test_unknown_velocity_is_nan_and_states_are_the_messages() -> None:
+    msg = convert.bearing_msg(FakeTrack(angular_velocity=np.full(3, np.nan)), BODY)  # type: ignore[arg-type]
+    assert math.isnan(msg.angular_velocity.x)
+    for state in TrackState:
+        assert getattr(ObjectBearing, state.name) == state.value
+
+
+def test_bearings_msg_keeps_the_header() -> None:
+    header = Header(frame_id="there")
+    msg = convert.bearings_msg(header, 3, [FakeTrack(), FakeTrack(8)], OPTICAL)  # type: ignore[list-item]
+    assert msg.header is header and msg.epoch == 3
+    assert [o.object_id for o in msg.objects] == [7, 8]
+
+
+def test_camera_frame_by_name() -> None:
+    for convention, frame_id, expected in (
+        ("auto", "cam_optical_frame", FrameConvention.OPTICAL),
+        ("auto", "base_link", FrameConvention.BODY),
+        ("optical", "base_link", FrameConvention.OPTICAL),
+        ("body", "cam_optical", FrameConvention.BODY),
+    ):
+        assert convert.camera_frame(convention, frame_id, 0, 0, 0).convention is expected
+
+
+def direction(vector: Any) -> Vector3:
+    x, y, z = (float(c) for c in vector)
+    return Vector3(x=x, y=y, z=z)
+
+
+@pytest.mark.parametrize("camera", [OPTICAL, CameraFrame(FrameConvention.BODY, 0.1, -0.4, 2.0)])
+@pytest.mark.parametrize(
+    "lon, lat", [(0, 0), (math.pi, 0.2), (-3.14, -1.0), (1, math.pi / 2), (2, -math.pi / 2)]
+)
+def test_directions_become_points(camera: CameraFrame, lon: float, lat: float) -> None:
+    seen = lonlat_to_vector(lon, lat)
+    msg = ObjectPrompt(
+        points=[3.0, 4.0],
+        point_labels=[0],
+        directions=[direction(2.5 * camera.to_frame(seen))],
+        direction_labels=[1],
+    )
+    prompt = convert.prompt_from_msg(msg, GRID, camera)
+    assert prompt.points[0].tolist() == [3, 4] and prompt.point_labels.tolist() == [0, 1]
+    u, v = prompt.points[1]
+    assert GRID.contains(u, v)
+    assert angle_between(GRID.pixel_to_vector(u, v), seen) < 1e-6
+
+
+def test_box_mask_and_the_rest() -> None:
+    mask = Image(height=128, width=256, encoding="mono8", step=256)
+    pixels = np.zeros((128, 256), np.uint8)
+    pixels[3, 250:] = 1
+    mask.data = array.array("B", pixels.tobytes())
+    msg = ObjectPrompt(object_id=4, label="x", replace=True, box=[250.0, 1.0, 5.0, 9.0], mask=mask)
+    prompt = convert.prompt_from_msg(msg, GRID, OPTICAL)
+    assert (prompt.obj_id, prompt.label, prompt.replace) == (4, "x", True)
+    assert prompt.box == (250.0, 1.0, 5.0, 9.0)
+    assert prompt.mask is not None and np.array_equal(prompt.mask, pixels != 0)
+    assert convert.prompt_from_msg(ObjectPrompt(), GRID, OPTICAL).empty
+
+
+@pytest.mark.parametrize(
+    "msg, reason",
+    [
+        (
+            ObjectPrompt(points=[1.0, 2.0, 3.0], point_labels=[1]),
+            "even number of coordinates; got 3",
+        ),
+        (ObjectPrompt(points=[1.0, 2.0]), "1 points and 0 labels"),
+        (ObjectPrompt(directions=[Vector3(x=1.0)]), "1 directions and 0 labels"),
+        (ObjectPrompt(directions=[Vector3()], direction_labels=[1]), "unit vector, got"),
+        (ObjectPrompt(directions=[Vector3(x=math.inf)], direction_labels=[1]), "unit vector, got"),
+        (ObjectPrompt(box=[1.0, 2.0]), "got 2 numbers"),
+        (ObjectPrompt(mask=image("rgb8")), "mono8 image, non-zero is the object; got 'rgb8'"),
+        (ObjectPrompt(mask=Image(height=9, width=9, step=9, encoding="mono8")), "mask: the data"),
+    ],
+)
+def test_what_cannot_be_read_says_why(msg: ObjectPrompt, reason: str) -> None:
+    with pytest.raises(convert.PromptError, match=reason):
+        convert.prompt_from_msg(msg, GRID, OPTICAL)
+
+
+def test_a_direction_beyond_a_cropped_image() -> None:
+    grid = Equirect(256, 64, math.pi / 2)
+    msg = ObjectPrompt(directions=[direction(lonlat_to_vector(0, 1.0))], direction_labels=[1])
+    with pytest.raises(convert.PromptError, match=r"covers 90\.0 degrees"):
+        convert.prompt_from_msg(msg, grid, OPTICAL)

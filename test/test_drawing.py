@@ -1,0 +1,82 @@
+"""Pictures that continue through the seam: drawing, then rolling, equals rolling, then drawing."""
+
+import math
+
+import numpy as np
+import pytest
+
+from panosam2_ros import drawing
+from panosam2_ros.equirect import Equirect, lonlat_to_vector
+
+GRID = Equirect(256, 128)
+
+
+def labels_at(u: int, v: int = 60, size: int = 20) -> np.ndarray:
+    labels = np.zeros((128, 256), np.uint16)
+    columns = np.arange(u - size // 2, u + size // 2) % 256
+    labels[v - size // 2 : v + size // 2, columns] = 7
+    return labels
+
+
+def blank() -> np.ndarray:
+    return np.zeros((128, 256, 3), np.uint8)
+
+
+def test_colours_are_stable_and_neighbouring_ids_differ():
+    assert drawing.colour(3) == drawing.colour(3)
+    first = np.array([drawing.colour(i) for i in range(1, 9)], int)
+    apart = np.abs(first[:, None] - first[None]).sum(-1) + 999 * np.eye(8, dtype=int)
+    assert apart.min() > 60
+
+
+@pytest.mark.parametrize("draw", [drawing.fill_masks, drawing.outline_masks])
+def test_masks_across_the_seam_look_like_masks_elsewhere(draw):
+    middle, seam = blank(), blank()
+    draw(middle, labels_at(128))
+    draw(seam, labels_at(0))
+    assert middle.any()
+    assert np.array_equal(np.roll(middle, 128, 1), seam)
+
+
+def test_an_outline_has_no_edge_on_the_seam_and_none_at_the_pole():
+    labels = np.zeros((128, 256), np.uint16)
+    labels[:20] = 5  # a cap round the pole meets the seam and the top row
+    image = blank()
+    drawing.outline_masks(image, labels, 1)
+    rows = np.flatnonzero(image.any((1, 2)))
+    assert set(rows) <= {18, 19, 20, 21} and image[rows].any(-1).all(1).any()
+
+
+def test_outlines_separate_objects_that_touch():
+    labels = labels_at(128)
+    labels[50:70, 128:138] = 9
+    image = blank()
+    drawing.outline_masks(image, labels, 1)
+    assert image[60, 127:129].any()
+    assert tuple(image[60, 138]) == drawing.colour(9)
+
+
+@pytest.mark.parametrize("v_lat", [0.0, 1.3, -1.5])
+def test_marks_and_boxes_continue_through_the_seam(v_lat):
+    middle, seam = blank(), blank()
+    for image, lon, left in ((middle, 0.0, 108), (seam, math.pi, 236)):
+        direction = lonlat_to_vector(lon, v_lat)
+        drawing.draw_marks(image, [drawing.Mark(2, direction, "#2 mug")], GRID)
+        drawing.draw_box(image, (left, 40, (left + 40) % 256, 80))
+    assert np.array_equal(np.roll(middle, 128, 1), seam)
+
+
+def test_an_unseen_object_is_drawn_hollow():
+    seen, unseen = blank(), blank()
+    ahead = lonlat_to_vector(0.0, 0.0)
+    drawing.draw_marks(seen, [drawing.Mark(2, ahead, "")], GRID)
+    drawing.draw_marks(unseen, [drawing.Mark(2, ahead, "", seen=False)], GRID)
+    assert seen[63:66, 127:130].any() and not unseen[63:66, 127:130].any()
+
+
+def test_overlay_leaves_the_image_itself_alone():
+    image = blank()
+    picture = drawing.overlay(image, labels_at(0), [], GRID)
+    assert picture.any() and not image.any()
+    drawing.draw_grid(image, GRID)
+    assert image[:, 128].any()

@@ -1,0 +1,108 @@
+"""The memory bank: what stays, what goes, what it costs."""
+
+from __future__ import annotations
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from panosam2_ros.memory_bank import MemoryBank
+
+SLOTS, POINTERS, MAX_COND = 4, 6, 2
+
+
+def bank(count: int) -> MemoryBank:
+    return MemoryBank.empty(count, SLOTS, POINTERS, MAX_COND, 2, 4, (2, 4), torch.device("cpu"))
+
+
+def write(before: MemoryBank, value: float, keep: list[bool], cond: bool = False) -> MemoryBank:
+    """One frame whose memories are all ``value``."""
+    count = len(before)
+    return before.write(
+        torch.full((count, 2, 2, 4), value),
+        torch.full((count, 4), value),
+        torch.full((count, 1, 8, 16), value),
+        torch.zeros(count, dtype=torch.int64),
+        torch.tensor(keep),
+        torch.full((count,), cond),
+    )
+
+
+def values(memory: Tensor, valid: Tensor, row: int = 0) -> list[float]:
+    return sorted(memory[row, valid[row]].flatten(1)[:, 0].tolist())
+
+
+def test_the_first_prompt_and_the_newest_frames_stay() -> None:
+    memory = write(bank(1), 0, [True], cond=True)
+    for value in range(1, 8):
+        memory = write(memory, value, [True])
+    read = memory.read()
+    assert values(read.maskmem_features, read.maskmem_valid) == [0, 5, 6, 7]
+    by_value = dict(zip(read.maskmem_features[0, :, 0, 0, 0].tolist(), read.tpos_index[0].tolist(), strict=True))
+    assert by_value == {0: SLOTS - 1, 7: SLOTS - 2, 6: SLOTS - 3, 5: SLOTS - 4}
+
+
+def test_prompted_frames_are_capped_and_the_first_survives() -> None:
+    memory = bank(1)
+    for value in range(5):
+        memory = write(memory, value, [True], cond=True)
+    memory = write(memory, 9, [True])
+    read = memory.read()
+    assert values(read.maskmem_features, read.maskmem_valid) == [0, 4, 9]
+
+
+def test_a_frame_that_is_not_kept_passes_time_and_changes_nothing_else() -> None:
+    memory = write(bank(2), 1, [True, True], cond=True)
+    after = write(memory, 2, [True, False])
+    read = after.read()
+    assert values(read.maskmem_features, read.maskmem_valid, 1) == [1]
+    assert after.frame.tolist() == [2, 2]
+    assert read.ptr_age[1, 0] == 2 and after.mask_logits[1].max() == 1
+
+
+def test_ages_are_clamped_however_long_ago() -> None:
+    memory = write(bank(1), 1, [True], cond=True)
+    for _ in range(100):
+        memory = write(memory, 0, [False])
+    assert memory.read().ptr_age.max() == POINTERS - 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30))
+def test_invariants_of_any_history(history: list[tuple[bool, bool]]) -> None:
+    """Whatever is kept and prompted: no slot holds two frames, the newest kept one is there."""
+    memory = bank(1)
+    for value, (keep, cond) in enumerate(history):
+        memory = write(memory, value, [keep], cond)
+    kept = [value for value, (keep, _) in enumerate(history) if keep]
+    prompted = [value for value, (keep, cond) in enumerate(history) if keep and cond]
+    read = memory.read()
+    found = values(read.maskmem_features, read.maskmem_valid)
+    assert len(set(found)) == len(found) == min(len(kept), len(found))
+    assert set(found) <= set(kept)
+    assert not kept or max(kept) in found
+    assert not prompted or prompted[0] in found
+    assert int(memory.maskmem.cond.sum()) <= MAX_COND
+
+
+def test_objects_of_different_ages_keep_to_themselves() -> None:
+    old = bank(1)
+    for value in range(4):
+        old = write(old, value, [True], cond=value == 0)
+    young = write(bank(1), 7, [True], cond=True)
+    both = write(old.append(young), 8, [True, True])
+    alone = write(old, 8, [True])
+    assert torch.equal(both.select(torch.tensor([0])).maskmem_features, alone.maskmem_features)
+    assert torch.equal(both.read().tpos_index[:1], alone.read().tpos_index)
+    read = both.read()
+    assert values(read.maskmem_features, read.maskmem_valid, 1) == [7, 8]
+
+
+def test_size_is_constant_over_a_thousand_frames() -> None:
+    memory = bank(3)
+    size = memory.nbytes
+    for value in range(1000):
+        memory = write(memory, value, [True, value % 2 == 0, value % 7 == 0], cond=value % 100 == 0)
+    assert memory.nbytes == size
+    assert size == 3 * (SLOTS * (2 * 8 * 4 + 9) + POINTERS * (16 + 9) + 8 + 8 * 16 * 4 + 8)

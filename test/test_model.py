@@ -1,0 +1,208 @@
+"""The network: rolls roll, objects do not see each other, parts equal upstream's where they must."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sam2.modeling.memory_encoder import MaskDownSampler
+from sam2.modeling.sam.transformer import RoPEAttention
+from torch import Tensor, nn
+
+from panosam2_ros.equirect import Equirect, roll_columns
+from panosam2_ros.memory_bank import MemoryBank
+from panosam2_ros.model.build import random_model
+from panosam2_ros.model.image_encoder import ImageFeatures, WrapConv2d
+from panosam2_ros.model.mask_decoder import DecoderPrompts, embed_prompts
+from panosam2_ros.model.memory_attention import rotary_attention, whole_turn_rotations
+from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.prompts import Prompt, PromptEncoding
+from panosam2_ros.propagation import empty_bank, prompt_objects, propagate
+
+HEIGHT, WIDTH, STRIDE = 128, 256, 16
+GRID = Equirect(WIDTH, HEIGHT)
+
+
+@pytest.fixture(scope="module")
+def model() -> PanoSAM2:
+    """Random weights, strong enough that every part matters in the result."""
+    model = random_model(3)
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for parameter in model.memory_attention.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(3)
+        for parameter in (model.maskmem_tpos_enc, model.no_mem_embed, model.no_obj_ptr):
+            parameter.normal_(0, 0.5, generator=generator)
+    model.set_input_size(HEIGHT, WIDTH)
+    return model.eval().requires_grad_(False)
+
+
+def video(frames: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(5)
+    coarse = torch.rand(frames, 3, 16, 32, generator=generator) * 255
+    return list(F.interpolate(coarse, (HEIGHT, WIDTH))[:, None])
+
+
+def prompts(shift: int, count: int = 2) -> list[Prompt]:
+    """A box and a click, and more clicks, all moved right by ``shift`` pixels."""
+    clicks = [
+        Prompt(points=np.array([[(200 + 29 * i + shift) % WIDTH, 40.0 + 9 * i]]), point_labels=np.array([1]))
+        for i in range(count - 1)
+    ]
+    return [Prompt(box=((60 + shift) % WIDTH, 30, (120 + shift) % WIDTH, 80)), *clicks]
+
+
+def track(model: PanoSAM2, shift: int, count: int = 2) -> tuple[list[Tensor], MemoryBank]:
+    """Mask logits [N, 1, 32, 64] of every frame of a video rolled right by ``shift`` pixels."""
+    encoding = PromptEncoding(GRID, model.input_size, STRIDE, draw=True)
+    bank, masks = empty_bank(model, count), []
+    for t, image in enumerate(video(5)):
+        features = model.encode_image(image.roll(shift, -1))
+        if t == 0:
+            step = prompt_objects(model, bank, features, encoding.encode(prompts(shift, count)), False)
+        else:
+            step = propagate(model, bank, features, present=torch.ones(count, dtype=torch.bool))
+        bank = step.bank
+        masks.append(step.mask_logits)
+    return masks, bank
+
+
+@pytest.mark.parametrize("shift", [32, 128, 224])
+def test_rolling_the_video_rolls_masks_and_keeps_pointers(model: PanoSAM2, shift: int) -> None:
+    """By multiples of the trunk's stride (32 pixels): every part from pixels to memory."""
+    masks, bank = track(model, 0)
+    rolled, rolled_bank = track(model, shift)
+    for mask, other in zip(masks, rolled, strict=True):
+        assert (mask.roll(shift // 4, -1) - other).abs().max() < 1e-4
+    assert (bank.obj_ptrs - rolled_bank.obj_ptrs).abs().max() < 1e-4
+    assert masks[-1].std() > 1e-2  # the equality says something
+
+
+@pytest.mark.parametrize("tokens", [1, 5, 15])
+def test_rolling_features_memories_and_prompts_by_tokens(model: PanoSAM2, tokens: int) -> None:
+    """From the encoder's output on, single tokens (16 pixels) are enough."""
+    _, bank = track(model, 0)
+    features = model.encode_image(video(1)[0])
+    rolled_features = ImageFeatures(
+        features.embedding.roll(tokens, -1),
+        features.high_res_s4.roll(4 * tokens, -1),
+        features.high_res_s8.roll(2 * tokens, -1),
+    )
+    rolled_bank = bank.rolled(tokens)
+    present = torch.ones(2, dtype=torch.bool)
+    step = propagate(model, bank, features, present=present)
+    other = propagate(model, rolled_bank, rolled_features, present=present)
+    assert (step.mask_logits.roll(4 * tokens, -1) - other.mask_logits).abs().max() < 1e-4
+    assert (step.bank.obj_ptrs - other.bank.obj_ptrs).abs().max() < 1e-4
+    assert (step.mask_logits - other.mask_logits).abs().max() > 1e-2
+
+
+def test_an_object_is_the_same_alone_and_beside_seven_others(model: PanoSAM2) -> None:
+    together, _ = track(model, 0, count=8)
+    alone, _ = track(model, 0, count=1)
+    for mask, other in zip(together, alone, strict=True):
+        assert (mask[:1] - other).abs().max() < 1e-4
+
+
+def test_a_pointer_matters(model: PanoSAM2) -> None:
+    """Without this, the tests above could pass on a network that ignores its memory."""
+    _, bank = track(model, 0)
+    features = model.encode_image(video(1)[0])
+    changed = MemoryBank(**{**vars(bank), "obj_ptrs": bank.obj_ptrs.flip(-1)})
+    a, b = model.condition(features, bank.read()), model.condition(features, changed.read())
+    assert (a - b).abs().max() > 1e-3  # ten times what the tests above allow
+    emptied = MemoryBank(**{**vars(bank), "maskmem_features": bank.maskmem_features * 0})
+    assert (a - model.condition(features, emptied.read())).abs().max() > 1e-2
+
+
+def test_rotations_turn_whole_times_and_equal_plain_attention_without_them() -> None:
+    rotations = whole_turn_rotations(48, 4, 8).unflatten(0, (4, 8))
+    ahead = rotations[:, 1] / rotations[:, 0]
+    round_once = ahead**8
+    assert (round_once[:, :12] - 1).abs().max() < 1e-5
+    assert (ahead[0, 0].angle() - 2 * torch.pi / 8).abs() < 1e-6
+
+
+def test_rotary_attention_equals_the_definition() -> None:
+    """Against an explicit softmax over explicitly rotated keys, with a mask and plain keys."""
+    torch.manual_seed(0)
+    layer = RoPEAttention(24, 1, feat_sizes=(1, 1), kv_in_dim=8, rope_k_repeat=True).eval()
+    size, plain = (2, 4), 3
+    query, key = torch.randn(1, 8, 24), torch.randn(1, 16 + plain, 8)
+    valid = torch.rand(1, 16 + plain) > 0.3
+    rotations = torch.view_as_real(whole_turn_rotations(24, *size))
+    cos, sin = rotations.unbind(-1)
+
+    def turn(x: Tensor) -> Tensor:
+        a, b = x.unflatten(-1, (-1, 2)).unbind(-1)
+        return torch.stack([a * cos - b * sin, a * sin + b * cos], -1).flatten(-2)
+
+    with torch.no_grad():
+        q, k, v = turn(layer.q_proj(query)), layer.k_proj(key), layer.v_proj(key)
+        placed = torch.cat([turn(k[:, :8]), turn(k[:, 8:16])], 1)
+        pointers = torch.cat([torch.zeros(1, plain, 12), k[:, 16:, 12:]], -1)
+        scores = q @ torch.cat([placed, pointers], 1).mT / 24**0.5
+        weights = scores.masked_fill(~valid[:, None], -torch.inf).softmax(-1)
+        expected = layer.out_proj(weights @ v)
+        found = rotary_attention(layer, query, key, key, size, plain, valid)
+    assert (expected - found).abs().max() < 1e-5
+
+
+def test_wrap_convolution_equals_padding_by_hand() -> None:
+    conv = nn.Conv2d(3, 5, 3, stride=2, padding=1)
+    x = torch.randn(2, 3, 8, 16)
+    by_hand = F.conv2d(F.pad(F.pad(x, (1, 1, 0, 0), mode="circular"), (0, 0, 1, 1)), conv.weight, conv.bias, 2)
+    conv.__class__ = WrapConv2d
+    assert torch.allclose(conv(x), by_hand, atol=1e-6)
+
+
+def test_no_convolution_pads_with_zeros_at_the_seam(model: PanoSAM2) -> None:
+    padded = [m for m in model.modules() if isinstance(m, nn.Conv2d) and m.padding != (0, 0)]
+    assert padded and all(isinstance(m, WrapConv2d) for m in padded)
+    assert any(isinstance(m, MaskDownSampler) for m in model.modules())
+
+
+def test_decoding_in_the_middle_is_upstreams_decoder(model: PanoSAM2) -> None:
+    """With nothing to roll, canonical yaw is a plain call of SAM2's decoder."""
+    features = model.encode_image(video(1)[0])
+    encoded = PromptEncoding(GRID, model.input_size, STRIDE, draw=True).encode(prompts(0, 1))
+    embedding = model.without_memory(features, 1)
+    middle = torch.tensor([8])
+    ours = model.decode(embedding, features, encoded.decoder, middle)
+    sparse, dense = embed_prompts(model.sam_prompt_encoder, encoded.decoder)
+    masks, iou, _, score = model.sam_mask_decoder(
+        image_embeddings=embedding,
+        image_pe=model.sam_prompt_encoder.get_dense_pe(),
+        sparse_prompt_embeddings=sparse,
+        dense_prompt_embeddings=dense,
+        multimask_output=False,
+        repeat_image=False,
+        high_res_features=[features.high_res_s4, features.high_res_s8],
+    )
+    assert torch.equal(ours.mask_logits, masks)
+    assert torch.equal(ours.mask_iou, iou[:, 0])
+    assert torch.equal(ours.object_score_logits, score[:, 0])
+
+
+def test_prompts_of_objects_with_and_without_masks_mix(model: PanoSAM2) -> None:
+    mask = torch.randn(2, 1, 32, 64)
+    both = DecoderPrompts.of_masks(mask, torch.tensor([True, False]))
+    _, dense = embed_prompts(model.sam_prompt_encoder, both)
+    _, upstream = model.sam_prompt_encoder(points=None, boxes=None, masks=mask[:1])
+    assert torch.allclose(dense[:1], upstream, atol=1e-6)
+    _, nothing = model.sam_prompt_encoder(points=None, boxes=None, masks=None)
+    assert torch.allclose(dense[1:], nothing.expand_as(dense[1:]))
+
+
+def test_another_input_size_is_refused_unless_a_multiple_of_32(model: PanoSAM2) -> None:
+    with pytest.raises(ValueError, match="multiple of 32"):
+        model.set_input_size(100, 200)
+
+
+def test_roll_columns_of_each_item() -> None:
+    x = torch.arange(8.0).expand(2, 3, 8)
+    rolled = roll_columns(x, torch.tensor([1, -2]))
+    assert torch.equal(rolled[0], x[0].roll(1, -1))
+    assert torch.equal(rolled[1], x[1].roll(-2, -1))

@@ -1,0 +1,98 @@
+"""Prompts: refused with the reason, encoded the same wherever the seam is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from panosam2_ros.equirect import Equirect
+from panosam2_ros.model.mask_decoder import BOX_FIRST, BOX_LAST
+from panosam2_ros.prompts import DENSE_LOGIT, Prompt, PromptEncoding, check_prompt
+
+GRID = Equirect(640, 322)
+
+
+def points(*uv: tuple[float, float], labels: tuple[int, ...] = (1,)) -> Prompt:
+    return Prompt(points=np.array(uv, float).reshape(-1, 2), point_labels=np.array(labels))
+
+
+MASK = np.zeros((322, 640), bool)
+MASK[100:150, 630:] = True
+
+BAD = [
+    (Prompt(), "empty"),
+    (points((640, 5)), "must lie in the image"),
+    (points((5, -1)), "must lie in the image"),
+    (points((np.nan, 5)), "must lie in the image"),
+    (points((5, 5), labels=(1, 0)), "a label each"),
+    (points((5, 5), labels=(2,)), "1 .object. or 0"),
+    (points((5, 5), (5.2, 5), labels=(1, 0)), "both object and background"),
+    (points((5, 5), labels=(0,)), "at least one point"),
+    (Prompt(box=(10, 10, 20, 10)), "no area"),
+    (Prompt(box=(10, 10, 700, 20)), "must lie in the image"),
+    (Prompt(box=(10, float("nan"), 20, 20)), "must lie in the image"),
+    (Prompt(mask=np.ones((322, 600), bool)), "640x322, got 600x322"),
+    (Prompt(mask=np.zeros((322, 640), bool)), "mask is empty"),
+    (Prompt(mask=MASK, box=(1, 1, 5, 5)), "without points"),
+]
+
+
+@pytest.mark.parametrize(("prompt", "reason"), BAD)
+def test_bad_prompts_are_refused_with_the_reason(prompt: Prompt, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        check_prompt(prompt, GRID, refines=False)
+
+
+def test_good_prompts_pass() -> None:
+    for prompt in (points((5, 5)), Prompt(box=(630, 10, 20, 60)), Prompt(mask=MASK)):
+        check_prompt(prompt, GRID, refines=False)
+    check_prompt(points((5, 5), labels=(0,)), GRID, refines=True)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.floats(-0.5, 639), st.floats(-0.5, 320), st.floats(20, 300), st.floats(10, 200),
+    st.integers(0, 39),
+)  # fmt: skip
+def test_a_box_rolled_by_tokens_gives_a_rolled_prompt(
+    u: float, v: float, width: float, height: float, tokens: int
+) -> None:
+    """16 image pixels a token here (640 -> 40 tokens), whether or not the box crosses the seam."""
+    encoding = PromptEncoding(GRID, (320, 640), 16, draw=True)
+    shift = 16 * tokens
+    rows = (v, min(v + height, 321))
+    if rows[1] - rows[0] < 2:
+        return
+    boxes = [((u + s + 0.5) % 640 - 0.5, rows[0], (u + width + s + 0.5) % 640 - 0.5, rows[1]) for s in (0, shift)]
+    if any(abs(x - round(x)) > 0.49 for box in boxes for x in (box[0] / 4, box[2] / 4)):
+        return  # rounding decides
+    plain, rolled = (encoding.encode([Prompt(box=box)]) for box in boxes)
+    assert torch.equal(plain.decoder.mask_input.roll(shift // 4, -1), rolled.decoder.mask_input)
+    assert plain.decoder.point_labels.tolist() == [[BOX_FIRST, BOX_LAST]]
+    assert (plain.decoder.mask_input == DENSE_LOGIT).any()
+
+
+def test_the_centre_of_prompts_across_the_seam() -> None:
+    encoding = PromptEncoding(GRID, (128, 256), 16, draw=True)
+    encoded = encoding.encode(
+        [Prompt(box=(600, 10, 40, 60)), Prompt(mask=MASK | np.roll(MASK, 10, 1)), points((635, 9), (5, 9), labels=(1, 1))]
+    )
+    assert encoded.centre.tolist() == [0, 0, 0]
+    assert encoded.is_given.tolist() == [False, True, False]
+
+
+def test_a_mask_becomes_its_share_of_every_pixel() -> None:
+    encoding = PromptEncoding(Equirect(256, 128), (128, 256), 16, draw=True)
+    mask = np.zeros((128, 256), bool)
+    mask[8:12, 8:10] = True  # half of one pixel at stride 4
+    given = encoding.encode([Prompt(mask=mask)]).given[0, 0]
+    assert given[2, 2] == 0 and given.flatten().sort().values[-2] == -10
+
+
+def test_nothing_is_drawn_for_models_that_do_not_want_it() -> None:
+    encoding = PromptEncoding(GRID, (128, 256), 16, draw=False)
+    encoded = encoding.encode([Prompt(box=(600, 10, 40, 60)), Prompt(mask=MASK)])
+    assert encoded.decoder.has_mask.tolist() == [False, True]

@@ -1,0 +1,67 @@
+"""Files of the package are found in a checkout, under an ament prefix and under sys.prefix."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from panosam2_ros import resources
+from panosam2_ros.resources import resource
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The package as if it lay in site-packages, with no checkout around it."""
+    package = tmp_path / "site-packages" / "panosam2_ros"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(resources, "PACKAGE", package)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "prefix"))
+    monkeypatch.delenv("AMENT_PREFIX_PATH", raising=False)
+    return tmp_path
+
+
+def put(path: Path) -> Path:
+    path.parent.mkdir(parents=True)
+    path.write_text("x")
+    return path
+
+
+def test_checkout_has_its_configuration() -> None:
+    assert resource("config", "fastdds.xml").is_file()
+
+
+def test_file_inside_the_package_comes_first(installed: Path) -> None:
+    inside = put(installed / "site-packages" / "panosam2_ros" / "data" / "assets" / "a.txt")
+    put(installed / "prefix" / "share" / "panosam2_ros" / "data" / "assets" / "a.txt")
+    assert resource("data", "assets", "a.txt") == inside
+
+
+def test_ament_prefixes_in_order(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    overlay, underlay = (
+        put(installed / name / "share" / "panosam2_ros" / "models" / "m.json") for name in ("over", "under")
+    )
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"{installed / 'over'}:{installed / 'under'}")
+    assert resource("models", "m.json") == overlay
+    overlay.unlink()
+    assert resource("models", "m.json") == underlay
+
+
+def test_pip_prefix_is_the_last_resort(installed: Path) -> None:
+    file = put(installed / "prefix" / "share" / "panosam2_ros" / "models" / "m.json")
+    assert resource("models", "m.json") == file
+
+
+def test_site_packages_neighbours_are_not_a_checkout(installed: Path) -> None:
+    put(installed / "site-packages" / "models" / "m.json")
+    with pytest.raises(FileNotFoundError):
+        resource("models", "m.json")
+
+
+def test_missing_file_names_every_place(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(installed / "over"))
+    with pytest.raises(FileNotFoundError) as raised:
+        resource("models", "absent.safetensors")
+    for prefix in ("over", "prefix"):
+        expected = installed / prefix / "share" / "panosam2_ros" / "models" / "absent.safetensors"
+        assert str(expected) in str(raised.value)
+    assert "make" in str(raised.value)

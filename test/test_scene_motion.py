@@ -1,0 +1,35 @@
+"""Motion: great circles, and poses between frames."""
+
+import numpy as np
+
+from panosam2_ros.data import scene_motion as motion
+from panosam2_ros.equirect import lonlat_to_vector, rotation_matrix
+
+
+def test_a_great_circle_is_one():
+    anchor = motion.Anchor(4, lonlat_to_vector(1.0, 0.5))
+    path = motion.object_path(np.random.default_rng(0), 20, 0.1, 0.0, anchor)
+    directions = path.transport[:, :, 2]
+    np.testing.assert_allclose(directions[4], anchor.direction, atol=1e-12)
+    assert np.linalg.svd(directions)[1][2] < 1e-9, "all in one plane through the centre"
+
+
+def test_poses_between_frames_are_half_way():
+    poses = motion.accumulate(np.array([[0.0, 0.4, 0.0]]))
+    np.testing.assert_allclose(motion.pose_at(poses, 0.5), rotation_matrix([0, 0.2, 0]))
+    np.testing.assert_allclose(motion.pose_at(poses, 7.0), poses[1], atol=1e-12)
+
+
+def test_an_occluder_covers_comes_and_goes():
+    hiding = motion.Hiding(start=10, frames=5, lead=4, clear=0.8, slack=0.1)
+    offsets = hiding.offsets(30)
+    assert (abs(offsets[10:15]) <= 0.1 + 1e-12).all()
+    assert (abs(offsets[:7]) >= 0.8 - 1e-12).all()
+    assert (abs(offsets[18:]) >= 0.8 - 1e-12).all()
+    assert (np.diff(offsets) >= 0).all(), "it passes by instead of turning round"
+
+
+def test_smooth_noise_is_smooth_and_reaches_one():
+    noise = motion.smooth_noise(np.random.default_rng(0), 200, 3)
+    np.testing.assert_allclose(np.linalg.norm(noise, axis=1).max(), 1.0)
+    assert np.linalg.norm(np.diff(noise, axis=0), axis=1).max() < 0.4

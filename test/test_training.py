@@ -1,0 +1,145 @@
+"""Losses against their definitions; a few steps learn; a run that was killed goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+import yaml
+
+from panosam2_ros.data.sources import SourceLibrary
+from panosam2_ros.model.mask_decoder import MaskPrediction
+from panosam2_ros.training.clips import ClipPool, RenderedClips
+from panosam2_ros.training.losses import balanced_cross_entropy, dice_loss, frame_losses, mask_iou
+from panosam2_ros.training.train import Stage, Trainer, learning_rate, read_config
+
+ROOT = Path(__file__).resolve().parent.parent
+CONFIG = ROOT / "config" / "train" / "nano.yaml"
+
+
+def test_unbalanced_cross_entropy_is_torchs() -> None:
+    logits, target = torch.randn(3, 1, 8, 16), torch.rand(3, 1, 8, 16)
+    expected = F.binary_cross_entropy_with_logits(logits, target, reduction="none").flatten(1).mean(1)
+    assert torch.allclose(balanced_cross_entropy(logits, target, 0.0), expected, atol=1e-6)
+
+
+def test_balanced_cross_entropy_weighs_object_and_background_alike() -> None:
+    target = torch.zeros(1, 1, 8, 16)
+    target[..., 0, :4] = 1
+    logits = torch.where(target > 0, -2.0, -3.0)
+    loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    expected = 0.5 * loss[target > 0].mean() + 0.5 * loss[target == 0].mean()
+    assert torch.allclose(balanced_cross_entropy(logits, target, 1.0)[0], expected, atol=1e-6)
+
+
+def test_dice_and_iou_of_known_masks() -> None:
+    a = torch.full((1, 1, 4, 8), -50.0)
+    b = torch.zeros(1, 1, 4, 8)
+    a[..., :2, :] = 50
+    b[..., 1:3, :] = 1
+    assert mask_iou(a, b).item() == pytest.approx(8 / 24)
+    assert dice_loss(a, b).item() == pytest.approx(1 - 17 / 33)
+    assert mask_iou(-a.abs(), b * 0).item() == 1
+
+
+def test_masks_of_absent_objects_are_not_judged_but_their_presence_is() -> None:
+    target = torch.zeros(2, 1, 8, 16)
+    target[0, ..., :4] = 1
+    prediction = MaskPrediction(
+        torch.randn(2, 1, 8, 16), torch.rand(2), torch.randn(2, 4), torch.tensor([2.0, 2.0])
+    )
+    present = torch.tensor([True, False])
+    losses = frame_losses(prediction, target, present, 1.0)
+    alone = MaskPrediction(*(x[:1] for x in vars(prediction).values()))
+    expected = frame_losses(alone, target[:1], present[:1], 1.0)
+    assert torch.allclose(losses.mask, expected.mask) and torch.allclose(losses.dice, expected.dice)
+    assert losses.presence > expected.presence
+
+
+def test_the_learning_rate_warms_up_and_ends_at_a_tenth() -> None:
+    rates = [learning_rate(step, 1000, 1.0) for step in range(1000)]
+    assert rates[0] < 0.05 and max(rates) > 0.99 and rates[-1] == pytest.approx(0.1, abs=1e-3)
+
+
+def test_the_shipped_configuration_is_complete_and_typos_are_refused(tmp_path: Path) -> None:
+    options, stages = read_config(CONFIG)
+    assert [stage.scenes().width for stage in stages] == [stage.size[1] for stage in stages]
+    config = yaml.safe_load(CONFIG.read_text())
+    config["stages"][0]["stpes"] = 1
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(yaml.safe_dump(config))
+    with pytest.raises(ValueError, match="stpes"):
+        read_config(wrong)
+
+
+def library() -> SourceLibrary:
+    """One panorama and two sprites that need no file."""
+    rng = np.random.default_rng(0)
+    panorama = cv2.resize(rng.integers(0, 255, (8, 16, 3), np.uint8), (256, 128))
+    sprites = {}
+    for name, colour in (("disc", (250, 40, 30)), ("ring", (30, 60, 250))):
+        sprite = np.zeros((64, 64, 4), np.uint8)
+        cv2.circle(sprite, (32, 32), 28, (*colour, 255), -1 if name == "disc" else 12)
+        sprites[name] = sprite
+    return SourceLibrary({"noise": panorama}, sprites)
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A curriculum of a few tiny steps."""
+    stage = {
+        "name": "tiny", "steps": 4, "size": [64, 128], "batch": 2, "frames": 3, "objects": 2,
+        "lr": 1e-3, "balance": 1.0, "kinds": [0.4, 0.3, 0.3], "diameter": [40, 90],
+        "clip": {"frames": 4, "objects": [2, 2], "object_speed": [0, 5], "camera_speed": 3,
+                 "occlusion": 0.0},
+    }  # fmt: skip
+    options = {"seed": 1, "ema": 0.9, "weight_decay": 0.01, "gradient_clip": 1.0, "hide_previous": 0.2}
+    path = tmp_path / "tiny.yaml"
+    path.write_text(yaml.safe_dump({**options, "stages": [stage]}))
+    return path
+
+
+def test_a_batch_has_prompts_on_objects_that_are_there(small: Path) -> None:
+    _, (stage,) = read_config(small)
+    pool = ClipPool(RenderedClips(stage.scenes(), library(), 3), (64, 128), size=8, fresh=1, seed=0)
+    batch = pool.draw(2, 3, 2, (0.0, 1.0, 0.0))
+    assert batch.images.shape == (3, 2, 3, 64, 128) and batch.images.dtype == torch.uint8
+    assert batch.targets.shape == (3, 4, 1, 16, 32)
+    for prompt, target in zip(batch.prompts, batch.targets[0, :, 0], strict=True):
+        u, v = prompt.points[0]
+        assert target[int(v) // 4, int(u) // 4] > 0
+    boxes = pool.draw(2, 1, 2, (1.0, 0.0, 0.0)).prompts
+    assert all(p.box is not None for p in boxes)
+
+
+def test_a_killed_run_goes_on_where_it_was(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SourceLibrary, "from_npm", lambda *_: library())
+    trainer = Trainer(small, tmp_path / "run", tmp_path, None)
+    before = {name: p.clone() for name, p in trainer.model.named_parameters()}
+    original, calls = Trainer._update, 0
+
+    def killed_at_third(self: Trainer, *arguments: Stage) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return original(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Trainer, "_update", killed_at_third)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run(save_every=0)
+    monkeypatch.setattr(Trainer, "_update", original)
+    again = Trainer(small, tmp_path / "run", tmp_path, None)
+    assert (again.stage, again.step, again.average.updates) == (0, 2, 2)
+    again.run(save_every=1000)
+    assert again.average.updates == 4
+    assert any(not torch.equal(p, before[name]) for name, p in again.model.named_parameters())
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    assert len(lines) == 4
+    assert (tmp_path / "run" / "panosam2_nano.safetensors").exists()

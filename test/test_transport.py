@@ -1,0 +1,174 @@
+"""Whether images arrive: loss counted, silence explained, texts not repeated."""
+
+from __future__ import annotations
+
+import math
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
+
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticStatus
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+
+from panosam2_ros.resources import resource
+from panosam2_ros.ros.diagnostics import Health, Statistics, Throttle, diagnostics_msg
+from panosam2_ros.ros.parameters import Parameters
+from panosam2_ros.ros.transport import (
+    Arrival,
+    LossCounter,
+    describe_publishers,
+    keep_buffers,
+    loss_remedy,
+    profile_line,
+    rate,
+)
+from panosam2_ros.ros.watch import ImageTopic, ImageWatch
+from panosam2_ros.ros.worker import WorkerCounts
+
+PERIOD = 33_333_333  # ns
+BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+RELIABLE = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+IMAGE = "sensor_msgs/msg/Image"
+
+
+def count(kept: Any, sequences: bool) -> LossCounter:
+    """What is counted when only the images ``kept`` arrive, with jittering stamps."""
+    jitter = np.random.default_rng(0).integers(-4_000_000, 4_000_000, max(kept) + 1)
+    losses = LossCounter()
+    for i in kept:
+        stamp = i * PERIOD + int(jitter[i])
+        losses.add(Arrival(stamp, b"camera", i if sequences else None))
+    return losses
+
+
+@pytest.mark.parametrize("sequences", [True, False])
+def test_nothing_is_lost_where_all_arrive(sequences: bool) -> None:
+    losses = count(range(300), sequences)
+    assert losses.lost == 0 and losses.share() == 0
+
+
+@pytest.mark.parametrize("sequences", [True, False])
+def test_heavy_loss_is_counted(sequences: bool) -> None:
+    kept = [i for i in range(2000) if np.random.default_rng(i).random() < 0.4] + [2000]
+    losses = count(kept, sequences)
+    truth = 2000 - kept[0] - len(kept) + 1
+    assert losses.lost == truth if sequences else losses.lost == pytest.approx(truth, rel=0.1)
+    assert losses.share() == pytest.approx(0.6, abs=0.12)
+
+
+@pytest.mark.parametrize("sequence", [None, 1001])
+def test_a_pause_is_no_loss(sequence: int | None) -> None:
+    losses = count(range(50), sequence is not None)
+    assert losses.add(Arrival(50 * PERIOD + 60 * 10**9, b"camera", sequence)) == 0
+
+
+def test_two_publishers_are_not_mixed_up() -> None:
+    losses = LossCounter()
+    for i in range(20):
+        losses.add(Arrival(i * PERIOD, b"a", i))
+        losses.add(Arrival(i * PERIOD + 1, b"b", 100 + i))
+    assert losses.lost == 0
+
+
+def test_rate() -> None:
+    assert rate([]) == rate([1.0]) == rate([1.0, 1.0]) == 0
+    assert rate([0.0, 0.1, 0.2, 0.3]) == pytest.approx(10)
+
+
+def publisher(qos: QoSProfile, kind: str = IMAGE) -> Any:
+    return SimpleNamespace(
+        node_name="camera", node_namespace="/rig", topic_type=kind, qos_profile=qos
+    )
+
+
+def test_silence_is_explained() -> None:
+    assert "nobody publishes" in describe_publishers([], BEST_EFFORT, IMAGE)
+    fits = describe_publishers([publisher(RELIABLE)], BEST_EFFORT, IMAGE)
+    assert "/rig/camera publishes it reliable, volatile, which fits" in fits
+    never = describe_publishers([publisher(BEST_EFFORT)], RELIABLE, IMAGE)
+    assert "best_effort" in never and "cannot take" in never
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    assert "cannot take" in describe_publishers([publisher(RELIABLE)], latched, IMAGE)
+    other = describe_publishers(
+        [publisher(RELIABLE, "sensor_msgs/msg/CompressedImage")], BEST_EFFORT, IMAGE
+    )
+    assert "image_transport" in other
+
+
+def test_the_remedy_is_a_line_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = resource("config", "fastdds.xml")
+    assert profile_line() == f"export FASTDDS_DEFAULT_PROFILES_FILE={path}"
+    assert profile_line() in loss_remedy("rmw_fastrtps_cpp")
+    monkeypatch.delenv("FASTDDS_DEFAULT_PROFILES_FILE", raising=False)
+    assert "this node lacks it too" in loss_remedy("rmw_fastrtps_cpp")
+    assert "rmem_max" in loss_remedy("rmw_cyclonedds_cpp")
+
+
+def watch(publishers: list[Any]) -> ImageWatch:
+    node: Any = SimpleNamespace(get_publishers_info_by_topic=lambda topic: publishers)
+    return ImageWatch(node, ImageTopic("/image", IMAGE, BEST_EFFORT))
+
+
+def test_warnings_of_the_watch() -> None:
+    impatient = Parameters(image_timeout=0.1)
+    silent = watch([])
+    assert silent.warnings(Parameters()) == {}
+    time.sleep(0.12)
+    assert "no image on /image for 0 s: nobody" in silent.warnings(impatient)["silence"]
+    lossy = watch([])
+    for i in range(0, 60, 3):
+        lossy.arrived(i * PERIOD, {"publication_sequence_number": i})
+    assert (
+        lossy.lost == 38 and "67% of the images on /image" in lossy.warnings(Parameters())["loss"]
+    )
+    assert lossy.warnings(Parameters(loss_warning=1.0)) == {}
+
+
+def test_a_driver_that_sets_no_stamps_is_named() -> None:
+    stuck = watch([])
+    for i in range(8):
+        stuck.arrived(0, {"publication_sequence_number": i})
+    assert "header.stamp" in stuck.warnings(Parameters())["stamps"]
+
+
+def test_mallopt_is_there_on_linux() -> None:
+    assert keep_buffers() in (True, False)
+
+
+def test_throttle() -> None:
+    throttle = Throttle(period=0.05)
+    assert [throttle.due(text) for text in ("a", "a", "b")] == [True, False, True]
+    time.sleep(0.06)
+    assert throttle.due("a")
+    for i in range(1000):
+        throttle.due(str(i))
+    assert len(throttle._last) <= 100
+
+
+def test_statistics_and_levels() -> None:
+    statistics = Statistics()
+    assert statistics.rate() == 0 and math.isnan(statistics.latency(0.5))
+    for i in range(11):
+        statistics.processed(0.1 + 0.01 * i)
+        time.sleep(0.01)
+    assert statistics.latency(0.5) == pytest.approx(0.15)
+    assert 20 < statistics.rate() < 100
+    health = Health("active", (), WorkerCounts(5, 4, 1, 0), 7, 2, 0.25, "cpu", "dds")
+    stamp = Time(sec=5)
+    status = diagnostics_msg(stamp, "/panosam2", health, statistics).status[0]
+    assert status.level == DiagnosticStatus.OK and status.message == "active"
+    values = {v.key: v.value for v in status.values}
+    assert values["frames_lost"] == "7" and values["frames_dropped"] == "1"
+    assert values["memory_mib"] == "0.25" and values["objects"] == "2"
+    warned = Health("active", ("no image",), WorkerCounts(), 0, 0, 0.0, "cpu", "")
+    status = diagnostics_msg(stamp, "/panosam2", warned, statistics).status[0]
+    assert status.level == DiagnosticStatus.WARN and status.message == "no image"
+    statistics.failed("inference failed")
+    status = diagnostics_msg(stamp, "/panosam2", warned, statistics).status[0]
+    assert status.level == DiagnosticStatus.ERROR and status.message == "inference failed"

@@ -1,0 +1,65 @@
+"""Prompts from the truth: on the object, across the seam, or not at all."""
+
+import numpy as np
+import pytest
+
+from panosam2_ros.data.truth_prompts import deepest_pixel, plan_prompts
+from panosam2_ros.equirect import Equirect, angle_between
+
+GRID = Equirect(256, 128)
+NAMES = {1: "one", 2: "two", 3: "three", 4: "four"}
+
+
+def disc(labels: np.ndarray, obj_id: int, u: int, v: int, radius: int) -> None:
+    columns, rows = np.meshgrid(np.arange(256), np.arange(128))
+    across = (columns - u + 128) % 256 - 128
+    labels[across**2 + (rows - v) ** 2 <= radius**2] = obj_id
+
+
+def four_objects() -> np.ndarray:
+    labels = np.zeros((128, 256), np.uint16)
+    for obj_id, u, radius in ((1, 128, 24), (2, 60, 18), (3, 0, 16), (4, 200, 3)):
+        disc(labels, obj_id, u, 60, radius)
+    return labels
+
+
+def test_the_box_goes_to_the_object_on_the_seam_and_the_others_to_the_largest():
+    labels = four_objects()
+    box, click, direction = plan_prompts(labels, NAMES, GRID)
+    assert (box.truth_id, box.kind, box.label) == (3, "box", "three") and box.crosses_seam
+    assert box.box == (240.0, 44.0, 16.0, 76.0)
+    assert click.truth_id == 1 and np.hypot(click.click[0] - 128, click.click[1] - 60) < 3
+    assert direction.truth_id == 2
+    assert np.degrees(angle_between(direction.direction, GRID.pixel_to_vector(60, 60))) < 1
+
+
+def test_without_an_object_on_the_seam_it_waits_or_takes_the_largest():
+    labels = np.roll(four_objects(), 40, 1)
+    assert plan_prompts(labels, NAMES, GRID) is None
+    box, _, _ = plan_prompts(labels, NAMES, GRID, need_seam=False)
+    assert box.truth_id == 1 and not box.crosses_seam
+
+
+def test_slivers_are_not_pointed_at():
+    labels = four_objects()
+    labels[labels == 2] = 0
+    assert plan_prompts(labels, NAMES, GRID) is None  # the small fourth does not count
+
+
+@pytest.mark.parametrize("u", [0, 3, 128, 252])
+def test_the_deepest_pixel_is_in_the_middle_also_on_the_seam(u):
+    labels = np.zeros((128, 256), np.uint16)
+    disc(labels, 1, u, 60, 15)
+    column, row = deepest_pixel(labels == 1)
+    assert abs((column - u + 128) % 256 - 128) <= 2 and abs(row - 60) <= 2
+
+
+def test_a_ring_is_pointed_at_where_it_is():
+    labels = np.zeros((128, 256), np.uint16)
+    disc(labels, 2, 60, 60, 24)
+    disc(labels, 0, 60, 60, 14)
+    disc(labels, 1, 128, 60, 26)
+    disc(labels, 3, 0, 60, 26)
+    direction = plan_prompts(labels, NAMES, GRID)[2]
+    u, v = (round(float(x)) for x in GRID.vector_to_pixel(direction.direction))
+    assert direction.truth_id == 2 and labels[v, u] == 2
