@@ -49,8 +49,8 @@ environment:
 	@[ "$$($(BIN)/python -c '$(version)' 2>/dev/null)" = "$$($(PYTHON) -c '$(version)')" ] \
 	  || $(PYTHON) -m venv --clear $(VENV) \
 	  || $(call stop,$(PYTHON) cannot make a virtual environment: Debian: apt install python3-venv)
-	@echo "[2/4] torch"
-	@$(PIP) -q $(call list,[TORCH]) || $(call stop,$(no_wheel))
+	@echo "[2/4] torch (where PyPI has only the CUDA build: several GB)"
+	@$(PIP) $(call list,[TORCH]) || $(call stop,$(no_wheel))
 	@echo "[3/4] sam2 and ROS 2 and tools"
 	@$(PIP) -q $(call list,environment(*EXTRAS)) || $(call stop,$(no_wheel))
 	@$(PIP) -q --no-deps $(call list,WITHOUT_DEPENDENCIES) || $(call stop,$(no_wheel))
@@ -81,5 +81,5 @@ colcon: build
 	  "-DPython3_EXECUTABLE=$$prefix/bin/python" "-DCMAKE_PROJECT_INCLUDE=$(CURDIR)/cmake/wheels.cmake"
 
 clean:
-	@rm -rf build install log out dist *.egg-info panosam2_ros/msg panosam2_ros/srv panosam2_ros/*.so
+	@rm -rf build install log out dist *.egg-info panosam2_ros/msg panosam2_ros/srv panosam2_ros/*.so $(VENV)/.messages
 	@echo "kept $(VENV): remove it by hand to start from nothing"

@@ -43,8 +43,8 @@ class Mark:
 @lru_cache(maxsize=4096)
 def colour(obj_id: int) -> Colour:
     """The same strong colour for an id in every picture."""
-    hue = (0.02 + obj_id * _GOLDEN) % 1.0
-    red, green, blue = colorsys.hsv_to_rgb(hue, 0.85 if obj_id % 2 else 0.6, 1.0)
+    hue = (0.4 + obj_id * _GOLDEN) % 1.0
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.75 if obj_id % 2 else 0.6, 1.0)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 

@@ -8,7 +8,9 @@ they were written, not by their number, so a dropped frame leaves no hole.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -159,7 +161,7 @@ class MemoryBank:
 
     def select(self, rows: Tensor) -> MemoryBank:
         """The bank of these rows, [M] int64, in this order."""
-        return self._map(lambda tensors: tensors[0][rows])
+        return self._map(lambda parts: parts[0][rows])
 
     def append(self, other: MemoryBank) -> MemoryBank:
         """This bank's objects followed by the other's."""
@@ -175,18 +177,16 @@ class MemoryBank:
             centre=(self.centre + tokens) % self.maskmem_features.shape[-1],
         )
 
-    def _map(self, function, *others: MemoryBank) -> MemoryBank:  # type: ignore[no-untyped-def]
+    def _map(self, function: Callable[[list[Tensor]], Tensor], *others: MemoryBank) -> MemoryBank:
         """``function`` of the list of this and the other banks' tensors, for every tensor."""
 
-        def apply(*parts):  # type: ignore[no-untyped-def]
+        def apply(parts: list[Any]) -> Any:
             if isinstance(parts[0], SlotTable):
-                return SlotTable(
-                    function([part.written for part in parts]), function([p.cond for p in parts])
-                )
-            return function(list(parts)) if isinstance(parts[0], Tensor) else parts[0]
+                return SlotTable(*(apply([getattr(p, f.name) for p in parts]) for f in fields(SlotTable)))
+            return function(parts) if isinstance(parts[0], Tensor) else parts[0]
 
         banks = (self, *others)
-        return MemoryBank(*(apply(*(getattr(b, f.name) for b in banks)) for f in fields(self)))
+        return MemoryBank(*(apply([getattr(b, f.name) for b in banks]) for f in fields(self)))
 
     @property
     def nbytes(self) -> int:

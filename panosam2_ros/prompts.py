@@ -81,13 +81,15 @@ def _check_box(box: tuple[float, float, float, float], grid: Equirect) -> None:
             f"-0.5..{grid.height - 0.5}; one that crosses the seam has u_min > u_max"
         )
     if v_min >= v_max or u_min == u_max:
-        raise ValueError(f"the box {box} has no area: v_min must be above (less than) v_max, and u_min differ from u_max")
+        raise ValueError(f"the box {box} has no area: it needs v_min < v_max and u_min other than u_max")
 
 
 def _check_points(prompt: Prompt, grid: Equirect, refines: bool) -> None:
     points, labels = prompt.points, prompt.point_labels
     if points.ndim != 2 or points.shape[1] != 2 or len(points) != len(labels):
-        raise ValueError(f"points need a u, a v and a label each, got {points.shape} and {len(labels)} labels")
+        raise ValueError(
+            f"points need a u, a v and a label each, got {points.shape} and {len(labels)} labels"
+        )
     if not np.isin(labels, (BACKGROUND, FOREGROUND)).all():
         raise ValueError(f"point labels are 1 (object) or 0 (background), got {sorted(set(labels.tolist()))}")
     if len(points) and not (np.isfinite(points).all() and grid.contains(points[:, 0], points[:, 1]).all()):
@@ -197,7 +199,7 @@ class PromptEncoding:
             dense[:] = -DENSE_LOGIT
             dense[np.ix_(rows, columns)] = DENSE_LOGIT
         rows, columns = np.mgrid[:height, :width]
-        for (u, v), label in zip(prompt.points, prompt.point_labels):
+        for (u, v), label in zip(prompt.points, prompt.point_labels, strict=True):
             u, v = self._scaled(u, v, self.low_res)
             across = (columns - u + width / 2) % width - width / 2
             near = across**2 + (rows - v) ** 2 <= CLICK_RADIUS**2

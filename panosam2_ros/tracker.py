@@ -70,6 +70,11 @@ class PromptOutcome:
     track: Track | None  # of the object in the prompted image
 
 
+NOTHING_FOUND = PromptOutcome(
+    False, "nothing was found there: prompt a larger part of the object, or give its box or mask", None
+)
+
+
 @dataclass
 class _Known:
     """What the tracker keeps of an object beside its row of the memory bank."""
@@ -100,7 +105,7 @@ class PanoTracker:
         self._known: list[_Known] = []  # in the order of the memory bank's rows and of ids
         self._bank: MemoryBank = empty_bank(model, 0)
         self._next_id = 1
-        self._newest: tuple[int, ImageFeatures] | None = None  # stamp and features, for prompts
+        self._newest: tuple[Image, ImageFeatures] | None = None  # prompts refer to it most often
 
     @property
     def max_objects(self) -> int:
@@ -123,7 +128,8 @@ class PanoTracker:
         that is not a panorama; nothing is forgotten then.
         """
         grid = self._grid(image)
-        features = self._encode(image, stamp)
+        features = self._encode(image)
+        self._newest = (image, features)
         if not self._known:
             return TrackedFrame(stamp, np.zeros((grid.height, grid.width), np.uint16), ())
         result = propagate(self.model, self._bank, features)
@@ -148,7 +154,7 @@ class PanoTracker:
             except ValueError as error:
                 outcomes[i] = PromptOutcome(False, str(error), None)
         if fresh or refine:
-            features = self._encode(image, stamp)
+            features = self._features(image)
             for indices, remembered in ((fresh, False), (refine, True)):
                 if indices:
                     chosen = [prompts[i] for i in indices]
@@ -176,11 +182,15 @@ class PanoTracker:
     def _grid(self, image: Image) -> Equirect:
         return Equirect(image.shape[1], image.shape[0], self.config.vertical_fov)
 
-    def _encode(self, image: Image, stamp: int) -> ImageFeatures:
-        if self._newest is None or self._newest[0] != stamp:
-            pixels = fit_image(image, *self.model.input_size).to(self.model.device)
-            self._newest = (stamp, self.model.encode_image(pixels))
-        return self._newest[1]
+    def _encode(self, image: Image) -> ImageFeatures:
+        pixels = fit_image(image, *self.model.input_size).to(self.model.device)
+        return self.model.encode_image(pixels)
+
+    def _features(self, image: Image) -> ImageFeatures:
+        """Features of an image to prompt on; those of the newest are at hand."""
+        if self._newest is not None and self._newest[0] is image:
+            return self._newest[1]
+        return self._encode(image)
 
     def _admit(
         self, prompt: Prompt, earlier: Sequence[Prompt], admitted: int, grid: Equirect
@@ -213,26 +223,20 @@ class PanoTracker:
     ) -> list[PromptOutcome]:
         """Segment checked prompts, all new or all corrections, and remember what they gave."""
         rows = [self._row(p.obj_id) for p in prompts]
-        bank = self._bank.select(torch.tensor(rows)) if remembered else empty_bank(self.model, len(prompts))
-        encoding = PromptEncoding(
-            grid, self.model.input_size, self.model.config.stride, self.model.config.draw_prompts
-        )
+        model, known = self.model, torch.tensor(rows)
+        bank = self._bank.select(known) if remembered else empty_bank(model, len(prompts))
+        config = model.config
+        encoding = PromptEncoding(grid, model.input_size, config.stride, config.draw_prompts)
         encoded = encoding.encode(prompts, bank.mask_logits if remembered else None)
-        result = prompt_objects(
-            self.model, bank, features, encoded.to(self.model.device), remembered
-        )
-        filled = (result.mask_logits > 0).flatten(1).any(1).tolist()
-        for i, prompt in enumerate(prompts):
-            if filled[i]:
-                rows[i] = self._store(prompt, rows[i], result.bank.select(torch.tensor([i])))
-        found = [i for i, full in enumerate(filled) if full]
-        self._observe([self._known[rows[i]] for i in found], result.select(torch.tensor(found, dtype=torch.int64)), grid, stamp)
-        nothing = "nothing was found there: prompt a larger part of the object, or give its box or mask"
+        result = prompt_objects(model, bank, features, encoded.to(model.device), remembered)
+        found = (result.mask_logits > 0).flatten(1).any(1)
+        for i in found.nonzero()[:, 0].tolist():
+            rows[i] = self._store(prompts[i], rows[i], result.bank.select(torch.tensor([i])))
+        stored = [self._known[row] for row, full in zip(rows, found, strict=True) if full]
+        self._observe(stored, result.select(found.nonzero()[:, 0]), grid, stamp)
         return [
-            PromptOutcome(True, "", self._known[rows[i]].track())
-            if filled[i]
-            else PromptOutcome(False, nothing, None)
-            for i in range(len(prompts))
+            PromptOutcome(True, "", self._known[row].track()) if full else NOTHING_FOUND
+            for row, full in zip(rows, found, strict=True)
         ]
 
     def _row(self, obj_id: int) -> int:

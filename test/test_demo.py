@@ -27,7 +27,8 @@ from panosam2_ros.model.build import random_model, save_weights
 from panosam2_ros.ros import demo
 from panosam2_ros.ros.demo_pictures import contact_picture, short, write_video
 from panosam2_ros.ros.demo_report import Run, overlap
-from panosam2_ros.ros.planner import Asked, encode_picture
+from panosam2_ros.ros.planner import Asked
+from panosam2_ros.ros.recorder import encode_picture
 
 FIELDS = {
     *("frames_published", "frames_received", "frames_processed", "frames_dropped", "hz"),

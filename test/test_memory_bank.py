@@ -39,7 +39,8 @@ def test_the_first_prompt_and_the_newest_frames_stay() -> None:
         memory = write(memory, value, [True])
     read = memory.read()
     assert values(read.maskmem_features, read.maskmem_valid) == [0, 5, 6, 7]
-    by_value = dict(zip(read.maskmem_features[0, :, 0, 0, 0].tolist(), read.tpos_index[0].tolist(), strict=True))
+    found = read.maskmem_features[0, :, 0, 0, 0].tolist()
+    by_value = dict(zip(found, read.tpos_index[0].tolist(), strict=True))
     assert by_value == {0: SLOTS - 1, 7: SLOTS - 2, 6: SLOTS - 3, 5: SLOTS - 4}
 
 

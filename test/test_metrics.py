@@ -71,13 +71,13 @@ def pairs(draw: st.DrawFn, grid: Equirect = GRID) -> tuple[Mask, Mask]:
 # --- the field's tools ---------------------------------------------------------------------------
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(pair=pairs())
 def test_j_and_f_equal_vos_benchmark(pair: tuple[Mask, Mask]) -> None:
     scores = METRICS.score(*pair)
     expected = oracle(*pair)
-    assert scores.J == pytest.approx(expected[0], abs=1e-6)
-    assert scores.F == pytest.approx(expected[1], abs=1e-6)
+    assert pytest.approx(expected[0], abs=1e-6) == scores.J
+    assert pytest.approx(expected[1], abs=1e-6) == scores.F
 
 
 @pytest.mark.parametrize("size", [(640, 322), (127, 64), (256, 128)])
@@ -90,8 +90,8 @@ def test_j_and_f_equal_vos_benchmark_at_other_sizes(size: tuple[int, int]) -> No
         predicted = np.roll(truth, rng.integers(-9, 9, 2), (0, 1))
         scores = MaskMetrics(grid).score(truth, predicted)
         expected = oracle(truth, predicted)
-        assert scores.J == pytest.approx(expected[0], abs=1e-6)
-        assert scores.F == pytest.approx(expected[1], abs=1e-6)
+        assert pytest.approx(expected[0], abs=1e-6) == scores.J
+        assert pytest.approx(expected[1], abs=1e-6) == scores.F
         assert 0.1 < expected[0] < 0.999
 
 
@@ -137,7 +137,7 @@ def test_weights_of_the_360vos_toolkit() -> None:
     np.testing.assert_allclose(row_weights_of_360vos(GRID), toolkit_weights(64), rtol=1e-4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(pair=pairs())
 def test_360vos_variant_is_the_toolkits(pair: tuple[Mask, Mask]) -> None:
     truth, predicted = pair
@@ -161,36 +161,38 @@ def test_360vos_variant_drifts_at_the_poles() -> None:
 
 def slow_f(pair: tuple[Mask, Mask], kind: str, grid: Equirect = GRID) -> float:
     """F by definition: every pixel, every distance, no window, no shortcut."""
+    round_about, height, width = kind in ("wrap", "sphere"), grid.height, grid.width
     points = []
-    for mask in (pair[1], pair[0]):
+    for mask in (pair[1].tolist(), pair[0].tolist()):
         found = []
-        for v in range(grid.height):
-            for u in range(grid.width):
-                right = (u + 1) % grid.width if kind in ("wrap", "sphere") else min(u + 1, grid.width - 1)
-                low = min(v + 1, grid.height - 1)
-                if (mask[[v, low, low], [right, u, right]] != mask[v, u]).any():
+        for v, row in enumerate(mask):
+            lower = mask[min(v + 1, height - 1)]
+            for u, inside in enumerate(row):
+                right = (u + 1) % width if round_about else min(u + 1, width - 1)
+                if not inside == row[right] == lower[u] == lower[right]:
                     found.append((v, u))
         points.append(np.array(found, int).reshape(-1, 2))
     if not all(map(len, points)):
         return float(not any(map(len, points)))
-    weights = {"sphere": grid.pixel_solid_angles(), "360vos": toolkit_weights(grid.height)}.get(
-        kind, np.ones(grid.height)
+    weights = {"sphere": grid.pixel_solid_angles(), "360vos": toolkit_weights(height)}.get(
+        kind, np.ones(height)
     )
     shares = []
     for a, b in (points, points[::-1]):
         dv, du = np.moveaxis(np.abs(a[:, None] - b[None]), -1, 0)
         if kind == "sphere":
             x, y = (grid.pixel_to_vector(p[:, 1], p[:, 0]) for p in (a, b))
-            near = np.linalg.norm(x[:, None] - y[None], axis=-1) <= 2 * math.sin(SPHERE_TOLERANCE / 2)
+            chords = np.linalg.norm(x[:, None] - y[None], axis=-1)
+            near = chords <= 2 * math.sin(SPHERE_TOLERANCE / 2)
         else:
-            du = np.minimum(du, grid.width - du) if kind == "wrap" else du
-            near = du**2 + dv**2 <= math.ceil(0.008 * math.hypot(grid.width, grid.height)) ** 2
+            du = np.minimum(du, width - du) if kind == "wrap" else du
+            near = du**2 + dv**2 <= math.ceil(0.008 * math.hypot(width, height)) ** 2
         shares.append(weights[a[near.any(1), 0]].sum() / weights[a[:, 0]].sum())
     precision, recall = shares
     return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(pair=pairs())
 def test_fast_boundaries_equal_slow_ones(pair: tuple[Mask, Mask]) -> None:
     scores = METRICS.score(*pair)
@@ -218,11 +220,12 @@ def test_scores_are_fair(pair: tuple[Mask, Mask]) -> None:
 
 
 def test_official_f_pays_for_the_seam_and_ours_does_not() -> None:
-    """An object that ends at the seam, predicted two columns short of it."""
+    """A thin object whose edge is the seam, predicted one column wider on either side."""
     truth, predicted = np.zeros((2, 64, 128), bool)
-    truth[20:40, 108:], predicted[20:40, 108:126] = True, True
+    truth[12:52, 125:], predicted[12:52, np.arange(124, 129) % 128] = True, True
     scores = METRICS.score(truth, predicted)
-    assert scores.F < 0.9
+    assert pytest.approx(oracle(truth, predicted)[1]) == scores.F
+    assert scores.F < 0.8
     assert scores.F_wrap == scores.F_sphere == 1
 
 
@@ -238,16 +241,19 @@ def test_j_sphere_of_polar_caps_is_exact() -> None:
 
 @pytest.mark.parametrize("latitude", [0, 40, 75, 90])
 def test_measures_of_the_sphere_are_the_same_everywhere(latitude: float) -> None:
-    """Two caps 6 degrees apart, wherever they lie; the picture's own F is not the same."""
-    grid = Equirect(512, 256)
+    """Two caps 6 degrees apart, wherever they lie, score what two flat disks do."""
+    grid, radius, apart = Equirect(512, 256), 0.3, math.radians(6)
     turn = rotation_matrix(np.array([math.radians(latitude), 0, 0]))
     truth, predicted = (
-        cap(grid, turn @ rotation_matrix(np.array([0, math.radians(side), 0])) @ FORWARD, 0.3)
-        for side in (-3, 3)
+        cap(grid, turn @ rotation_matrix(np.array([0, side, 0])) @ FORWARD, radius)
+        for side in (-apart / 2, apart / 2)
     )
     scores = MaskMetrics(grid).score(truth, predicted)
-    assert scores.J_sphere == pytest.approx(0.7887, abs=0.01)
-    assert scores.F_sphere == pytest.approx(0.384, abs=0.06)
+    x = apart / (2 * radius)
+    overlap = 2 / math.pi * (math.acos(x) - x * math.sqrt(1 - x * x))
+    assert scores.J_sphere == pytest.approx(overlap / (2 - overlap), abs=0.012)
+    close = 2 / math.pi * math.asin(SPHERE_TOLERANCE / apart)
+    assert scores.F_sphere == pytest.approx(close, abs=0.055)
 
 
 def test_tolerance_on_the_sphere_is_the_angle_that_is_named() -> None:
@@ -345,7 +351,8 @@ def test_bearing_error_is_the_angle_between_report_and_truth() -> None:
     found = result.objects[0]
     assert found.bearing_errors_deg == pytest.approx((10, 180))
     assert found.bearing_errors_on_target_deg == pytest.approx((10,))
-    assert (found.reported_visible, found.reported_elsewhere, found.reported_while_absent) == (3, 1, 1)
+    assert found.reported_visible == 3
+    assert (found.reported_elsewhere, found.reported_while_absent) == (1, 1)
     summary = summarise([result])
     assert summary.visible_but_wrong_rate == pytest.approx(2 / 3)
     assert summary.bearing_error_deg_median == pytest.approx(95)

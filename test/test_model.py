@@ -153,7 +153,8 @@ def test_rotary_attention_equals_the_definition() -> None:
 def test_wrap_convolution_equals_padding_by_hand() -> None:
     conv = nn.Conv2d(3, 5, 3, stride=2, padding=1)
     x = torch.randn(2, 3, 8, 16)
-    by_hand = F.conv2d(F.pad(F.pad(x, (1, 1, 0, 0), mode="circular"), (0, 0, 1, 1)), conv.weight, conv.bias, 2)
+    padded = F.pad(F.pad(x, (1, 1, 0, 0), mode="circular"), (0, 0, 1, 1))
+    by_hand = F.conv2d(padded, conv.weight, conv.bias, 2)
     conv.__class__ = WrapConv2d
     assert torch.allclose(conv(x), by_hand, atol=1e-6)
 

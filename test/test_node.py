@@ -77,9 +77,7 @@ class Station(Node):
     def __init__(self) -> None:
         super().__init__("station")
         self.camera = self.create_publisher(Image, "image", qos_profile_sensor_data)
-        self.jpeg = self.create_publisher(
-            CompressedImage, "image/compressed", qos_profile_sensor_data
-        )
+        self.jpeg = self.create_publisher(CompressedImage, "image/compressed", 5)  # reliable
         self.masks: dict[int, Image] = {}
         self.bearings: dict[int, ObjectBearingArray] = {}
         self.status: DiagnosticStatus | None = None
@@ -504,10 +502,12 @@ def test_a_wrong_model_leaves_the_node_alive_and_says_why(station: Station, tmp_
         assert process.stop() == 0
 
 
-def test_compressed_images(weights: str, station: Station, tmp_path: Path) -> None:
+def test_compressed_images_and_another_qos(weights: str, station: Station, tmp_path: Path) -> None:
     station.bearings.clear()
-    with start(weights, tmp_path / "log.txt", image_transport="compressed") as process:
-        wait_for(lambda: "waiting for images on /image/compressed" in process.output, 60)
+    qos = {"qos_overrides./image/compressed.subscription.reliability": "reliable"}
+    with start(weights, tmp_path / "log.txt", image_transport="compressed", **qos) as process:
+        ready = "waiting for images on /image/compressed (reliable)"
+        wait_for(lambda: ready in process.output, 60)
         data = cv2.imencode(".jpg", cv2.cvtColor(SCENE, cv2.COLOR_RGB2BGR))[1].tobytes()
         msg = CompressedImage(format="jpeg", data=array.array("B", data))
         msg.header.frame_id = FRAME

@@ -66,7 +66,9 @@ def test_a_box_rolled_by_tokens_gives_a_rolled_prompt(
     rows = (v, min(v + height, 321))
     if rows[1] - rows[0] < 2:
         return
-    boxes = [((u + s + 0.5) % 640 - 0.5, rows[0], (u + width + s + 0.5) % 640 - 0.5, rows[1]) for s in (0, shift)]
+    boxes = [
+        ((u + s + 0.5) % 640 - 0.5, rows[0], (u + width + s + 0.5) % 640 - 0.5, rows[1]) for s in (0, shift)
+    ]
     if any(abs(x - round(x)) > 0.49 for box in boxes for x in (box[0] / 4, box[2] / 4)):
         return  # rounding decides
     plain, rolled = (encoding.encode([Prompt(box=box)]) for box in boxes)
@@ -78,7 +80,11 @@ def test_a_box_rolled_by_tokens_gives_a_rolled_prompt(
 def test_the_centre_of_prompts_across_the_seam() -> None:
     encoding = PromptEncoding(GRID, (128, 256), 16, draw=True)
     encoded = encoding.encode(
-        [Prompt(box=(600, 10, 40, 60)), Prompt(mask=MASK | np.roll(MASK, 10, 1)), points((635, 9), (5, 9), labels=(1, 1))]
+        [
+            Prompt(box=(600, 10, 40, 60)),
+            Prompt(mask=MASK | np.roll(MASK, 10, 1)),
+            points((635, 9), (5, 9), labels=(1, 1)),
+        ]
     )
     assert encoded.centre.tolist() == [0, 0, 0]
     assert encoded.is_given.tolist() == [False, True, False]

@@ -66,7 +66,7 @@ def test_the_learning_rate_warms_up_and_ends_at_a_tenth() -> None:
 
 
 def test_the_shipped_configuration_is_complete_and_typos_are_refused(tmp_path: Path) -> None:
-    options, stages = read_config(CONFIG)
+    _, stages = read_config(CONFIG)
     assert [stage.scenes().width for stage in stages] == [stage.size[1] for stage in stages]
     config = yaml.safe_load(CONFIG.read_text())
     config["stages"][0]["stpes"] = 1
@@ -93,7 +93,7 @@ def small(tmp_path: Path) -> Path:
     """A curriculum of a few tiny steps."""
     stage = {
         "name": "tiny", "steps": 4, "size": [64, 128], "batch": 2, "frames": 3, "objects": 2,
-        "lr": 1e-3, "balance": 1.0, "kinds": [0.4, 0.3, 0.3], "diameter": [40, 90],
+        "lr": 1e-3, "balance": 1.0, "freeze_norm": True, "kinds": [0.4, 0.3, 0.3], "diameter": [40, 90],
         "clip": {"frames": 4, "objects": [2, 2], "object_speed": [0, 5], "camera_speed": 3,
                  "occlusion": 0.0},
     }  # fmt: skip

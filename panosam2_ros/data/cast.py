@@ -12,12 +12,14 @@ from panosam2_ros.data.compositor import LARGEST_DIAMETER, paint_labels, project
 from panosam2_ros.data.scene_config import SceneConfig
 from panosam2_ros.data.sources import Image, SourceLibrary, tone_map
 from panosam2_ros.data.sprites import Sprite, recoloured, textured_shape
-from panosam2_ros.equirect import Equirect, Floats
+from panosam2_ros.equirect import Equirect, Floats, rotation_matrix
 
 START_VISIBLE = 0.6  # share of every tracked object that frame 0 shows
 _CHECK_WIDTH = 256  # columns; enough to see whether a start is clear
 _PATIENT_ATTEMPTS = 6  # at full size, before everything is made smaller
 _OCCLUDER_DENT = 0.15  # how far an occluder's outline differs from a disc's
+_LARGE = (math.radians(98), math.radians(120))  # rad, of what is to exceed 90 degrees
+_GROWTH = (2.3, 3.5)  # ratio of sizes of what is to more than double
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Body:
     path: motion.Path
     poses: Floats  # [T, 3, 3] columns right, down, forward in world axes
     diameters: Floats  # [T] rad
+    twin: int = 0  # obj_id of what it looks like, if it is a look-alike
 
     def at(self, time: float) -> tuple[Floats, float]:
         """Pose and diameter at a fractional frame index."""
@@ -103,12 +106,14 @@ class _Director:
     def bodies(self, camera: Floats) -> tuple[Body, ...]:
         """Far to near; an occluder is nearest of all."""
         config, rng = self.config, self.rng
-        tracked = self._tracked(camera)
+        tracked = self._grown(self._tracked(camera))
         others = [self._body(0, self._anchor()) for _ in range(self._count(config.distractors))]
         if rng.random() < config.look_alike:
             others.append(self._look_alike(tracked[rng.integers(len(tracked))]))
         shown = tracked + others
         bodies = [shown[i] for i in rng.permutation(len(shown))]
+        if config.large > 0:  # what fills half the view would hide all others: it goes behind them
+            bodies.sort(key=lambda body: body.diameters.max() < _LARGE[0])
         if rng.random() < config.occlusion:
             bodies += self._occluder(min(tracked, key=lambda body: body.diameters.max()))
         return tuple(bodies)
@@ -132,11 +137,36 @@ class _Director:
     def _body(self, obj_id: int, anchor: motion.Anchor) -> Body:
         config, rng = self.config, self.rng
         name, sprite = self._sprite()
-        speed = rng.uniform(*config.object_speed)
+        speed = self._speed()
         path = motion.object_path(rng, config.frames, speed, config.turn, anchor)
         diameter = math.exp(rng.uniform(*np.log(config.size))) * self.shrink
         sizes = motion.sizes(rng, config.frames, diameter, config.size_change, LARGEST_DIAMETER)
+        if config.hold_sizes:
+            sizes = np.clip(sizes, *config.size)
         return Body(obj_id, name, sprite, path, path.poses, sizes)
+
+    def _speed(self) -> float:
+        """Rad per frame."""
+        low, high = self.config.object_speed
+        if self.config.speed_skew == 1:
+            return float(self.rng.uniform(low, high))
+        return float(low + (high - low) * self.rng.random() ** self.config.speed_skew)
+
+    def _grown(self, tracked: list[Body]) -> list[Body]:
+        """The tracked objects, of which one may grow a lot; it is one that starts small enough."""
+        config, rng = self.config, self.rng
+        if config.large > 0 and rng.random() < config.large:
+            body = max(tracked, key=lambda body: body.diameters.max())
+            low, high = float(body.diameters.min()), rng.uniform(*_LARGE)
+        elif config.growth > 0 and rng.random() < config.growth:
+            body, ratio = tracked[rng.integers(len(tracked))], rng.uniform(*_GROWTH)
+            smallest, largest = config.size
+            low = math.exp(rng.uniform(math.log(smallest), math.log(max(smallest, largest / ratio))))
+            high = low * ratio
+        else:
+            return tracked
+        sizes = motion.swelling(rng, config.frames, low, high)
+        return [replace(b, diameters=sizes) if b is body else b for b in tracked]
 
     def _sprite(self) -> tuple[str, Sprite]:
         rng = self.rng
@@ -170,14 +200,26 @@ class _Director:
     def _look_alike(self, body: Body) -> Body:
         """The same sprite, slightly recoloured, with a size and a way of its own."""
         rng = self.rng
-        other = self._body(0, self._anchor())
+        other = self._body(0, self._anchor_beside(body))
         rgba = recoloured(body.sprite.rgba, rng.uniform(-0.2, 0.2), *rng.uniform(0.8, 1.2, 2))
         return replace(
             other,
             name=f"look-alike of {body.name}",
+            twin=body.obj_id,
             sprite=Sprite(rgba),
             diameters=body.diameters[::-1] * rng.uniform(0.8, 1.1),
         )
+
+    def _anchor_beside(self, body: Body) -> motion.Anchor:
+        """Side by side with a body at some time, or anywhere."""
+        config, rng = self.config, self.rng
+        if config.look_alike_near <= 0:
+            return self._anchor()
+        frame, heading = int(rng.integers(config.frames)), rng.uniform(-math.pi, math.pi)
+        away = body.diameters[frame] + rng.uniform(0.3, 1) * config.look_alike_near
+        axis = away * np.array([math.cos(heading), math.sin(heading), 0.0])
+        direction = body.poses[frame] @ rotation_matrix(axis) @ np.array([0.0, 0.0, 1.0])
+        return motion.Anchor(frame, np.asarray(direction))
 
     def _occluder(self, body: Body) -> list[Body]:
         """A textured disc that hides a tracked object whole; none where it would be too large."""

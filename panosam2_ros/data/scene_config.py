@@ -19,7 +19,9 @@ class SceneConfig:
     rate: float = 10.0  # Hz, for stamps and angular velocities; motion is per frame
     objects: tuple[int, int] = (2, 4)  # tracked, ids from 1
     size: tuple[float, float] = (math.radians(8), math.radians(60))  # rad, log-uniform diameter
+    hold_sizes: bool = False  # whether nothing leaves ``size`` later either; True = only what grows
     object_speed: tuple[float, float] = (0.0, 0.06)  # rad per frame along the great circle
+    speed_skew: float = 1.0  # power of the uniform draw of speeds; 1 = none, 2 = mostly slow
     turn: float = 0.8  # rad by which an object's heading wanders; 0 = exact great circles
     camera_speed: float = 0.05  # rad per frame at most; 0 = a camera that stands still
     full_rotation: float = 0.7  # probability of motion in full SO(3); 0 = always yaw only
@@ -30,7 +32,10 @@ class SceneConfig:
     seam: float = 0.4  # probability that a tracked object is made to lie across the seam
     pole: float = 0.25  # probability that a tracked object is made to pass near a pole
     look_alike: float = 0.3  # probability of a distractor with a tracked object's sprite
+    look_alike_near: float = 0.0  # rad to which it comes near its twin's side; 0 = goes its own way
     size_change: float = 1.5  # largest ratio of a thing's sizes in a clip; 1 = constant
+    growth: float = 0.0  # probability that a tracked object grows and shrinks by more than twice
+    large: float = 0.0  # probability that a tracked object grows beyond 90 degrees for a while
     texture_shapes: float = 0.25  # probability, per thing, of a textured shape, not a sprite
     recolour: float = 0.3  # probability, per sprite, of a random hue
     exposure: float = 0.7  # stops, standard deviation between scenes; 0 = as metered
@@ -38,6 +43,8 @@ class SceneConfig:
     noise: float = 2.0  # grey levels, standard deviation of the sensor's noise; 0 = none
     motion_blur: float = 0.0  # share of the frame time that the shutter is open; 0 = none
     blur_samples: int = 5  # renderings that are averaged where there is motion blur
+    stitching: float = 0.0  # rad, largest misalignment where two lenses meet; 0 = none
+    lens_step: float = 0.0  # stops, largest step of exposure between two lenses; 0 = none
 
     def __post_init__(self) -> None:
         Equirect(self.width, self.height)

@@ -109,6 +109,13 @@ def sizes(rng: Rng, frames: int, diameter: float, factor: float, largest: float)
     return np.asarray(np.minimum(diameter * np.exp(swing * wave), largest))
 
 
+def swelling(rng: Rng, frames: int, low: float, high: float) -> Floats:
+    """Angular diameters [frames], rad: ``low``, up to ``high`` near the middle, and down again."""
+    centre, half = rng.uniform(0.35, 0.65) * frames, rng.uniform(0.3, 0.45) * frames
+    phase = np.clip((np.arange(frames) - centre) / max(half, 1.0), -1, 1) * np.pi
+    return np.asarray(low * (high / low) ** ((1 + np.cos(phase)) / 2))
+
+
 @dataclass(frozen=True)
 class Hiding:
     """When an occluder covers its object, and how it comes and goes."""

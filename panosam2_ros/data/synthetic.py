@@ -3,6 +3,9 @@
 A ``Scene`` is a panorama at infinity, seen by a turning camera, with objects that move on great
 circles, occlude each other, change size, cross the seam and pass the poles. Everything follows
 from (config, library, seed): frames may be rendered in any order and by any process.
+
+``python -m panosam2_ros.data.synthetic`` writes the benchmark that is made of such scenes, as
+``panosam2_ros.data.synthpano`` does.
 """
 
 from __future__ import annotations
@@ -19,9 +22,10 @@ from panosam2_ros.data.compositor import Background, Patch, paint_labels, projec
 from panosam2_ros.data.scene_config import SceneConfig
 from panosam2_ros.data.scene_motion import pose_at
 from panosam2_ros.data.sources import SourceLibrary
+from panosam2_ros.data.stitching import Stitching
 from panosam2_ros.equirect import Equirect, Floats, normalised
 
-__all__ = ["ObjectTruth", "Scene", "SceneConfig", "SceneFrame", "clip"]
+__all__ = ["ObjectTruth", "Scene", "SceneConfig", "SceneFrame", "SceneTruth", "clip"]
 
 Image = NDArray[np.uint8]
 _NOISE_SPARE = 61  # rows and columns by which the noise may be shifted from frame to frame
@@ -43,6 +47,16 @@ class ObjectTruth:
 
 
 @dataclass(frozen=True)
+class SceneTruth:
+    """What is true of one frame, without its image."""
+
+    labels: Image = field(repr=False)  # [H, W] object id, 0 = none of the tracked objects
+    objects: tuple[ObjectTruth, ...]
+    # [H, W] id of the tracked object that an untracked thing looks like, 0 = none; None: none ever
+    look_alikes: Image | None = field(repr=False)
+
+
+@dataclass(frozen=True)
 class SceneFrame:
     """One rendered frame and its truth."""
 
@@ -52,6 +66,7 @@ class SceneFrame:
     labels: Image = field(repr=False)  # [H, W] object id, 0 = none of the tracked objects
     objects: tuple[ObjectTruth, ...]
     camera_rotation: Floats  # [3, 3] world to camera optical axes
+    look_alikes: Image | None = field(default=None, repr=False)  # as in SceneTruth
 
 
 class Scene:
@@ -64,6 +79,7 @@ class Scene:
         self._cast: Cast = draw_cast(config, library, seed)
         self._background = Background(self._cast.panorama, self.grid)
         self._noise = self._noise_planes() if config.noise > 0 else None
+        self._stitching = self._stitch() if config.stitching > 0 or config.lens_step > 0 else None
 
     def __len__(self) -> int:
         return self.config.frames
@@ -73,27 +89,55 @@ class Scene:
         """Name of the background."""
         return self._cast.panorama_name
 
+    @property
+    def camera(self) -> Floats:
+        """[T, 3, 3]: world to camera optical axes."""
+        return self._cast.camera
+
+    @property
+    def gains(self) -> Floats:
+        """[T]: exposure, relative to frame 0."""
+        return self._cast.gains
+
+    @property
+    def stitch_longitude(self) -> float | None:
+        """Rad, of the great circle along which two lenses' images meet; None: there is one lens."""
+        return None if self._stitching is None else self._stitching.longitude
+
     def render(self, index: int) -> SceneFrame:
         """Frame ``index`` with its truth."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"frame {index} of a scene of {len(self)}")
-        layers = self._layers(index)
-        image = self._exposed(index, layers)
-        ids = [(body.obj_id, patches) for body, patches in layers]
-        labels, areas = paint_labels(ids, self.grid)
-        objects = tuple(
-            self._truth(index, body, labels, area, patches)
-            for (body, patches), area in zip(layers, areas, strict=True)
-            if body.obj_id
-        )
+        layers = self._layers(self._checked(index))
+        truth = self._truths(index, layers)
         return SceneFrame(
             index,
             index / self.config.rate,
-            image,
-            labels,
-            tuple(sorted(objects, key=lambda truth: truth.obj_id)),
+            self._exposed(index, layers),
+            truth.labels,
+            truth.objects,
             self._cast.camera[index],
+            truth.look_alikes,
         )
+
+    def truth(self, index: int) -> SceneTruth:
+        """What is true of frame ``index``, without the cost of its image."""
+        return self._truths(index, self._layers(self._checked(index)))
+
+    def _checked(self, index: int) -> int:
+        if not 0 <= index < len(self):
+            raise IndexError(f"frame {index} of a scene of {len(self)}")
+        return index
+
+    def _truths(self, index: int, layers: list[tuple[Body, list[Patch]]]) -> SceneTruth:
+        ids = [(body.obj_id, patches) for body, patches in layers]
+        labels, areas = paint_labels(ids, self.grid)
+        objects = [
+            self._truth(index, body, labels, area, patches)
+            for (body, patches), area in zip(layers, areas, strict=True)
+            if body.obj_id
+        ]
+        twins = [(body.twin, patches) for body, patches in layers]
+        look_alikes = paint_labels(twins, self.grid)[0] if any(t for t, _ in twins) else None
+        return SceneTruth(labels, tuple(sorted(objects, key=lambda o: o.obj_id)), look_alikes)
 
     def _layers(self, time: float) -> list[tuple[Body, list[Patch]]]:
         """Every body, far to near, with its place in the image at a fractional frame index."""
@@ -112,7 +156,7 @@ class Scene:
         return image
 
     def _exposed(self, index: int, layers: list[tuple[Body, list[Patch]]]) -> Image:
-        """The image with motion blur, exposure and noise."""
+        """The image with motion blur, exposure, stitching and noise."""
         samples, shutter = self.config.blur_samples, self.config.motion_blur
         image = self._paint(index, layers)
         if shutter > 0 and samples > 1:
@@ -123,7 +167,12 @@ class Scene:
             image = cv2.convertScaleAbs(total, alpha=1 / samples)
         if self._cast.gains[index] != 1:
             image = cv2.convertScaleAbs(image, alpha=self._cast.gains[index])
-        return self._noisy(index, np.asarray(image, np.uint8))
+        image = np.asarray(image, np.uint8)
+        return self._noisy(index, image if self._stitching is None else self._stitching.apply(image))
+
+    def _stitch(self) -> Stitching:
+        rng = np.random.default_rng((self._seed, 3))
+        return Stitching(self.grid, rng, self.config.stitching, self.config.lens_step)
 
     def _noise_planes(self) -> tuple[Image, Image]:
         """Positive and negative part of the sensor's noise, a little larger than the image."""
@@ -183,3 +232,9 @@ def clip(
     scene = Scene(config, library, seed)
     frames = [scene.render(index) for index in range(len(scene))]
     return np.stack([f.image for f in frames]), np.stack([f.labels for f in frames])
+
+
+if __name__ == "__main__":
+    from panosam2_ros.data.synthpano.__main__ import main
+
+    raise SystemExit(main())

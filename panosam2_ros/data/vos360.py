@@ -157,31 +157,33 @@ def _clip_folders(root: Path, split: str) -> list[Path]:
     """The folders of a split's clips; LayoutError where they are not what they should be."""
     folder = root / split
     if not folder.is_dir():
+        remedy = _remedy(root) or "Check ROOT and the split's name"
+        if root.is_dir() and any((clip / "image").is_dir() for clip in (root, *folders(root))):
+            remedy = "Give ROOT, the folder of the splits, not a split or a clip"
         raise LayoutError(
             f"360VOS needs {_EXPECTED}; there is no folder {folder}, in {root} there is "
-            f"{contents(root)}. {_remedy(root)}"
+            f"{contents(root)}. {remedy}"
         )
     clips = folders(folder)
     odd = [c for c in clips if not (c / "image").is_dir() or not (c / "mask").is_dir()]
     if not clips or odd:
         where = odd[0] if odd else folder
         raise LayoutError(
-            f"360VOS needs {_EXPECTED}; in {where} there is {contents(where)}. {_remedy(where)}"
+            f"360VOS needs {_EXPECTED}; in {where} there is {contents(where)}. "
+            f"{_remedy(folder) or f'Unpack {where.name} again'}"
         )
     return clips
 
 
 def _remedy(folder: Path) -> str:
-    """What to do about a folder that is not 360VOS as it should be."""
-    if (folder / "Annotations").is_dir() or (folder / "train" / "JPEGImages").is_dir():
+    """What to do about a ROOT or a split that is something else; empty where nobody knows."""
+    if any(folder.glob("Annotations")) or any(folder.glob("*/JPEGImages")):
         return "That is PanoVOS: open it with PanoVos"
-    if any((c / "image").is_dir() for c in (folder, *(folders(folder) if folder.is_dir() else []))):
-        if any(folder.glob("label.json")) or any(folder.glob("*/label.json")):
-            return "That is 360VOT, which has boxes and no masks: get 360VOS"
-        return "Give ROOT, the folder of the splits, not a split or a clip"
-    if folder.is_dir() and any(folder.glob("*.zip")):
+    if any(folder.glob("*/label.json")):
+        return "That is 360VOT, which has boxes and no masks: get 360VOS"
+    if any(folder.glob("*.zip")) or any(folder.glob("*/*.zip")):
         return "Unpack the archives, each into a folder of its name"
-    return "Check ROOT and the split's name"
+    return ""
 
 
 def _files(folder: Path) -> FolderFiles:

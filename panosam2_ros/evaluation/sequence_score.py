@@ -88,9 +88,7 @@ class SequenceScore:
 class _Pair:
     """One object in one frame."""
 
-    def __init__(
-        self, obj_id: int, frame: Frame, predicted: Labels, metrics: MaskMetrics
-    ) -> None:
+    def __init__(self, obj_id: int, frame: Frame, predicted: Labels, metrics: MaskMetrics) -> None:
         self.truth: Mask = frame.truth == obj_id
         self.predicted: Mask = predicted == obj_id
         self.visible, self.answered = bool(self.truth.any()), bool(self.predicted.any())

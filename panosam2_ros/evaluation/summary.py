@@ -157,9 +157,7 @@ def _resampled(sequences: int, seed: int, resamples: int) -> Floats:
     return rng.multinomial(sequences, np.full(sequences, 1 / sequences), resamples).astype(float)
 
 
-def _group(
-    results: Sequence[SequenceResult], condition: str, seed: int, resamples: int
-) -> Group:
+def _group(results: Sequence[SequenceResult], condition: str, seed: int, resamples: int) -> Group:
     having = [result for result in results if result.tally(condition).pairs]
     if not having:
         return Group(0, 0, {}, {})

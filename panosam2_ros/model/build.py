@@ -52,11 +52,11 @@ def select_device(device: str) -> torch.device:
     return chosen
 
 
-def random_model(seed: int = 0, config: ModelConfig = ModelConfig()) -> PanoSAM2:
-    """The architecture with random weights: where training starts; needs no file."""
+def random_model(seed: int = 0, config: ModelConfig | None = None) -> PanoSAM2:
+    """Random weights, of ``panosam2_nano`` unless another config is given; needs no file."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return PanoSAM2(config)
+        return PanoSAM2(config or ModelConfig())
 
 
 def load_weights(path: Path) -> PanoSAM2:

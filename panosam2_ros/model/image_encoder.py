@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -34,11 +35,10 @@ class WrapConv2d(nn.Conv2d):
     """A convolution whose horizontal padding comes from the other side of the seam."""
 
     def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W]
-        vertical, horizontal = self.padding  # type: ignore[misc]
-        x = wrap_pad(x, horizontal, horizontal, 0, 0)  # type: ignore[arg-type]
-        return F.conv2d(
-            x, self.weight, self.bias, self.stride, (vertical, 0), self.dilation, self.groups
-        )
+        vertical, horizontal = (int(p) for p in self.padding)
+        x = wrap_pad(x, horizontal, horizontal, 0, 0)
+        padding = (vertical, 0)
+        return F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
 def wrap_convolutions(module: nn.Module) -> nn.Module:
@@ -84,7 +84,7 @@ class ConvTrunk(nn.Module):
         self.stem = _downsample(3, channels[0])
         self.stages = nn.ModuleList(
             nn.Sequential(_downsample(inputs, outputs), *(ConvBlock(outputs) for _ in range(count)))
-            for inputs, outputs, count in zip((channels[0], *channels), channels, blocks)
+            for (inputs, outputs), count in zip(pairwise((channels[0], *channels)), blocks, strict=True)
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:

@@ -82,7 +82,7 @@ def rotary_attention(
 class PanoMemoryAttention(MemoryAttention):
     """SAM2's memory attention for rectangular maps and keys that may be absent."""
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         curr: Tensor,  # [B, h * w, C]: B images, N / B objects of each, neighbours in N
         memory: Tensor,  # [N, keys, C_mem]

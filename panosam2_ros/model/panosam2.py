@@ -109,7 +109,6 @@ class PanoSAM2(nn.Module):
         """Embedding [N, C, h, w] of N objects that knows what is remembered of each."""
         size = features.embedding.shape[-2:]
         maps = memories.maskmem_features
-        count, slots = maps.shape[:2]
         tokens = maps.flatten(3).transpose(2, 3)  # [N, S, h * w, C_mem]
         code = self.memory_latitude(maps[:1, 0]).flatten(2).transpose(1, 2)
         positions = code[:, None] + self.maskmem_tpos_enc[memories.tpos_index, 0]

@@ -187,7 +187,7 @@ def azimuth_chart(run: Run, width: int) -> Picture:
         for seen in known.objects if known else ():
             filled = -1 if seen.visible else 1
             place = at(stamp, seen.direction)
-            cv2.circle(chart, place, 2, drawing.colour(seen.obj_id), filled, cv2.LINE_AA)
+            cv2.circle(chart, place, 3, drawing.colour(seen.obj_id), filled, cv2.LINE_AA)
     return chart
 
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import queue
 import sys
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,27 +17,24 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import Vector3
-from numpy.typing import NDArray
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from tqdm import tqdm
 
-from panosam2_ros.data.recording import Bearings, RecordingWriter, RunLengths, Seen
+from panosam2_ros.data.recording import Bearings, Seen
 from panosam2_ros.data.truth_prompts import PlannedPrompt, plan_prompts
-from panosam2_ros.data.video import resized
 from panosam2_ros.equirect import CameraFrame, Equirect
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray, ObjectPrompt
-from panosam2_ros.ros.conversions import camera_frame, image_to_array, ns_to_stamp, stamp_to_ns
+from panosam2_ros.ros.conversions import camera_frame, ns_to_stamp, stamp_to_ns
+from panosam2_ros.ros.recorder import Recorder, mono16
 from panosam2_ros.ros.transport import keep_buffers
 from panosam2_ros.srv import Prompt
 
-PICTURE_WIDTH = 1280  # of the images that are kept
 _QUIET = 2.5  # s without a new result after the camera's last frame: the run is over
 _PATIENCE = 1 / 4  # of the run, in which an object is waited for on the seam
 
@@ -94,7 +89,7 @@ class Planner(Node):
         self._asked: list[Asked] = []
         self._answer: Any = None
         self._sent = 0.0
-        self._recorder = _Recorder(Path(task.folder))
+        self._recorder = Recorder(Path(task.folder))
         self._client = self.create_client(Prompt, "/panosam2/prompt")
         lossy = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         self.create_subscription(Image, "image", self._on_image, lossy)
@@ -233,51 +228,6 @@ class Planner(Node):
                 asked.message = result.message
             bar.write(f"planner: {describe(asked)}", file=sys.stdout)
         sys.stdout.flush()
-
-
-class _Recorder:
-    """Compresses and writes on a thread of its own, so that receiving is never held up."""
-
-    def __init__(self, folder: Path) -> None:
-        self._writer = RecordingWriter(folder)
-        self._waiting: queue.Queue[tuple[str, int, Any] | None] = queue.Queue()
-        self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
-        self._thread.start()
-
-    def put(self, kind: str, stamp: int, value: Any) -> None:
-        """Takes a message or a value to be kept."""
-        self._waiting.put((kind, stamp, value))
-
-    def close(self, summary: dict[str, Any]) -> None:
-        """Writes what waits, then the summary."""
-        self._waiting.put(None)
-        self._thread.join()
-        self._writer.close(summary)
-
-    def _work(self) -> None:
-        while (item := self._waiting.get()) is not None:
-            kind, stamp, value = item
-            if kind == "image":
-                value = encode_picture(image_to_array(value))
-            elif isinstance(value, Image):
-                value = RunLengths.of(mono16(value))
-            self._writer.put(kind, stamp, value)
-
-
-def encode_picture(image: NDArray[np.uint8]) -> bytes:
-    """JPEG of an RGB image at the width at which pictures are made."""
-    height, width = image.shape[:2]
-    if width > PICTURE_WIDTH:
-        image = resized(image, PICTURE_WIDTH, round(height * PICTURE_WIDTH / width))
-    encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
-    return bytes(encoded)
-
-
-def mono16(message: Image) -> NDArray[np.uint16]:
-    """Labels [H, W] of a mono16 message."""
-    order = ">u2" if message.is_bigendian else "<u2"
-    labels = np.frombuffer(message.data, order).reshape(message.height, message.step // 2)
-    return labels[:, : message.width].astype(np.uint16, copy=False)
 
 
 def prompt_message(plan: PlannedPrompt, axes: CameraFrame) -> ObjectPrompt:

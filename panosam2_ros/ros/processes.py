@@ -36,7 +36,6 @@ class Processes:
     def __init__(self, folder: Path) -> None:
         self._folder = folder  # for the logs
         self._children: list[Child] = []
-        self._killed = False
         self._environment = environment(folder)
 
     def start(self, name: str, module: str, arguments: Sequence[str], quiet: bool = True) -> Child:
@@ -76,14 +75,13 @@ class Processes:
     ) -> None:
         for child in reversed(self._children):
             self._end(child.process)
-        if self._killed:
+        if any((child.process.returncode or 0) < 0 for child in self._children):
             clean_shared_memory()
 
     def _end(self, process: subprocess.Popen[bytes]) -> None:
         for number, patience in _STEPS:
             if process.poll() is not None:
                 return
-            self._killed |= number == signal.SIGKILL
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, number)
             with contextlib.suppress(subprocess.TimeoutExpired):

@@ -48,6 +48,7 @@ class Stage:
     objects: int
     lr: float
     balance: float
+    freeze_norm: bool
     kinds: tuple[float, float, float]
     diameter: tuple[float, float]  # degrees
     clip: dict[str, Any]
@@ -74,7 +75,7 @@ def read_config(path: Path) -> tuple[dict[str, Any], list[Stage]]:
             raise ValueError(
                 f"stage {options.get('name')} in {path}: unknown or missing {set(options) ^ known}"
             )
-        pairs = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+        pairs: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
         stages.append(Stage(**pairs))
     return config, stages
 
@@ -133,7 +134,7 @@ def build_optimizer(model: PanoSAM2, lr: float, weight_decay: float) -> torch.op
     """AdamW that decays matrices only."""
     decayed = [p for p in model.parameters() if p.dim() >= 2]
     plain = [p for p in model.parameters() if p.dim() < 2]
-    groups = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
+    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98))
 
 
@@ -141,6 +142,13 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     """Warm-up over 3 % of a stage, then a cosine down to a tenth."""
     warm = min(1.0, (step + 1) / max(1, round(0.03 * steps)))
     return peak * warm * (0.55 + 0.45 * math.cos(math.pi * step / steps))
+
+
+def freeze_batch_norm(model: PanoSAM2) -> None:
+    """Keep running statistics: those of a few frames of one clip would say little."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
 
 
 class Trainer:
@@ -192,6 +200,8 @@ class Trainer:
 
     def _run_stage(self, stage: Stage, library: SourceLibrary, save_every: float) -> None:
         self.model.train().set_input_size(*stage.size)
+        if stage.freeze_norm:
+            freeze_batch_norm(self.model)
         encoding = PromptEncoding(Equirect(stage.size[1], stage.size[0]), stage.size, 16, True)
         seed = self.options["seed"] * 10**6 + self.stage * 10**5 + self.step * 8
         clips = RenderedClips(stage.scenes(), library, seed)

@@ -1,0 +1,87 @@
+"""The frozen acceptance scenes: 12 synthetic videos of material that no training ever saw.
+
+Everything that decides what they look like is spelled out here, so that a changed default of the
+generator changes nothing; the SHA-256 of it stands in every result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from panosam2_ros.data.scene_config import SceneConfig
+from panosam2_ros.data.sequence import SceneSequence
+from panosam2_ros.data.sources import SourceLibrary
+from panosam2_ros.data.synthetic import Scene
+
+SEED = 7901  # of the first scene; the others follow
+SEQUENCES = 12
+LATE = range(50, 60)  # frames, 0-based, whose mean J_sphere decides
+WANTED, WANTED_ABOVE_KEEP_FIRST = 0.35, 0.15  # of that mean
+
+SCENE: Mapping[str, Any] = {
+    "width": 960,
+    "height": 480,
+    "frames": 60,
+    "rate": 10.0,
+    "objects": (2, 4),
+    "size": (math.radians(12), math.radians(60)),
+    "object_speed": (0.0, 0.06),
+    "turn": 0.8,
+    "camera_speed": 0.05,
+    "full_rotation": 0.7,
+    "camera_tilt": math.pi / 3,
+    "distractors": (0, 3),
+    "occlusion": 0.3,
+    "hidden_frames": (10, 30),
+    "seam": 0.4,
+    "pole": 0.25,
+    "look_alike": 0.3,
+    "size_change": 1.5,
+    "texture_shapes": 0.25,
+    "recolour": 0.3,
+    "exposure": 0.7,
+    "exposure_drift": 0.2,
+    "noise": 2.0,
+    "motion_blur": 0.0,
+    "blur_samples": 5,
+}
+
+
+def config_text(library: SourceLibrary) -> str:
+    """What the scenes follow from, as canonical JSON."""
+    config = {
+        "benchmark": "acceptance",
+        "scene": {k: _rounded(v) for k, v in SCENE.items()},
+        "seed": SEED,
+        "sequences": SEQUENCES,
+        "panoramas": sorted(library.panoramas),
+        "sprites": sorted(library.sprites),
+    }
+    return json.dumps(config, sort_keys=True, separators=(",", ":"))
+
+
+def config_sha256(library: SourceLibrary) -> str:
+    """Hex digest of ``config_text``."""
+    return hashlib.sha256(config_text(library).encode()).hexdigest()
+
+
+def names() -> tuple[str, ...]:
+    """Of the sequences, in order."""
+    return tuple(f"acceptance-{k:02d}" for k in range(SEQUENCES))
+
+
+def open_sequence(name: str, library: SourceLibrary) -> SceneSequence:
+    """One scene; its objects are those that frame 0 shows."""
+    scene = Scene(SceneConfig(**SCENE), library, SEED + names().index(name))
+    return SceneSequence(name, scene)
+
+
+def _rounded(value: Any) -> Any:
+    """Angles written with 9 digits: the same text on every machine."""
+    if isinstance(value, tuple):
+        return [_rounded(v) for v in value]
+    return float(f"{value:.9g}") if isinstance(value, float) else value

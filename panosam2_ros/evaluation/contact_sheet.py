@@ -1,0 +1,69 @@
+"""A sequence at a glance: eight moments with the truth's outline and the answer's masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from panosam2_ros.data.sequence import Image, Labels
+from panosam2_ros.data.video import resized
+from panosam2_ros.drawing import WHITE, draw_text, fill_masks, outline_masks
+
+MOMENTS, _COLUMNS, _WIDTH, _GAP = 8, 2, 640, 4
+
+
+class ContactSheet:
+    """Gathers pictures while a sequence is evaluated."""
+
+    def __init__(self, first: int, end: int) -> None:
+        """Moments are spread evenly over frames ``first`` to ``end`` - 1."""
+        spread = np.linspace(first, max(end - 1, first), MOMENTS).round().astype(int)
+        self._moments = set(spread.tolist())
+        self._panels: list[Image] = []
+
+    def wants(self, index: int) -> bool:
+        """Whether frame ``index`` is one of the moments."""
+        return index in self._moments
+
+    def add(
+        self,
+        index: int,
+        image: Image,
+        labels: Labels,
+        truth: Labels | None = None,
+        scores: Mapping[int, float] | None = None,  # J_sphere by object
+    ) -> None:
+        """One moment: masks tinted in their objects' colours, the truth outlined in white."""
+        height = round(_WIDTH * image.shape[0] / image.shape[1])
+        panel = resized(image, _WIDTH, height).copy()
+        small = _resized_labels(labels, _WIDTH, height)
+        fill_masks(panel, small, opacity=0.45)
+        outline_masks(panel, small, thickness=1)
+        if truth is not None:
+            outline_masks(panel, _resized_labels(truth, _WIDTH, height), thickness=1, paint=WHITE)
+        words = [f"frame {index}", *(f"{i}: {s:.2f}" for i, s in (scores or {}).items())]
+        draw_text(panel, "  ".join(words), _WIDTH / 2, height - 8, scale=0.45)
+        self._panels.append(panel)
+
+    def write(self, path: Path) -> None:
+        """The sheet as a picture; nothing where nothing was gathered."""
+        if not self._panels:
+            return
+        height = self._panels[0].shape[0]
+        rows = -(-len(self._panels) // _COLUMNS)
+        size = (rows * (height + _GAP) - _GAP, _COLUMNS * (_WIDTH + _GAP) - _GAP, 3)
+        sheet = np.full(size, 255, np.uint8)
+        for k, panel in enumerate(self._panels):
+            top, left = (k // _COLUMNS) * (height + _GAP), (k % _COLUMNS) * (_WIDTH + _GAP)
+            sheet[top : top + height, left : left + _WIDTH] = panel
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
+            raise OSError(f"{path} could not be written")
+
+
+def _resized_labels(labels: Labels, width: int, height: int) -> NDArray[np.uint16]:
+    return np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST), np.uint16)

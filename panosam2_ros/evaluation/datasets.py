@@ -1,0 +1,191 @@
+"""What can be evaluated on, by name: ``acceptance``, ``vos360:DIR``, ``video:PATH`` and so on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from panosam2_ros.data.panovos import PanoVos
+from panosam2_ros.data.sequence import Image, Labels, Mask, VideoSequence
+from panosam2_ros.data.sources import SourceLibrary, Split
+from panosam2_ros.data.video import open_frames
+from panosam2_ros.data.vos360 import Vos360
+from panosam2_ros.equirect import Equirect
+from panosam2_ros.evaluation import acceptance
+from panosam2_ros.evaluation.method import FramePrompts, truth_prompts
+from panosam2_ros.prompts import FOREGROUND, Prompt
+
+KINDS = "acceptance, synthpano:DIR[:SPLIT], vos360:DIR[:SPLIT], panovos:DIR[:SPLIT] or video:PATH"
+Floats = tuple[float, ...]
+TRUTH = "truth.json"  # of SynthPano
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """What the user asked for; hashable, so that every process opens it once."""
+
+    text: str
+    sources: str = ""  # folder of the npm packages, instead of the shipped material
+    reserved: bool = False  # reserved material may be used
+    frames: int = 0  # of a video, at most; 0: all
+    boxes: tuple[Floats, ...] = ()  # u_min, v_min, u_max, v_max, in a video's first frame
+    clicks: tuple[Floats, ...] = ()  # u, v, in a video's first frame
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Sequences, and what identifies them in a result."""
+
+    name: str
+    split: str
+    seed: int | None
+    config_sha256: str
+    names: tuple[str, ...]
+    rate: float  # Hz, of the stamps
+    has_truth: bool
+    open: Callable[[str], VideoSequence]
+    given: FramePrompts | None = None  # prompts where no truth gives them
+
+    def prompts(self, sequence: VideoSequence, kind: str) -> FramePrompts:
+        """How the objects of a sequence are pointed at."""
+        return truth_prompts(sequence, kind) if self.given is None else self.given
+
+
+class VideoClip:
+    """A video without truth as a sequence; frames stay in memory once they were read."""
+
+    attributes: frozenset[str] = frozenset()
+
+    def __init__(self, path: Path, frames: int, objects: int) -> None:
+        self.name = path.stem
+        source = open_frames(path)
+        self.grid = Equirect(source.width, source.height)
+        self.rate = source.rate or 10.0
+        self.first_frames = dict.fromkeys(range(1, objects + 1), 0)
+        self._source: Iterator[Image] = iter(source)
+        self._limit = frames
+        self._frames: list[Image] = []
+        self._ended = False
+
+    def __len__(self) -> int:
+        while self._read():
+            pass
+        return len(self._frames)
+
+    def image(self, index: int) -> Image:
+        while index >= len(self._frames) and self._read():
+            pass
+        return self._frames[index]
+
+    def labels(self, index: int) -> Labels | None:
+        return None
+
+    def prompt_mask(self, obj_id: int) -> Mask:
+        raise ValueError(f"{self.name} has no truth: point at its objects with --box and --click")
+
+    def _read(self) -> bool:
+        """Whether there was another frame."""
+        full = 0 < self._limit <= len(self._frames)
+        frame = None if self._ended or full else next(self._source, None)
+        self._ended = frame is None
+        if frame is not None:
+            self._frames.append(frame)
+        return frame is not None
+
+
+def open_dataset(spec: DatasetSpec) -> Dataset:
+    """The data set that a user named; ValueError says what is wrong with it."""
+    kind, _, place = spec.text.partition(":")
+    makers = {"acceptance": _acceptance, "synthpano": _synthpano, "vos360": _vos360,
+              "panovos": _panovos, "video": _video}  # fmt: skip
+    if kind not in makers or bool(place) == (kind == "acceptance"):
+        raise ValueError(f"--dataset is {KINDS}, got {spec.text!r}")
+    return makers[kind](spec, place)
+
+
+def digest(value: object) -> str:
+    """SHA-256, hex, of something as canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _acceptance(spec: DatasetSpec, place: str) -> Dataset:
+    if not spec.reserved:
+        raise ValueError(
+            "the acceptance scenes use reserved material, which is for final acceptance only, "
+            "never for training, tuning or choosing; give --reserved if that is what this is"
+        )
+    if spec.sources:
+        library = SourceLibrary.from_npm(spec.sources, Split.RESERVED, reserved=True)
+    else:
+        library = SourceLibrary.shipped(Split.RESERVED, reserved=True)
+    return Dataset(
+        "acceptance", Split.RESERVED.value, acceptance.SEED, acceptance.config_sha256(library),
+        acceptance.names(), float(acceptance.SCENE["rate"]), True,
+        lambda name: acceptance.open_sequence(name, library),
+    )  # fmt: skip
+
+
+def _folders(kind: str, split: str, opened: Vos360 | PanoVos, rate: float) -> Dataset:
+    sha = digest({"dataset": kind, "split": split, "sequences": opened.names})
+    return Dataset(kind, split, None, sha, opened.names, rate, True, opened.sequence)
+
+
+def _vos360(spec: DatasetSpec, place: str) -> Dataset:
+    root, split = _root_and_split(place, "test")
+    return _folders("vos360", split, Vos360(root, split), 30.0)
+
+
+def _panovos(spec: DatasetSpec, place: str) -> Dataset:
+    root, split = _root_and_split(place, "val")
+    return _folders("panovos", split, PanoVos(root, split), 30.0)
+
+
+def _root_and_split(place: str, default: str) -> tuple[Path, str]:
+    """DIR or DIR:SPLIT."""
+    if not Path(place).expanduser().exists() and ":" in place:
+        place, default = place.rsplit(":", 1)
+    return Path(place).expanduser(), default
+
+
+def _video(spec: DatasetSpec, place: str) -> Dataset:
+    path = Path(place).expanduser()
+    boxes = [Prompt(box=(b[0], b[1], b[2], b[3])) for b in spec.boxes]
+    clicks = [Prompt(points=np.array([c]), point_labels=np.array([FOREGROUND])) for c in spec.clicks]
+    prompts = dict(enumerate([*boxes, *clicks], 1))
+    if not prompts:
+        raise ValueError(
+            "a video has no truth: point at objects in its first frame with "
+            "--box U_MIN,V_MIN,U_MAX,V_MAX and --click U,V, once for each"
+        )
+    clip = VideoClip(path, spec.frames, len(prompts))
+    identity = {"video": path.name, "bytes": path.stat().st_size, "frames": spec.frames,
+                "boxes": spec.boxes, "clicks": spec.clicks}  # fmt: skip
+    return Dataset(
+        "video", path.stem, None, digest(identity), (clip.name,), clip.rate, False,
+        lambda name: clip, {0: prompts},
+    )  # fmt: skip
+
+
+def _synthpano(spec: DatasetSpec, place: str) -> Dataset:
+    """SynthPano is written in the layout of 360VOS; its truth file says what it was made from."""
+    root, split = _root_and_split(place, Split.VAL.value)
+    if split == Split.RESERVED.value and not spec.reserved:
+        raise ValueError("this split is for final acceptance only: give --reserved if that is what this is")
+    opened = Vos360(root, split)
+    found = [path for path in (root / split / TRUTH, root / TRUTH) if path.is_file()]
+    if not found:
+        raise ValueError(
+            f"SynthPano has a {TRUTH} that says what it was made from, {root} has none; write it "
+            "again, or read it as vos360:DIR"
+        )
+    truth = json.loads(found[0].read_text())
+    missing = [key for key in ("config_sha256", "seed") if key not in truth]
+    if missing:
+        raise ValueError(f"{found[0]} has no {' and no '.join(missing)}; write the data set again")
+    made = _folders("synthpano", split, opened, float(truth.get("rate", 10.0)))
+    return replace(made, seed=truth["seed"], config_sha256=truth["config_sha256"])

@@ -1,0 +1,222 @@
+"""Evaluation: ``python -m panosam2_ros.evaluation.evaluate --dataset ... --weights ...``.
+
+Drives the tracker that the node runs, and the floors and ceilings beside it. What is done is kept
+in ``--out``, one file per sequence, and not done again while data set, weights and code are the
+same. Frame numbers are 0-based.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from panosam2_ros.evaluation import acceptance
+from panosam2_ros.evaluation.datasets import KINDS, DatasetSpec, Floats
+from panosam2_ros.evaluation.equivariance import CycleRun, RollRun, roll_equivariance
+from panosam2_ros.evaluation.jobs import METHODS, MODES, Job, dataset_of, load_model, run_all
+from panosam2_ros.evaluation.method import PROMPT_KINDS
+from panosam2_ros.evaluation.report import Row, Subject, cell, record, result_row, table, write_json
+from panosam2_ros.evaluation.runner import SequenceRun, mean_J_sphere
+from panosam2_ros.evaluation.summary import summarise
+from panosam2_ros.model.build import EMBEDDED
+
+log = logging.getLogger(__name__)
+_BASELINES = ("keep-first", "flow", "ceiling")
+LATE = "J_sphere_frames_50_60"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; answers its exit status."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        _check(options)
+        _evaluate(options)
+    except (ValueError, FileNotFoundError) as error:
+        parser.exit(2, f"evaluate: {error}\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("panosam2_ros.evaluation.evaluate", description=__doc__)
+    add = parser.add_argument
+    add("--dataset", required=True, help=KINDS)
+    add("--weights", default=EMBEDDED, help="name or .safetensors file (default: %(default)s)")
+    add("--prompt", choices=PROMPT_KINDS, default="mask", help="how the tracker is pointed at objects; "
+        "floors start from the true first mask (default: %(default)s)")  # fmt: skip
+    add("--method", nargs="+", choices=METHODS, help="default: tracker; for acceptance keep-first, too")
+    add("--mode", choices=MODES, default="accuracy", help="accuracy sees every frame; real-time drops frames "
+        "that arrive while the tracker is busy, and the last answer counts for them; roll and cycle "
+        "need no truth (default: %(default)s)")  # fmt: skip
+    add("--rate", type=float, default=0.0, help="Hz at which frames arrive in real-time mode")
+    add("--sequences", type=int, default=0, help="only the first so many (default: all)")
+    add("--processes", type=int, default=1, help="sequences side by side; slows each, so fps too")
+    add("--threads", type=int, default=0, help="per process (default: cores / processes)")
+    add("--out", type=Path, default=Path("out/evaluate"), help="folder (default: %(default)s)")
+    add("--record", type=Path, help="list of results to put rows into, e.g. models/results.json")
+    add("--submission", type=Path, help="folder for label PNGs, as the data sets' servers take them")
+    add("--reserved", action="store_true", help="allow material reserved for final acceptance")
+    add("--sources", default="", help="folder of the npm packages, instead of the shipped material")
+    add("--frames", type=int, default=0, help="of a video, at most (default: all)")
+    add("--box", type=_numbers(4), action="append", default=[], help="U_MIN,V_MIN,U_MAX,V_MAX in a video's "
+        "first frame; U_MIN > U_MAX: across the seam")  # fmt: skip
+    add("--click", type=_numbers(2), action="append", default=[], help="U,V in a video's first frame")
+    return parser
+
+
+def _numbers(count: int) -> Any:
+    def numbers(text: str) -> Floats:
+        values = tuple(float(part) for part in text.split(","))
+        if len(values) != count:
+            raise argparse.ArgumentTypeError(f"{count} numbers with commas between are needed, got {text!r}")
+        return values
+
+    return numbers
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse what makes no sense together."""
+    if (options.mode == "real-time") != (options.rate > 0):
+        raise ValueError("--mode real-time needs --rate HZ, and no other mode does")
+    if options.method is None:
+        both = options.dataset == "acceptance" and options.mode == "accuracy"
+        options.method = ["tracker", "keep-first"] if both else ["tracker"]
+    if options.mode in ("roll", "cycle") and "ceiling" in options.method:
+        raise ValueError("the ceiling is the truth itself: it has neither roll nor cycle")
+    if options.record and options.mode == "cycle":
+        raise ValueError("the list of results has no field for cycle consistency: drop --record")
+    if options.submission and (len(options.method) > 1 or options.mode != "accuracy"):
+        raise ValueError("--submission takes the labels of one method in accuracy mode")
+    options.threads = options.threads or max(1, (os.cpu_count() or 1) // max(options.processes, 1))
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    began = time.monotonic()
+    spec = DatasetSpec(
+        options.dataset, options.sources, options.reserved, options.frames,
+        tuple(options.box), tuple(options.click),
+    )  # fmt: skip
+    dataset = dataset_of(spec)
+    if not dataset.has_truth and options.mode not in ("roll", "cycle"):
+        raise ValueError(f"{dataset.name} has no truth: use --mode roll or --mode cycle")
+    names = list(dataset.names[: options.sequences or None])
+    rows, texts = [], []
+    for method in options.method:
+        job = _job(options, spec, method)
+        row, detail = _summary(job, list(run_all(job, names, options.processes)))
+        write_json(options.out / job.label / "summary.json", detail)
+        rows.append(row)
+        texts.append(detail.get("table", ""))
+    if dataset.name == "acceptance" and options.mode == "accuracy":
+        _judge(options.method, rows)
+    text = "\n\n".join(texts) if options.mode == "cycle" else table(rows)
+    _publish(options, rows, text)
+    log.info("%.1f minutes; results in %s", (time.monotonic() - began) / 60, options.out)
+
+
+def _job(options: argparse.Namespace, spec: DatasetSpec, method: str) -> Job:
+    prompt = "mask" if method in _BASELINES else options.prompt
+    return Job(
+        spec, method, prompt if dataset_of(spec).has_truth else "given", options.mode,
+        options.weights, options.rate, options.threads, options.out, options.submission,
+    )  # fmt: skip
+
+
+def _summary(job: Job, results: list[dict[str, Any]]) -> tuple[Row, dict[str, Any]]:
+    """A row, and what else is known."""
+    subject = _subject(job)
+    if job.mode == "cycle":
+        cycles = [CycleRun.from_json(r["cycle"]) for r in results]
+        return result_row(subject, None), _cycle_details(job.label, cycles)
+    if job.mode == "roll":
+        rolls = [RollRun.from_json(r["roll"]) for r in results]
+        every, whole, arbitrary = roll_equivariance(rolls)
+        parts = {
+            "whole_strides": whole,
+            "arbitrary_columns": arbitrary,
+            "found_by_neither": sum(run.nothing for run in rolls),
+            "runs": [run.to_json() for run in rolls],
+        }
+        return result_row(subject, None, roll_equivariance=every), parts
+    runs = [SequenceRun.from_json(r["score"]) for r in results]
+    summary = summarise([run.result for run in runs])
+    seconds, steps = (sum(getattr(r.timing, f) for r in runs) for f in ("step_seconds", "steps"))
+    row = result_row(subject, summary, fps=steps / seconds if seconds else None)
+    if dataset_of(job.dataset).name == "acceptance":
+        row[LATE] = mean_J_sphere(runs, acceptance.LATE)
+    dropped, refused = sum(r.timing.dropped for r in runs), sum(len(r.timing.refused) for r in runs)
+    return row, {**summary.to_json(), "dropped": dropped, "refused_prompts": refused}
+
+
+def _subject(job: Job) -> Subject:
+    dataset = dataset_of(job.dataset)
+    name = Path(job.weights).stem if job.method == "tracker" else job.method
+    if job.mode == "real-time":
+        name += f" at {job.rate:g} Hz"
+    size = job.input_size
+    return Subject(
+        name, dataset.seed, job.prompt, dataset.split, dataset.config_sha256,
+        "" if size is None else f"{size[1]}x{size[0]}", job.threads,
+        load_model(job.weights).device.type if job.method == "tracker" else "cpu",
+        job.weights_sha256,
+    )  # fmt: skip
+
+
+def _cycle_details(label: str, runs: list[CycleRun]) -> dict[str, Any]:
+    objects = [o for run in runs for o in run.objects]
+    refused = sum(len(run.refused) for run in runs)
+    every = [o.iou for o in objects] + [0.0] * refused
+    return {
+        "cycle_consistency": sum(every) / len(every) if every else None,
+        "objects": len(every),
+        "runs": [run.to_json() for run in runs],
+        "table": _cycle_table(label, runs),
+    }
+
+
+def _judge(methods: Sequence[str], rows: Sequence[Row]) -> None:
+    """Put the floor beside the tracker, and say whether it is good enough."""
+    late = {method: row[LATE] for method, row in zip(methods, rows, strict=True)}
+    if not {"tracker", "keep-first"} <= late.keys() or None in late.values():
+        return
+    rows[methods.index("tracker")][f"keep_first_{LATE}"] = late["keep-first"]
+    wanted = max(acceptance.WANTED, late["keep-first"] + acceptance.WANTED_ABOVE_KEEP_FIRST)
+    log.info(
+        "mean J_sphere over frames 50..59: tracker %.3f, keep-first %.3f, wanted %.3f: %s",
+        late["tracker"], late["keep-first"], wanted,
+        "passed" if late["tracker"] >= wanted else "not passed",
+    )  # fmt: skip
+
+
+def _publish(options: argparse.Namespace, rows: list[Row], text: str) -> None:
+    if options.mode != "cycle":
+        record(options.out / "results.json", rows)
+        if options.record:
+            record(options.record, rows)
+    (options.out / f"table-{options.mode}.md").write_text(text + "\n")
+    sys.stdout.write(text + "\n")
+
+
+def _cycle_table(label: str, runs: list[CycleRun]) -> str:
+    lines = [
+        f"| {label} | object | frames | IoU with the first mask | found in |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for run in runs:
+        where = f"| {run.name}"
+        for o in run.objects:
+            lines.append(f"{where} | {o.obj_id} | {run.frames} | {cell(o.iou)} | {o.found:.0%} |")
+        for obj_id, why in run.refused.items():
+            lines.append(f"{where} | {obj_id} | {run.frames} | refused: {why} | |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

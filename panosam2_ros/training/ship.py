@@ -1,0 +1,84 @@
+"""Put a run's averaged weights where the package finds them, with a manifest that says how they came.
+
+``python -m panosam2_ros.training.ship --run runs/nano --config config/train/nano.yaml``
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from panosam2_ros.data.sources import VERSIONS
+from panosam2_ros.model.build import EMBEDDED, load_weights, save_weights, sha256
+from panosam2_ros.resources import resource
+
+PAUSE = 60.0  # s between two steps from which on the run stood still
+POINT = 50  # steps that make one point of the curve
+
+
+def training_hours(entries: list[dict[str, Any]]) -> float:
+    """Time spent on steps, h; pauses between sessions do not count."""
+    times = [entry["time"] for entry in entries]
+    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    return sum(gap for gap in gaps if gap < PAUSE) / 3600
+
+
+def curve(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Mean training IoU of the first and the last frame of the clips, every ``POINT`` steps."""
+    points: dict[tuple[str, int], list[list[float]]] = {}
+    for entry in entries:
+        points.setdefault((entry["stage"], entry["step"] // POINT), []).append(entry["frame_iou"])
+    return [
+        {
+            "stage": stage,
+            "step": POINT * block,
+            "iou_first": round(sum(iou[0] for iou in ious) / len(ious), 4),
+            "iou_last": round(sum(iou[-1] for iou in ious) / len(ious), 4),
+        }
+        for (stage, block), ious in points.items()
+    ]
+
+
+def ship(run: Path, config: Path, models: Path) -> Path:
+    """Copy ``run``'s weights into ``models``; answers the manifest's path."""
+    target = models / f"{EMBEDDED}.safetensors"
+    model = load_weights(run / f"{EMBEDDED}.safetensors")
+    save_weights(model, target)
+    entries = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    manifest = {
+        "name": EMBEDDED,
+        "sha256": sha256(target),
+        "bytes": target.stat().st_size,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        "command": f"python -m panosam2_ros.training.train --config {config}",
+        "config": yaml.safe_load(config.read_text()),
+        "sources": VERSIONS,
+        "torch": torch.__version__,
+        "hours": round(training_hours(entries), 2),
+        "steps": len(entries),
+        "curve": curve(entries),
+    }
+    path = target.with_suffix(".json")
+    path.write_text(json.dumps(manifest, indent=1) + "\n")
+    return path
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", type=Path, required=True, help="folder that the training wrote")
+    parser.add_argument("--config", type=Path, required=True, help="what it was trained with")
+    parser.add_argument("--models", type=Path, help="default: the package's own folder of models")
+    options = parser.parse_args(arguments)
+    print(ship(options.run, options.config, options.models or resource("models")))
+
+
+if __name__ == "__main__":
+    main()
