@@ -229,6 +229,25 @@ def test_official_f_pays_for_the_seam_and_ours_does_not() -> None:
     assert scores.F_wrap == scores.F_sphere == 1
 
 
+@pytest.mark.parametrize("radius", [1, 2, 7])
+def test_distances_go_on_across_the_seam(radius: int) -> None:
+    for here, step in ((0, -1), (127, 1), (3, -1), (125, 1)):
+        for far in (0, 1):
+            there = (here + step * (radius + far)) % 128
+            points = (Points(np.array([5]), np.array([u])) for u in (here, there))
+            assert near_in_pixels(*points, radius, 128, wrap=True).item() is not bool(far)
+
+
+def test_wide_objects_meet_their_own_other_end() -> None:
+    """Neither mask touches the seam, but the gap between their ends is smaller than the radius."""
+    truth, predicted = np.zeros((2, 320, 640), bool)
+    truth[100:200, 3:636], predicted[100:200, 3:600] = True, True
+    metrics = MaskMetrics(Equirect(640, 320))
+    scores = metrics.score(truth, predicted)
+    rolled = metrics.score(np.roll(truth, 320, 1), np.roll(predicted, 320, 1))
+    assert scores.F < scores.F_wrap == pytest.approx(rolled.F, abs=1e-9)
+
+
 def test_j_sphere_of_polar_caps_is_exact() -> None:
     """Areas of caps are known in closed form; rows of pixels end on circles of latitude."""
     truth, predicted = np.zeros((2, 64, 128), bool)

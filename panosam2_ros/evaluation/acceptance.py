@@ -29,7 +29,9 @@ SCENE: Mapping[str, Any] = {
     "rate": 10.0,
     "objects": (2, 4),
     "size": (math.radians(12), math.radians(60)),
+    "hold_sizes": False,
     "object_speed": (0.0, 0.06),
+    "speed_skew": 1.0,
     "turn": 0.8,
     "camera_speed": 0.05,
     "full_rotation": 0.7,
@@ -40,7 +42,10 @@ SCENE: Mapping[str, Any] = {
     "seam": 0.4,
     "pole": 0.25,
     "look_alike": 0.3,
+    "look_alike_near": 0.0,
     "size_change": 1.5,
+    "growth": 0.0,
+    "large": 0.0,
     "texture_shapes": 0.25,
     "recolour": 0.3,
     "exposure": 0.7,
@@ -48,6 +53,8 @@ SCENE: Mapping[str, Any] = {
     "noise": 2.0,
     "motion_blur": 0.0,
     "blur_samples": 5,
+    "stitching": 0.0,
+    "lens_step": 0.0,
 }
 
 

@@ -92,7 +92,10 @@ def weights_path(name_or_path: str) -> Path:
     """The file that ``build_model`` reads."""
     if name_or_path == EMBEDDED:
         return resource("models", f"{EMBEDDED}.safetensors")
-    return Path(name_or_path).expanduser()
+    path = Path(name_or_path).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}: give {EMBEDDED} or a .safetensors file")
+    return path
 
 
 @lru_cache(maxsize=1)
@@ -125,9 +128,7 @@ def run_all(job: Job, names: list[str], processes: int) -> Iterator[Json]:
             write_json(folder / f"{name}.json", {"key": key, **data})
             found[name] = data
             bar.update()
-    for data in found.values():
-        assert data is not None
-        yield data
+    yield from (data for data in found.values() if data is not None)
 
 
 def _run(job: Job, names: list[str], processes: int) -> Iterator[tuple[str, Json]]:

@@ -107,10 +107,10 @@ def drive(
         image = sequence.image(index)
         began = clock()
         answer = method.step(image, index)
-        stepped = clock()
+        stepped = ended = clock()
         if index in prompts:
             timing.refused.update(method.start(image, index, prompts[index]))
-        ended = clock()
+            ended = clock()
         timing.step_seconds, timing.steps = timing.step_seconds + stepped - began, timing.steps + 1
         following = pace.next(index, ended - began)
         following = min([following, len(sequence), *(i for i in prompts if i > index)])

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import gc
-import signal
 import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
-import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -32,6 +30,7 @@ from panosam2_ros.object_state import StateConfig
 from panosam2_ros.ros import conversions
 from panosam2_ros.ros.conversions import ImageError, stamp_to_ns
 from panosam2_ros.ros.diagnostics import Health, Statistics, Throttle, diagnostics_msg
+from panosam2_ros.ros.lifetime import ros_running
 from panosam2_ros.ros.parameters import (
     Parameters,
     declare_parameters,
@@ -322,25 +321,17 @@ def _use_threads(count: int) -> None:
 def main(args: list[str] | None = None) -> None:
     """Runs the node until it is told to stop by SIGINT or SIGTERM."""
     keep_buffers()
-    # rclpy notices both signals; a KeyboardInterrupt besides could hit anything, also the clean-up.
-    signal.signal(signal.SIGINT, lambda *_: None)
-    rclpy.init(args=args)
-    executor, node = SingleThreadedExecutor(), None
-    try:
-        node = PanoSam2Node()
-        executor.add_node(node)
-        executor.spin()
-    except ExternalShutdownException:
-        pass
-    except Exception:
-        if rclpy.ok():  # else it is the context's end that something ran into
-            raise
-    finally:
-        executor.shutdown()
-        if node is not None:
-            node.close()
-            node.destroy_node()
-        rclpy.try_shutdown()
+    with ros_running(args):
+        executor, node = SingleThreadedExecutor(), None
+        try:
+            node = PanoSam2Node()
+            executor.add_node(node)
+            executor.spin()
+        finally:
+            executor.shutdown()
+            if node is not None:
+                node.close()
+                node.destroy_node()
 
 
 if __name__ == "__main__":

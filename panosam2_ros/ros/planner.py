@@ -20,7 +20,6 @@ import cv2
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import Vector3
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
@@ -31,6 +30,7 @@ from panosam2_ros.data.truth_prompts import PlannedPrompt, plan_prompts
 from panosam2_ros.equirect import CameraFrame, Equirect
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray, ObjectPrompt
 from panosam2_ros.ros.conversions import camera_frame, ns_to_stamp, stamp_to_ns
+from panosam2_ros.ros.lifetime import ros_running
 from panosam2_ros.ros.recorder import Recorder, mono16
 from panosam2_ros.ros.transport import keep_buffers
 from panosam2_ros.srv import Prompt
@@ -277,21 +277,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         task[name] = tuple(tuple(values) for values in task.get(name, ()))
     keep_buffers()
     cv2.setNumThreads(1)  # the node needs the cores more
-    rclpy.init(args=[])
-    problem = ""
+    finished = False
     try:
-        planner = Planner(PlannerTask(**task))
-        try:
-            planner.run()
-        finally:
-            planner.destroy_node()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        problem = "interrupted"
+        with ros_running([]):
+            planner = Planner(PlannerTask(**task))
+            try:
+                planner.run()
+                finished = True
+            finally:
+                planner.destroy_node()
     except RuntimeError as error:
-        problem = str(error)
-    rclpy.try_shutdown()
-    if problem:
-        sys.exit(f"planner: {problem}")
+        sys.exit(f"planner: {error}")
+    if not finished:
+        sys.exit("planner: interrupted")
 
 
 if __name__ == "__main__":

@@ -15,11 +15,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
@@ -32,6 +31,7 @@ from panosam2_ros.data.synthetic import ObjectTruth
 from panosam2_ros.equirect import CameraFrame, Equirect, FrameConvention
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray
 from panosam2_ros.ros.conversions import masks_msg
+from panosam2_ros.ros.lifetime import ros_running
 from panosam2_ros.ros.transport import keep_buffers
 
 ENCODINGS = ("rgb8", "bgr8")
@@ -209,21 +209,15 @@ def main(args: list[str] | None = None) -> None:
     """Entry point."""
     keep_buffers()
     cv2.setNumThreads(1)  # what is rendered ahead is in no hurry
-    rclpy.init(args=args)
-    problem: Exception | None = None
     try:
-        camera = VirtualCamera()
-        try:
-            camera.play()
-        finally:
-            camera.destroy_node()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        with ros_running(args):
+            camera = VirtualCamera()
+            try:
+                camera.play()
+            finally:
+                camera.destroy_node()
     except (ValueError, OSError) as error:  # settings and files; the message says what to do
-        problem = error
-    rclpy.try_shutdown()
-    if problem is not None:
-        sys.exit(f"virtual_camera: {problem}")
+        sys.exit(f"virtual_camera: {error}")
 
 
 if __name__ == "__main__":

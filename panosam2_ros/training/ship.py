@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 from datetime import datetime, timezone
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ POINT = 50  # steps that make one point of the curve
 def training_hours(entries: list[dict[str, Any]]) -> float:
     """Time spent on steps, h; pauses between sessions do not count."""
     times = [entry["time"] for entry in entries]
-    gaps = [b - a for a, b in zip(times, times[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(times)]
     return sum(gap for gap in gaps if gap < PAUSE) / 3600
 
 
