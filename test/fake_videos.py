@@ -51,15 +51,18 @@ class FakeVideo:
 
 
 class Oracle:
-    """Answers the truth; ``lose``: of these frames nothing."""
+    """Answers the truth of the frame that a picture's first pixel names; of frames ``lose`` nothing.
 
-    def __init__(self, video: FakeVideo, lose=()) -> None:
-        self.video, self.lose = video, lose
+    ``by_index``: of the frame that it is told to be in.
+    """
+
+    def __init__(self, video, lose=(), by_index: bool = False) -> None:
+        self.video, self.lose, self.by_index = video, lose, by_index
         self.steps, self.starts = [], []
 
     def step(self, image, index: int) -> Answer:
         self.steps.append(index)
-        labels = self.video.truth[int(image[0, 0, 0])]
+        labels = self.video.labels(index if self.by_index else int(image[0, 0, 0]))
         return Answer(np.zeros_like(labels) if index in self.lose else labels)
 
     def start(self, image, index: int, prompts):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from itertools import count
 
@@ -14,25 +15,62 @@ from fake_videos import HEIGHT, WIDTH, FakeVideo, Oracle, Red, moving
 from panosam2_ros.data.label_png import write_labels
 from panosam2_ros.data.scene_config import SceneConfig
 from panosam2_ros.data.sources import SourceLibrary, Split
+from panosam2_ros.data.synthpano.__main__ import main as write_synthpano
+from panosam2_ros.data.synthpano.config import FROZEN
 from panosam2_ros.equirect import Equirect
 from panosam2_ros.evaluation import acceptance, evaluate, jobs
 from panosam2_ros.evaluation.baselines import KeepFirst
 from panosam2_ros.evaluation.datasets import DatasetSpec, open_dataset
-from panosam2_ros.evaluation.equivariance import CycleRun, RollRun, cycle_sequence, roll_equivariance
-from panosam2_ros.evaluation.equivariance import roll_sequence, rolls
+from panosam2_ros.evaluation.equivariance import (
+    CycleRun,
+    RollRun,
+    cycle_sequence,
+    roll_equivariance,
+    roll_sequence,
+    rolls,
+)
 from panosam2_ros.evaluation.method import TrackerMethod, mask_prompt, rolled_prompt, truth_prompts
 from panosam2_ros.evaluation.report import Subject, record, result_row, table
-from panosam2_ros.evaluation.runner import EveryFrame, RealTime, SequenceRun, mean_J_sphere, score_sequence
+from panosam2_ros.evaluation.runner import (
+    EveryFrame,
+    KnownTruth,
+    RealTime,
+    SequenceRun,
+    mean_J_sphere,
+    score_sequence,
+)
 from panosam2_ros.evaluation.summary import summarise
 from panosam2_ros.model.build import random_model, save_weights
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.prompts import check_prompt
+from panosam2_ros.resources import resource
 
-FIELDS = (
-    "name seed prompt split config_sha256 sequences frames J F J_sphere F_sphere JF_sphere JF_sphere_ci95 "
-    "JF_sphere_crossing_border JF_sphere_reappearance JF_sphere_high_latitude false_positive_rate id_switches "
-    "roll_equivariance bearing_error_deg_median bearing_error_deg_p95 fps input machine"
-).split()
+FIELDS = [
+    "name",
+    "seed",
+    "prompt",
+    "split",
+    "config_sha256",
+    "sequences",
+    "frames",
+    "J",
+    "F",
+    "J_sphere",
+    "F_sphere",
+    "JF_sphere",
+    "JF_sphere_ci95",
+    "JF_sphere_crossing_border",
+    "JF_sphere_reappearance",
+    "JF_sphere_high_latitude",
+    "false_positive_rate",
+    "id_switches",
+    "roll_equivariance",
+    "bearing_error_deg_median",
+    "bearing_error_deg_p95",
+    "fps",
+    "input",
+    "machine",
+]
 
 
 def ticking(seconds: float):
@@ -141,13 +179,13 @@ def test_roll_equivariance_of_known_methods() -> None:
     video = FakeVideo(moving(6, 2), {1: 0})
     prompts, columns = truth_prompts(video, "box"), ((32,), (45,))
     perfect = roll_sequence(video, Red, prompts, columns)
-    assert roll_equivariance([perfect]) == (1, 1, 1) and perfect.nothing == 0
+    assert roll_equivariance([perfect]) == (1, 1) and perfect.nothing == 0
     # the block stays left of column 64 until it is rolled by 45: then it is found in part or not at all
     broken = roll_sequence(video, lambda: Red(slice(0, 64)), prompts, columns)
     expected = [max(64 - (20 + 2 * t + 45), 0) / 16 for t in range(1, 6)]
-    assert roll_equivariance([broken])[2] == pytest.approx(np.mean(expected))
+    assert roll_equivariance([broken])[0] == pytest.approx(np.mean(expected))
     blind = roll_sequence(video, lambda: Red(slice(0, 0)), prompts, columns)
-    assert roll_equivariance([blind]) == (None, None, None) and blind.nothing == 10
+    assert roll_equivariance([blind]) == (None, None) and blind.nothing == 10
     assert RollRun.from_json(json.loads(json.dumps(broken.to_json()))) == broken
 
 
@@ -344,6 +382,25 @@ def test_what_makes_no_sense_is_refused_with_the_remedy(arguments, message, caps
     with pytest.raises(SystemExit) as stop:
         command(*arguments)
     assert stop.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_synthpano_is_read_with_what_its_truth_knows(tmp_path, weights) -> None:
+    frozen = json.loads(resource(*FROZEN).read_text())
+    small = {"frames": 4, "width": 128, "height": 64, "objects": [2, 2], "size_deg": [30, 60]}
+    scene = {**frozen["scene"], **small}
+    changed = {"material": "shipped", "sequences": 1, "scene": scene, "features": [], "quotas": {}}
+    config, root = tmp_path / "small.json", tmp_path / "data"
+    config.write_text(json.dumps({**frozen, **changed}))
+    write_synthpano(["--split", "val", "--out", str(root), "--config", str(config)])
+    dataset = open_dataset(DatasetSpec(f"synthpano:{root}"))
+    sequence = dataset.open("001")
+    assert (dataset.seed, dataset.split) == (None, "val")
+    assert dataset.config_sha256 == hashlib.sha256(config.read_bytes()).hexdigest()
+    assert isinstance(sequence, KnownTruth) and set(sequence.directions(0)) == {1, 2}
+    perfect = run(sequence, Oracle(sequence, by_index=True))
+    assert perfect.result.attributes and perfect.result.tally().sums[0] == perfect.result.tally().pairs
+    with pytest.raises(ValueError, match="--reserved"):
+        open_dataset(DatasetSpec(f"synthpano:{root}:reserved"))
 
 
 # the acceptance scenes

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from torch import Tensor, nn
 from panosam2_ros.equirect import Equirect, roll_columns
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model.build import random_model
-from panosam2_ros.model.image_encoder import ImageFeatures, WrapConv2d
+from panosam2_ros.model.image_encoder import ImageFeatures, WrapConv2d, fold_batch_norm
 from panosam2_ros.model.mask_decoder import DecoderPrompts, embed_prompts
 from panosam2_ros.model.memory_attention import rotary_attention, whole_turn_rotations
 from panosam2_ros.model.panosam2 import PanoSAM2
@@ -157,6 +159,19 @@ def test_wrap_convolution_equals_padding_by_hand() -> None:
     by_hand = F.conv2d(padded, conv.weight, conv.bias, 2)
     conv.__class__ = WrapConv2d
     assert torch.allclose(conv(x), by_hand, atol=1e-6)
+
+
+def test_folding_batch_norm_changes_nothing(model: PanoSAM2) -> None:
+    folded = copy.deepcopy(model)
+    for module in folded.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.5)
+            module.running_var.uniform_(0.5, 2)
+    image = video(1)[0]
+    before = folded.encode_image(image).embedding
+    fold_batch_norm(folded.image_encoder.trunk)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
+    assert torch.allclose(folded.encode_image(image).embedding, before, atol=1e-4)
 
 
 def test_no_convolution_pads_with_zeros_at_the_seam(model: PanoSAM2) -> None:

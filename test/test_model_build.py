@@ -31,7 +31,7 @@ def weights(tmp_path: Path) -> Path:
 
 
 def test_what_is_saved_is_what_is_loaded(weights: Path) -> None:
-    loaded, original = build_model(str(weights), "cpu").state_dict(), random_model(7).state_dict()
+    loaded, original = load_weights(weights).state_dict(), random_model(7).state_dict()
     assert loaded.keys() == original.keys()
     assert all(torch.equal(loaded[name], original[name]) for name in loaded)
     assert not original["no_mem_embed"].equal(random_model(8).state_dict()["no_mem_embed"])

@@ -41,6 +41,12 @@ class Sprite:
         """Radius, in half sides, of the largest centred disc without any transparent pixel."""
         return float(self._distances(self.rgba[..., 3] < 255, -0.5).min(initial=1.0))
 
+    @cached_property
+    def contrast(self) -> float:
+        """Standard deviation of the opaque pixels' colours, grey levels; 0 = one flat colour."""
+        colours = self.rgba[self.rgba[..., 3] > 127][:, :3]
+        return float(np.linalg.norm(colours.std(0)))
+
     def _distances(self, chosen: NDArray[np.bool_], corner: float) -> NDArray[np.float64]:
         """From the centre to the farther (0.5) or nearer (-0.5) corner of the chosen pixels."""
         half = chosen.shape[0] / 2

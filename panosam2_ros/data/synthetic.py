@@ -100,6 +100,11 @@ class Scene:
         return self._cast.gains
 
     @property
+    def contrast(self) -> float:
+        """Of the dullest tracked object's texture, grey levels; see Sprite.contrast."""
+        return min(body.sprite.contrast for body in self._cast.bodies if body.obj_id)
+
+    @property
     def stitch_longitude(self) -> float | None:
         """Rad, of the great circle along which two lenses' images meet; None: there is one lens."""
         return None if self._stitching is None else self._stitching.longitude

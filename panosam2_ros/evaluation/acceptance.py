@@ -10,12 +10,15 @@ import hashlib
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
+
+import numpy as np
 
 from panosam2_ros.data.scene_config import SceneConfig
-from panosam2_ros.data.sequence import SceneSequence
+from panosam2_ros.data.sequence import Labels, SceneSequence
 from panosam2_ros.data.sources import SourceLibrary
-from panosam2_ros.data.synthetic import Scene
+from panosam2_ros.data.synthetic import Scene, SceneFrame
+from panosam2_ros.equirect import Floats
 
 SEED = 7901  # of the first scene; the others follow
 SEQUENCES = 12
@@ -81,10 +84,25 @@ def names() -> tuple[str, ...]:
     return tuple(f"acceptance-{k:02d}" for k in range(SEQUENCES))
 
 
-def open_sequence(name: str, library: SourceLibrary) -> SceneSequence:
-    """One scene; its objects are those that frame 0 shows."""
-    scene = Scene(SceneConfig(**SCENE), library, SEED + names().index(name))
-    return SceneSequence(name, scene)
+class AcceptanceSequence(SceneSequence):
+    """A scene with all that is known of it; its objects are those that frame 0 shows."""
+
+    def directions(self, index: int) -> Mapping[int, Floats]:
+        """True directions [3] of all objects, optical axes."""
+        return {truth.obj_id: truth.direction for truth in self._frame(index).objects}
+
+    def look_alikes(self, index: int) -> Labels | None:
+        """[H, W] untracked things that look like an object, 0 = none."""
+        found = self._frame(index).look_alikes
+        return None if found is None else np.asarray(found, np.uint16)
+
+    def _frame(self, index: int) -> SceneFrame:
+        return cast(SceneFrame, self._render(index))
+
+
+def open_sequence(name: str, library: SourceLibrary) -> AcceptanceSequence:
+    """One scene."""
+    return AcceptanceSequence(name, Scene(SceneConfig(**SCENE), library, SEED + names().index(name)))
 
 
 def _rounded(value: Any) -> Any:

@@ -19,7 +19,7 @@ from panosam2_ros.evaluation.method import Answer
 from panosam2_ros.masks import label_image, upsample_region
 from panosam2_ros.prompts import GIVEN_LOGIT, LOW_RES_STRIDE, Prompt
 
-_FLOW_WIDTH = 1024  # columns at most at which flow is computed
+_FLOW_WIDTH = 512  # columns at most at which flow is computed: as many as the default network sees
 _FLOW_PADDING = 1 / 8  # of the width, on either side
 
 

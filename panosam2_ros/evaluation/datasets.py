@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from panosam2_ros.data.folder_sequence import FolderSequence
 from panosam2_ros.data.panovos import PanoVos
 from panosam2_ros.data.sequence import Image, Labels, Mask, VideoSequence
 from panosam2_ros.data.sources import SourceLibrary, Split
+from panosam2_ros.data.synthpano.config import FROZEN, BenchmarkConfig
+from panosam2_ros.data.synthpano.truth import SequenceTruth, read_look_alikes
 from panosam2_ros.data.video import open_frames
 from panosam2_ros.data.vos360 import Vos360
-from panosam2_ros.equirect import Equirect
+from panosam2_ros.equirect import Equirect, Floats
 from panosam2_ros.evaluation import acceptance
 from panosam2_ros.evaluation.method import FramePrompts, truth_prompts
 from panosam2_ros.prompts import FOREGROUND, Prompt
+from panosam2_ros.resources import resource
 
 KINDS = "acceptance, synthpano:DIR[:SPLIT], vos360:DIR[:SPLIT], panovos:DIR[:SPLIT] or video:PATH"
-Floats = tuple[float, ...]
-TRUTH = "truth.json"  # of SynthPano
+Corners = tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,8 @@ class DatasetSpec:
     sources: str = ""  # folder of the npm packages, instead of the shipped material
     reserved: bool = False  # reserved material may be used
     frames: int = 0  # of a video, at most; 0: all
-    boxes: tuple[Floats, ...] = ()  # u_min, v_min, u_max, v_max, in a video's first frame
-    clicks: tuple[Floats, ...] = ()  # u, v, in a video's first frame
+    boxes: tuple[Corners, ...] = ()  # u_min, v_min, u_max, v_max, in a video's first frame
+    clicks: tuple[Corners, ...] = ()  # u, v, in a video's first frame
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,24 @@ class VideoClip:
         if frame is not None:
             self._frames.append(frame)
         return frame is not None
+
+
+class SynthPanoSequence(FolderSequence):
+    """A sequence in the layout of 360VOS, with what its truth file knows beside the masks."""
+
+    def __init__(self, sequence: FolderSequence, split: Path) -> None:
+        self._folder = split / sequence.name
+        self._truth = SequenceTruth.load(self._folder)
+        attributes = frozenset(self._truth.attributes)
+        super().__init__(sequence.files, sequence.first_frames, attributes)
+
+    def directions(self, index: int) -> Mapping[int, Floats]:
+        """True directions [3] of all objects, optical axes."""
+        return self._truth.directions(index)
+
+    def look_alikes(self, index: int) -> Labels | None:
+        """[H, W] untracked things that look like an object, 0 = none."""
+        return read_look_alikes(self._folder, index)
 
 
 def open_dataset(spec: DatasetSpec) -> Dataset:
@@ -172,20 +193,19 @@ def _video(spec: DatasetSpec, place: str) -> Dataset:
 
 
 def _synthpano(spec: DatasetSpec, place: str) -> Dataset:
-    """SynthPano is written in the layout of 360VOS; its truth file says what it was made from."""
     root, split = _root_and_split(place, Split.VAL.value)
     if split == Split.RESERVED.value and not spec.reserved:
         raise ValueError("this split is for final acceptance only: give --reserved if that is what this is")
     opened = Vos360(root, split)
-    found = [path for path in (root / split / TRUTH, root / TRUTH) if path.is_file()]
-    if not found:
-        raise ValueError(
-            f"SynthPano has a {TRUTH} that says what it was made from, {root} has none; write it "
-            "again, or read it as vos360:DIR"
-        )
-    truth = json.loads(found[0].read_text())
-    missing = [key for key in ("config_sha256", "seed") if key not in truth]
-    if missing:
-        raise ValueError(f"{found[0]} has no {' and no '.join(missing)}; write the data set again")
-    made = _folders("synthpano", split, opened, float(truth.get("rate", 10.0)))
-    return replace(made, seed=truth["seed"], config_sha256=truth["config_sha256"])
+    shas = {SequenceTruth.load(root / split / name).origin.config_sha256 for name in opened.names}
+    if len(shas) != 1:
+        raise ValueError(f"{root / split} mixes {len(shas)} configurations of SynthPano: write it again")
+    frozen = BenchmarkConfig.load(resource(*FROZEN))
+    seed = frozen.seed if shas == {frozen.sha256} else None
+
+    def open_sequence(name: str) -> SynthPanoSequence:
+        return SynthPanoSequence(opened.sequence(name), root / split)
+
+    return Dataset(
+        "synthpano", split, seed, shas.pop(), opened.names, float(frozen.scene["rate"]), True, open_sequence
+    )

@@ -59,7 +59,7 @@ def result_row(
     subject: Subject,
     summary: Summary | None,  # None: a mode that needs no truth
     fps: float | None = None,  # steps per second of stepping, while ``processes`` ran side by side
-    roll_equivariance: float | None = None,
+    roll_equivariance: float | None = None,  # mean IoU over rolls by arbitrary columns, 0..1
 ) -> Row:
     """One row of ``models/results.json``; None where a number was not measured."""
     scores: dict[str, float] = {} if summary is None else summary.every.scores
@@ -142,7 +142,7 @@ def machine(device: str, threads: int) -> str:
     if info.is_file():
         found = [s for s in info.read_text().splitlines() if s.startswith("model name")]
         name = found[0].partition(":")[2].strip() if found else name
-    return f"{name}, {os.cpu_count()} cores, {threads} threads, {device}"
+    return f"{name}, {os.cpu_count()} cores, {threads} thread{'s' * (threads > 1)}, {device}"
 
 
 def versions() -> dict[str, str]:

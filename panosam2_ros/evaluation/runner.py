@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from panosam2_ros.data.sequence import Image, VideoSequence
+from panosam2_ros.data.sequence import Image, Labels, VideoSequence
+from panosam2_ros.equirect import Floats
 from panosam2_ros.evaluation.method import Answer, FramePrompts, Method
 from panosam2_ros.evaluation.metrics import PairScores
 from panosam2_ros.evaluation.results import SequenceResult
@@ -39,6 +40,19 @@ class RealTime:
         self._free = max(self._free, index / self._rate) + seconds
         arrived = int(self._free * self._rate + 1e-9)
         return max(index + 1, arrived)
+
+
+@runtime_checkable
+class KnownTruth(Protocol):
+    """What a sequence may know beside its labels, to be scored with."""
+
+    def directions(self, index: int) -> Mapping[int, Floats] | None:
+        """True directions [3] of all visible objects, optical axes; None: those of their masks."""
+        ...
+
+    def look_alikes(self, index: int) -> Labels | None:
+        """[H, W] untracked things that look like an object, any ids, 0 = none."""
+        ...
 
 
 Pace = EveryFrame | RealTime
@@ -135,18 +149,25 @@ def score_sequence(
     for shown in drive(sequence, method, prompts, pace, timing, clock):
         truth, scores = sequence.labels(shown.index), {}
         if truth is not None:
-            frame = Frame(truth, shown.answer.labels, reports=shown.answer.reports)
-            scores = score.add(shown.index, frame)
+            scores = score.add(shown.index, _frame(sequence, shown, truth))
             values = [pair.J_sphere for pair in scores.values()]
             by_frame[shown.index] = (len(values), float(sum(values)))
         watch(shown, scores)
     return SequenceRun(score.result(), by_frame, timing)
 
 
-def mean_J_sphere(
-    runs: list[SequenceRun],
-    frames: range,
-) -> float | None:
+def _frame(sequence: VideoSequence, shown: Shown, truth: Labels) -> Frame:
+    known = sequence if isinstance(sequence, KnownTruth) else None
+    return Frame(
+        truth,
+        shown.answer.labels,
+        None if known is None else known.directions(shown.index),
+        shown.answer.reports,
+        None if known is None else known.look_alikes(shown.index),
+    )
+
+
+def mean_J_sphere(runs: list[SequenceRun], frames: range) -> float | None:
     """Mean over all pairs of object and frame in ``frames`` (0-based) with visible truth."""
     found = [both for run in runs for i, both in run.J_sphere.items() if i in frames]
     pairs = sum(count for count, _ in found)

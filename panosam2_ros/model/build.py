@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.model.image_encoder import fold_batch_norm
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.resources import resource
 
@@ -36,7 +37,9 @@ def build_model(name_or_path: str = EMBEDDED, device: str = "auto") -> PanoSAM2:
             raise ValueError(
                 f"unknown model {name_or_path!r}: give {EMBEDDED!r} or the path of a .safetensors file"
             )
-    return load_weights(path).to(select_device(device)).eval().requires_grad_(False)
+    model = load_weights(path).to(select_device(device)).eval().requires_grad_(False)
+    fold_batch_norm(model.image_encoder.trunk)
+    return model
 
 
 def select_device(device: str) -> torch.device:

@@ -12,8 +12,8 @@ class ModelConfig:
     """Architecture and geometry of a network. The defaults are ``panosam2_nano``."""
 
     name: str = "panosam2_nano"
-    input_height: int = 256  # pixels; a multiple of 32
-    input_width: int = 512
+    input_height: int = 224  # pixels; a multiple of 32
+    input_width: int = 448
     trunk_channels: tuple[int, ...] = (24, 48, 96, 160)  # at strides 4, 8, 16, 32
     trunk_blocks: tuple[int, ...] = (1, 2, 3, 2)
     hidden_dim: int = 96

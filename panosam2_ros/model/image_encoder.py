@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from panosam2_ros.equirect import wrap_pad
 from panosam2_ros.model.config import ModelConfig
@@ -95,6 +96,17 @@ class ConvTrunk(nn.Module):
             x = stage(x)
             maps.append(x)
         return maps
+
+
+def fold_batch_norm(trunk: nn.Module) -> None:
+    """Merge every batch norm of a trunk in evaluation mode into the convolution before it."""
+    for block in trunk.modules():
+        if isinstance(block, ConvBlock):
+            block.conv1 = fuse_conv_bn_eval(block.conv1, block.norm1)
+            block.conv2 = fuse_conv_bn_eval(block.conv2, block.norm2)
+            block.norm1 = block.norm2 = nn.Identity()
+        elif isinstance(block, nn.Sequential) and isinstance(block[1], nn.BatchNorm2d):
+            block[0], block[1] = fuse_conv_bn_eval(block[0], block[1]), nn.Identity()
 
 
 class LatitudeEncoding(nn.Module):

@@ -13,8 +13,6 @@ from panosam2_ros.data.synthpano.config import Plan
 from panosam2_ros.data.synthpano.truth import Origin, SequenceTruth
 
 ATTEMPTS = 300
-SEEN_SHARE = 0.5  # of the frames show every tracked object
-SEEN_FRACTION = 0.1  # of an object, at least, to count as shown
 _REHEARSAL_WIDTH = 256  # columns; enough to judge by
 
 
@@ -22,7 +20,8 @@ def cast_seed(plan: Plan, library: SourceLibrary) -> int:
     """The seed of the plan's Scene; rehearsed small and without images."""
     for attempt in range(ATTEMPTS):
         seed = int(np.random.SeedSequence((*plan.seed, attempt)).generate_state(1)[0])
-        if _has_it_all(rehearse(plan, library, seed), plan):
+        scene = _small(plan, library, seed)
+        if scene.contrast >= plan.demands.contrast and _has_it_all(rehearse(plan, scene, seed), plan):
             return seed
     raise RuntimeError(
         f"no scene of {ATTEMPTS} has {', '.join(plan.features) or 'all objects in sight'}: sequence "
@@ -30,16 +29,21 @@ def cast_seed(plan: Plan, library: SourceLibrary) -> int:
     )
 
 
-def rehearse(plan: Plan, library: SourceLibrary, seed: int) -> SequenceTruth:
-    """The truth of a scene at a small size."""
+def _small(plan: Plan, library: SourceLibrary, seed: int) -> Scene:
     width = min(plan.scene.width, _REHEARSAL_WIDTH)
     height = round(width * plan.scene.height / plan.scene.width)
-    scene = Scene(replace(plan.scene, width=width, height=height, noise=0.0), library, seed)
+    return Scene(replace(plan.scene, width=width, height=height, noise=0.0), library, seed)
+
+
+def rehearse(plan: Plan, scene: Scene, seed: int) -> SequenceTruth:
+    """The measured truth of a scene, without its images."""
     truths = [scene.truth(index) for index in range(len(scene))]
     origin = Origin("", "", plan.split.value, plan.name, seed, plan.features, plan.jpeg_quality, "")
     return measured(SequenceTruth.of(origin, scene, truths), (t.labels for t in truths))
 
 
 def _has_it_all(truth: SequenceTruth, plan: Plan) -> bool:
-    shown = [(track.visible_fraction > SEEN_FRACTION).mean() for track in truth.objects]
-    return min(shown) >= SEEN_SHARE and set(plan.features) <= set(truth.attributes)
+    least = plan.demands.shown_fraction
+    shown = min((track.visible_fraction > least).mean() for track in truth.objects)
+    features = set(plan.features) <= set(truth.attributes)
+    return bool(features and shown >= plan.demands.shown_in_share_of_frames)

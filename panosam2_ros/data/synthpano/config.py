@@ -29,12 +29,22 @@ FEATURES = {
 
 
 @dataclass(frozen=True)
+class Demands:
+    """What every tracked object of a sequence must offer."""
+
+    shown_in_share_of_frames: float
+    shown_fraction: float  # of an object, at least, to count as shown
+    contrast: float  # of its texture, grey levels; see Sprite.contrast
+
+
+@dataclass(frozen=True)
 class Plan:
     """One sequence before anything is drawn."""
 
     split: Split
     index: int
     features: tuple[str, ...]
+    demands: Demands
     scene: SceneConfig
     jpeg_quality: int
     seed: tuple[int, ...]
@@ -56,6 +66,7 @@ class BenchmarkConfig:
     scene: Mapping[str, Any]  # of SceneConfig; a name that ends in _deg is given in degrees
     shutter: tuple[float, float]  # share of the frame time; drawn per sequence
     jpeg_quality: tuple[int, int]  # drawn per sequence
+    every_object: Demands
     # Share of the sequences that are made to have each feature; features of one group never meet.
     features: tuple[Mapping[str, float], ...]
     quotas: Mapping[str, float]  # smallest share in which it must be measured; "a|b" is a or b
@@ -75,6 +86,7 @@ class BenchmarkConfig:
                 f"got {sorted(unknown)} and in scene {sorted(given)}"
             )
         data.update(features=groups, sha256=hashlib.sha256(content).hexdigest())
+        data["every_object"] = Demands(**data["every_object"])
         for pair in ("shutter", "jpeg_quality"):
             data[pair] = tuple(data[pair])
         return cls(**data)
@@ -88,7 +100,8 @@ class BenchmarkConfig:
         shutter = round(float(rng.uniform(*self.shutter)), 3)
         quality = int(rng.integers(self.jpeg_quality[0], self.jpeg_quality[1] + 1))
         features = self._features(split, index)
-        return Plan(split, index, features, self._scene(features, shutter), quality, (*seed, 1))
+        scene = self._scene(features, shutter)
+        return Plan(split, index, features, self.every_object, scene, quality, (*seed, 1))
 
     def _features(self, split: Split, index: int) -> tuple[str, ...]:
         """By place in a shuffled deck per group: shares hold for the whole, not on average."""

@@ -1,0 +1,282 @@
+"""SynthPano: reproducible, in the layout of 360VOS, with a truth that its files bear out."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from panosam2_ros.bearing import mask_bearing
+from panosam2_ros.data.label_png import write_labels
+from panosam2_ros.data.sources import SourceLibrary, Split
+from panosam2_ros.data.stitching import Stitching, stitch_zone
+from panosam2_ros.data.synthetic import Scene, SceneConfig
+from panosam2_ros.data.synthpano.__main__ import main
+from panosam2_ros.data.synthpano.attributes import hidden_runs, measured
+from panosam2_ros.data.synthpano.config import FEATURES, FROZEN, BenchmarkConfig
+from panosam2_ros.data.synthpano.summary import complaints, summarise
+from panosam2_ros.data.synthpano.truth import SequenceTruth, read_look_alikes
+from panosam2_ros.data.vos360 import Vos360
+from panosam2_ros.equirect import Equirect, angle_between
+from panosam2_ros.resources import resource
+
+FROZEN_SHA256 = "5559dcb975effde3b4a7676604634c9598aa9ccf2eec3af1fcf9f60c99b370ff"
+TINY = {
+    "name": "tiny",
+    "material": "shipped",
+    "sequences": 3,
+    "features": [{"crossing_border": 0.3}, {"look_alike": 0.3}, {"large_fov": 0.3}],
+    "quotas": {"crossing_border": 0.3, "look_alike|large_fov": 0.3},
+}
+TINY_SCENE = {
+    "width": 128,
+    "height": 64,
+    "frames": 12,
+    "objects": [1, 2],
+    "size_deg": [20, 60],
+    "distractors": [0, 1],
+}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """The frozen configuration, made small."""
+    data = json.loads(resource(*FROZEN).read_text()) | TINY
+    data["scene"] |= TINY_SCENE
+    file = tmp_path_factory.mktemp("config") / "tiny.json"
+    file.write_text(json.dumps(data))
+    return file
+
+
+def command(tiny, out, *more):
+    return main(["--split", "train", "--out", str(out), "--config", str(tiny), *more])
+
+
+@pytest.fixture(scope="module")
+def written(tiny, tmp_path_factory):
+    out = tmp_path_factory.mktemp("synthpano")
+    assert command(tiny, out) == 0
+    return out
+
+
+def contents(root: Path):
+    return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+# reproducible
+
+
+def test_any_number_of_processes_writes_the_same_bytes(tiny, written, tmp_path):
+    assert command(tiny, tmp_path, "--processes", "2") == 0
+    assert contents(tmp_path) == contents(written)
+
+
+def test_an_interrupted_run_goes_on_where_it_was(tiny, written, tmp_path):
+    assert command(tiny, tmp_path, "--sequences", "1") == 0
+    first = tmp_path / "train" / "001" / "truth.json"
+    before = first.stat().st_mtime_ns
+    half = tmp_path / ".unfinished" / "train-002"
+    half.mkdir(parents=True)
+    (half / "truth.json").write_text("{")
+    assert command(tiny, tmp_path) == 0
+    assert first.stat().st_mtime_ns == before, "a finished sequence is left alone"
+    assert contents(tmp_path) == contents(written)
+
+
+def test_the_frozen_file_is_frozen():
+    """Change what the benchmark is like only under a new name: old results name this hash."""
+    assert BenchmarkConfig.load(resource(*FROZEN)).sha256 == FROZEN_SHA256
+
+
+def test_another_configuration_has_another_hash_and_another_folder(tiny, written, tmp_path):
+    data = json.loads(tiny.read_text())
+    data["scene"]["noise"] += 1
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(data))
+    assert BenchmarkConfig.load(other).sha256 != BenchmarkConfig.load(tiny).sha256
+    with pytest.raises(FileExistsError, match="choose another folder"):
+        command(other, written)
+
+
+# layout
+
+
+def test_it_loads_as_360vos(written):
+    data = Vos360(written, "train")
+    assert data.names == ("001", "002", "003")
+    for sequence in data:
+        truth = SequenceTruth.load(written / "train" / sequence.name)
+        assert len(sequence) == len(truth) == 12
+        assert sequence.attributes == set(truth.attributes) != set()
+        assert sequence.image(0).shape == (64, 128, 3)
+        assert dict(sequence.first_frames) == {track.obj_id: 0 for track in truth.objects}
+
+
+def test_a_second_split_joins_the_table(tiny, written, tmp_path):
+    for split in ("train", "val"):
+        arguments = ["--split", split, "--out", str(tmp_path), "--config", str(tiny)]
+        assert main([*arguments, "--sequences", "1"]) == 0
+    for split in ("train", "val"):
+        assert next(iter(Vos360(tmp_path, split))).attributes
+
+
+def test_reserved_material_is_refused_unless_asked_for(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["--split", "reserved", "--out", str(tmp_path)])
+    assert "add --reserved" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+# truth
+
+
+def test_truth_is_that_of_the_masks(written):
+    for sequence in Vos360(written, "train"):
+        truth = SequenceTruth.load(written / "train" / sequence.name)
+        for index in range(len(truth)):
+            labels = sequence.labels(index)
+            for track in truth.objects:
+                bearing = mask_bearing(labels == track.obj_id, truth.grid)
+                assert track.visible[index] == (bearing is not None)
+                if bearing is not None:
+                    off = angle_between(bearing.direction, truth.directions(index)[track.obj_id])
+                    assert np.degrees(off) < 1e-3
+                    assert track.solid_angle[index] == pytest.approx(bearing.solid_angle)
+
+
+def test_look_alikes_have_masks_of_their_own(written):
+    found = 0
+    for sequence in Vos360(written, "train"):
+        folder = written / "train" / sequence.name
+        truth = SequenceTruth.load(folder)
+        for index in range(len(truth)):
+            twins = read_look_alikes(folder, index)
+            assert (twins is not None and twins.any()) == (truth.look_alike_areas[index] > 0)
+            if twins is not None:
+                found += bool(twins.any())
+                assert not (sequence.labels(index)[twins > 0]).any()
+                assert set(np.unique(twins)) <= {0, *(track.obj_id for track in truth.objects)}
+    assert found >= 4
+
+
+def test_a_check_measures_the_files_again(tiny, written, tmp_path, caplog):
+    assert command(tiny, written, "--check") == 0
+    assert command(tiny, tmp_path, "--sequences", "1") == 0
+    assert command(tiny, tmp_path, "--check") == 1
+    assert "1 sequences of 3" in caplog.text
+    write_labels(tmp_path / "train" / "001" / "mask" / "000000.png", np.zeros((64, 128), np.uint8))
+    assert command(tiny, tmp_path, "--check", "--sequences", "1") == 1
+    assert "not in the first frame" in caplog.text
+
+
+# what is in it
+
+
+def test_the_frozen_file_asks_for_what_the_benchmark_promises():
+    config = BenchmarkConfig.load(resource(*FROZEN))
+    plans = [config.plan(Split.VAL, index) for index in range(config.sequences)]
+    assert len(plans) == 40
+    for names, needed in config.quotas.items():
+        made = sum(bool(set(plan.features) & set(names.split("|"))) for plan in plans)
+        assert made >= needed * len(plans)
+    for plan in plans:
+        scene = plan.scene
+        assert (scene.width, scene.height, scene.frames, scene.objects) == (1024, 512, 90, (2, 4))
+        np.testing.assert_allclose(np.degrees(scene.size), (8, 60))
+        assert np.degrees(scene.object_speed[1]) <= 10 + 1e-9
+        assert np.degrees(scene.camera_speed) <= 5 + 1e-9
+        for feature, option in FEATURES.items():
+            assert getattr(scene, option) == (feature in plan.features)
+    assert plans[5] == config.plan(Split.VAL, 5), "depends on no other sequence"
+    assert plans[5] != config.plan(Split.TRAIN, 5)
+
+
+def test_a_missed_quota_is_told(tiny, written):
+    config = BenchmarkConfig.load(tiny)
+    truths = [SequenceTruth.load(folder) for folder in sorted((written / "train").glob("*/"))]
+    plain = [replace(truth, attributes=("crossing_border",)) for truth in truths]
+    assert complaints(summarise(truths, config)) == []
+    assert complaints(summarise(plain, config)) == [
+        "look_alike|large_fov: 0% of the sequences, 30% are needed"
+    ]
+    assert complaints(summarise(plain[:2], config)) == [], "part of a split has no quotas"
+
+
+def test_an_absence_lies_between_two_sights():
+    visible = np.array([0, 1, 0, 0, 1, 1, 0, 1, 0], bool)
+    assert hidden_runs(visible) == [(2, 3), (6, 6)]
+
+
+def object_at(written, lon, lat, radius, move):
+    """Attributes measured of a disc in place of the objects of a written sequence."""
+    truth = SequenceTruth.load(written / "train" / "001")
+    grid, ones = truth.grid, np.ones(12)
+    vectors = grid.pixel_to_vector(*np.meshgrid(np.arange(128), np.arange(64)))
+    centres = [
+        grid.pixel_to_vector(*grid.lonlat_to_pixel(lon + i * move, lat)) for i in range(12)
+    ]
+    masks = [(angle_between(vectors, centre) < radius).astype(np.uint8) for centre in centres]
+    track = replace(truth.objects[0], visible=ones > 0, visible_fraction=ones, angular_diameter=ones)
+    return set(measured(replace(truth, objects=(track,)), masks).objects[0].attributes)
+
+
+def test_attributes_are_those_of_the_masks(written):
+    """Angles in radians: a small thing ahead, then the same thing elsewhere, faster, larger."""
+    assert object_at(written, 0, 0, 0.15, 0) & {"crossing_border", "high_latitude"} == set()
+    assert "crossing_border" in object_at(written, 3.1, 0, 0.15, 0)
+    polar = object_at(written, 3.1, 1.5, 0.3, 0)
+    assert polar >= {"high_latitude", "large_distortion"}
+    assert "crossing_border" not in polar, "covering a pole is not crossing the border"
+    assert "fast_motion_on_sphere" in object_at(written, 0, 0, 0.1, 0.3)
+    assert "fast_motion_on_sphere" not in object_at(written, 0, 0, 0.3, 0.3)
+    assert "large_fov" in object_at(written, 0, 0, 0.85, 0)
+
+
+# stitching
+
+
+def test_stitching_changes_images_near_the_stitch_and_leaves_truth_alone():
+    library = SourceLibrary.shipped(Split.TRAIN)
+    plain = SceneConfig(width=256, height=128, frames=2, noise=0.0)
+    stitched = replace(plain, stitching=0.05)
+    a, b = (Scene(config, library, seed=1) for config in (plain, stitched))
+    before, after = a.render(1), b.render(1)
+    np.testing.assert_array_equal(before.labels, after.labels)
+    for one, other in zip(before.objects, after.objects, strict=True):
+        np.testing.assert_array_equal(one.direction, other.direction)
+    change = abs(before.image.astype(int) - after.image).max(-1)
+    zone = stitch_zone(a.grid, b.stitch_longitude)
+    assert change[zone].mean() > 5 * change[~zone].mean()
+    assert a.stitch_longitude is None
+
+
+def test_a_line_across_the_stitch_is_broken_there_also_on_the_seam():
+    grid = Equirect(512, 256)
+    image = np.zeros((256, 512, 3), np.uint8)
+    image[126:130] = 255
+    for seed in range(20):
+        stitch = Stitching(grid, np.random.default_rng(seed), 0.1, 0.0)
+        stitched = stitch.apply(image)[..., 0].astype(float)
+        height = (stitched * np.arange(256)[:, None]).sum(0) / stitched.sum(0)
+        step = abs(np.roll(height, -2) - np.roll(height, 2))
+        columns = (stitch.longitude / (2 * np.pi) + np.array([0.5, 1.0])) * 512 - 0.5
+        away = abs((np.arange(512) - columns[:, None] + 256) % 512 - 256).min(0)
+        assert step[away < 4].max() > 2 * step[away > 40].max() + 0.5
+
+
+def test_lenses_are_exposed_differently():
+    grid = Equirect(256, 128)
+    image = np.full((128, 256, 3), 100, np.uint8)
+    stitched = Stitching(grid, np.random.default_rng(0), 0.0, 1.0).apply(image)
+    assert len(np.unique(stitched)) > 2
+    assert abs(int(stitched.max()) * int(stitched.min()) - 100**2) < 300, "one up, the other down"
+
+
+def test_jpeg_quality_varies_between_sequences(written):
+    qualities = {
+        SequenceTruth.load(folder).origin.jpeg_quality for folder in (written / "train").glob("*/")
+    }
+    assert len(qualities) > 1
+    assert cv2.imread(str(written / "train" / "001" / "image" / "000000.jpg")) is not None
