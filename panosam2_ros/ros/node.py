@@ -38,7 +38,7 @@ from panosam2_ros.ros.parameters import (
     refusal,
 )
 from panosam2_ros.ros.service_desk import ServiceDesk
-from panosam2_ros.ros.transport import keep_buffers, profile_line
+from panosam2_ros.ros.transport import forget_lookup_errors, keep_buffers, profile_line
 from panosam2_ros.ros.watch import ImageTopic, ImageWatch
 from panosam2_ros.ros.worker import (
     Callbacks,
@@ -78,6 +78,7 @@ class PanoSam2Node(LifecycleNode):
         reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
         self._masks = self.create_lifecycle_publisher(Image, "~/masks", reliable)
         self._bearings = self.create_lifecycle_publisher(ObjectBearingArray, "~/bearings", reliable)
+        forget_lookup_errors()
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         ServiceDesk(self, self)
 

@@ -32,7 +32,7 @@ from panosam2_ros.msg import ObjectBearing, ObjectBearingArray, ObjectPrompt
 from panosam2_ros.ros.conversions import camera_frame, ns_to_stamp, stamp_to_ns
 from panosam2_ros.ros.lifetime import ros_running
 from panosam2_ros.ros.recorder import Recorder, mono16
-from panosam2_ros.ros.transport import keep_buffers
+from panosam2_ros.ros.transport import forget_lookup_errors, keep_buffers
 from panosam2_ros.srv import Prompt
 
 _QUIET = 2.5  # s without a new result after the camera's last frame: the run is over
@@ -91,10 +91,12 @@ class Planner(Node):
         self._sent = 0.0
         self._recorder = Recorder(Path(task.folder))
         self._client = self.create_client(Prompt, "/panosam2/prompt")
+        forget_lookup_errors()
         lossy = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         self.create_subscription(Image, "image", self._on_image, lossy)
         self.create_subscription(Image, "/panosam2/masks", self._on_masks, 20)
         self.create_subscription(ObjectBearingArray, "/panosam2/bearings", self._on_bearings, 20)
+        forget_lookup_errors()
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 20)
         if task.from_truth:
             camera = "/virtual_camera"

@@ -13,6 +13,7 @@ from std_srvs.srv import Trigger
 
 from panosam2_ros.ros import services
 from panosam2_ros.ros.conversions import stamp_to_ns
+from panosam2_ros.ros.transport import forget_lookup_errors
 from panosam2_ros.ros.worker import Worker, WorkerBusyError, WorkerStoppedError
 from panosam2_ros.srv import ListObjects, Prompt, RemoveObjects
 
@@ -47,6 +48,7 @@ class ServiceDesk:
             (Trigger, "~/reset", self._reset),
         ):
             node.create_service(kind, name, callback, callback_group=group)
+            forget_lookup_errors()
 
     async def _prompt(self, request: Prompt.Request, _: Prompt.Response) -> Prompt.Response:
         job = partial(

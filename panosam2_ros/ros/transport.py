@@ -35,6 +35,18 @@ def keep_buffers() -> bool:
     return all(held)
 
 
+def forget_lookup_errors() -> None:
+    """To call after creating anything with a message or service of ours.
+
+    `make` compiles those for Fast DDS alone. Kilted's middleware also asks for their introspection
+    type support, does without, but leaves its error standing; the next one then fills the terminal.
+    """
+    try:
+        ctypes.CDLL("librcutils.so").rcutils_reset_error()
+    except (OSError, AttributeError):
+        pass  # a system whose library has another name: noise is all that is left
+
+
 def profile_line() -> str:
     """The line to run where the camera driver is started."""
     return f"export {PROFILES_VARIABLE}={resource('config', 'fastdds.xml')}"
