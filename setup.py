@@ -69,6 +69,8 @@ EXTRAS = {
         "ros-kilted-ament-cmake-ros-core==0.14.5",
         "ros-kilted-ament-package==0.17.2",
     ],
+    # the panoramas of the npm package, for training and for SynthPano
+    "training": ["openexr>=3.3"],
     "test": [
         VOS_BENCHMARK,
         "hypothesis>=6.100",

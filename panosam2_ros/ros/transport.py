@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 from collections import deque
@@ -41,10 +42,9 @@ def forget_lookup_errors() -> None:
     `make` compiles those for Fast DDS alone. Kilted's middleware also asks for their introspection
     type support, does without, but leaves its error standing; the next one then fills the terminal.
     """
-    try:
+    # Where the library has another name, noise is all that is left.
+    with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("librcutils.so").rcutils_reset_error()
-    except (OSError, AttributeError):
-        pass  # a system whose library has another name: noise is all that is left
 
 
 def profile_line() -> str:
