@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -12,9 +13,11 @@ import torch.nn.functional as F
 import yaml
 
 from panosam2_ros.data.sources import SourceLibrary
+from panosam2_ros.model.build import load_weights, sha256
 from panosam2_ros.model.mask_decoder import MaskPrediction
 from panosam2_ros.training.clips import ClipPool, RenderedClips
 from panosam2_ros.training.losses import balanced_cross_entropy, dice_loss, frame_losses, mask_iou
+from panosam2_ros.training.ship import ship, training_hours
 from panosam2_ros.training.train import Stage, Trainer, learning_rate, read_config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -142,4 +145,14 @@ def test_a_killed_run_goes_on_where_it_was(
     assert any(not torch.equal(p, before[name]) for name, p in again.model.named_parameters())
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     assert len(lines) == 4
-    assert (tmp_path / "run" / "panosam2_nano.safetensors").exists()
+    models = tmp_path / "models"
+    models.mkdir()
+    manifest = json.loads(ship(tmp_path / "run", small, models).read_text())
+    weights = models / "panosam2_nano.safetensors"
+    assert manifest["sha256"] == sha256(weights) and manifest["steps"] == 4
+    shipped, average = load_weights(weights).state_dict(), again.average.model.state_dict()
+    assert all(torch.equal(shipped[name], average[name]) for name in average)
+
+
+def test_pauses_between_sessions_are_no_training_time() -> None:
+    assert training_hours([{"time": t} for t in (0.0, 30.0, 4000.0, 4042.0)]) == pytest.approx(72 / 3600)
