@@ -301,7 +301,8 @@ def _resize_matrix(source: int, target: int, wrap: bool) -> Tensor:
 
 def resize_matrix(source: int, target: int, wrap: bool, like: Tensor) -> Tensor:
     """``_resize_matrix`` on the device and in the floating type of ``like``."""
-    return _resize_matrix(source, target, wrap).to(like.device, like.dtype)
+    with torch.inference_mode(False):  # what is kept serves training as well as tracking
+        return _resize_matrix(source, target, wrap).to(like.device, like.dtype)
 
 
 def wrap_resize(x: Tensor, height: int, width: int) -> Tensor:

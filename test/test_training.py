@@ -9,16 +9,22 @@ import cv2
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 import yaml
 
 from panosam2_ros.data.sources import SourceLibrary
-from panosam2_ros.model.build import load_weights, sha256
+from panosam2_ros.equirect import Equirect
+from panosam2_ros.model.build import load_weights, random_model, sha256
 from panosam2_ros.model.mask_decoder import MaskPrediction
+from panosam2_ros.model.memory_attention import whole_turn_rotations
+from panosam2_ros.prompts import PromptEncoding
 from panosam2_ros.training.clips import ClipPool, RenderedClips
+from panosam2_ros.training.curriculum import Stage, learning_rate, read_config
 from panosam2_ros.training.losses import balanced_cross_entropy, dice_loss, frame_losses, mask_iou
+from panosam2_ros.training.parallel import agree, average_gradients
 from panosam2_ros.training.ship import ship, training_hours
-from panosam2_ros.training.train import Stage, Trainer, learning_rate, read_config
+from panosam2_ros.training.train import Trainer, run_clip
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIG = ROOT / "config" / "train" / "nano.yaml"
@@ -95,7 +101,7 @@ def library() -> SourceLibrary:
 def small(tmp_path: Path) -> Path:
     """A curriculum of a few tiny steps."""
     stage = {
-        "name": "tiny", "steps": 4, "size": [64, 128], "batch": 2, "frames": 3, "objects": 2,
+        "name": "tiny", "steps": 4, "size": [64, 128], "batch": 2, "frames": 2, "free": 2, "objects": 2,
         "lr": 1e-3, "balance": 1.0, "freeze_norm": True, "kinds": [0.4, 0.3, 0.3], "diameter": [40, 90],
         "clip": {"frames": 4, "objects": [2, 2], "object_speed": [0, 5], "camera_speed": 3,
                  "occlusion": 0.0},
@@ -152,6 +158,43 @@ def test_a_killed_run_goes_on_where_it_was(
     assert manifest["sha256"] == sha256(weights) and manifest["steps"] == 4
     shipped, average = load_weights(weights).state_dict(), again.average.model.state_dict()
     assert all(torch.equal(shipped[name], average[name]) for name in average)
+
+
+def _one_of_two(rank: int, meeting: str, results: str) -> None:
+    """A process of a run: its gradients and weights differ from the other's until they are exchanged."""
+    dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
+    model = random_model(rank)
+    agree(model)
+    model.no_mem_embed.grad = torch.full_like(model.no_mem_embed, 1.0 + 2.0 * rank)
+    average_gradients(model)
+    torch.save([model.state_dict(), model.no_mem_embed.grad, model.no_obj_ptr.grad], f"{results}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_two_processes_share_weights_and_average_gradients(tmp_path: Path) -> None:
+    arguments = (str(tmp_path / "meeting"), str(tmp_path))
+    torch.multiprocessing.spawn(_one_of_two, arguments, nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    wanted = random_model(0).state_dict()
+    for state, gradient, unused in (first, second):
+        assert all(torch.equal(state[name], wanted[name]) for name in wanted)
+        assert (gradient == 2).all() and (unused == 0).all()
+
+
+def test_a_model_that_tracked_can_be_trained(small: Path) -> None:
+    """What is cached while tracking, without autograd, must not come into the way of training."""
+    _, (stage,) = read_config(small)
+    pool = ClipPool(RenderedClips(stage.scenes(), library(), 3), (64, 128), size=8, fresh=1, seed=0)
+    batch = pool.draw(1, 2, 1, (1.0, 0.0, 0.0))
+    model = random_model(0)
+    model.set_input_size(64, 128)
+    encoding = PromptEncoding(Equirect(128, 64), model.input_size, model.config.stride, True)
+    whole_turn_rotations.cache_clear()
+    with torch.inference_mode():
+        run_clip(model, batch, encoding, 1.0, 0.0)
+    losses, _ = run_clip(model, batch, encoding, 1.0, 0.0)
+    losses.total.backward()
+    assert model.memory_attention.layers[0].linear1.weight.grad is not None
 
 
 def test_pauses_between_sessions_are_no_training_time() -> None:

@@ -59,9 +59,9 @@ class ConvBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(channels)
+        self.norm1: nn.Module = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(channels)
+        self.norm2: nn.Module = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W]
         y = F.relu(self.norm1(self.conv1(x)))
@@ -102,11 +102,14 @@ def fold_batch_norm(trunk: nn.Module) -> None:
     """Merge every batch norm of a trunk in evaluation mode into the convolution before it."""
     for block in trunk.modules():
         if isinstance(block, ConvBlock):
+            assert isinstance(block.norm1, nn.BatchNorm2d) and isinstance(block.norm2, nn.BatchNorm2d)
             block.conv1 = fuse_conv_bn_eval(block.conv1, block.norm1)
             block.conv2 = fuse_conv_bn_eval(block.conv2, block.norm2)
             block.norm1 = block.norm2 = nn.Identity()
         elif isinstance(block, nn.Sequential) and isinstance(block[1], nn.BatchNorm2d):
-            block[0], block[1] = fuse_conv_bn_eval(block[0], block[1]), nn.Identity()
+            conv = block[0]
+            assert isinstance(conv, nn.Conv2d)
+            block[0], block[1] = fuse_conv_bn_eval(conv, block[1]), nn.Identity()
 
 
 class LatitudeEncoding(nn.Module):

@@ -70,7 +70,8 @@ def rotary_attention(
         project(x).unflatten(-1, (heads, -1)).transpose(1, 2)
         for project, x in ((layer.q_proj, query), (layer.k_proj, key), (layer.v_proj, value))
     )
-    rotations = whole_turn_rotations(q.shape[-1], *size).to(q.device)
+    with torch.inference_mode(False):  # what is kept serves training as well as tracking
+        rotations = whole_turn_rotations(q.shape[-1], *size).to(q.device)
     placed = k.shape[-2] - plain
     q = _rotate(q, rotations)
     k = torch.cat([_rotate(k[:, :, :placed], rotations), _without_longitude(k[:, :, placed:])], 2)

@@ -50,18 +50,14 @@ class RenderedClips(IterableDataset[tuple[NDArray[np.uint8], NDArray[np.uint8]]]
 class ClipPool:
     """The newest ``size`` rendered clips, from which batches are drawn with augmentation."""
 
-    def __init__(
-        self, clips: RenderedClips, grid: tuple[int, int], size: int, fresh: int, seed: int
-    ) -> None:
+    def __init__(self, clips: RenderedClips, grid: tuple[int, int], size: int, fresh: int, seed: int) -> None:
         self.height, self.width = grid
         self.fresh = fresh
         self.rng = np.random.default_rng(seed)
         self.pool: deque[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = deque(maxlen=size)
         self.source = iter(DataLoader(clips, batch_size=None, num_workers=1, prefetch_factor=8))
 
-    def draw(
-        self, batch: int, frames: int, objects: int, kinds: tuple[float, float, float]
-    ) -> TrainingBatch:
+    def draw(self, batch: int, frames: int, objects: int, kinds: tuple[float, float, float]) -> TrainingBatch:
         """``kinds``: how likely box, click and mask prompts are."""
         for _ in range(self.fresh if len(self.pool) >= 2 * batch else 2 * batch):
             images, labels = next(self.source)
@@ -87,9 +83,7 @@ class ClipPool:
     def _cut(self, frames: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
         """An augmented cut whose first frame shows at least one object, and those objects' ids."""
         while True:
-            images, labels = self._augmented(
-                *self.pool[int(self.rng.integers(len(self.pool)))], frames
-            )
+            images, labels = self._augmented(*self.pool[int(self.rng.integers(len(self.pool)))], frames)
             ids, counts = np.unique(labels[0][labels[0] > 0], return_counts=True)
             if (counts >= MIN_PIXELS).any():
                 return images, labels, ids[counts >= MIN_PIXELS]
@@ -141,4 +135,3 @@ class ClipPool:
         v, u = np.nonzero(depth >= self.rng.uniform(0.3, 1.0) * depth.max())
         pick = self.rng.integers(len(u))
         return np.array([[float(u[pick]), float(v[pick])]])
-

@@ -62,9 +62,7 @@ def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
     return torch.where(union > 0, (a & b).sum(1) / union.clamp(min=1), 1.0)
 
 
-def frame_losses(
-    prediction: MaskPrediction, target: Tensor, present: Tensor, balance: float
-) -> Losses:
+def frame_losses(prediction: MaskPrediction, target: Tensor, present: Tensor, balance: float) -> Losses:
     """Losses of one frame: target [N, 1, 4h, 4w] shares of object, present [N] bool.
 
     Masks are judged only where the object is present, as SAM2 does.

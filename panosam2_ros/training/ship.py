@@ -52,13 +52,15 @@ def ship(run: Path, config: Path, models: Path) -> Path:
     model = load_weights(run / f"{EMBEDDED}.safetensors")
     save_weights(model, target)
     entries = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    processes = max(entry["processes"] for entry in entries)
+    launcher = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
     manifest = {
         "name": EMBEDDED,
         "sha256": sha256(target),
         "bytes": target.stat().st_size,
         "parameters": sum(p.numel() for p in model.parameters()),
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-        "command": f"python -m panosam2_ros.training.train --config {config}",
+        "command": f"{launcher} -m panosam2_ros.training.train --config {config}",
         "config": yaml.safe_load(config.read_text()),
         "sources": VERSIONS,
         "torch": torch.__version__,

@@ -1,7 +1,9 @@
 """Training: ``python -m panosam2_ros.training.train --config config/train/nano.yaml``.
 
 Stages follow each other; a checkpoint is written every few minutes and resumed by the same
-command. What is shipped is the running average of the weights.
+command. What is shipped is the running average of the weights. ``torchrun --nproc-per-node N -m``
+in the place of ``python -m`` trains with N processes that average their gradients: on a CPU, one
+of one thread per core does twice what one of two threads does.
 """
 
 from __future__ import annotations
@@ -10,74 +12,33 @@ import argparse
 import copy
 import json
 import logging
-import math
+import os
 import time
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-import yaml
+import torch.distributed as dist
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from panosam2_ros.data.scene_config import SceneConfig
 from panosam2_ros.data.sources import SourceLibrary, Split, fetch_npm
 from panosam2_ros.equirect import Equirect
+from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model.build import load_weights, random_model, save_weights
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts import PromptEncoding
 from panosam2_ros.propagation import empty_bank, prompt_objects, propagate
 from panosam2_ros.training.clips import ClipPool, RenderedClips, TrainingBatch
+from panosam2_ros.training.curriculum import Stage, learning_rate, read_config
 from panosam2_ros.training.losses import Losses, frame_losses, mask_iou
+from panosam2_ros.training.parallel import agree, average_gradients, processes
 
 log = logging.getLogger(__name__)
 MIN_SHARE = 0.5  # summed share of stride-4 pixels from which an object counts as present
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One part of the curriculum; see ``config/train/nano.yaml``."""
-
-    name: str
-    steps: int
-    size: tuple[int, int]  # H, W
-    batch: int
-    frames: int
-    objects: int
-    lr: float
-    balance: float
-    freeze_norm: bool
-    kinds: tuple[float, float, float]
-    diameter: tuple[float, float]  # degrees
-    clip: dict[str, Any]
-
-    def scenes(self) -> SceneConfig:
-        """What the stage's clips are like."""
-        options = dict(self.clip)
-        options["object_speed"] = tuple(math.radians(x) for x in options["object_speed"])
-        options["camera_speed"] = math.radians(options["camera_speed"])
-        for key in ("objects", "hidden_frames"):
-            if key in options:
-                options[key] = tuple(options[key])
-        size = (math.radians(self.diameter[0]), math.radians(self.diameter[1]))
-        return SceneConfig(height=self.size[0], width=self.size[1], size=size, **options)
-
-
-def read_config(path: Path) -> tuple[dict[str, Any], list[Stage]]:
-    """The file's general options and its stages; ValueError for options that do not exist."""
-    config = yaml.safe_load(path.read_text())
-    known = {field.name for field in fields(Stage)}
-    stages = []
-    for options in config.pop("stages"):
-        if set(options) != known:
-            raise ValueError(
-                f"stage {options.get('name')} in {path}: unknown or missing {set(options) ^ known}"
-            )
-        pairs: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-        stages.append(Stage(**pairs))
-    return config, stages
 
 
 class Averaged:
@@ -108,15 +69,26 @@ def split_frames(features: ImageFeatures, frames: int) -> list[ImageFeatures]:
 
 
 def run_clip(
-    model: PanoSAM2, batch: TrainingBatch, encoding: PromptEncoding, balance: float, hide: float
+    model: PanoSAM2,
+    batch: TrainingBatch,
+    encoding: PromptEncoding,
+    balance: float,
+    hide: float,
+    free: int = 0,
 ) -> tuple[Losses, Tensor]:
-    """Losses over a batch of clips, and the mean IoU of each frame [T]."""
+    """Losses over a batch of clips, and the mean IoU of each frame that is learned from [T - free].
+
+    The first ``free`` frames are tracked as the tracker does it, by the network's own judgement.
+    """
     frames, count = batch.targets.shape[:2]
-    features = split_frames(model.encode_image(batch.images.flatten(0, 1)), frames)
     present = batch.targets.flatten(2).sum(2) >= MIN_SHARE
     losses, ious = [], []
     bank = empty_bank(model, count)
-    for t in range(frames):
+    if free:
+        bank = _track_freely(model, bank, batch, encoding, free)
+    features = split_frames(model.encode_image(batch.images[free:].flatten(0, 1)), frames - free)
+    features = [features[0]] * free + features
+    for t in range(free, frames):
         if t == 0:
             step = prompt_objects(model, bank, features[0], encoding.encode(batch.prompts), False)
         else:
@@ -130,18 +102,24 @@ def run_clip(
     return mean, torch.stack(ious)
 
 
+@torch.no_grad()
+def _track_freely(
+    model: PanoSAM2, bank: MemoryBank, batch: TrainingBatch, encoding: PromptEncoding, frames: int
+) -> MemoryBank:
+    """The bank after the first frames of the clips."""
+    features = split_frames(model.encode_image(batch.images[:frames].flatten(0, 1)), frames)
+    bank = prompt_objects(model, bank, features[0], encoding.encode(batch.prompts), False).bank
+    for feature in features[1:]:
+        bank = propagate(model, bank, feature).bank
+    return bank
+
+
 def build_optimizer(model: PanoSAM2, lr: float, weight_decay: float) -> torch.optim.AdamW:
     """AdamW that decays matrices only."""
     decayed = [p for p in model.parameters() if p.dim() >= 2]
     plain = [p for p in model.parameters() if p.dim() < 2]
     groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98))
-
-
-def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Warm-up over 3 % of a stage, then a cosine down to a tenth."""
-    warm = min(1.0, (step + 1) / max(1, round(0.03 * steps)))
-    return peak * warm * (0.55 + 0.45 * math.cos(math.pi * step / steps))
+    return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98), fused=True)
 
 
 def freeze_batch_norm(model: PanoSAM2) -> None:
@@ -177,6 +155,8 @@ class Trainer:
 
     def save(self) -> None:
         """Write the checkpoint and the averaged weights, each in one rename."""
+        if processes()[0] > 0:
+            return
         state = {
             "model": self.model.state_dict(),
             "average": self.average.model.state_dict(),
@@ -199,18 +179,25 @@ class Trainer:
             self.save()
 
     def _run_stage(self, stage: Stage, library: SourceLibrary, save_every: float) -> None:
+        rank, _ = processes()
+        agree(self.model)
         self.model.train().set_input_size(*stage.size)
         if stage.freeze_norm:
             freeze_batch_norm(self.model)
         encoding = PromptEncoding(Equirect(stage.size[1], stage.size[0]), stage.size, 16, True)
-        seed = self.options["seed"] * 10**6 + self.stage * 10**5 + self.step * 8
+        entropy = np.random.SeedSequence([self.options["seed"], self.stage, self.step, rank])
+        seed = int(entropy.generate_state(1)[0])
+        torch.manual_seed(seed)
         clips = RenderedClips(stage.scenes(), library, seed)
-        pool = ClipPool(clips, stage.size, size=400, fresh=max(1, stage.batch // 2), seed=seed)
+        pool = ClipPool(clips, stage.size, size=200, fresh=max(1, stage.batch // 2), seed=seed)
         saved = time.monotonic()
-        bar = tqdm(range(self.step, stage.steps), desc=stage.name, mininterval=10)
+        steps = range(self.step, stage.steps)
+        bar = tqdm(steps, desc=stage.name, mininterval=10, disable=rank > 0)
         for self.step in bar:
-            batch = pool.draw(stage.batch, stage.frames, stage.objects, stage.kinds)
-            losses, ious = self._update(stage, batch, encoding)
+            # Every process makes steps of the same length, so that none waits for another.
+            free = int(np.random.default_rng([self.stage, self.step]).integers(stage.free + 1))
+            batch = pool.draw(stage.batch, free + stage.frames, stage.objects, stage.kinds)
+            losses, ious = self._update(stage, batch, encoding, free)
             bar.set_postfix(iou=f"{float(ious[-1]):.3f}", refresh=False)
             self._log(stage, losses, ious)
             if time.monotonic() - saved > save_every:
@@ -219,14 +206,15 @@ class Trainer:
                 saved = time.monotonic()
 
     def _update(
-        self, stage: Stage, batch: TrainingBatch, encoding: PromptEncoding
+        self, stage: Stage, batch: TrainingBatch, encoding: PromptEncoding, free: int
     ) -> tuple[Losses, Tensor]:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, stage.steps, stage.lr)
         hide = self.options["hide_previous"]
-        losses, ious = run_clip(self.model, batch, encoding, stage.balance, hide)
+        losses, ious = run_clip(self.model, batch, encoding, stage.balance, hide, free)
         self.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
+        average_gradients(self.model)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.options["gradient_clip"])
         if torch.isfinite(norm):  # a batch that overflows is skipped, not learned
             self.optimizer.step()
@@ -234,10 +222,13 @@ class Trainer:
         return losses, ious
 
     def _log(self, stage: Stage, losses: Losses, ious: Tensor) -> None:
+        if processes()[0] > 0:
+            return
         entry = {
             "stage": stage.name,
             "step": self.step,
             "time": round(time.time(), 1),
+            "processes": processes()[1],
             "frame_iou": [round(float(x), 4) for x in ious],
             **{f.name: round(float(getattr(losses, f.name).detach()), 4) for f in fields(Losses)},
         }
@@ -259,8 +250,12 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     if options.threads:
         torch.set_num_threads(options.threads)
-    if not options.sources.exists():
+    if "WORLD_SIZE" in os.environ:
+        dist.init_process_group("gloo")
+    if processes()[0] == 0 and not options.sources.exists():
         fetch_npm(options.sources)
+    if dist.is_initialized():
+        dist.barrier()
     trainer = Trainer(options.config, options.out, options.sources, options.start)
     trainer.run(options.save_every)
 
