@@ -23,7 +23,7 @@ class MemoryRead:
     """The memories of N objects as memory attention reads them; S slots, P pointers."""
 
     maskmem_features: Tensor  # [N, S, C_mem, h, w]
-    tpos_index: Tensor  # [N, S] int64: S - 1 for prompted frames, S - 2 for the newest other, ...
+    tpos_index: Tensor  # [N, S] int64: S - 1 for prompted frames, else frames since, less one, to S - 2
     maskmem_valid: Tensor  # [N, S] bool
     obj_ptrs: Tensor  # [N, P, C]
     ptr_age: Tensor  # [N, P] float, frames since it was written, clamped to 0..P - 1
@@ -64,12 +64,6 @@ class SlotTable:
             torch.where(chosen, frame[:, None], self.written),
             torch.where(chosen, cond[:, None], self.cond),
         )
-
-    def recency(self) -> Tensor:
-        """Rank [N, S] of unprompted frames by age, 1 for the newest; 0 for prompted ones."""
-        written = torch.where(self.cond, EMPTY, self.written)
-        newer = (written[:, None, :] > written[:, :, None]).sum(2)
-        return torch.where(self.cond, 0, newer + 1)
 
 
 @dataclass(frozen=True)
@@ -119,10 +113,11 @@ class MemoryBank:
     def read(self) -> MemoryRead:
         """What memory attention needs to know of every object."""
         slots, pointers = self.maskmem_features.shape[1], self.obj_ptrs.shape[1]
+        ago = (self.frame[:, None] - self.maskmem.written).clamp(1, slots - 1) - 1
         age = (self.frame[:, None] - self.pointers.written).clamp(0, pointers - 1)
         return MemoryRead(
             self.maskmem_features,
-            (slots - 1 - self.maskmem.recency()).clamp(min=0),
+            torch.where(self.maskmem.cond, slots - 1, ago),
             self.maskmem.valid,
             self.obj_ptrs,
             age.to(self.obj_ptrs.dtype),
