@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
 from pathlib import Path
@@ -18,6 +19,15 @@ def resource_roots() -> list[Path]:
     prefixes = [p for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
     roots += [Path(p) / "share" / PACKAGE.name for p in (*prefixes, sys.prefix)]
     return list(dict.fromkeys(roots))
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file; hashlib.file_digest needs Python 3.11."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def resource(

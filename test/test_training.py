@@ -15,10 +15,11 @@ import yaml
 
 from panosam2_ros.data.sources import SourceLibrary
 from panosam2_ros.equirect import Equirect
-from panosam2_ros.model.build import load_weights, random_model, sha256
+from panosam2_ros.model.build import load_weights, random_model
 from panosam2_ros.model.mask_decoder import MaskPrediction
 from panosam2_ros.model.memory_attention import whole_turn_rotations
 from panosam2_ros.prompts import PromptEncoding
+from panosam2_ros.resources import sha256
 from panosam2_ros.training.clips import ClipPool, RenderedClips
 from panosam2_ros.training.curriculum import Stage, learning_rate, read_config
 from panosam2_ros.training.losses import balanced_cross_entropy, dice_loss, frame_losses, mask_iou

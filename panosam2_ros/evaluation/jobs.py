@@ -32,9 +32,9 @@ from panosam2_ros.evaluation.method import (
 from panosam2_ros.evaluation.metrics import PairScores
 from panosam2_ros.evaluation.report import write_json
 from panosam2_ros.evaluation.runner import EveryFrame, RealTime, Shown, score_sequence
-from panosam2_ros.model.build import EMBEDDED, build_model, sha256
+from panosam2_ros.model.build import EMBEDDED, build_model
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.resources import PACKAGE, resource
+from panosam2_ros.resources import PACKAGE, resource, sha256
 
 METHODS = ("tracker", "keep-first", "flow", "ceiling")
 MODES = ("accuracy", "real-time", "roll", "cycle")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from safetensors.torch import save_file
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.image_encoder import fold_batch_norm
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.resources import resource
+from panosam2_ros.resources import resource, sha256
 
 EMBEDDED = "panosam2_nano"
 CONFIG_KEY = "panosam2_config"  # in the file's metadata
@@ -91,12 +90,6 @@ def save_weights(model: PanoSAM2, path: Path) -> None:
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(state, partial, {CONFIG_KEY: model.config.to_json()})
     partial.rename(path)
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_manifest(path: Path) -> None:

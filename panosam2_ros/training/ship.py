@@ -16,8 +16,8 @@ import torch
 import yaml
 
 from panosam2_ros.data.sources import VERSIONS
-from panosam2_ros.model.build import EMBEDDED, load_weights, save_weights, sha256
-from panosam2_ros.resources import resource
+from panosam2_ros.model.build import EMBEDDED, load_weights, save_weights
+from panosam2_ros.resources import resource, sha256
 
 PAUSE = 60.0  # s between two steps from which on the run stood still
 POINT = 50  # steps that make one point of the curve
