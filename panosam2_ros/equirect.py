@@ -305,13 +305,13 @@ def resize_matrix(source: int, target: int, wrap: bool, like: Tensor) -> Tensor:
         return _resize_matrix(source, target, wrap).to(like.device, like.dtype)
 
 
-def wrap_resize(x: Tensor, height: int, width: int) -> Tensor:
-    """Bilinear resize of [..., H, W] that is seamless across the 0/360 meridian.
+def wrap_resize(x: Tensor, height: int, width: int, wrap: bool = True) -> Tensor:
+    """Bilinear resize of [..., H, W] that is seamless across the 0/360 meridian if ``wrap``.
 
     Equals ``F.interpolate(..., mode="bilinear", align_corners=False)`` away from the seam.
     """
     if x.shape[-2:] == (height, width):
         return x
     rows = resize_matrix(x.shape[-2], height, False, x)
-    columns = resize_matrix(x.shape[-1], width, True, x)
+    columns = resize_matrix(x.shape[-1], width, wrap, x)
     return rows @ x @ columns.T

@@ -93,11 +93,12 @@ class MemoryBank:
         hidden_dim: int,
         grid: tuple[int, int],  # h, w
         device: torch.device,
+        dtype: torch.dtype = torch.float32,  # of the maps
     ) -> MemoryBank:
         """A bank of objects of which nothing is known."""
         height, width = grid
         return cls(
-            torch.zeros(count, slots, memory_dim, height, width, device=device),
+            torch.zeros(count, slots, memory_dim, height, width, device=device, dtype=dtype),
             SlotTable.empty(count, slots, device),
             torch.zeros(count, max_obj_ptrs, hidden_dim, device=device),
             SlotTable.empty(count, max_obj_ptrs, device),
@@ -140,7 +141,9 @@ class MemoryBank:
         return replace(
             self,
             maskmem_features=torch.where(
-                map_chosen[wide], maskmem_features[:, None], self.maskmem_features
+                map_chosen[wide],
+                maskmem_features[:, None].to(self.maskmem_features.dtype),
+                self.maskmem_features,
             ),
             maskmem=self.maskmem.write(map_chosen, self.frame, cond),
             obj_ptrs=torch.where(ptr_chosen[..., None], obj_ptrs[:, None], self.obj_ptrs),
@@ -153,6 +156,19 @@ class MemoryBank:
     def _chosen(self, table: SlotTable, keep: Tensor, cond: Tensor) -> Tensor:
         slots = torch.arange(table.written.shape[1], device=table.written.device)
         return (table.choose(cond, self.max_cond)[:, None] == slots) & keep[:, None]
+
+    def before_newest(self) -> MemoryBank:
+        """As it was before the newest frame, but for what that frame pushed out."""
+
+        def without(table: SlotTable) -> SlotTable:
+            return SlotTable(
+                torch.where(table.written == self.frame[:, None] - 1, EMPTY, table.written),
+                table.cond & (table.written != self.frame[:, None] - 1),
+            )
+
+        return replace(
+            self, maskmem=without(self.maskmem), pointers=without(self.pointers), frame=self.frame - 1
+        )
 
     def select(self, rows: Tensor) -> MemoryBank:
         """The bank of these rows, [M] int64, in this order."""

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from panosam2_ros.equirect import Equirect, Floats, box_width, mask_box
+from panosam2_ros.equirect import Equirect, Floats, box_width, mask_box, wrap_pad
+from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.mask_decoder import (
     BACKGROUND,
     BOX_FIRST,
@@ -22,7 +24,7 @@ from panosam2_ros.model.mask_decoder import (
     DecoderPrompts,
 )
 
-DENSE_LOGIT = 6.0  # how sure a drawn prompt is; also the clamp of the previous mask as prompt
+DENSE_LOGIT = 6.0  # how sure a drawn prompt is
 GIVEN_LOGIT = 10.0  # mask prompts become masks of +-10, as in SAM2
 CLICK_RADIUS = 1.5  # of a drawn click, pixels at stride 4
 LOW_RES_STRIDE = 4
@@ -43,6 +45,11 @@ class Prompt:
     @property
     def empty(self) -> bool:
         return self.box is None and self.mask is None and len(self.points) == 0
+
+    @property
+    def sparse_count(self) -> int:
+        """Points that the network reads: a box counts as two."""
+        return len(self.points) + 2 * (self.box is not None)
 
 
 def check_prompt(prompt: Prompt, grid: Equirect, refines: bool) -> None:
@@ -113,6 +120,12 @@ class EncodedPrompts:
     centre: Tensor  # [N] int64, token column in the middle of the prompt
     given: Tensor  # [N, 1, 4h, 4w] logits of masks that are taken as they are
     is_given: Tensor  # [N] bool
+    mask_pixels: Tensor | None  # [N, 1, H, W] 0 or 1: given masks at the network's input size; SAM2 only
+
+    @property
+    def ambiguous(self) -> Tensor:
+        """[N] bool: at most one point, and no mask."""
+        return ((self.decoder.point_labels != NO_PROMPT).sum(1) <= 1) & ~self.is_given
 
     def to(self, device: torch.device) -> EncodedPrompts:
         """The same on another device."""
@@ -121,16 +134,17 @@ class EncodedPrompts:
             d.point_coords.to(device), d.point_labels.to(device),
             d.mask_input.to(device), d.has_mask.to(device),
         )  # fmt: skip
+        pixels = None if self.mask_pixels is None else self.mask_pixels.to(device)
         return EncodedPrompts(
-            decoder, self.centre.to(device), self.given.to(device), self.is_given.to(device)
+            decoder, self.centre.to(device), self.given.to(device), self.is_given.to(device), pixels
         )
 
 
 class PromptEncoding:
     """Turns prompts on images of ``grid`` into tensors for a network of ``input_size`` (H, W)."""
 
-    def __init__(self, grid: Equirect, input_size: tuple[int, int], stride: int, draw: bool) -> None:
-        self.grid, self.input_size, self.stride, self.draw = grid, input_size, stride, draw
+    def __init__(self, grid: Equirect, input_size: tuple[int, int], config: ModelConfig) -> None:
+        self.grid, self.input_size, self.config = grid, input_size, config
         self.low_res = (input_size[0] // LOW_RES_STRIDE, input_size[1] // LOW_RES_STRIDE)
 
     def encode(
@@ -140,12 +154,12 @@ class PromptEncoding:
     ) -> EncodedPrompts:
         """Checked prompts -> tensors."""
         count = len(prompts)
-        most = max(len(p.points) + 2 * (p.box is not None) for p in prompts)
+        most = max(p.sparse_count for p in prompts)
         coords = np.zeros((count, max(most, 1), 2), np.float32)
         labels = np.full((count, max(most, 1)), NO_PROMPT, np.int64)
         dense = np.full((count, 1, *self.low_res), -DENSE_LOGIT, np.float32)
         if previous is not None:
-            dense[:] = previous.clamp(-DENSE_LOGIT, DENSE_LOGIT).cpu().numpy()
+            dense[:] = previous.clamp(-self.config.prompt_logit, self.config.prompt_logit).cpu().numpy()
         given = np.zeros_like(dense)
         for i, prompt in enumerate(prompts):
             points, point_labels = self._sparse(prompt)
@@ -154,17 +168,38 @@ class PromptEncoding:
                 share = self._low_res_share(prompt.mask)
                 dense[i, 0] = (2 * share - 1) * DENSE_LOGIT
                 given[i, 0] = (2 * share - 1) * GIVEN_LOGIT
-            elif self.draw:
+            elif self.config.draw_prompts:
                 self._draw(dense[i, 0], prompt)
         is_given = torch.tensor([p.mask is not None for p in prompts])
-        has_mask = torch.full((count,), self.draw or previous is not None) | is_given
+        has_mask = torch.full((count,), self.config.draw_prompts or previous is not None) | is_given
         tensors = [torch.from_numpy(a) for a in (coords, labels, dense, given)]
+        pixels = self._mask_pixels(prompts) if self.config.sam2_masks else None
         return EncodedPrompts(
             DecoderPrompts(tensors[0], tensors[1], tensors[2], has_mask),
             torch.tensor([self._centre(p) for p in prompts]),
-            tensors[3],
+            tensors[3] if pixels is None else self._low_res_logits(pixels),
             is_given,
+            pixels,
         )
+
+    def _mask_pixels(self, prompts: Sequence[Prompt]) -> Tensor:
+        """Mask prompts [N, 1, H, W] at the network's input size, 0 or 1; 0 where there is none."""
+        pixels = np.zeros((len(prompts), 1, *self.input_size), np.float32)
+        for i, prompt in enumerate(prompts):
+            if prompt.mask is not None:
+                share = cv2.resize(
+                    prompt.mask.astype(np.float32), self.input_size[::-1], interpolation=cv2.INTER_AREA
+                )
+                pixels[i, 0] = share >= 0.5
+        return torch.from_numpy(pixels)
+
+    def _low_res_logits(self, pixels: Tensor) -> Tensor:
+        """Logits [N, 1, 4h, 4w] of masks [N, 1, H, W], made as SAM2 makes them."""
+        margin = 4 * LOW_RES_STRIDE if self.config.wrap else 0
+        padded = wrap_pad(pixels, margin, margin, 0, 0) * (2 * GIVEN_LOGIT) - GIVEN_LOGIT
+        size = (self.low_res[0], self.low_res[1] + 2 * margin // LOW_RES_STRIDE)
+        small = F.interpolate(padded, size, mode="bilinear", align_corners=False, antialias=True)
+        return small[..., margin // LOW_RES_STRIDE : size[1] - margin // LOW_RES_STRIDE]
 
     def _scaled(self, u: float, v: float, size: tuple[int, int]) -> tuple[float, float]:
         """Pixel indices of the image -> of an image of ``size`` (H, W) of the same sphere."""
@@ -214,5 +249,5 @@ class PromptEncoding:
             lon, _ = self.grid.pixel_to_lonlat(prompt.points[:, 0], 0)
             mean = math.atan2(np.sin(lon).sum(), np.cos(lon).sum())
             u = float(self.grid.lonlat_to_pixel(mean, 0.0)[0])
-        tokens = self.input_size[1] // self.stride
+        tokens = self.input_size[1] // self.config.stride
         return math.floor((u + 0.5) / self.grid.width * tokens) % tokens

@@ -5,7 +5,7 @@ The tracker and the training drive the same two functions, so what is trained is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.prompts import DENSE_LOGIT, LOW_RES_STRIDE, EncodedPrompts
+from panosam2_ros.prompts import LOW_RES_STRIDE, EncodedPrompts
 
 CERTAIN = 10.0  # presence logit of a prompted object
 
@@ -45,7 +45,7 @@ def empty_bank(model: PanoSAM2, count: int) -> MemoryBank:
     grid = (model.input_size[0] // config.stride, model.input_size[1] // config.stride)
     return MemoryBank.empty(
         count, config.slots, config.max_obj_ptrs, config.max_cond_slots,
-        config.memory_dim, config.hidden_dim, grid, model.device,
+        config.memory_dim, config.hidden_dim, grid, model.device, getattr(torch, config.memory_dtype),
     )  # fmt: skip
 
 
@@ -62,6 +62,7 @@ def propagate(
         features,
         _previous_mask_prompt(model, bank, use_previous),
         bank.centre,
+        torch.ones(len(bank), dtype=torch.bool, device=model.device),
     )
     if present is None:
         present = (prediction.object_score_logits > 0) & (prediction.mask_logits > 0).flatten(1).any(1)
@@ -79,18 +80,34 @@ def prompt_objects(
     remembered: bool,
 ) -> Propagated:
     """Segment prompted objects, the rows of ``bank``; ``remembered``: correct them from memory."""
-    embedding = (
-        model.condition(features, bank.read())
-        if remembered
-        else model.without_memory(features, len(bank))
-    )
-    prediction = model.decode(embedding, features, prompts.decoder, prompts.centre)
+    embedding = model.without_memory(features, len(bank))
+    if remembered:
+        known = bank.maskmem.valid.any(1)[:, None, None, None]
+        embedding = torch.where(known, model.condition(features, bank.read()), embedding)
+    decoder_prompts = prompts.decoder
+    if prompts.mask_pixels is not None:
+        embedding, decoder_prompts = _as_sam2_takes_masks(model, embedding, features, prompts)
+    prediction = model.decode(embedding, features, decoder_prompts, prompts.centre, prompts.ambiguous)
     given = prompts.is_given[:, None, None, None]
     mask_logits = torch.where(given, prompts.given, prediction.mask_logits)
     present = torch.ones_like(prompts.is_given)
     after = _remember(model, bank, features, prediction, mask_logits, present, True)
     sure = torch.full_like(prediction.object_score_logits, CERTAIN)
     return Propagated(prediction, mask_logits, sure, after)
+
+
+def _as_sam2_takes_masks(
+    model: PanoSAM2, embedding: Tensor, features: ImageFeatures, prompts: EncodedPrompts
+) -> tuple[Tensor, DecoderPrompts]:
+    """Embedding and prompts with which SAM2 makes the pointer of an object whose mask is given."""
+    assert prompts.mask_pixels is not None
+    given = prompts.is_given[:, None, None, None]
+    count = embedding.shape[0] // features.embedding.shape[0]
+    plain = features.embedding.repeat_interleave(count, 0)
+    mask_input = torch.where(
+        given, model.mask_downsample(prompts.mask_pixels), prompts.decoder.mask_input
+    )
+    return torch.where(given, plain, embedding), replace(prompts.decoder, mask_input=mask_input)
 
 
 def _previous_mask_prompt(
@@ -102,7 +119,8 @@ def _previous_mask_prompt(
         fresh = torch.zeros_like(fresh)
     if allowed is not None:
         fresh = fresh & allowed
-    return DecoderPrompts.of_masks(bank.mask_logits.detach().clamp(-DENSE_LOGIT, DENSE_LOGIT), fresh)
+    clamp = model.config.prompt_logit
+    return DecoderPrompts.of_masks(bank.mask_logits.detach().clamp(-clamp, clamp), fresh)
 
 
 def _remember(
@@ -116,7 +134,7 @@ def _remember(
 ) -> MemoryBank:
     """Write the frame into the bank for the objects that are present."""
     return bank.write(
-        maskmem_features=model.encode_memory(features, mask_logits, present),
+        maskmem_features=model.encode_memory(features, mask_logits, present, prompted),
         obj_ptrs=model.object_pointer(prediction.sam_token, present),
         mask_logits=mask_logits,
         centre=_middle(mask_logits, bank.centre),

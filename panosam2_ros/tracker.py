@@ -155,11 +155,12 @@ class PanoTracker:
                 outcomes[i] = PromptOutcome(False, str(error), None)
         if fresh or refine:
             features = self._features(image)
+            newest = self._newest is not None and self._newest[0] is image
             for indices, remembered in ((fresh, False), (refine, True)):
-                if indices:
-                    chosen = [prompts[i] for i in indices]
-                    done = self._apply(chosen, remembered, features, grid, stamp)
-                    outcomes.update(zip(indices, done, strict=True))
+                for group in _same_length(indices, prompts):
+                    chosen = [prompts[i] for i in group]
+                    done = self._apply(chosen, remembered, features, grid, stamp, newest)
+                    outcomes.update(zip(group, done, strict=True))
         return [outcomes[i] for i in range(len(prompts))]
 
     def remove(self, obj_ids: Sequence[int]) -> list[int]:
@@ -220,13 +221,15 @@ class PanoTracker:
         features: ImageFeatures,
         grid: Equirect,
         stamp: int,
+        newest: bool,
     ) -> list[PromptOutcome]:
         """Segment checked prompts, all new or all corrections, and remember what they gave."""
         rows = [self._row(p.obj_id) for p in prompts]
         model, known = self.model, torch.tensor(rows)
         bank = self._bank.select(known) if remembered else empty_bank(model, len(prompts))
-        config = model.config
-        encoding = PromptEncoding(grid, model.input_size, config.stride, config.draw_prompts)
+        if remembered and newest:
+            bank = bank.before_newest()  # what is corrected must not speak for itself
+        encoding = PromptEncoding(grid, model.input_size, model.config)
         encoded = encoding.encode(prompts, bank.mask_logits if remembered else None)
         result = prompt_objects(model, bank, features, encoded.to(model.device), remembered)
         found = (result.mask_logits > 0).flatten(1).any(1)
@@ -274,6 +277,14 @@ class PanoTracker:
                 item.mask_iou = min(max(ious[i], 0.0), 1.0)
                 regions[item.obj_id] = region
         return regions
+
+
+def _same_length(indices: Sequence[int], prompts: Sequence[Prompt]) -> list[list[int]]:
+    """Indices of prompts in groups of as many points: padding would count as points of its own."""
+    groups: dict[int, list[int]] = {}
+    for i in indices:
+        groups.setdefault(prompts[i].sparse_count, []).append(i)
+    return list(groups.values())
 
 
 def fit_image(image: Image, height: int, width: int) -> Tensor:

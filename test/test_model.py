@@ -58,7 +58,7 @@ def prompts(shift: int, count: int = 2) -> list[Prompt]:
 
 def track(model: PanoSAM2, shift: int, count: int = 2) -> tuple[list[Tensor], MemoryBank]:
     """Mask logits [N, 1, 32, 64] of every frame of a video rolled right by ``shift`` pixels."""
-    encoding = PromptEncoding(GRID, model.input_size, STRIDE, draw=True)
+    encoding = PromptEncoding(GRID, model.input_size, model.config)
     bank, masks = empty_bank(model, count), []
     for t, image in enumerate(video(5)):
         features = model.encode_image(image.roll(shift, -1))
@@ -183,10 +183,10 @@ def test_no_convolution_pads_with_zeros_at_the_seam(model: PanoSAM2) -> None:
 def test_decoding_in_the_middle_is_upstreams_decoder(model: PanoSAM2) -> None:
     """With nothing to roll, canonical yaw is a plain call of SAM2's decoder."""
     features = model.encode_image(video(1)[0])
-    encoded = PromptEncoding(GRID, model.input_size, STRIDE, draw=True).encode(prompts(0, 1))
+    encoded = PromptEncoding(GRID, model.input_size, model.config).encode(prompts(0, 1))
     embedding = model.without_memory(features, 1)
     middle = torch.tensor([8])
-    ours = model.decode(embedding, features, encoded.decoder, middle)
+    ours = model.decode(embedding, features, encoded.decoder, middle, torch.tensor([True]))
     sparse, dense = embed_prompts(model.sam_prompt_encoder, encoded.decoder)
     masks, iou, _, score = model.sam_mask_decoder(
         image_embeddings=embedding,

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from panosam2_ros.equirect import Equirect
+from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.mask_decoder import BOX_FIRST, BOX_LAST
 from panosam2_ros.prompts import DENSE_LOGIT, Prompt, PromptEncoding, check_prompt
 
@@ -61,7 +62,7 @@ def test_a_box_rolled_by_tokens_gives_a_rolled_prompt(
     u: float, v: float, width: float, height: float, tokens: int
 ) -> None:
     """16 image pixels a token here (640 -> 40 tokens), whether or not the box crosses the seam."""
-    encoding = PromptEncoding(GRID, (320, 640), 16, draw=True)
+    encoding = PromptEncoding(GRID, (320, 640), ModelConfig())
     shift = 16 * tokens
     rows = (v, min(v + height, 321))
     if rows[1] - rows[0] < 2:
@@ -78,7 +79,7 @@ def test_a_box_rolled_by_tokens_gives_a_rolled_prompt(
 
 
 def test_the_centre_of_prompts_across_the_seam() -> None:
-    encoding = PromptEncoding(GRID, (128, 256), 16, draw=True)
+    encoding = PromptEncoding(GRID, (128, 256), ModelConfig())
     encoded = encoding.encode(
         [
             Prompt(box=(600, 10, 40, 60)),
@@ -91,7 +92,7 @@ def test_the_centre_of_prompts_across_the_seam() -> None:
 
 
 def test_a_mask_becomes_its_share_of_every_pixel() -> None:
-    encoding = PromptEncoding(Equirect(256, 128), (128, 256), 16, draw=True)
+    encoding = PromptEncoding(Equirect(256, 128), (128, 256), ModelConfig())
     mask = np.zeros((128, 256), bool)
     mask[8:12, 8:10] = True  # half of one pixel at stride 4
     given = encoding.encode([Prompt(mask=mask)]).given[0, 0]
@@ -99,6 +100,6 @@ def test_a_mask_becomes_its_share_of_every_pixel() -> None:
 
 
 def test_nothing_is_drawn_for_models_that_do_not_want_it() -> None:
-    encoding = PromptEncoding(GRID, (128, 256), 16, draw=False)
+    encoding = PromptEncoding(GRID, (128, 256), ModelConfig(draw_prompts=False))
     encoded = encoding.encode([Prompt(box=(600, 10, 40, 60)), Prompt(mask=MASK)])
     assert encoded.decoder.has_mask.tolist() == [False, True]

@@ -189,7 +189,7 @@ def test_a_model_that_tracked_can_be_trained(small: Path) -> None:
     batch = pool.draw(1, 2, 1, (1.0, 0.0, 0.0))
     model = random_model(0)
     model.set_input_size(64, 128)
-    encoding = PromptEncoding(Equirect(128, 64), model.input_size, model.config.stride, True)
+    encoding = PromptEncoding(Equirect(128, 64), model.input_size, model.config)
     whole_turn_rotations.cache_clear()
     with torch.inference_mode():
         run_clip(model, batch, encoding, 1.0, 0.0)

@@ -3,42 +3,61 @@
 from __future__ import annotations
 
 import json
+import pickle
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from panosam2_ros.model.config import ModelConfig
-from panosam2_ros.model.image_encoder import fold_batch_norm
+from panosam2_ros.model.image_encoder import ConvTrunk, fold_batch_norm
+from panosam2_ros.model.official import OFFICIAL, fetch_official, official_config
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.resources import resource, sha256
 
 EMBEDDED = "panosam2_nano"
 CONFIG_KEY = "panosam2_config"  # in the file's metadata
+# What torch.load and looking into the result raise for files that are something else.
+_DAMAGED = (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError)
+OFFICIAL_SIZE = (448, 896)  # H, W: no window of the trunks of up to base_plus needs padding
 
 
 def build_model(name_or_path: str = EMBEDDED, device: str = "auto") -> PanoSAM2:
     """A model ready for inference.
 
-    ``name_or_path``: ``panosam2_nano``, which ships inside this package, or a ``.safetensors``
-    file that the training wrote. ``device``: ``auto`` (CUDA where there is one), ``cpu``, ``cuda``.
+    ``name_or_path``: ``panosam2_nano``, which ships inside this package; ``sam2.1_hiera_tiny``,
+    ``_small``, ``_base_plus`` or ``_large``, fetched when first used; a ``.safetensors`` file that
+    the training wrote; or a ``.pt`` file in SAM 2.1's format. ``device``: ``auto`` (CUDA where
+    there is one), ``cpu``, ``cuda``.
 
     Raises ValueError for an unknown name or device and for a file that is not a model's,
-    FileNotFoundError where there is no such file.
+    FileNotFoundError where there is no such file, ConnectionError where one cannot be fetched.
     """
+    chosen = select_device(device)
+    model = _load(name_or_path).to(chosen).eval().requires_grad_(False)
+    if isinstance(model.image_encoder.trunk, ConvTrunk):
+        fold_batch_norm(model.image_encoder.trunk)
+    return model
+
+
+def _load(name_or_path: str) -> PanoSAM2:
     if name_or_path == EMBEDDED:
         path = resource("models", f"{EMBEDDED}.safetensors")
         _check_manifest(path)
-    else:
-        path = Path(name_or_path).expanduser()
-        if path.suffix != ".safetensors":
-            raise ValueError(
-                f"unknown model {name_or_path!r}: give {EMBEDDED!r} or the path of a .safetensors file"
-            )
-    model = load_weights(path).to(select_device(device)).eval().requires_grad_(False)
-    fold_batch_norm(model.image_encoder.trunk)
-    return model
+        return load_weights(path)
+    if name_or_path in OFFICIAL:
+        return load_official(fetch_official(name_or_path), OFFICIAL_SIZE)
+    path = Path(name_or_path).expanduser()
+    if path.suffix == ".pt":
+        return load_official(path, OFFICIAL_SIZE)
+    if path.suffix != ".safetensors":
+        raise ValueError(
+            f"unknown model {name_or_path!r}: give {EMBEDDED!r}, one of {', '.join(OFFICIAL)}, or the path "
+            "of a .safetensors or .pt file"
+        )
+    return load_weights(path)
 
 
 def select_device(device: str) -> torch.device:
@@ -82,6 +101,48 @@ def load_weights(path: Path) -> PanoSAM2:
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit the model that it describes: {error}") from error
     return model
+
+
+def load_official(path: Path, input_size: tuple[int, int], adapted: bool = True) -> PanoSAM2:
+    """A checkpoint in SAM 2.1's format, on the CPU, for an input of (H, W); see ``official_config``."""
+    state = _read_checkpoint(path)
+    name = _variant(state)
+    if name is None:
+        raise ValueError(f"{path} holds none of the networks {', '.join(OFFICIAL)}")
+    model = PanoSAM2(official_config(name, *input_size, adapted))
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit {name}: {error}") from error
+    return model
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    """The state dict of a file in SAM 2.1's format."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return dict(content["model"])
+    except _DAMAGED as error:
+        raise ValueError(
+            f"{path} is not a checkpoint of SAM 2.1 (a dictionary with the state under 'model'), or is "
+            f"damaged: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _variant(state: dict[str, Any]) -> str | None:
+    """Which of the official networks a state dict is of: they differ in width and depth."""
+    stem = "image_encoder.trunk."
+    if f"{stem}pos_embed" not in state:
+        return None
+    width = state[f"{stem}pos_embed"].shape[1]
+    blocks = {key.removeprefix(f"{stem}blocks.").split(".")[0] for key in state if f"{stem}blocks." in key}
+    for name in OFFICIAL:
+        config = official_config(name, *OFFICIAL_SIZE)
+        if (config.trunk_channels[0], sum(config.trunk_blocks)) == (width, len(blocks)):
+            return name
+    return None
 
 
 def save_weights(model: PanoSAM2, path: Path) -> None:

@@ -14,21 +14,35 @@ class ModelConfig:
     name: str = "panosam2_nano"
     input_height: int = 224  # pixels; a multiple of 32
     input_width: int = 448
+    trunk: str = "conv"  # conv (ours, small) or hiera (SAM2's)
     trunk_channels: tuple[int, ...] = (24, 48, 96, 160)  # at strides 4, 8, 16, 32
     trunk_blocks: tuple[int, ...] = (1, 2, 3, 2)
+    hiera_heads: int = 1  # of the first stage
+    hiera_global_blocks: tuple[int, ...] = ()  # those with global attention
+    hiera_windows: tuple[int, ...] = (8, 4, 14, 7)  # tokens, of each stage
+    hiera_background: tuple[int, int] = (7, 7)  # size of the learned position map
     hidden_dim: int = 96
     memory_dim: int = 32
     attention_layers: int = 2
     attention_downsample: int = 2  # inner width of memory attention: hidden_dim / this
     attention_mlp: int = 256
     fuser_layers: int = 1
+    fuser_scale: float = 0.1  # initial layer scale
     decoder_mlp: int = 384
+    decoder_heads: int = 4
     slots: int = 4  # maps of an object that memory attention sees
     max_cond_slots: int = 2  # of which at most this many are prompted frames
     max_obj_ptrs: int = 16
     memory_mask_stride: int = 4  # reduction of masks by the memory encoder: 4 from stride 4, 16 from pixels
+    memory_dtype: str = "float32"  # of the maps that are kept; SAM2: bfloat16
     previous_mask_prompt: bool = True  # the last mask as dense prompt of the next frame; off = SAM2
     draw_prompts: bool = True  # boxes and clicks also as a dense mask prompt; off = SAM2
+    prompt_logit: float = 6.0  # clamp of an earlier mask as dense prompt; SAM2: 32
+    sam2_masks: bool = False  # best of three masks; true masks enter as SAM2 has it
+    wrap: bool = True  # convolutions and resizing see across the seam; off = SAM2
+    canonical_yaw: bool = True  # the decoder works with the object in the middle; off = SAM2
+    rotary: str = "whole_turns"  # longitude in memory attention: whole_turns, rounded or axial (SAM2)
+    position_code: str = "latitude"  # of memory attention: latitude or sine (SAM2)
 
     @property
     def stride(self) -> int:

@@ -11,7 +11,9 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
+from sam2.modeling.backbones.hieradet import Hiera
 from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
+from sam2.modeling.position_encoding import PositionEmbeddingSine
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -133,9 +135,40 @@ class LatitudeEncoding(nn.Module):
         return code[None, :, :, None].expand(x.shape[0], -1, -1, width)
 
 
+class SineEncoding(PositionEmbeddingSine):
+    """SAM2's code of row and column, callable while tracking and while training."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Codes [N, channels, h, w] for maps of x's size."""
+        with torch.inference_mode(False):  # upstream keeps what it made
+            code: Tensor = super().forward(x)
+        return code
+
+
+def build_position_code(kind: str, channels: int) -> nn.Module:
+    """The code of place that memory attention adds to its input and its keys."""
+    if kind == "sine":
+        return SineEncoding(channels, warmup_cache=False)
+    return LatitudeEncoding(channels)
+
+
+def build_trunk(config: ModelConfig) -> nn.Module:
+    """The convolutional trunk, or SAM2's Hiera."""
+    if config.trunk == "conv":
+        return ConvTrunk(config.trunk_channels, config.trunk_blocks)
+    return Hiera(
+        embed_dim=config.trunk_channels[0],
+        num_heads=config.hiera_heads,
+        stages=config.trunk_blocks,
+        global_att_blocks=config.hiera_global_blocks,
+        window_pos_embed_bkg_spatial_size=config.hiera_background,
+        window_spec=config.hiera_windows,
+    )
+
+
 def build_image_encoder(config: ModelConfig) -> ImageEncoder:
-    """SAM2's image encoder with the convolutional trunk in Hiera's place."""
-    trunk = ConvTrunk(config.trunk_channels, config.trunk_blocks)
+    """SAM2's image encoder."""
+    trunk = build_trunk(config)
     neck = FpnNeck(
         position_encoding=LatitudeEncoding(2),  # discarded: memory attention makes its own
         d_model=config.hidden_dim,

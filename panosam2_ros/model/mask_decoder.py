@@ -71,7 +71,10 @@ def build_mask_decoder(config: ModelConfig) -> MaskDecoder:
     return MaskDecoder(
         num_multimask_outputs=3,
         transformer=TwoWayTransformer(
-            depth=2, embedding_dim=config.hidden_dim, mlp_dim=config.decoder_mlp, num_heads=4
+            depth=2,
+            embedding_dim=config.hidden_dim,
+            mlp_dim=config.decoder_mlp,
+            num_heads=config.decoder_heads,
         ),
         transformer_dim=config.hidden_dim,
         iou_head_depth=3,
@@ -81,6 +84,7 @@ def build_mask_decoder(config: ModelConfig) -> MaskDecoder:
         pred_obj_scores=True,
         pred_obj_scores_mlp=True,
         use_multimask_token_for_obj_ptr=True,
+        dynamic_multimask_via_stability=config.sam2_masks,
     )
 
 
@@ -100,6 +104,26 @@ def embed_prompts(encoder: PromptEncoder, prompts: DecoderPrompts) -> tuple[Tens
     return sparse, torch.where(prompts.has_mask[:, None, None, None], dense, no_mask)
 
 
+def choose_masks(
+    decoder: MaskDecoder, masks: Tensor, ious: Tensor, tokens: Tensor, multimask: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One mask [N, 1, H, W], IoU [N] and token [N, C] of SAM's four [N, 4, ...].
+
+    Where ``multimask`` [N] bool: the best of the last three; else the first or, if the decoder
+    has SAM2's fallback and the first is unstable, the best of the others with the first's token.
+    """
+    rows = torch.arange(len(masks), device=masks.device)
+    best = 1 + ious[:, 1:].argmax(1)
+    token = tokens[rows, torch.where(multimask, best, 0)]
+    if decoder.dynamic_multimask_via_stability and not decoder.training:
+        stable = decoder._get_stability_scores(masks[:, :1])[:, 0]
+        unstable = stable < decoder.dynamic_multimask_stability_thresh
+        chosen = torch.where(multimask | unstable, best, 0)
+    else:
+        chosen = torch.where(multimask, best, 0)
+    return masks[rows, chosen][:, None], ious[rows, chosen], token
+
+
 def decode_canonical(
     decoder: MaskDecoder,
     prompt_encoder: PromptEncoder,
@@ -107,6 +131,7 @@ def decode_canonical(
     features: ImageFeatures,  # of B images, N / B objects of each, neighbours in N
     prompts: DecoderPrompts,
     centre: Tensor,  # [N] int64: the token column that is to be the middle
+    multimask: Tensor,  # [N] bool: the prompt is ambiguous, choose among three masks
 ) -> MaskPrediction:
     """Decode every object with its own ``centre`` in the middle; masks come back in place."""
     width = embedding.shape[-1]
@@ -119,16 +144,16 @@ def decode_canonical(
     )
     sparse, dense = embed_prompts(prompt_encoder, turned)
     objects = embedding.shape[0] // features.embedding.shape[0]
-    masks, iou, tokens, score = decoder(
+    four, ious, tokens, score = decoder.predict_masks(
         image_embeddings=roll_columns(embedding, shift),
         image_pe=prompt_encoder.get_dense_pe(),
         sparse_prompt_embeddings=sparse,
         dense_prompt_embeddings=dense,
-        multimask_output=False,
         repeat_image=False,
         high_res_features=[
             roll_columns(features.high_res_s4.repeat_interleave(objects, 0), 4 * shift),
             roll_columns(features.high_res_s8.repeat_interleave(objects, 0), 2 * shift),
         ],
     )
-    return MaskPrediction(roll_columns(masks, -4 * shift), iou[:, 0], tokens[:, 0], score[:, 0])
+    masks, iou, token = choose_masks(decoder, four, ious, tokens, multimask)
+    return MaskPrediction(roll_columns(masks, -4 * shift), iou, token, score[:, 0])

@@ -19,6 +19,8 @@ from torch import Tensor, nn
 
 from panosam2_ros.model.config import ModelConfig
 
+ROPE_THETA = 10000.0
+
 
 @lru_cache(maxsize=16)
 def whole_turn_rotations(dim: int, height: int, width: int) -> Tensor:
@@ -35,6 +37,31 @@ def whole_turn_rotations(dim: int, height: int, width: int) -> Tensor:
     by_row = (rows[:, None, None] * turns).expand(-1, width, -1)
     angles = torch.cat([by_column, by_row], -1).flatten(0, 1)
     return torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
+
+
+@lru_cache(maxsize=16)
+def axial_rotations(dim: int, height: int, width: int, rounded: bool) -> Tensor:
+    """SAM2's rotary factors [height * width, dim / 2], complex64, on a rectangle.
+
+    ``rounded``: the angle per column is moved to the nearest whole number of turns per width;
+    slow planes lose longitude altogether.
+    """
+    frequencies = ROPE_THETA ** (-torch.arange(0, dim, 4)[: dim // 4] / dim)
+    horizontal = frequencies
+    if rounded:
+        horizontal = (frequencies * width / (2 * math.pi)).round() * (2 * math.pi / width)
+    by_column = (torch.arange(width)[:, None] * horizontal).expand(height, -1, -1)
+    by_row = (torch.arange(height)[:, None, None] * frequencies).expand(-1, width, -1)
+    angles = torch.cat([by_column, by_row], -1).flatten(0, 1)
+    return torch.polar(torch.ones_like(angles), angles)
+
+
+def rotations_of(kind: str, dim: int, size: tuple[int, int]) -> Tensor:
+    """Rotary factors of a grid of ``size``; ``kind`` as in ``ModelConfig.rotary``."""
+    with torch.inference_mode(False):  # what is kept serves training as well as tracking
+        if kind == "whole_turns":
+            return whole_turn_rotations(dim, *size)
+        return axial_rotations(dim, *size, kind == "rounded")
 
 
 def _rotate(x: Tensor, rotations: Tensor) -> Tensor:
@@ -63,6 +90,7 @@ def rotary_attention(
     size: tuple[int, int],  # h, w
     plain: int = 0,  # keys at the end that have no place (object pointers)
     key_valid: Tensor | None = None,  # bool [N, keys]
+    kind: str = "whole_turns",
 ) -> Tensor:
     """Attention of upstream's layer with our rotations and a mask of valid keys."""
     heads = layer.num_heads
@@ -70,11 +98,13 @@ def rotary_attention(
         project(x).unflatten(-1, (heads, -1)).transpose(1, 2)
         for project, x in ((layer.q_proj, query), (layer.k_proj, key), (layer.v_proj, value))
     )
-    with torch.inference_mode(False):  # what is kept serves training as well as tracking
-        rotations = whole_turn_rotations(q.shape[-1], *size).to(q.device)
+    rotations = rotations_of(kind, q.shape[-1], size).to(q.device)
     placed = k.shape[-2] - plain
     q = _rotate(q, rotations)
-    k = torch.cat([_rotate(k[:, :, :placed], rotations), _without_longitude(k[:, :, placed:])], 2)
+    unplaced = k[:, :, placed:]
+    if kind != "axial":
+        unplaced = _without_longitude(unplaced)
+    k = torch.cat([_rotate(k[:, :, :placed], rotations), unplaced], 2)
     mask = None if key_valid is None else key_valid[:, None, None, :]
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     return layer.out_proj(out.transpose(1, 2).flatten(2))
@@ -82,6 +112,8 @@ def rotary_attention(
 
 class PanoMemoryAttention(MemoryAttention):
     """SAM2's memory attention for rectangular maps and keys that may be absent."""
+
+    rotary = "whole_turns"
 
     def forward(
         self,
@@ -98,12 +130,12 @@ class PanoMemoryAttention(MemoryAttention):
         keys = memory + memory_pos
         for layer in self.layers:
             y = layer.norm1(x)
-            x = x + layer.dropout1(rotary_attention(layer.self_attn, y, y, y, size))
+            x = x + layer.dropout1(rotary_attention(layer.self_attn, y, y, y, size, kind=self.rotary))
             # Objects of an image part here; what comes before is computed once for all.
             x = x.repeat_interleave(memory.shape[0] // x.shape[0], 0)
             y = rotary_attention(
                 layer.cross_attn_image, layer.norm2(x), keys, memory, size,
-                num_obj_ptr_tokens, memory_valid,
+                num_obj_ptr_tokens, memory_valid, self.rotary,
             )  # fmt: skip
             x = x + layer.dropout2(y)
             y = layer.linear2(layer.activation(layer.linear1(layer.norm3(x))))
@@ -134,9 +166,11 @@ def build_memory_attention(config: ModelConfig) -> PanoMemoryAttention:
         pos_enc_at_cross_attn_queries=False,
         self_attention=attention(),
     )
-    return PanoMemoryAttention(
+    attention_stack = PanoMemoryAttention(
         d_model=config.hidden_dim,
         pos_enc_at_input=True,
         layer=layer,
         num_layers=config.attention_layers,
     )
+    attention_stack.rotary = config.rotary
+    return attention_stack

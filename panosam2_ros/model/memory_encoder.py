@@ -27,10 +27,10 @@ def build_memory_encoder(config: ModelConfig) -> MemoryEncoder:
             total_stride=config.memory_mask_stride,
         ),
         fuser=Fuser(
-            CXBlock(config.hidden_dim, kernel_size=7, padding=3, layer_scale_init_value=0.1),
+            CXBlock(config.hidden_dim, kernel_size=7, padding=3, layer_scale_init_value=config.fuser_scale),
             num_layers=config.fuser_layers,
         ),
-        position_encoding=LatitudeEncoding(config.memory_dim),
+        position_encoding=LatitudeEncoding(config.memory_dim),  # unused: the composer has its own
     )
 
 
@@ -38,10 +38,13 @@ def encode_mask_memory(
     encoder: MemoryEncoder,
     embedding: Tensor,  # [N, C, h, w]
     mask_logits: Tensor,  # [N, 1, 4h, 4w]
-    mask_stride: int,
+    config: ModelConfig,
+    binary: bool,
 ) -> Tensor:
-    """Memory maps [N, C_mem, h, w]; masks are first brought to ``mask_stride`` times h x w."""
-    height, width = embedding.shape[-2] * mask_stride, embedding.shape[-1] * mask_stride
-    masks = torch.sigmoid(wrap_resize(mask_logits, height, width)) * MASK_SCALE + MASK_BIAS
+    """Memory maps [N, C_mem, h, w] of masks as they are or, if ``binary``, of logits above zero."""
+    height, width = (config.memory_mask_stride * side for side in embedding.shape[-2:])
+    logits = wrap_resize(mask_logits, height, width, config.wrap)
+    shares = (logits > 0).to(logits.dtype) if binary else torch.sigmoid(logits)
+    masks = shares * MASK_SCALE + MASK_BIAS
     fused = encoder.pix_feat_proj(embedding) + encoder.mask_downsampler(masks)
     return encoder.out_proj(encoder.fuser(fused))

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.image_encoder import (
     ImageFeatures,
-    LatitudeEncoding,
     build_image_encoder,
+    build_position_code,
     normalise_pixels,
     wrap_convolutions,
 )
@@ -72,10 +72,11 @@ class PanoSAM2(nn.Module):
         self.sam_mask_decoder = build_mask_decoder(config)
         self.obj_ptr_proj = MLP(hidden, hidden, hidden, 3)
         self.obj_ptr_tpos_proj = nn.Linear(hidden, memory)
-        self.latitude = LatitudeEncoding(hidden)
-        self.memory_latitude = LatitudeEncoding(memory)
+        self.position_code = build_position_code(config.position_code, hidden)
+        self.memory_position_code = build_position_code(config.position_code, memory)
         self.input_size = (config.input_height, config.input_width)
-        wrap_convolutions(self)
+        if config.wrap:
+            wrap_convolutions(self)
 
     @property
     def device(self) -> torch.device:
@@ -108,13 +109,13 @@ class PanoSAM2(nn.Module):
     def condition(self, features: ImageFeatures, memories: Memories) -> Tensor:
         """Embedding [N, C, h, w] of N objects that knows what is remembered of each."""
         size = features.embedding.shape[-2:]
-        maps = memories.maskmem_features
+        maps = memories.maskmem_features.to(features.embedding.dtype)
         tokens = maps.flatten(3).transpose(2, 3)  # [N, S, h * w, C_mem]
-        code = self.memory_latitude(maps[:1, 0]).flatten(2).transpose(1, 2)
+        code = self.memory_position_code(maps[:1, 0]).flatten(2).transpose(1, 2)
         positions = code[:, None] + self.maskmem_tpos_enc[memories.tpos_index, 0]
         valid = memories.maskmem_valid[..., None].expand(-1, -1, tokens.shape[2])
         pointers, pointer_positions, pointer_valid = self._pointer_tokens(memories)
-        curr_pos = self.latitude(features.embedding[:1]).flatten(2).transpose(1, 2)
+        curr_pos = self.position_code(features.embedding[:1]).flatten(2).transpose(1, 2)
         out = self.memory_attention(
             curr=features.embedding.flatten(2).transpose(1, 2),
             memory=torch.cat([tokens.flatten(1, 2), pointers], 1),
@@ -140,25 +141,42 @@ class PanoSAM2(nn.Module):
         )
 
     def decode(
-        self, embedding: Tensor, features: ImageFeatures, prompts: DecoderPrompts, centre: Tensor
+        self,
+        embedding: Tensor,
+        features: ImageFeatures,
+        prompts: DecoderPrompts,
+        centre: Tensor,
+        ambiguous: Tensor,
     ) -> MaskPrediction:
-        """Masks of N objects, each decoded with token column ``centre`` [N] in the middle."""
+        """Masks of N objects, each decoded with token column ``centre`` [N] in the middle.
+
+        ``ambiguous`` [N] bool: at most one point, so that SAM2 chooses among three masks.
+        """
+        if not self.config.canonical_yaw:
+            centre = torch.full_like(centre, embedding.shape[-1] // 2)
+        multimask = ambiguous if self.config.sam2_masks else torch.zeros_like(ambiguous)
         return decode_canonical(
-            self.sam_mask_decoder, self.sam_prompt_encoder, embedding, features, prompts, centre
+            self.sam_mask_decoder, self.sam_prompt_encoder, embedding, features, prompts, centre, multimask
         )
 
     def object_pointer(self, sam_token: Tensor, present: Tensor) -> Tensor:
         """Pointers [N, C] from tokens [N, C]; ``no_obj_ptr`` where not ``present`` [N] bool."""
         return torch.where(present[:, None], self.obj_ptr_proj(sam_token), self.no_obj_ptr)
 
-    def encode_memory(self, features: ImageFeatures, mask_logits: Tensor, present: Tensor) -> Tensor:
-        """Memory maps [N, C_mem, h, w] of masks [N, 1, 4h, 4w]; ``present`` [N] bool."""
+    def encode_memory(
+        self, features: ImageFeatures, mask_logits: Tensor, present: Tensor, prompted: bool
+    ) -> Tensor:
+        """Memory maps [N, C_mem, h, w] of masks [N, 1, 4h, 4w]; ``present`` [N] bool.
+
+        ``prompted``: a user has seen these masks; SAM2 then remembers them without shades.
+        """
         count = mask_logits.shape[0] // features.embedding.shape[0]
         maps = encode_mask_memory(
             self.memory_encoder,
             features.embedding.repeat_interleave(count, 0),
             mask_logits,
-            self.config.memory_mask_stride,
+            self.config,
+            prompted and self.config.sam2_masks,
         )
         absent = self.no_obj_embed_spatial[..., None, None]
         return torch.where(present[:, None, None, None], maps, maps + absent)

@@ -39,7 +39,7 @@ class Parameters:
     autostart: bool = _declared(True, "configure and activate without being asked", Change.START)
     model: str = _declared(
         "panosam2_nano",
-        "name of a model that ships with the package, or path of a weights file",
+        "panosam2_nano, an official sam2.1_hiera_*, or path of a weights file",
         Change.UNCONFIGURED,
     )
     device: str = _declared("auto", "auto, cpu, cuda or cuda:N", Change.UNCONFIGURED)

@@ -184,7 +184,7 @@ class Trainer:
         self.model.train().set_input_size(*stage.size)
         if stage.freeze_norm:
             freeze_batch_norm(self.model)
-        encoding = PromptEncoding(Equirect(stage.size[1], stage.size[0]), stage.size, 16, True)
+        encoding = PromptEncoding(Equirect(stage.size[1], stage.size[0]), stage.size, self.model.config)
         entropy = np.random.SeedSequence([self.options["seed"], self.stage, self.step, rank])
         seed = int(entropy.generate_state(1)[0])
         torch.manual_seed(seed)

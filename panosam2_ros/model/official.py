@@ -1,0 +1,181 @@
+"""The official SAM 2.1 checkpoints: what they are made of, where they come from, where they are kept.
+
+Nothing here reads a tensor; ``build.py`` does.
+"""
+
+from __future__ import annotations
+
+import os
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.resources import sha256
+
+SOURCE = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"
+SOURCE_VARIABLE, CACHE_VARIABLE = "PANOSAM2_WEIGHTS_URL", "PANOSAM2_CACHE"
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class OfficialWeights:
+    """One published file."""
+
+    file_name: str
+    sha256: str
+    bytes: int | None  # where it is known
+
+
+OFFICIAL = {
+    "sam2.1_hiera_tiny": OfficialWeights(
+        "sam2.1_hiera_tiny.pt",
+        "7402e0d864fa82708a20fbd15bc84245c2f26dff0eb43a4b5b93452deb34be69",
+        156_008_466,
+    ),
+    "sam2.1_hiera_small": OfficialWeights(
+        "sam2.1_hiera_small.pt",
+        "6d1aa6f30de5c92224f8172114de081d104bbd23dd9dc5c58996f0cad5dc4d38",
+        None,
+    ),
+    "sam2.1_hiera_base_plus": OfficialWeights(
+        "sam2.1_hiera_base_plus.pt",
+        "a2345aede8715ab1d5d31b4a509fb160c5a4af1970f199d9054ccfb746c004c5",
+        None,
+    ),
+    "sam2.1_hiera_large": OfficialWeights(
+        "sam2.1_hiera_large.pt",
+        "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
+        None,
+    ),
+}
+# Width, heads, blocks and blocks with global attention of the trunks; windows where not 8, 4, 14, 7.
+_TRUNKS: dict[str, tuple[int, int, tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, int]]] = {
+    "tiny": (96, 1, (1, 2, 7, 2), (5, 7, 9), (8, 4, 14, 7), (7, 7)),
+    "small": (96, 1, (1, 2, 11, 2), (7, 10, 13), (8, 4, 14, 7), (7, 7)),
+    "base_plus": (112, 2, (2, 3, 16, 3), (12, 16, 20), (8, 4, 14, 7), (14, 14)),
+    "large": (144, 2, (2, 6, 36, 4), (23, 33, 43), (8, 4, 16, 8), (7, 7)),
+}
+
+
+def official_config(name: str, height: int, width: int, adapted: bool = True) -> ModelConfig:
+    """The network of an official checkpoint at an input size.
+
+    ``adapted``: wrapped convolutions and resizing, and canonical yaw, which need no training;
+    without them it is upstream's SAM2. KeyError for a name that is not in ``OFFICIAL``.
+    """
+    channels, heads, blocks, global_blocks, windows, background = _TRUNKS[
+        name.removeprefix("sam2.1_hiera_")
+    ]
+    return ModelConfig(
+        name=name,
+        input_height=height,
+        input_width=width,
+        trunk="hiera",
+        trunk_channels=tuple(channels * 2**stage for stage in range(4)),
+        trunk_blocks=blocks,
+        hiera_heads=heads,
+        hiera_global_blocks=global_blocks,
+        hiera_windows=windows,
+        hiera_background=background,
+        hidden_dim=256,
+        memory_dim=64,
+        attention_layers=4,
+        attention_downsample=1,
+        attention_mlp=2048,
+        fuser_layers=2,
+        fuser_scale=1e-6,
+        decoder_mlp=2048,
+        decoder_heads=8,
+        slots=7,
+        memory_mask_stride=16,
+        memory_dtype="bfloat16",
+        previous_mask_prompt=False,
+        draw_prompts=False,
+        prompt_logit=32.0,
+        sam2_masks=True,
+        wrap=adapted,
+        canonical_yaw=adapted,
+        rotary="axial",
+        position_code="sine",
+    )
+
+
+def cache_directory() -> Path:
+    """Where checkpoints are kept: ``PANOSAM2_CACHE``, else the user's cache folder."""
+    chosen = os.environ.get(CACHE_VARIABLE)
+    if chosen:
+        return Path(chosen).expanduser()
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "panosam2_ros"
+
+
+def fetch_official(name: str) -> Path:
+    """The checked file of an official checkpoint, downloaded if it is not in the cache.
+
+    An interrupted download goes on where it stopped. Raises ValueError for an unknown name and for
+    a file whose content is not what was published, ConnectionError where it cannot be fetched.
+    """
+    if name not in OFFICIAL:
+        raise ValueError(f"unknown checkpoint {name!r}: there are {', '.join(OFFICIAL)}")
+    wanted = OFFICIAL[name]
+    path = cache_directory() / wanted.file_name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".part")
+        _download(os.environ.get(SOURCE_VARIABLE, SOURCE) + wanted.file_name, partial, path)
+        _check(partial, wanted, path)
+        partial.rename(path)
+    else:
+        _check(path, wanted, path)
+    return path
+
+
+def _download(url: str, partial: Path, path: Path) -> None:
+    """Fetch ``url`` into ``partial``, from where it ends."""
+    have = partial.stat().st_size if partial.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            have = have if response.status == 206 else 0  # the server may not know ranges
+            total = have + int(response.headers.get("Content-Length", 0))
+            with (
+                open(partial, "ab" if have else "wb") as file,
+                tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=path.name) as bar,
+            ):
+                while chunk := response.read(_CHUNK):
+                    file.write(chunk)
+                    bar.update(len(chunk))
+    except urllib.error.HTTPError as error:
+        if error.code == 416:  # nothing is left to fetch
+            return
+        raise _unreachable(url, path, error) from error
+    except OSError as error:
+        raise _unreachable(url, path, error) from error
+
+
+def _unreachable(url: str, path: Path, error: Exception) -> ConnectionError:
+    return ConnectionError(
+        f"cannot fetch {url}: {error}. Start again to go on where it stopped, or put the file at {path} "
+        f"(folder: environment variable {CACHE_VARIABLE})"
+    )
+
+
+def _check(found: Path, wanted: OfficialWeights, path: Path) -> None:
+    """Size and content are those published; a download that is not is thrown away."""
+    size = found.stat().st_size
+    if wanted.bytes is not None and size < wanted.bytes and found != path:
+        raise ConnectionError(
+            f"{path.name} ended after {size} of {wanted.bytes} bytes; start again to go on from there"
+        )
+    digest = sha256(found)
+    if digest != wanted.sha256:
+        if found != path:
+            found.unlink()
+        raise ValueError(
+            f"{found} ({size} bytes) has SHA-256 {digest}, the published file has {wanted.sha256}: "
+            "it is damaged or another file; delete it and start again"
+        )

@@ -1,0 +1,215 @@
+"""With every switch off, the base is upstream's SAM 2.1, to rounding: the oracle of the model.
+
+Default random weights would make this empty (without its fuser the memory encoder changes logits by
+4e-7), so what matters is made to matter, and parts taken away must be missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from sam2.build_sam import build_sam2_video_predictor
+from torch import Tensor
+
+from panosam2_ros.equirect import Equirect
+from panosam2_ros.memory_bank import MemoryBank
+from panosam2_ros.model.build import load_official
+from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.prompts import Prompt, PromptEncoding
+from panosam2_ros.propagation import empty_bank, prompt_objects, propagate
+
+SIZE, FRAMES, DECLARED, CORRECTED = 256, 8, 16, 4
+GRID = Equirect(2 * SIZE, SIZE)  # prompts have to be a panorama's: columns count double
+CONFIGS = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
+CLICK, CORRECTION = (150.0, 90.0), (170.0, 120.0)
+BOX = (30.0, 40.0, 110.0, 150.0)
+
+
+def upstream_predictor(variant: str) -> Any:
+    """Upstream's predictor with random weights in which every part matters."""
+    torch.manual_seed(7)
+    predictor = build_sam2_video_predictor(
+        f"configs/sam2.1/sam2.1_hiera_{CONFIGS[variant]}.yaml",
+        None,
+        device="cpu",
+        hydra_overrides_extra=[
+            f"++model.image_size={SIZE}",
+            "++model.fill_hole_area=0",
+            "++model.add_all_frames_to_correct_as_cond=true",
+        ],
+    )
+    generator = torch.Generator().manual_seed(8)
+    with torch.no_grad():
+        for layer in predictor.memory_encoder.fuser.layers:
+            layer.gamma.uniform_(0.3, 0.8, generator=generator)
+        for code in (
+            predictor.maskmem_tpos_enc, predictor.no_mem_embed,
+            predictor.no_obj_ptr, predictor.no_obj_embed_spatial,
+        ):  # fmt: skip
+            code.normal_(0, 0.5, generator=generator)
+        for parameter in predictor.memory_attention.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(3)
+        predictor.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.add_(3)
+    return predictor
+
+
+def video(folder: Path) -> list[NDArray[np.uint8]]:
+    """JPEG frames as upstream reads them; blobs that move over a texture."""
+    folder.mkdir()
+    rng = np.random.default_rng(9)
+    coarse = torch.from_numpy(rng.uniform(0, 255, (1, 3, 40, 40))).float()
+    texture = F.interpolate(coarse, (2 * SIZE, 2 * SIZE), mode="bicubic").clamp(0, 255)
+    picture = texture[0].permute(1, 2, 0).numpy().astype(np.uint8)
+    frames = []
+    for t in range(DECLARED):
+        frame = picture[3 * t : 3 * t + SIZE, 5 * t : 5 * t + SIZE].copy()
+        frame[60 + 2 * t : 130 + 2 * t, 120 + 3 * t : 190 + 3 * t] = (220, 60, 40)
+        path = folder / f"{t:05d}.jpg"
+        Image.fromarray(frame).save(path, quality=95)
+        frames.append(np.asarray(Image.open(path)))
+    return frames
+
+
+def prompt_mask() -> NDArray[np.bool_]:
+    mask = np.zeros((SIZE, SIZE), np.bool_)
+    mask[140:210, 60:150] = True
+    return mask
+
+
+@torch.inference_mode()
+def upstream_logits(predictor: Any, folder: Path) -> list[Tensor]:
+    """Low-resolution logits [3, 1, 64, 64] of each frame; the corrected one as corrected."""
+    state = predictor.init_state(str(folder), offload_video_to_cpu=True)
+    click = {"points": np.array([CLICK], np.float32), "labels": np.array([1], np.int32)}
+    predictor.add_new_points_or_box(state, 0, 1, **click)
+    predictor.add_new_points_or_box(state, 0, 2, box=np.array(BOX, np.float32))
+    predictor.add_new_mask(state, 0, 3, prompt_mask())
+    for _ in predictor.propagate_in_video(state, max_frame_num_to_track=CORRECTED):
+        pass
+    again = {"points": np.array([CORRECTION], np.float32), "labels": np.array([1], np.int32)}
+    predictor.add_new_points_or_box(state, CORRECTED, 1, **again)
+    rest = FRAMES - 1 - CORRECTED
+    for _ in predictor.propagate_in_video(state, CORRECTED, max_frame_num_to_track=rest):
+        pass
+    logits = []
+    for t in range(FRAMES):
+        outputs = [state["output_dict_per_obj"][i] for i in range(3)]
+        found = [o["cond_frame_outputs"].get(t) or o["non_cond_frame_outputs"][t] for o in outputs]
+        logits.append(torch.cat([f["pred_masks"] for f in found]))
+    return logits
+
+
+def _doubled(u: float) -> float:
+    return 2 * u + 0.5
+
+
+def prompts() -> list[Prompt]:
+    one = np.array([1])
+    return [
+        Prompt(points=np.array([[_doubled(CLICK[0]), CLICK[1]]]), point_labels=one),
+        Prompt(box=(_doubled(BOX[0]), BOX[1], _doubled(BOX[2]), BOX[3])),
+        Prompt(mask=prompt_mask().repeat(2, 1)),
+    ]
+
+
+@torch.inference_mode()
+def our_logits(model: PanoSAM2, frames: list[NDArray[np.uint8]]) -> list[Tensor]:
+    """The same of ours: objects prompted one by one, then tracked as one batch."""
+    encoding = PromptEncoding(GRID, model.input_size, model.config)
+    bank: MemoryBank | None = None
+    logits = []
+    for t, frame in enumerate(frames[:FRAMES]):
+        features = model.encode_image(torch.from_numpy(frame.copy()).permute(2, 0, 1)[None])
+        if bank is None:
+            parts = [
+                prompt_objects(model, empty_bank(model, 1), features, encoding.encode([p]), False)
+                for p in prompts()
+            ]
+            bank = parts[0].bank.append(parts[1].bank).append(parts[2].bank)
+            logits.append(torch.cat([part.mask_logits for part in parts]))
+            continue
+        step = propagate(model, bank, features)
+        bank, found = step.bank, step.mask_logits
+        if t == CORRECTED:
+            first = bank.select(torch.tensor([0])).before_newest()
+            point = np.array([[_doubled(CORRECTION[0]), CORRECTION[1]]])
+            correction = [Prompt(points=point, point_labels=np.array([1]))]
+            encoded = encoding.encode(correction, first.mask_logits)
+            corrected = prompt_objects(model, first, features, encoded, True)
+            bank = corrected.bank.append(bank.select(torch.tensor([1, 2])))
+            found = torch.cat([corrected.mask_logits, found[1:]])
+        logits.append(found)
+    return logits
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network, upstream's result of it, and what is needed to run ours."""
+
+    weights: Path
+    frames: list[NDArray[np.uint8]]
+    expected: list[Tensor]
+
+    def model(self) -> PanoSAM2:
+        model = load_official(self.weights, (SIZE, SIZE), adapted=False)
+        return model.eval().requires_grad_(False)
+
+    def difference(self, model: PanoSAM2) -> float:
+        ours = our_logits(model, self.frames)
+        return max(float((a - b).abs().max()) for a, b in zip(ours, self.expected, strict=True))
+
+
+def make_case(variant: str, folder: Path) -> Case:
+    predictor = upstream_predictor(variant)
+    frames = video(folder / "video")
+    expected = upstream_logits(predictor, folder / "video")
+    weights = folder / "weights.pt"
+    torch.save({"model": predictor.state_dict()}, weights)
+    return Case(weights, frames, expected)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Case:
+    return make_case("tiny", tmp_path_factory.mktemp("tiny"))
+
+
+def test_every_frame_is_upstreams(tiny: Case) -> None:
+    assert max(float(e.abs().max()) for e in tiny.expected) > 0.1
+    assert tiny.difference(tiny.model()) < 1e-4
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("variant", ["small", "base_plus", "large"])
+def test_every_frame_of_larger_networks_is_upstreams(variant: str, tmp_path: Path) -> None:
+    case = make_case(variant, tmp_path)
+    assert case.difference(case.model()) < 1e-4
+
+
+def _without_fuser(model: PanoSAM2) -> None:
+    model.memory_encoder.fuser.layers = torch.nn.ModuleList()
+
+
+def _without_pointers(model: PanoSAM2) -> None:
+    model.obj_ptr_proj.layers[-1].weight.zero_()
+    model.obj_ptr_proj.layers[-1].bias.zero_()
+
+
+def _without_time(model: PanoSAM2) -> None:
+    model.maskmem_tpos_enc.zero_()
+
+
+@pytest.mark.parametrize("spoil", [_without_fuser, _without_pointers, _without_time])
+def test_a_missing_part_is_missed(tiny: Case, spoil: Callable[[PanoSAM2], None]) -> None:
+    model = tiny.model()
+    spoil(model)
+    assert tiny.difference(model) > 1e-3
