@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 
 # Lowest first. A room (a module or a folder of the package) imports itself and the levels below it.
 LEVELS = (
-    {"equirect", "resources"},
+    {"resources"},
+    {"download", "equirect"},
     {"bearing", "drawing", "masks", "memory_bank", "model"},
     {"memory_file", "object_state", "prompts"},
     {"propagation"},
@@ -25,7 +26,7 @@ LEVELS = (
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 ROS_MODULES = {"builtin_interfaces", "launch", "launch_ros", "rcl_interfaces", "rclpy", "std_srvs"}
 MODEL_MAY_IMPORT = {"torch", "sam2", "safetensors", "numpy"} | sys.stdlib_module_names
-MODEL_MAY_IMPORT_OF_OURS = {"equirect", "model", "resources"}
+MODEL_MAY_IMPORT_OF_OURS = {"download", "equirect", "model", "resources"}
 
 
 def modules(package: Path) -> Iterator[tuple[str, Path]]:
@@ -63,7 +64,7 @@ def complaint(room: str, imported: str) -> str:
     if room == "model" and not ours and top not in MODEL_MAY_IMPORT:
         return "model/ imports only torch, sam2, safetensors, numpy and the standard library"
     if room == "model" and ours and ours not in MODEL_MAY_IMPORT_OF_OURS:
-        return "of this package, model/ imports only equirect and resources"
+        return "of this package, model/ imports only equirect, resources and download"
     if not ours or ours in (room, "msg", "srv", "__version__"):
         return ""
     if ours not in LEVEL:

@@ -6,19 +6,14 @@ Nothing here reads a tensor; ``build.py`` does.
 from __future__ import annotations
 
 import os
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
+from panosam2_ros.download import download
 from panosam2_ros.model.config import ModelConfig
-from panosam2_ros.resources import sha256
 
 SOURCE = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"
 SOURCE_VARIABLE, CACHE_VARIABLE = "PANOSAM2_WEIGHTS_URL", "PANOSAM2_CACHE"
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -116,66 +111,12 @@ def cache_directory() -> Path:
 def fetch_official(name: str) -> Path:
     """The checked file of an official checkpoint, downloaded if it is not in the cache.
 
-    An interrupted download goes on where it stopped. Raises ValueError for an unknown name and for
-    a file whose content is not what was published, ConnectionError where it cannot be fetched.
+    Raises ValueError for an unknown name, and as ``download``.
     """
     if name not in OFFICIAL:
         raise ValueError(f"unknown checkpoint {name!r}: there are {', '.join(OFFICIAL)}")
     wanted = OFFICIAL[name]
     path = cache_directory() / wanted.file_name
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".part")
-        _download(os.environ.get(SOURCE_VARIABLE, SOURCE) + wanted.file_name, partial, path)
-        _check(partial, wanted, path)
-        partial.rename(path)
-    else:
-        _check(path, wanted, path)
+    url = os.environ.get(SOURCE_VARIABLE, SOURCE) + wanted.file_name
+    download(url, path, wanted.sha256, wanted.bytes, f"folder: environment variable {CACHE_VARIABLE}")
     return path
-
-
-def _download(url: str, partial: Path, path: Path) -> None:
-    """Fetch ``url`` into ``partial``, from where it ends."""
-    have = partial.stat().st_size if partial.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        with urllib.request.urlopen(request, timeout=30) as response:
-            have = have if response.status == 206 else 0  # the server may not know ranges
-            total = have + int(response.headers.get("Content-Length", 0))
-            with (
-                open(partial, "ab" if have else "wb") as file,
-                tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=path.name) as bar,
-            ):
-                while chunk := response.read(_CHUNK):
-                    file.write(chunk)
-                    bar.update(len(chunk))
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is left to fetch
-            return
-        raise _unreachable(url, path, error) from error
-    except OSError as error:
-        raise _unreachable(url, path, error) from error
-
-
-def _unreachable(url: str, path: Path, error: Exception) -> ConnectionError:
-    return ConnectionError(
-        f"cannot fetch {url}: {error}. Start again to go on where it stopped, or put the file at {path} "
-        f"(folder: environment variable {CACHE_VARIABLE})"
-    )
-
-
-def _check(found: Path, wanted: OfficialWeights, path: Path) -> None:
-    """Size and content are those published; a download that is not is thrown away."""
-    size = found.stat().st_size
-    if wanted.bytes is not None and size < wanted.bytes and found != path:
-        raise ConnectionError(
-            f"{path.name} ended after {size} of {wanted.bytes} bytes; start again to go on from there"
-        )
-    digest = sha256(found)
-    if digest != wanted.sha256:
-        if found != path:
-            found.unlink()
-        raise ValueError(
-            f"{found} ({size} bytes) has SHA-256 {digest}, the published file has {wanted.sha256}: "
-            "it is damaged or another file; delete it and start again"
-        )
