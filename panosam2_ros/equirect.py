@@ -20,13 +20,9 @@ from __future__ import annotations
 import enum
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 FULL_SPHERE_RATIO = (1.9, 2.1)
 Floats = NDArray[np.float64]
@@ -258,60 +254,3 @@ def mask_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
 def box_width(u_min: float, u_max: float, width: int) -> float:
     """Columns from ``u_min`` to ``u_max`` going right, across the seam where u_min > u_max."""
     return u_max - u_min if u_min <= u_max else u_max - u_min + width
-
-
-def wrap_pad(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
-    """Pad [..., H, W]: columns from the other side of the seam, rows of zeros."""
-    if left or right:
-        x = torch.cat([x[..., x.shape[-1] - left :], x, x[..., :right]], -1)
-    return F.pad(x, (0, 0, top, bottom)) if top or bottom else x
-
-
-def roll_columns(x: Tensor, shifts: Tensor) -> Tensor:
-    """Roll each item of x [N, ..., W] right by its own number of columns, shifts [N] int64."""
-    width = x.shape[-1]
-    source = (torch.arange(width, device=x.device) - shifts[:, None]) % width
-    shape = (x.shape[0],) + (1,) * (x.dim() - 2) + (width,)
-    return x.gather(-1, source.view(shape).expand(x.shape))
-
-
-def mean_column(weights: Tensor) -> Tensor:
-    """Circular mean column, [N], of non-negative weights [N, W]; NaN where all are zero."""
-    width = weights.shape[-1]
-    angles = torch.arange(width, device=weights.device, dtype=weights.dtype) * (2 * math.pi / width)
-    y, x = weights @ angles.sin(), weights @ angles.cos()
-    column = torch.atan2(y, x) * (width / (2 * math.pi)) % width
-    return torch.where(weights.sum(-1) > 0, column, torch.full_like(column, math.nan))
-
-
-@lru_cache(maxsize=64)
-def _resize_matrix(source: int, target: int, wrap: bool) -> Tensor:
-    """[target, source] weights of bilinear resizing, half-pixel centres, no anti-aliasing."""
-    position = (torch.arange(target, dtype=torch.float64) + 0.5) * source / target - 0.5
-    if not wrap:
-        position = position.clamp(0, source - 1)
-    low = position.floor()
-    weight = (position - low).to(torch.float32)
-    rows = torch.arange(target)
-    matrix = torch.zeros(target, source)
-    matrix.index_put_((rows, low.long() % source), 1 - weight, accumulate=True)
-    matrix.index_put_((rows, (low.long() + 1) % source), weight, accumulate=True)
-    return matrix
-
-
-def resize_matrix(source: int, target: int, wrap: bool, like: Tensor) -> Tensor:
-    """``_resize_matrix`` on the device and in the floating type of ``like``."""
-    with torch.inference_mode(False):  # what is kept serves training as well as tracking
-        return _resize_matrix(source, target, wrap).to(like.device, like.dtype)
-
-
-def wrap_resize(x: Tensor, height: int, width: int, wrap: bool = True) -> Tensor:
-    """Bilinear resize of [..., H, W] that is seamless across the 0/360 meridian if ``wrap``.
-
-    Equals ``F.interpolate(..., mode="bilinear", align_corners=False)`` away from the seam.
-    """
-    if x.shape[-2:] == (height, width):
-        return x
-    rows = resize_matrix(x.shape[-2], height, False, x)
-    columns = resize_matrix(x.shape[-1], width, wrap, x)
-    return rows @ x @ columns.T

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from panosam2_ros.equirect import Equirect, box_width, mask_box, resize_matrix
+from panosam2_ros.equirect import Equirect, box_width, mask_box
+from panosam2_ros.periodic import resize_matrix
 
 
 @dataclass(frozen=True)

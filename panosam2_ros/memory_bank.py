@@ -1,9 +1,10 @@
 """What is remembered of every object, in tensors of fixed shape; never holds the model.
 
-Each object has ``slots`` memory maps and ``max_obj_ptrs`` pointers. Of those, at most
-``max_cond`` are prompted frames (the first prompt is never forgotten, later ones replace each
-other); the rest is the newest frames in which the object was seen. Frames are ordered by when
-they were written, not by their number, so a dropped frame leaves no hole.
+Each object has ``slots`` memory maps and ``max_obj_ptrs`` pointers. Of those, at most ``max_cond``
+are prompted frames (the first prompt is never forgotten, later ones replace each other) and at most
+``anchors`` are older frames that were confident and unlike each other; the rest is the newest
+frames in which the object was seen. Beside them stand a long-term pointer, the running mean of
+confident frames' pointers, and the map of the last confident frame.
 """
 
 from __future__ import annotations
@@ -13,9 +14,32 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 EMPTY = -1
+LONG_TERM = 64  # frames over which the long-term pointer averages, at most
+
+
+@dataclass(frozen=True)
+class BankRules:
+    """How much is remembered, and what."""
+
+    slots: int
+    max_obj_ptrs: int
+    max_cond: int
+    anchors: int = 0
+    anchor_interval: int = 10  # frames between two anchors, at least
+    anchor_similarity: float = 0.9  # cosine of two anchors' pointers, at most
+    confident: float = 0.8  # predicted IoU from which a frame is confident
+    recreate: bool = False  # fill empty and doubtful slots from the last confident frame
+
+    def __post_init__(self) -> None:
+        if self.max_cond + self.anchors >= self.slots:
+            raise ValueError(
+                f"{self.slots} slots leave none for the newest frame beside {self.max_cond} prompted frames "
+                f"and {self.anchors} anchors: have more slots or fewer of those"
+            )
 
 
 @dataclass(frozen=True)
@@ -28,6 +52,8 @@ class MemoryRead:
     obj_ptrs: Tensor  # [N, P, C]
     ptr_age: Tensor  # [N, P] float, frames since it was written, clamped to 0..P - 1
     ptr_valid: Tensor  # [N, P] bool
+    long_ptr: Tensor  # [N, C], the long-term pointer
+    long_valid: Tensor  # [N] bool
 
 
 @dataclass(frozen=True)
@@ -36,11 +62,14 @@ class SlotTable:
 
     written: Tensor  # [N, S] int64, the object's frame count when written; EMPTY
     cond: Tensor  # [N, S] bool: a prompted frame
+    anchor: Tensor  # [N, S] bool: an older frame that is kept
+    doubtful: Tensor  # [N, S] bool: the object was not seen in it
 
     @classmethod
     def empty(cls, count: int, slots: int, device: torch.device) -> SlotTable:
         written = torch.full((count, slots), EMPTY, device=device)
-        return cls(written, torch.zeros_like(written, dtype=torch.bool))
+        no = torch.zeros_like(written, dtype=torch.bool)
+        return cls(written, no, no, no)
 
     @property
     def valid(self) -> Tensor:
@@ -49,21 +78,52 @@ class SlotTable:
     def choose(self, cond: Tensor, max_cond: int) -> Tensor:
         """The slot [N] that a new frame goes to; ``cond`` [N] bool: it is a prompted one.
 
-        An empty one, else the oldest unprompted; a prompted frame beyond ``max_cond`` takes the
-        place of the newest prompted frame but the first.
+        An empty one, else the oldest that is neither prompted nor an anchor; a prompted frame beyond
+        ``max_cond`` takes the place of the newest prompted frame but the first.
         """
         newest = self.written.max(1, keepdim=True).values
-        cost = torch.where(self.cond, newest + 1, self.written)  # EMPTY is the cheapest
+        cost = torch.where(self.cond | self.anchor, newest + 1, self.written)  # EMPTY is the cheapest
         full = cond & (self.cond.sum(1) >= max_cond)
         last_prompt = torch.where(self.cond, self.written, EMPTY).argmax(1)
         return torch.where(full, last_prompt, cost.argmin(1))
 
-    def write(self, chosen: Tensor, frame: Tensor, cond: Tensor) -> SlotTable:
+    def write(
+        self, chosen: Tensor, frame: Tensor, cond: Tensor, anchor: Tensor, doubtful: Tensor
+    ) -> SlotTable:
         """The table after writing ``frame`` [N]; ``chosen`` [N, S] bool marks the slots."""
         return SlotTable(
             torch.where(chosen, frame[:, None], self.written),
             torch.where(chosen, cond[:, None], self.cond),
+            torch.where(chosen, anchor[:, None], self.anchor),
+            torch.where(chosen, doubtful[:, None], self.doubtful),
         )
+
+    def without_oldest_anchor(self, most: int) -> SlotTable:
+        """At most ``most`` anchors: beyond, the oldest becomes a frame like others."""
+        age = torch.where(self.anchor, self.written, torch.iinfo(self.written.dtype).max)
+        oldest = F.one_hot(age.argmin(1), self.written.shape[1]).bool()
+        over = (self.anchor.sum(1) > most)[:, None]
+        return replace(self, anchor=self.anchor & ~(oldest & over))
+
+    def without_frame(self, frame: Tensor) -> SlotTable:
+        """The table without what was written at ``frame`` [N]."""
+        stays = self.written != frame[:, None]
+        written = torch.where(stays, self.written, EMPTY)
+        return SlotTable(written, self.cond & stays, self.anchor & stays, self.doubtful & stays)
+
+
+@dataclass(frozen=True)
+class FrameMemory:
+    """What one frame adds to the memory of N objects."""
+
+    maskmem_features: Tensor  # [N, C_mem, h, w]
+    obj_ptrs: Tensor  # [N, C]
+    mask_logits: Tensor  # [N, 1, 4h, 4w]
+    centre: Tensor  # [N] int64, token column in the middle of the mask
+    keep: Tensor  # [N] bool: remember this frame; time passes for all
+    cond: Tensor  # [N] bool: it was prompted
+    present: Tensor  # [N] bool: the object was seen
+    confidence: Tensor  # [N] predicted IoU, 0..1
 
 
 @dataclass(frozen=True)
@@ -75,20 +135,23 @@ class MemoryBank:
 
     maskmem_features: Tensor  # [N, S, C_mem, h, w]
     maskmem: SlotTable  # [N, S]
+    slot_ptrs: Tensor  # [N, S, C], pointers of the slots' frames
     obj_ptrs: Tensor  # [N, P, C]
     pointers: SlotTable  # [N, P]
+    long_ptr: Tensor  # [N, C], running mean of confident frames' pointers
+    long_count: Tensor  # [N] int64, frames in it, up to LONG_TERM
+    confident_map: Tensor  # [N, C_mem, h, w], of the last confident frame
+    confident_frame: Tensor  # [N] int64, when that was; EMPTY
     frame: Tensor  # [N] int64, frames this object has lived through
     mask_logits: Tensor  # [N, 1, 4h, 4w], the last mask seen
     centre: Tensor  # [N] int64, token column in the middle of the last mask seen
-    max_cond: int
+    rules: BankRules
 
     @classmethod
     def empty(
         cls,
         count: int,
-        slots: int,
-        max_obj_ptrs: int,
-        max_cond: int,
+        rules: BankRules,
         memory_dim: int,
         hidden_dim: int,
         grid: tuple[int, int],  # h, w
@@ -97,15 +160,23 @@ class MemoryBank:
     ) -> MemoryBank:
         """A bank of objects of which nothing is known."""
         height, width = grid
+        slots, pointers = rules.slots, rules.max_obj_ptrs
+        whole = torch.zeros(count, dtype=torch.int64, device=device)
+        maps = torch.zeros(count, slots + 1, memory_dim, height, width, device=device, dtype=dtype)
         return cls(
-            torch.zeros(count, slots, memory_dim, height, width, device=device, dtype=dtype),
-            SlotTable.empty(count, slots, device),
-            torch.zeros(count, max_obj_ptrs, hidden_dim, device=device),
-            SlotTable.empty(count, max_obj_ptrs, device),
-            torch.zeros(count, dtype=torch.int64, device=device),
-            torch.zeros(count, 1, 4 * height, 4 * width, device=device),
-            torch.full((count,), width // 2, dtype=torch.int64, device=device),
-            max_cond,
+            maskmem_features=maps[:, :slots].clone(),
+            maskmem=SlotTable.empty(count, slots, device),
+            slot_ptrs=torch.zeros(count, slots, hidden_dim, device=device),
+            obj_ptrs=torch.zeros(count, pointers, hidden_dim, device=device),
+            pointers=SlotTable.empty(count, pointers, device),
+            long_ptr=torch.zeros(count, hidden_dim, device=device),
+            long_count=whole,
+            confident_map=maps[:, 0].clone(),
+            confident_frame=whole + EMPTY,
+            frame=whole,
+            mask_logits=torch.zeros(count, 1, 4 * height, 4 * width, device=device),
+            centre=whole + width // 2,
+            rules=rules,
         )
 
     def __len__(self) -> int:
@@ -113,61 +184,77 @@ class MemoryBank:
 
     def read(self) -> MemoryRead:
         """What memory attention needs to know of every object."""
-        slots, pointers = self.maskmem_features.shape[1], self.obj_ptrs.shape[1]
-        ago = (self.frame[:, None] - self.maskmem.written).clamp(1, slots - 1) - 1
+        slots, pointers = self.rules.slots, self.rules.max_obj_ptrs
+        written, maps, valid = self.maskmem.written, self.maskmem_features, self.maskmem.valid
+        if self.rules.recreate:
+            again = (~valid | self.maskmem.doubtful) & (self.confident_frame != EMPTY)[:, None]
+            maps = torch.where(again[..., None, None, None], self.confident_map[:, None], maps)
+            written = torch.where(again, self.confident_frame[:, None], written)
+            valid = valid | again
+        ago = (self.frame[:, None] - written).clamp(1, slots - 1) - 1
         age = (self.frame[:, None] - self.pointers.written).clamp(0, pointers - 1)
         return MemoryRead(
-            self.maskmem_features,
+            maps,
             torch.where(self.maskmem.cond, slots - 1, ago),
-            self.maskmem.valid,
+            valid,
             self.obj_ptrs,
             age.to(self.obj_ptrs.dtype),
             self.pointers.valid,
+            self.long_ptr,
+            self.long_count > 0,
         )
 
-    def write(
-        self,
-        maskmem_features: Tensor,  # [N, C_mem, h, w]
-        obj_ptrs: Tensor,  # [N, C]
-        mask_logits: Tensor,  # [N, 1, 4h, 4w]
-        centre: Tensor,  # [N] int64
-        keep: Tensor,  # [N] bool: remember this frame; time passes for all
-        cond: Tensor,  # [N] bool: it was prompted
-    ) -> MemoryBank:
+    def write(self, new: FrameMemory) -> MemoryBank:
         """The bank after one more frame."""
-        map_chosen = self._chosen(self.maskmem, keep, cond)
-        ptr_chosen = self._chosen(self.pointers, keep, cond)
-        wide = (slice(None), slice(None), None, None, None)
-        return replace(
-            self,
-            maskmem_features=torch.where(
-                map_chosen[wide],
-                maskmem_features[:, None].to(self.maskmem_features.dtype),
-                self.maskmem_features,
-            ),
-            maskmem=self.maskmem.write(map_chosen, self.frame, cond),
-            obj_ptrs=torch.where(ptr_chosen[..., None], obj_ptrs[:, None], self.obj_ptrs),
-            pointers=self.pointers.write(ptr_chosen, self.frame, cond),
+        anchor, no = self._makes_anchor(new), torch.zeros_like(new.keep)
+        in_slot = self._chosen(self.maskmem, new)
+        in_pointer = self._chosen(self.pointers, new)
+        table = self.maskmem.write(in_slot, self.frame, new.cond, anchor, ~new.present)
+        seen = new.keep & new.present
+        sure = seen & (new.cond | (new.confidence >= self.rules.confident))
+        count = (self.long_count + 1).clamp(max=LONG_TERM)
+        mean = self.long_ptr + (new.obj_ptrs - self.long_ptr) / count[:, None]
+        maps = new.maskmem_features.to(self.maskmem_features.dtype)
+        return MemoryBank(
+            maskmem_features=torch.where(_like(in_slot, 5), maps[:, None], self.maskmem_features),
+            maskmem=table.without_oldest_anchor(self.rules.anchors),
+            slot_ptrs=torch.where(in_slot[..., None], new.obj_ptrs[:, None], self.slot_ptrs),
+            obj_ptrs=torch.where(in_pointer[..., None], new.obj_ptrs[:, None], self.obj_ptrs),
+            pointers=self.pointers.write(in_pointer, self.frame, new.cond, no, ~new.present),
+            long_ptr=torch.where(sure[:, None], mean, self.long_ptr),
+            long_count=torch.where(sure, count, self.long_count),
+            confident_map=torch.where(_like(sure, 4), maps, self.confident_map),
+            confident_frame=torch.where(sure, self.frame, self.confident_frame),
             frame=self.frame + 1,
-            mask_logits=torch.where(keep[:, None, None, None], mask_logits, self.mask_logits),
-            centre=torch.where(keep, centre, self.centre),
+            mask_logits=torch.where(_like(seen, 4), new.mask_logits, self.mask_logits),
+            centre=torch.where(seen, new.centre, self.centre),
+            rules=self.rules,
         )
 
-    def _chosen(self, table: SlotTable, keep: Tensor, cond: Tensor) -> Tensor:
+    def _chosen(self, table: SlotTable, new: FrameMemory) -> Tensor:
         slots = torch.arange(table.written.shape[1], device=table.written.device)
-        return (table.choose(cond, self.max_cond)[:, None] == slots) & keep[:, None]
+        return (table.choose(new.cond, self.rules.max_cond)[:, None] == slots) & new.keep[:, None]
+
+    def _makes_anchor(self, new: FrameMemory) -> Tensor:
+        """[N] bool: confident, long enough after the last anchor, and unlike all of them."""
+        if not self.rules.anchors:
+            return torch.zeros_like(new.keep)
+        table = self.maskmem
+        last = torch.where(table.anchor | table.cond, table.written, EMPTY).max(1).values
+        likeness = F.cosine_similarity(self.slot_ptrs, new.obj_ptrs[:, None], dim=-1)
+        unlike = (likeness < self.rules.anchor_similarity) | ~table.anchor
+        late = self.frame - last >= self.rules.anchor_interval
+        sure = new.confidence >= self.rules.confident
+        return new.keep & new.present & ~new.cond & sure & late & unlike.all(1)
 
     def before_newest(self) -> MemoryBank:
         """As it was before the newest frame, but for what that frame pushed out."""
-
-        def without(table: SlotTable) -> SlotTable:
-            return SlotTable(
-                torch.where(table.written == self.frame[:, None] - 1, EMPTY, table.written),
-                table.cond & (table.written != self.frame[:, None] - 1),
-            )
-
+        newest = self.frame - 1
         return replace(
-            self, maskmem=without(self.maskmem), pointers=without(self.pointers), frame=self.frame - 1
+            self,
+            maskmem=self.maskmem.without_frame(newest),
+            pointers=self.pointers.without_frame(newest),
+            frame=newest,
         )
 
     def select(self, rows: Tensor) -> MemoryBank:
@@ -184,6 +271,7 @@ class MemoryBank:
         return replace(
             self,
             maskmem_features=self.maskmem_features.roll(tokens, -1),
+            confident_map=self.confident_map.roll(tokens, -1),
             mask_logits=self.mask_logits.roll(scale * tokens, -1),
             centre=(self.centre + tokens) % self.maskmem_features.shape[-1],
         )
@@ -206,3 +294,8 @@ class MemoryBank:
         tensors = [getattr(self, f.name) for f in fields(self)]
         tensors += [getattr(table, f.name) for table in tables for f in fields(table)]
         return sum(t.nbytes for t in tensors if isinstance(t, Tensor))
+
+
+def _like(mask: Tensor, dimensions: int) -> Tensor:
+    """``mask`` with ones appended until it has that many dimensions."""
+    return mask[(...,) + (None,) * (dimensions - mask.dim())]

@@ -10,13 +10,14 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from panosam2_ros.equirect import mean_column
-from panosam2_ros.memory_bank import MemoryBank
+from panosam2_ros.memory_bank import BankRules, FrameMemory, MemoryBank
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.periodic import mean_column
 from panosam2_ros.prompts import LOW_RES_STRIDE, EncodedPrompts
 
+NO_OBJ_SCORE = -1024.0  # SAM2's logits of the mask of an absent object
 CERTAIN = 10.0  # presence logit of a prompted object
 
 
@@ -43,10 +44,12 @@ def empty_bank(model: PanoSAM2, count: int) -> MemoryBank:
     """A bank for ``count`` new objects of ``model``."""
     config = model.config
     grid = (model.input_size[0] // config.stride, model.input_size[1] // config.stride)
-    return MemoryBank.empty(
-        count, config.slots, config.max_obj_ptrs, config.max_cond_slots,
-        config.memory_dim, config.hidden_dim, grid, model.device, getattr(torch, config.memory_dtype),
+    rules = BankRules(
+        config.slots, config.max_obj_ptrs, config.max_cond_slots, config.anchors,
+        config.anchor_interval, config.anchor_similarity, config.confident_iou, config.recreate_slots,
     )  # fmt: skip
+    dtype = getattr(torch, config.memory_dtype)
+    return MemoryBank.empty(count, rules, config.memory_dim, config.hidden_dim, grid, model.device, dtype)
 
 
 def propagate(
@@ -132,14 +135,24 @@ def _remember(
     present: Tensor,
     prompted: bool,
 ) -> MemoryBank:
-    """Write the frame into the bank for the objects that are present."""
+    """Write the frame into the bank for the objects that are present, beyond doubt."""
+    cond = torch.full_like(present, prompted)
+    confidence = torch.where(cond, 1.0, prediction.mask_iou)
+    keep = present & (confidence >= model.config.doubtful_iou)
+    if model.config.remember_absent:
+        keep = keep | ~present
+        mask_logits = torch.where(present[:, None, None, None], mask_logits, NO_OBJ_SCORE)
     return bank.write(
-        maskmem_features=model.encode_memory(features, mask_logits, present, prompted),
-        obj_ptrs=model.object_pointer(prediction.sam_token, present),
-        mask_logits=mask_logits,
-        centre=_middle(mask_logits, bank.centre),
-        keep=present,
-        cond=torch.full_like(present, prompted),
+        FrameMemory(
+            maskmem_features=model.encode_memory(features, mask_logits, present, prompted),
+            obj_ptrs=model.object_pointer(prediction.sam_token, present),
+            mask_logits=mask_logits,
+            centre=_middle(mask_logits, bank.centre),
+            keep=keep,
+            cond=cond,
+            present=present,
+            confidence=confidence,
+        )
     )
 
 

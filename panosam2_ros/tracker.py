@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from panosam2_ros.bearing import Bearing, mask_bearing
-from panosam2_ros.equirect import Equirect, Floats, wrap_resize
+from panosam2_ros.equirect import Equirect, Floats
 from panosam2_ros.masks import MaskRegion, label_image, upsample_region
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.object_state import ObjectMotion, StateConfig, TrackState
+from panosam2_ros.periodic import wrap_resize
 from panosam2_ros.prompts import Prompt, PromptEncoding, check_prompt
 from panosam2_ros.propagation import Propagated, empty_bank, prompt_objects, propagate
 

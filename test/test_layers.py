@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 LEVELS = (
     {"resources"},
     {"download", "equirect"},
+    {"periodic"},
     {"bearing", "drawing", "masks", "memory_bank", "model"},
     {"memory_file", "object_state", "prompts"},
     {"propagation"},
@@ -26,7 +27,7 @@ LEVELS = (
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
 ROS_MODULES = {"builtin_interfaces", "launch", "launch_ros", "rcl_interfaces", "rclpy", "std_srvs"}
 MODEL_MAY_IMPORT = {"torch", "sam2", "safetensors", "numpy"} | sys.stdlib_module_names
-MODEL_MAY_IMPORT_OF_OURS = {"download", "equirect", "model", "resources"}
+MODEL_MAY_IMPORT_OF_OURS = {"download", "equirect", "model", "periodic", "resources"}
 
 
 def modules(package: Path) -> Iterator[tuple[str, Path]]:
@@ -64,7 +65,7 @@ def complaint(room: str, imported: str) -> str:
     if room == "model" and not ours and top not in MODEL_MAY_IMPORT:
         return "model/ imports only torch, sam2, safetensors, numpy and the standard library"
     if room == "model" and ours and ours not in MODEL_MAY_IMPORT_OF_OURS:
-        return "of this package, model/ imports only equirect, resources and download"
+        return "of this package, model/ imports only equirect, periodic, resources and download"
     if not ours or ours in (room, "msg", "srv", "__version__"):
         return ""
     if ours not in LEVEL:

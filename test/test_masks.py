@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panosam2_ros.equirect import Equirect, wrap_resize
+from panosam2_ros.equirect import Equirect
+from panosam2_ros.periodic import wrap_resize
 from panosam2_ros.masks import MaskRegion, label_image, upsample_region
 
 

@@ -2,30 +2,44 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from panosam2_ros.memory_bank import MemoryBank
+from panosam2_ros.memory_bank import LONG_TERM, BankRules, FrameMemory, MemoryBank
 
 SLOTS, POINTERS, MAX_COND = 4, 6, 2
+RULES = BankRules(SLOTS, POINTERS, MAX_COND)
 
 
-def bank(count: int) -> MemoryBank:
-    return MemoryBank.empty(count, SLOTS, POINTERS, MAX_COND, 2, 4, (2, 4), torch.device("cpu"))
+def bank(count: int, rules: BankRules = RULES) -> MemoryBank:
+    return MemoryBank.empty(count, rules, 2, 4, (2, 4), torch.device("cpu"))
 
 
-def write(before: MemoryBank, value: float, keep: list[bool], cond: bool = False) -> MemoryBank:
+def write(
+    before: MemoryBank,
+    value: float,
+    keep: list[bool],
+    cond: bool = False,
+    present: bool = True,
+    confidence: float = 0.9,
+    pointer: Tensor | None = None,  # [4]
+) -> MemoryBank:
     """One frame whose memories are all ``value``."""
     count = len(before)
     return before.write(
-        torch.full((count, 2, 2, 4), value),
-        torch.full((count, 4), value),
-        torch.full((count, 1, 8, 16), value),
-        torch.zeros(count, dtype=torch.int64),
-        torch.tensor(keep),
-        torch.full((count,), cond),
+        FrameMemory(
+            maskmem_features=torch.full((count, 2, 2, 4), value),
+            obj_ptrs=torch.full((count, 4), value) if pointer is None else pointer.expand(count, 4),
+            mask_logits=torch.full((count, 1, 8, 16), value),
+            centre=torch.zeros(count, dtype=torch.int64),
+            keep=torch.tensor(keep),
+            cond=torch.full((count,), cond),
+            present=torch.full((count,), present),
+            confidence=torch.full((count,), confidence),
+        )
     )
 
 
@@ -111,4 +125,59 @@ def test_size_is_constant_over_a_thousand_frames() -> None:
     for value in range(1000):
         memory = write(memory, value, [True, value % 2 == 0, value % 7 == 0], cond=value % 100 == 0)
     assert memory.nbytes == size
-    assert size == 3 * (SLOTS * (2 * 8 * 4 + 9) + POINTERS * (16 + 9) + 8 + 8 * 16 * 4 + 8)
+    tables = SLOTS * (8 + 3) + POINTERS * (8 + 3)
+    maps, pointers = (SLOTS + 1) * 2 * 8 * 4, (SLOTS + POINTERS + 1) * 16
+    assert size == 3 * (maps + pointers + tables + 8 * 16 * 4 + 4 * 8)
+
+
+def test_the_long_term_pointer_is_a_bounded_mean_of_confident_frames() -> None:
+    memory = write(bank(1), 4, [True], cond=True)
+    memory = write(memory, 2, [True])
+    memory = write(memory, 100, [True], confidence=0.3)
+    memory = write(memory, 100, [True], present=False)
+    memory = write(memory, 100, [False])
+    assert memory.read().long_ptr[0].tolist() == [3] * 4 and memory.read().long_valid.all()
+    for _ in range(10 * LONG_TERM):
+        memory = write(memory, 7, [True])
+    assert memory.long_count.tolist() == [LONG_TERM]
+    assert abs(memory.long_ptr - 7).max() < 0.01
+
+
+def test_anchors_are_confident_unlike_each_other_and_outlive_newer_frames() -> None:
+    memory = bank(1, BankRules(6, POINTERS, MAX_COND, anchors=2, anchor_interval=4))
+    memory = write(memory, 0, [True], cond=True)
+    axes = torch.eye(4)
+    for value in range(1, 40):  # the first half looks like axis 0, then like axis 1, then like axis 2
+        pointer = axes[(value > 12) + (value > 25)]
+        memory = write(memory, value, [True], confidence=0.3 if value == 4 else 0.9, pointer=pointer)
+    anchors = memory.maskmem_features[0, memory.maskmem.anchor[0], 0, 0, 0].tolist()
+    assert sorted(anchors) == [13, 26]  # 4 was doubtful, so 5 was the first, and has been replaced
+    read = memory.read()
+    assert values(read.maskmem_features, read.maskmem_valid) == [0, 13, 26, 37, 38, 39]
+
+
+def test_an_absence_longer_than_the_slots_leaves_memories_only_with_re_creation() -> None:
+    """SAM2 remembers that the object was absent until nothing else is remembered."""
+    found = {}
+    for recreate in (False, True):
+        memory = write(bank(1, BankRules(SLOTS, POINTERS, MAX_COND, recreate=recreate)), 1, [True], cond=True)
+        memory = write(memory, 2, [True])
+        for _ in range(2 * SLOTS):
+            memory = write(memory, -9, [True], present=False)
+        read = memory.read()
+        found[recreate] = values(read.maskmem_features, read.maskmem_valid)
+        assert read.tpos_index[~memory.maskmem.cond].eq(SLOTS - 2).all() or not recreate
+    assert found == {False: [-9, -9, -9, 1], True: [1, 2, 2, 2]}
+
+
+def test_rules_that_leave_no_slot_for_the_newest_frame_are_refused() -> None:
+    with pytest.raises(ValueError, match="none for the newest frame"):
+        BankRules(4, POINTERS, MAX_COND, anchors=2)
+
+
+def test_before_the_newest_frame_it_is_not_there() -> None:
+    memory = write(write(bank(1), 1, [True], cond=True), 2, [True])
+    before = memory.before_newest()
+    read = before.read()
+    assert values(read.maskmem_features, read.maskmem_valid) == [1] and before.frame.tolist() == [1]
+    assert int(read.ptr_valid.sum()) == 1

@@ -12,7 +12,8 @@ from sam2.modeling.memory_encoder import MaskDownSampler
 from sam2.modeling.sam.transformer import RoPEAttention
 from torch import Tensor, nn
 
-from panosam2_ros.equirect import Equirect, roll_columns
+from panosam2_ros.equirect import Equirect
+from panosam2_ros.periodic import roll_columns
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.image_encoder import ImageFeatures, WrapConv2d, fold_batch_norm

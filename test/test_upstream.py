@@ -7,7 +7,7 @@ Default random weights would make this empty (without its fuser the memory encod
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model.build import load_official
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts import Prompt, PromptEncoding
-from panosam2_ros.propagation import empty_bank, prompt_objects, propagate
+from panosam2_ros.propagation import NO_OBJ_SCORE, empty_bank, prompt_objects, propagate
 
 SIZE, FRAMES, DECLARED, CORRECTED = 256, 8, 16, 4
 GRID = Equirect(2 * SIZE, SIZE)  # prompts have to be a panorama's: columns count double
@@ -34,8 +34,11 @@ CLICK, CORRECTION = (150.0, 90.0), (170.0, 120.0)
 BOX = (30.0, 40.0, 110.0, 150.0)
 
 
-def upstream_predictor(variant: str) -> Any:
-    """Upstream's predictor with random weights in which every part matters."""
+def upstream_predictor(variant: str, presence: float) -> Any:
+    """Upstream's predictor with random weights in which every part matters.
+
+    ``presence``: added to the logit of presence; at 3 nothing is ever absent.
+    """
     torch.manual_seed(7)
     predictor = build_sam2_video_predictor(
         f"configs/sam2.1/sam2.1_hiera_{CONFIGS[variant]}.yaml",
@@ -59,7 +62,7 @@ def upstream_predictor(variant: str) -> Any:
         for parameter in predictor.memory_attention.parameters():
             if parameter.dim() > 1:
                 parameter.mul_(3)
-        predictor.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.add_(3)
+        predictor.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.add_(presence)
     return predictor
 
 
@@ -139,7 +142,8 @@ def our_logits(model: PanoSAM2, frames: list[NDArray[np.uint8]]) -> list[Tensor]
             logits.append(torch.cat([part.mask_logits for part in parts]))
             continue
         step = propagate(model, bank, features)
-        bank, found = step.bank, step.mask_logits
+        absent = (step.scores <= 0)[:, None, None, None]
+        bank, found = step.bank, torch.where(absent, NO_OBJ_SCORE, step.mask_logits)
         if t == CORRECTED:
             first = bank.select(torch.tensor([0])).before_newest()
             point = np.array([[_doubled(CORRECTION[0]), CORRECTION[1]]])
@@ -169,8 +173,8 @@ class Case:
         return max(float((a - b).abs().max()) for a, b in zip(ours, self.expected, strict=True))
 
 
-def make_case(variant: str, folder: Path) -> Case:
-    predictor = upstream_predictor(variant)
+def make_case(variant: str, folder: Path, presence: float = 3.0) -> Case:
+    predictor = upstream_predictor(variant, presence)
     frames = video(folder / "video")
     expected = upstream_logits(predictor, folder / "video")
     weights = folder / "weights.pt"
@@ -186,6 +190,17 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Case:
 def test_every_frame_is_upstreams(tiny: Case) -> None:
     assert max(float(e.abs().max()) for e in tiny.expected) > 0.1
     assert tiny.difference(tiny.model()) < 1e-4
+
+
+def test_frames_without_the_object_are_remembered_as_upstream_does(tmp_path: Path) -> None:
+    """Every object is found when prompted, then absent in some frames and back in others."""
+    case = make_case("tiny", tmp_path, presence=0.1025)
+    absent = torch.stack([(e <= NO_OBJ_SCORE).flatten(1).all(1) for e in case.expected])
+    assert not absent[0].any() and absent.any() and not absent.all(0).any()
+    assert case.difference(case.model()) < 1e-4
+    forgetful = case.model()
+    forgetful.config = replace(forgetful.config, remember_absent=False)
+    assert case.difference(forgetful) > 1e-3
 
 
 @pytest.mark.large

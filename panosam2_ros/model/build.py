@@ -18,6 +18,7 @@ from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.resources import resource, sha256
 
 EMBEDDED = "panosam2_nano"
+ADAPTERS = ("refinement", "long_short")  # learned parts that the official checkpoints do not have
 CONFIG_KEY = "panosam2_config"  # in the file's metadata
 # What torch.load and looking into the result raise for files that are something else.
 _DAMAGED = (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError)
@@ -110,8 +111,9 @@ def load_official(path: Path, input_size: tuple[int, int], adapted: bool = True)
     if name is None:
         raise ValueError(f"{path} holds none of the networks {', '.join(OFFICIAL)}")
     model = PanoSAM2(official_config(name, *input_size, adapted))
+    own = {key: value for key, value in model.state_dict().items() if key.split(".")[0] in ADAPTERS}
     try:
-        model.load_state_dict(state)
+        model.load_state_dict(state | own)
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit {name}: {error}") from error
     return model

@@ -44,6 +44,17 @@ class ModelConfig:
     rotary: str = "whole_turns"  # longitude in memory attention: whole_turns, rounded or axial (SAM2)
     position_code: str = "latitude"  # of memory attention: latitude or sine (SAM2)
 
+    # PanoSAM2's learned parts and its rules of memory; off unless weights were made with them.
+    refine_steps: int = 0  # of distortion refinement
+    long_pointer: bool = False  # the long-term pointer modulates what is read
+    recreate_slots: bool = False  # empty and doubtful slots are filled from the last confident frame
+    anchors: int = 0  # slots for older frames that were confident and unlike each other
+    anchor_interval: int = 10  # frames
+    anchor_similarity: float = 0.9  # cosine of anchors' pointers, at most
+    confident_iou: float = 0.8  # predicted IoU from which a frame is confident
+    doubtful_iou: float = 0.0  # predicted IoU below which a frame is not remembered
+    remember_absent: bool = False  # frames without the object are remembered as such; on = SAM2
+
     @property
     def stride(self) -> int:
         """Input pixels per token."""

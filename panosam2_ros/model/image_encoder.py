@@ -17,8 +17,8 @@ from sam2.modeling.position_encoding import PositionEmbeddingSine
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from panosam2_ros.equirect import wrap_pad
 from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.periodic import wrap_pad
 
 # ImageNet statistics, as SAM2 normalises its input.
 PIXEL_MEAN = (123.675, 116.28, 103.53)

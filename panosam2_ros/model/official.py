@@ -59,8 +59,9 @@ _TRUNKS: dict[str, tuple[int, int, tuple[int, ...], tuple[int, ...], tuple[int, 
 def official_config(name: str, height: int, width: int, adapted: bool = True) -> ModelConfig:
     """The network of an official checkpoint at an input size.
 
-    ``adapted``: wrapped convolutions and resizing, and canonical yaw, which need no training;
-    without them it is upstream's SAM2. KeyError for a name that is not in ``OFFICIAL``.
+    ``adapted``: what is ours: wrapped convolutions and resizing, canonical yaw, rules of memory,
+    and learned parts that change nothing before they are trained; without, it is upstream's
+    SAM2. KeyError for a name that is not in ``OFFICIAL``.
     """
     channels, heads, blocks, global_blocks, windows, background = _TRUNKS[
         name.removeprefix("sam2.1_hiera_")
@@ -96,6 +97,11 @@ def official_config(name: str, height: int, width: int, adapted: bool = True) ->
         canonical_yaw=adapted,
         rotary="axial",
         position_code="sine",
+        refine_steps=3 if adapted else 0,
+        long_pointer=adapted,
+        recreate_slots=adapted,
+        anchors=2 if adapted else 0,
+        remember_absent=not adapted,
     )
 
 

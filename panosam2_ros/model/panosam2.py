@@ -6,6 +6,7 @@ tensors. N objects of B images are always one batch, the objects of an image nei
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 import torch
@@ -20,6 +21,7 @@ from panosam2_ros.model.image_encoder import (
     normalise_pixels,
     wrap_convolutions,
 )
+from panosam2_ros.model.long_short_memory import LongShortMemory
 from panosam2_ros.model.mask_decoder import (
     DecoderPrompts,
     MaskPrediction,
@@ -30,6 +32,7 @@ from panosam2_ros.model.mask_decoder import (
 )
 from panosam2_ros.model.memory_attention import build_memory_attention
 from panosam2_ros.model.memory_encoder import build_memory_encoder, encode_mask_memory
+from panosam2_ros.model.refinement import DistortionRefinement
 
 
 class Memories(Protocol):
@@ -47,6 +50,10 @@ class Memories(Protocol):
     def ptr_age(self) -> Tensor: ...  # [N, P] float, frames since; clamped to 0..P - 1
     @property
     def ptr_valid(self) -> Tensor: ...  # [N, P] bool
+    @property
+    def long_ptr(self) -> Tensor: ...  # [N, C]
+    @property
+    def long_valid(self) -> Tensor: ...  # [N] bool
 
 
 class PanoSAM2(nn.Module):
@@ -77,6 +84,10 @@ class PanoSAM2(nn.Module):
         self.input_size = (config.input_height, config.input_width)
         if config.wrap:
             wrap_convolutions(self)
+        self.refinement = (
+            DistortionRefinement(hidden // 8, config.refine_steps) if config.refine_steps else None
+        )
+        self.long_short = LongShortMemory(memory, hidden) if config.long_pointer else None
 
     @property
     def device(self) -> torch.device:
@@ -110,6 +121,8 @@ class PanoSAM2(nn.Module):
         """Embedding [N, C, h, w] of N objects that knows what is remembered of each."""
         size = features.embedding.shape[-2:]
         maps = memories.maskmem_features.to(features.embedding.dtype)
+        if self.long_short is not None:
+            maps = self.long_short(maps, memories.long_ptr, memories.long_valid)
         tokens = maps.flatten(3).transpose(2, 3)  # [N, S, h * w, C_mem]
         code = self.memory_position_code(maps[:1, 0]).flatten(2).transpose(1, 2)
         positions = code[:, None] + self.maskmem_tpos_enc[memories.tpos_index, 0]
@@ -155,8 +168,13 @@ class PanoSAM2(nn.Module):
         if not self.config.canonical_yaw:
             centre = torch.full_like(centre, embedding.shape[-1] // 2)
         multimask = ambiguous if self.config.sam2_masks else torch.zeros_like(ambiguous)
-        return decode_canonical(
+        prediction = decode_canonical(
             self.sam_mask_decoder, self.sam_prompt_encoder, embedding, features, prompts, centre, multimask
+        )
+        if self.refinement is None:
+            return prediction
+        return replace(
+            prediction, mask_logits=self.refinement(prediction.mask_logits, features.high_res_s4)
         )
 
     def object_pointer(self, sam_token: Tensor, present: Tensor) -> Tensor:

@@ -1,0 +1,108 @@
+"""Maps on the sphere as tensors: what pads, rolls, resizes and samples them across the seam.
+
+Maps are [..., H, W] and cover the full sphere as ``equirect`` has it.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from panosam2_ros.equirect import Equirect, lonlat_to_vector, normalised, tangent_basis
+
+
+def wrap_pad(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
+    """Pad [..., H, W]: columns from the other side of the seam, rows of zeros."""
+    if left or right:
+        x = torch.cat([x[..., x.shape[-1] - left :], x, x[..., :right]], -1)
+    return F.pad(x, (0, 0, top, bottom)) if top or bottom else x
+
+
+def roll_columns(x: Tensor, shifts: Tensor) -> Tensor:
+    """Roll each item of x [N, ..., W] right by its own number of columns, shifts [N] int64."""
+    width = x.shape[-1]
+    source = (torch.arange(width, device=x.device) - shifts[:, None]) % width
+    shape = (x.shape[0],) + (1,) * (x.dim() - 2) + (width,)
+    return x.gather(-1, source.view(shape).expand(x.shape))
+
+
+def mean_column(weights: Tensor) -> Tensor:
+    """Circular mean column, [N], of non-negative weights [N, W]; NaN where all are zero."""
+    width = weights.shape[-1]
+    angles = torch.arange(width, device=weights.device, dtype=weights.dtype) * (2 * math.pi / width)
+    y, x = weights @ angles.sin(), weights @ angles.cos()
+    column = torch.atan2(y, x) * (width / (2 * math.pi)) % width
+    return torch.where(weights.sum(-1) > 0, column, torch.full_like(column, math.nan))
+
+
+@lru_cache(maxsize=64)
+def _resize_matrix(source: int, target: int, wrap: bool) -> Tensor:
+    """[target, source] weights of bilinear resizing, half-pixel centres, no anti-aliasing."""
+    position = (torch.arange(target, dtype=torch.float64) + 0.5) * source / target - 0.5
+    if not wrap:
+        position = position.clamp(0, source - 1)
+    low = position.floor()
+    weight = (position - low).to(torch.float32)
+    rows = torch.arange(target)
+    matrix = torch.zeros(target, source)
+    matrix.index_put_((rows, low.long() % source), 1 - weight, accumulate=True)
+    matrix.index_put_((rows, (low.long() + 1) % source), weight, accumulate=True)
+    return matrix
+
+
+def resize_matrix(source: int, target: int, wrap: bool, like: Tensor) -> Tensor:
+    """``_resize_matrix`` on the device and in the floating type of ``like``."""
+    with torch.inference_mode(False):  # what is kept serves training as well as tracking
+        return _resize_matrix(source, target, wrap).to(like.device, like.dtype)
+
+
+def wrap_resize(x: Tensor, height: int, width: int, wrap: bool = True) -> Tensor:
+    """Bilinear resize of [..., H, W] that is seamless across the 0/360 meridian if ``wrap``.
+
+    Equals ``F.interpolate(..., mode="bilinear", align_corners=False)`` away from the seam.
+    """
+    if x.shape[-2:] == (height, width):
+        return x
+    rows = resize_matrix(x.shape[-2], height, False, x)
+    columns = resize_matrix(x.shape[-1], width, wrap, x)
+    return rows @ x @ columns.T
+
+
+@lru_cache(maxsize=8)
+def _tangent_grid(height: int, width: int) -> Tensor:
+    """Sampling grid [1, H, W * 9, 2] of ``tangent_neighbours`` for a map padded by half its width."""
+    grid = Equirect(width, height)
+    lat = grid.row_latitudes()
+    centre = lonlat_to_vector(np.zeros_like(lat), lat)
+    east, north = tangent_basis(centre)
+    step = math.tan(math.pi / height)
+    right, up = np.meshgrid([-step, 0, step], [step, 0, -step])
+    points = centre[:, None] + right.reshape(-1, 1) * east[:, None] + up.reshape(-1, 1) * north[:, None]
+    u, v = grid.vector_to_pixel(normalised(points))  # [H, 9], of the column at longitude 0
+    offset = (u - grid.lonlat_to_pixel(0.0, 0.0)[0] + width / 2) % width - width / 2
+    columns = np.arange(width)[None, :, None] + offset[:, None, :] + width // 2
+    x = (columns + 0.5) / (width + 2 * (width // 2)) * 2 - 1
+    y = np.broadcast_to(((v + 0.5) / height * 2 - 1)[:, None, :], x.shape)
+    stacked = np.stack([x, y], -1).reshape(1, height, width * 9, 2)
+    return torch.from_numpy(stacked).float()
+
+
+def tangent_neighbours(x: Tensor) -> Tensor:
+    """A 3x3 neighbourhood on the tangent plane of every pixel: [N, C, H, W] -> [N, C * 9, H, W].
+
+    Neighbours are one row's height apart on the sphere: near the poles that is many columns. Order:
+    left to right, then top to bottom. Bilinear; seamless over longitude.
+    """
+    height, width = x.shape[-2:]
+    with torch.inference_mode(False):  # what is kept serves training as well as tracking
+        grid = _tangent_grid(height, width).to(x.device, x.dtype)
+    padded = wrap_pad(x, width // 2, width // 2, 0, 0)
+    near = F.grid_sample(
+        padded, grid.expand(len(x), -1, -1, -1), padding_mode="border", align_corners=False
+    )
+    return near.unflatten(3, (width, 9)).permute(0, 1, 4, 2, 3).flatten(1, 2)
