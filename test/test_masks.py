@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from panosam2_ros.equirect import Equirect
-from panosam2_ros.periodic import wrap_resize
 from panosam2_ros.masks import MaskRegion, label_image, upsample_region
+from panosam2_ros.periodic import wrap_resize
 
 
 def blobs(seed: int, height: int = 16, width: int = 32) -> torch.Tensor:

@@ -13,13 +13,13 @@ from sam2.modeling.sam.transformer import RoPEAttention
 from torch import Tensor, nn
 
 from panosam2_ros.equirect import Equirect
-from panosam2_ros.periodic import roll_columns
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.image_encoder import ImageFeatures, WrapConv2d, fold_batch_norm
 from panosam2_ros.model.mask_decoder import DecoderPrompts, embed_prompts
 from panosam2_ros.model.memory_attention import rotary_attention, whole_turn_rotations
 from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.periodic import roll_columns
 from panosam2_ros.prompts import Prompt, PromptEncoding
 from panosam2_ros.propagation import empty_bank, prompt_objects, propagate
 
