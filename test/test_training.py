@@ -22,7 +22,13 @@ from panosam2_ros.prompts import PromptEncoding
 from panosam2_ros.resources import sha256
 from panosam2_ros.training.clips import ClipPool, RenderedClips
 from panosam2_ros.training.curriculum import Stage, learning_rate, read_config
-from panosam2_ros.training.losses import balanced_cross_entropy, dice_loss, frame_losses, mask_iou
+from panosam2_ros.training.losses import (
+    balanced_cross_entropy,
+    dice_loss,
+    frame_losses,
+    mask_iou,
+    presence_loss,
+)
 from panosam2_ros.training.parallel import agree, average_gradients
 from panosam2_ros.training.ship import ship, training_hours
 from panosam2_ros.training.train import Trainer, run_clip
@@ -68,6 +74,13 @@ def test_masks_of_absent_objects_are_not_judged_but_their_presence_is() -> None:
     expected = frame_losses(alone, target[:1], present[:1], 1.0)
     assert torch.allclose(losses.mask, expected.mask) and torch.allclose(losses.dice, expected.dice)
     assert losses.presence > expected.presence
+
+
+def test_an_absent_object_that_is_taken_for_present_costs_most() -> None:
+    sure = torch.tensor([4.0, -4.0])
+    cases = ([True, False], [False, False], [True, True])
+    costs = [presence_loss(sure, torch.tensor(case)).item() for case in cases]
+    assert costs[0] < costs[2] < costs[1]
 
 
 def test_the_learning_rate_warms_up_and_ends_at_a_tenth() -> None:

@@ -20,6 +20,7 @@ from panosam2_ros.data.synthetic import SceneConfig, clip
 from panosam2_ros.equirect import mask_box
 from panosam2_ros.prompts import LOW_RES_STRIDE, Prompt
 
+HIDDEN_ODDS = 5.0  # how much likelier an object is taken that is absent at times: they are rare
 MIN_PIXELS = 12  # an object with fewer in the first frame is not prompted
 
 
@@ -74,7 +75,9 @@ class ClipPool:
     ) -> tuple[Tensor, Tensor, list[Prompt]]:
         """Images [T, 3, H, W], targets [T, O, 1, H / 4, W / 4] and prompts of one clip."""
         images, labels, ids = self._cut(frames)
-        chosen = self.rng.choice(ids, objects, replace=ids.size < objects)
+        hidden = np.array([not (labels == i).any((1, 2)).all() for i in ids])
+        odds = np.where(hidden, HIDDEN_ODDS, 1.0)
+        chosen = self.rng.choice(ids, objects, ids.size < objects, odds / odds.sum())
         masks = labels[:, None] == chosen[None, :, None, None]  # [T, O, H, W]
         prompts = [self._prompt(mask, kinds) for mask in masks[0]]
         shares = F.avg_pool2d(torch.from_numpy(masks).float(), LOW_RES_STRIDE)

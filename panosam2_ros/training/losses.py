@@ -14,6 +14,7 @@ from torch import Tensor
 
 from panosam2_ros.model.mask_decoder import MaskPrediction
 
+ABSENT_WEIGHT = 5.0  # of an absent object in the loss of presence: they are rare
 MASK_WEIGHT, DICE_WEIGHT, IOU_WEIGHT, PRESENCE_WEIGHT = 2.0, 1.0, 0.5, 0.5
 
 
@@ -62,6 +63,12 @@ def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
     return torch.where(union > 0, (a & b).sum(1) / union.clamp(min=1), 1.0)
 
 
+def presence_loss(logits: Tensor, present: Tensor) -> Tensor:
+    """Weighted cross entropy, a scalar, of logits [N] and present [N] bool."""
+    weight = torch.where(present, 1.0, ABSENT_WEIGHT)
+    return F.binary_cross_entropy_with_logits(logits, present.float(), weight)
+
+
 def frame_losses(prediction: MaskPrediction, target: Tensor, present: Tensor, balance: float) -> Losses:
     """Losses of one frame: target [N, 1, 4h, 4w] shares of object, present [N] bool.
 
@@ -74,5 +81,5 @@ def frame_losses(prediction: MaskPrediction, target: Tensor, present: Tensor, ba
         (weight * balanced_cross_entropy(logits, target, balance)).sum(),
         (weight * dice_loss(logits, target)).sum(),
         (weight * (prediction.mask_iou - iou) ** 2).sum(),
-        F.binary_cross_entropy_with_logits(prediction.object_score_logits, present.float()),
+        presence_loss(prediction.object_score_logits, present),
     )
