@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -127,6 +127,25 @@ class EncodedPrompts:
     def ambiguous(self) -> Tensor:
         """[N] bool: at most one point, and no mask."""
         return ((self.decoder.point_labels != NO_PROMPT).sum(1) <= 1) & ~self.is_given
+
+    def rolled(self, tokens: int, stride: int, width: int) -> EncodedPrompts:
+        """The same in an image rolled right by token columns of ``stride`` pixels, of ``width`` in all."""
+        if not tokens:
+            return self
+        d, low_res = self.decoder, tokens * stride // LOW_RES_STRIDE
+        u = (d.point_coords[..., 0] + tokens * stride + 0.5) % width - 0.5
+        pixels = None if self.mask_pixels is None else self.mask_pixels.roll(tokens * stride, -1)
+        return EncodedPrompts(
+            replace(
+                d,
+                point_coords=torch.stack([u, d.point_coords[..., 1]], -1),
+                mask_input=d.mask_input.roll(low_res, -1),
+            ),
+            (self.centre + tokens) % (width // stride),
+            self.given.roll(low_res, -1),
+            self.is_given,
+            pixels,
+        )
 
     def to(self, device: torch.device) -> EncodedPrompts:
         """The same on another device."""

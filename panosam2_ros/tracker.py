@@ -15,16 +15,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from panosam2_ros.bearing import Bearing, mask_bearing
-from panosam2_ros.equirect import Equirect, Floats
+from panosam2_ros.bearing import mask_bearing
+from panosam2_ros.equirect import Equirect
 from panosam2_ros.masks import MaskRegion, label_image, upsample_region
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.object_state import ObjectMotion, StateConfig, TrackState
+from panosam2_ros.object_state import ObjectMotion, StateConfig
 from panosam2_ros.periodic import wrap_resize
-from panosam2_ros.prompts import Prompt, PromptEncoding, check_prompt
+from panosam2_ros.prompts import LOW_RES_STRIDE, Prompt, PromptEncoding, check_prompt
 from panosam2_ros.propagation import Propagated, empty_bank, prompt_objects, propagate
+from panosam2_ros.steering import SeamSteering
+from panosam2_ros.tracks import NOTHING_FOUND, PromptOutcome, Track, TrackedFrame
 
 MAX_OBJ_ID = 65535  # what a mono16 label image can hold
 Image = NDArray[np.uint8]
@@ -36,44 +38,8 @@ class TrackerConfig:
 
     max_objects: int = 32
     vertical_fov: float = math.pi  # rad, of the images; pi for full spheres
+    seam_steering: bool = False  # keep the network's seam away from objects; they then depend on each other
     state: StateConfig = field(default_factory=StateConfig)
-
-
-@dataclass(frozen=True)
-class Track:
-    """One known object, as of the newest image."""
-
-    obj_id: int
-    label: str
-    state: TrackState
-    score: float  # probability that it is in the image, 0..1
-    mask_iou: float  # predicted IoU of its mask, 0..1; 0 unless VISIBLE
-    last_seen: int  # ns, stamp of the last image in which it was VISIBLE
-    bearing: Bearing  # measured if VISIBLE, else predicted or last known; camera optical axes
-    angular_velocity: Floats  # [3] rad/s, optical axes; NaN while unknown
-
-
-@dataclass(frozen=True)
-class TrackedFrame:
-    """What is known of one image."""
-
-    stamp: int  # ns
-    labels: NDArray[np.uint16]  # [H, W] object ids of visible objects, 0 = none
-    tracks: tuple[Track, ...]  # every known object, ordered by id
-
-
-@dataclass(frozen=True)
-class PromptOutcome:
-    """What became of one prompt."""
-
-    success: bool
-    message: str  # why not, and the remedy
-    track: Track | None  # of the object in the prompted image
-
-
-NOTHING_FOUND = PromptOutcome(
-    False, "nothing was found there: prompt a larger part of the object, or give its box or mask", None
-)
 
 
 @dataclass
@@ -107,6 +73,8 @@ class PanoTracker:
         self._bank: MemoryBank = empty_bank(model, 0)
         self._next_id = 1
         self._newest: tuple[Image, ImageFeatures] | None = None  # prompts refer to it most often
+        self._steering = SeamSteering() if config.seam_steering else None
+        self._turn = 0  # token columns by which images are rolled right for the network
 
     @property
     def max_objects(self) -> int:
@@ -129,6 +97,7 @@ class PanoTracker:
         that is not a panorama; nothing is forgotten then.
         """
         grid = self._grid(image)
+        self._steer()
         features = self._encode(image)
         self._newest = (image, features)
         if not self._known:
@@ -186,7 +155,19 @@ class PanoTracker:
 
     def _encode(self, image: Image) -> ImageFeatures:
         pixels = fit_image(image, *self.model.input_size).to(self.model.device)
-        return self.model.encode_image(pixels)
+        return self.model.encode_image(pixels.roll(self._turn * self.model.config.stride, -1))
+
+    def _steer(self) -> None:
+        """Turn the network's view, and what is remembered in it, away from objects on its seam."""
+        if self._steering is None or not self._known:
+            return
+        seen = (self._bank.mask_logits > 0).flatten(0, 2).any(0).cpu().numpy()  # stride-4 columns
+        tokens = seen.reshape(-1, self.model.config.stride // LOW_RES_STRIDE).max(1)
+        move = self._steering.move(tokens)
+        if move:
+            self._bank = self._bank.rolled(move)
+            self._turn = (self._turn + move) % tokens.size
+            self._newest = None  # its features are of another turn
 
     def _features(self, image: Image) -> ImageFeatures:
         """Features of an image to prompt on; those of the newest are at hand."""
@@ -231,7 +212,9 @@ class PanoTracker:
         if remembered and newest:
             bank = bank.before_newest()  # what is corrected must not speak for itself
         encoding = PromptEncoding(grid, model.input_size, model.config)
-        encoded = encoding.encode(prompts, bank.mask_logits if remembered else None)
+        previous = bank.rolled(-self._turn).mask_logits if remembered else None
+        encoded = encoding.encode(prompts, previous)
+        encoded = encoded.rolled(self._turn, model.config.stride, model.input_size[1])
         result = prompt_objects(model, bank, features, encoded.to(model.device), remembered)
         found = (result.mask_logits > 0).flatten(1).any(1)
         for i in found.nonzero()[:, 0].tolist():
@@ -271,7 +254,8 @@ class PanoTracker:
             item.score, item.mask_iou = scores[i], 0.0
             region = None
             if item.motion.present(item.score):
-                region = upsample_region(result.mask_logits[i, 0], grid)
+                back = -self._turn * (self.model.config.stride // LOW_RES_STRIDE)
+                region = upsample_region(result.mask_logits[i, 0].roll(back, -1), grid)
             bearing = mask_bearing(region.mask(grid.height), grid, ious[i]) if region else None
             item.motion.update(stamp, bearing)
             if region is not None and bearing is not None:

@@ -18,7 +18,7 @@ LEVELS = (
     {"periodic"},
     {"bearing", "drawing", "masks", "memory_bank", "model"},
     {"memory_file", "object_state", "prompts"},
-    {"propagation"},
+    {"propagation", "steering", "tracks"},
     {"tracker"},
     {"data"},
     {"evaluation", "training"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -158,3 +159,21 @@ def test_files_of_other_things_are_refused(checkpoint: Path, tmp_path: Path) -> 
         load_official(wrong, OFFICIAL_SIZE)
     with pytest.raises(FileNotFoundError):
         load_official(tmp_path / "none.pt", OFFICIAL_SIZE)
+
+
+def test_a_wrap_margin_brings_what_is_across_the_seam_and_is_cut_off_again() -> None:
+    """The encoder sees the other side as neighbours, at the price of more columns."""
+    torch.manual_seed(1)
+    config = official_config(NAME, 64, 128)
+    narrow = PanoSAM2(config).eval().requires_grad_(False)
+    wide = PanoSAM2(replace(config, wrap_margin=32)).eval().requires_grad_(False)
+    wide.load_state_dict(narrow.state_dict())
+    image = torch.rand(1, 3, 64, 128) * 255
+    changed = image.clone()
+    changed[..., 120:] = 0  # far from column 0, unless one looks across the seam
+    moved = {}
+    for name, model in (("narrow", narrow), ("wide", wide)):
+        before, after = model.encode_image(image), model.encode_image(changed)
+        assert before.embedding.shape[-2:] == (4, 8) and before.high_res_s4.shape[-2:] == (16, 32)
+        moved[name] = float((after.high_res_s4 - before.high_res_s4)[..., 2].abs().max())
+    assert moved["wide"] > 2 * moved["narrow"]

@@ -40,6 +40,7 @@ class ModelConfig:
     prompt_logit: float = 6.0  # clamp of an earlier mask as dense prompt; SAM2: 32
     sam2_masks: bool = False  # best of three masks; true masks enter as SAM2 has it
     wrap: bool = True  # convolutions and resizing see across the seam; off = SAM2
+    wrap_margin: int = 0  # pixels from across the seam on both sides of the encoder's input; multiple of 32
     canonical_yaw: bool = True  # the decoder works with the object in the middle; off = SAM2
     rotary: str = "whole_turns"  # longitude in memory attention: whole_turns, rounded or axial (SAM2)
     position_code: str = "latitude"  # of memory attention: latitude or sine (SAM2)

@@ -33,6 +33,7 @@ from panosam2_ros.model.mask_decoder import (
 from panosam2_ros.model.memory_attention import build_memory_attention
 from panosam2_ros.model.memory_encoder import build_memory_encoder, encode_mask_memory
 from panosam2_ros.model.refinement import DistortionRefinement
+from panosam2_ros.periodic import wrap_pad
 
 
 class Memories(Protocol):
@@ -105,7 +106,11 @@ class PanoSAM2(nn.Module):
 
     def encode_image(self, images: Tensor) -> ImageFeatures:
         """images [B, 3, H, W] RGB 0..255 of ``input_size``."""
-        levels = self.image_encoder(normalise_pixels(images))["backbone_fpn"]
+        margin = self.config.wrap_margin
+        levels = self.image_encoder(wrap_pad(normalise_pixels(images), margin, margin, 0, 0))["backbone_fpn"]
+        if margin:
+            levels = [level[..., margin // s : level.shape[-1] - margin // s]
+                      for level, s in zip(levels, (4, 8, 16), strict=True)]  # fmt: skip
         return ImageFeatures(
             embedding=levels[2],
             high_res_s4=self.sam_mask_decoder.conv_s0(levels[0]),

@@ -47,7 +47,8 @@ from panosam2_ros.ros.worker import (
     WorkerCounts,
     WorkerLimits,
 )
-from panosam2_ros.tracker import PanoTracker, TrackedFrame, TrackerConfig
+from panosam2_ros.tracker import PanoTracker, TrackerConfig
+from panosam2_ros.tracks import TrackedFrame
 
 ImageMsg: TypeAlias = Any  # sensor_msgs Image or CompressedImage
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from panosam2_ros.tracker import PanoTracker, TrackedFrame
+    from panosam2_ros.tracker import PanoTracker
+    from panosam2_ros.tracks import TrackedFrame
 
 M = TypeVar("M")  # an image message
 MIB = 1 << 20

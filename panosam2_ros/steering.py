@@ -1,0 +1,35 @@
+"""Seam steering: where the network's own seam goes, so that no tracked object lies on it.
+
+Our own addition, without training: for networks whose encoder is not periodic. Off by default,
+because where the seam goes depends on all objects together.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+NEAR, FAR = 2, 4  # tokens: an object this near makes the seam move, to where all are this far away
+
+
+class SeamSteering:
+    """Says when to roll, and by how much, with hysteresis."""
+
+    def move(
+        self,
+        occupied: NDArray[np.bool_],  # [w] token columns of all objects, as the network sees them
+    ) -> int:
+        """Token columns to roll right by; 0 as long as the seam has room, or has none anywhere.
+
+        The seam lies before column 0.
+        """
+        width = occupied.size
+        columns = np.flatnonzero(occupied)
+        if not columns.size or min(columns[0], width - 1 - columns[-1]) >= NEAR:
+            return 0
+        gaps = np.diff(columns, append=columns[0] + width) - 1
+        widest = int(np.argmax(gaps))
+        if gaps[widest] < 2 * FAR:
+            return 0
+        middle = columns[widest] + 1 + gaps[widest] // 2
+        return int(-middle % width)

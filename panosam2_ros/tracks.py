@@ -1,0 +1,49 @@
+"""What the tracker answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from panosam2_ros.bearing import Bearing
+from panosam2_ros.equirect import Floats
+from panosam2_ros.object_state import TrackState
+
+
+@dataclass(frozen=True)
+class Track:
+    """One known object, as of the newest image."""
+
+    obj_id: int
+    label: str
+    state: TrackState
+    score: float  # probability that it is in the image, 0..1
+    mask_iou: float  # predicted IoU of its mask, 0..1; 0 unless VISIBLE
+    last_seen: int  # ns, stamp of the last image in which it was VISIBLE
+    bearing: Bearing  # measured if VISIBLE, else predicted or last known; camera optical axes
+    angular_velocity: Floats  # [3] rad/s, optical axes; NaN while unknown
+
+
+@dataclass(frozen=True)
+class TrackedFrame:
+    """What is known of one image."""
+
+    stamp: int  # ns
+    labels: NDArray[np.uint16]  # [H, W] object ids of visible objects, 0 = none
+    tracks: tuple[Track, ...]  # every known object, ordered by id
+
+
+@dataclass(frozen=True)
+class PromptOutcome:
+    """What became of one prompt."""
+
+    success: bool
+    message: str  # why not, and the remedy
+    track: Track | None  # of the object in the prompted image
+
+
+NOTHING_FOUND = PromptOutcome(
+    False, "nothing was found there: prompt a larger part of the object, or give its box or mask", None
+)
