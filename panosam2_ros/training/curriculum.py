@@ -22,6 +22,7 @@ class Stage:
     batch: int
     frames: int  # that are learned from
     free: int  # at most as many before them are tracked without learning: its own mistakes to live with
+    hide: float  # how often the previous mask is withheld, so that memory must carry identity
     objects: int
     lr: float
     balance: float

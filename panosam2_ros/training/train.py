@@ -210,8 +210,7 @@ class Trainer:
     ) -> tuple[Losses, Tensor]:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, stage.steps, stage.lr)
-        hide = self.options["hide_previous"]
-        losses, ious = run_clip(self.model, batch, encoding, stage.balance, hide, free)
+        losses, ious = run_clip(self.model, batch, encoding, stage.balance, stage.hide, free)
         self.optimizer.zero_grad(set_to_none=True)
         losses.total.backward()
         average_gradients(self.model)
