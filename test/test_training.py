@@ -115,7 +115,8 @@ def library() -> SourceLibrary:
 def small(tmp_path: Path) -> Path:
     """A curriculum of a few tiny steps."""
     stage = {
-        "name": "tiny", "steps": 4, "size": [64, 128], "batch": 2, "frames": 2, "free": 2, "hide": 0.2, "objects": 2,
+        "name": "tiny", "steps": 4, "size": [64, 128], "batch": 2, "frames": 2,
+        "free": 2, "hide": 0.2, "objects": 2,
         "lr": 1e-3, "balance": 1.0, "freeze_norm": True, "kinds": [0.4, 0.3, 0.3], "diameter": [40, 90],
         "clip": {"frames": 4, "objects": [2, 2], "object_speed": [0, 5], "camera_speed": 3,
                  "occlusion": 0.0},
