@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import gc
-import traceback
 from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeAlias
 
 import torch
-from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.executors import SingleThreadedExecutor
@@ -29,7 +27,7 @@ from panosam2_ros.msg import ObjectBearingArray
 from panosam2_ros.object_state import StateConfig
 from panosam2_ros.ros import conversions
 from panosam2_ros.ros.conversions import ImageError, stamp_to_ns
-from panosam2_ros.ros.diagnostics import Health, Statistics, Throttle, diagnostics_msg
+from panosam2_ros.ros.diagnostics import Health
 from panosam2_ros.ros.lifetime import ros_running
 from panosam2_ros.ros.parameters import (
     Parameters,
@@ -37,6 +35,7 @@ from panosam2_ros.ros.parameters import (
     read_parameters,
     refusal,
 )
+from panosam2_ros.ros.reporting import Reporter
 from panosam2_ros.ros.service_desk import ServiceDesk
 from panosam2_ros.ros.transport import forget_lookup_errors, keep_buffers, profile_line
 from panosam2_ros.ros.watch import ImageTopic, ImageWatch
@@ -64,7 +63,6 @@ class PanoSam2Node(LifecycleNode):
         self._worker: Worker[ImageMsg] | None = None
         self._subscription: Subscription | None = None
         self._watch: ImageWatch | None = None
-        self._statistics, self._throttle = Statistics(), Throttle()
         self._tracked = (0, 0.0)  # objects, MiB: written by the worker's thread, whole
         self._device, self._frame_id = "", ""
         self._create_interfaces()
@@ -80,7 +78,7 @@ class PanoSam2Node(LifecycleNode):
         self._masks = self.create_lifecycle_publisher(Image, "~/masks", reliable)
         self._bearings = self.create_lifecycle_publisher(ObjectBearingArray, "~/bearings", reliable)
         forget_lookup_errors()
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._reporter = Reporter(self)
         ServiceDesk(self, self)
 
     # --- lifecycle
@@ -106,7 +104,7 @@ class PanoSam2Node(LifecycleNode):
         try:
             action(self._settings)
         except Exception as error:
-            self._fail(f"{otherwise}: {error}", otherwise)
+            self._reporter.failed(f"{otherwise}: {error}", otherwise)
             return False
         return True
 
@@ -242,23 +240,16 @@ class PanoSam2Node(LifecycleNode):
             conversions.bearings_msg(header, tracker.epoch, tracked.tracks, camera)
         )
         self.tracker_changed()
-        self._statistics.processed((self.get_clock().now().nanoseconds - frame.stamp) * 1e-9)
+        self._reporter.processed(frame.stamp)
 
     def _failed(self, _: Frame[ImageMsg], error: Exception) -> None:
         """On the worker's thread."""
         if not self.context.ok():
             return  # publishing fails while the process ends
         if isinstance(error, ImageError):
-            self._fail(f"image refused: {error}", "image")
+            self._reporter.failed(f"image refused: {error}", "image")
             return
-        self._fail(f"inference failed: {type(error).__name__}: {error}", "inference", error)
-
-    def _fail(self, text: str, kind: str, error: Exception | None = None) -> None:
-        """Into the diagnostics, and, not too often, into the log."""
-        self._statistics.failed(text)
-        if self._throttle.due(kind):
-            trace = "".join(traceback.format_exception(error)).rstrip() if error else ""
-            self.get_logger().error(f"{text}\n{trace}".rstrip())
+        self._reporter.failed(f"inference failed: {type(error).__name__}: {error}", "inference", error)
 
     # --- what the services need (service_desk.Desk)
 
@@ -286,7 +277,7 @@ class PanoSam2Node(LifecycleNode):
 
     def service_failed(self, error: Exception) -> None:
         """A service call raised."""
-        self._fail(f"service failed: {type(error).__name__}: {error}", "service", error)
+        self._reporter.failed(f"service failed: {type(error).__name__}: {error}", "service", error)
 
     # --- diagnostics
 
@@ -294,13 +285,11 @@ class PanoSam2Node(LifecycleNode):
         warnings: dict[str, str] = {}
         if self._watch is not None:
             warnings = self._watch.warnings(self._settings)
-        for kind, text in warnings.items():
-            if self._throttle.due(kind):
-                self.get_logger().warning(text)
+        self._reporter.warned(warnings)
         if self._state != "active":
             warnings["state"] = f"the node is {self._state}"
         objects, memory_mib = self._tracked
-        health = Health(
+        self._reporter.publish(Health(
             state=self._state,
             warnings=tuple(warnings.values()),
             counts=self._worker.counts if self._worker else WorkerCounts(),
@@ -309,10 +298,7 @@ class PanoSam2Node(LifecycleNode):
             memory_mib=memory_mib,
             device=self._device,
             dds=f"{get_rmw_implementation_identifier()}; for the camera driver: {profile_line()}",
-        )
-        stamp = self.get_clock().now().to_msg()
-        name = self.get_fully_qualified_name()
-        self._diagnostics.publish(diagnostics_msg(stamp, name, health, self._statistics))
+        ))  # fmt: skip
 
 
 def _use_threads(count: int) -> None:
