@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build check environment test demo lint colcon clean
+.PHONY: build check environment test demo bench lint colcon clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -68,6 +68,9 @@ test: build
 
 demo: build
 	@$(BIN)/panosam2_demo $(if $(VIDEO),--video "$(VIDEO)") $(ARGS)
+
+bench: build
+	@$(BIN)/python -m panosam2_ros.evaluation.bench $(ARGS)
 
 lint: build
 	@$(BIN)/ruff check .

@@ -102,7 +102,8 @@ class PanoTracker:
         self._newest = (image, features)
         if not self._known:
             return TrackedFrame(stamp, np.zeros((grid.height, grid.width), np.uint16), ())
-        result = propagate(self.model, self._bank, features)
+        with self.model.precision():
+            result = propagate(self.model, self._bank, features)
         self._bank = result.bank
         regions = self._observe(self._known, result, grid, stamp)
         return TrackedFrame(stamp, label_image(regions, grid), self.tracks())
@@ -155,7 +156,8 @@ class PanoTracker:
 
     def _encode(self, image: Image) -> ImageFeatures:
         pixels = fit_image(image, *self.model.input_size).to(self.model.device)
-        return self.model.encode_image(pixels.roll(self._turn * self.model.config.stride, -1))
+        with self.model.precision():
+            return self.model.encode_image(pixels.roll(self._turn * self.model.config.stride, -1))
 
     def _steer(self) -> None:
         """Turn the network's view, and what is remembered in it, away from objects on its seam."""
@@ -215,7 +217,8 @@ class PanoTracker:
         previous = bank.rolled(-self._turn).mask_logits if remembered else None
         encoded = encoding.encode(prompts, previous)
         encoded = encoded.rolled(self._turn, model.config.stride, model.input_size[1])
-        result = prompt_objects(model, bank, features, encoded.to(model.device), remembered)
+        with model.precision():
+            result = prompt_objects(model, bank, features, encoded.to(model.device), remembered)
         found = (result.mask_logits > 0).flatten(1).any(1)
         for i in found.nonzero()[:, 0].tolist():
             rows[i] = self._store(prompts[i], rows[i], result.bank.select(torch.tensor([i])))

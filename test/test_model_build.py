@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -13,14 +14,17 @@ from panosam2_ros.model.build import (
     CONFIG_KEY,
     EMBEDDED,
     build_model,
+    has_fast_bfloat16,
     load_weights,
     random_model,
     save_weights,
     select_device,
-    sha256,
+    select_dtype,
 )
 from panosam2_ros.model.config import ModelConfig
-from panosam2_ros.resources import resource
+from panosam2_ros.prompts import Prompt
+from panosam2_ros.resources import resource, sha256
+from panosam2_ros.tracker import PanoTracker
 
 
 @pytest.fixture
@@ -71,3 +75,37 @@ def test_the_embedded_model_is_the_manifests_and_small() -> None:
     assert path.stat().st_size <= 16 * 2**20
     assert json.loads(path.with_suffix(".json").read_text())["sha256"] == sha256(path)
     assert build_model().config.name == EMBEDDED
+
+
+def test_precision_follows_the_hardware_and_the_network(tmp_path: Path) -> None:
+    cpu = torch.device("cpu")
+    assert select_dtype("float32", cpu, False) == torch.float32
+    assert select_dtype("bfloat16", cpu, True) == torch.bfloat16
+    assert select_dtype("auto", torch.device("cuda"), False) == torch.bfloat16
+    assert select_dtype("auto", cpu, True) == torch.float32
+    with pytest.raises(ValueError, match=r"float16.*bfloat16"):
+        select_dtype("float16", cpu, False)
+    info = tmp_path / "cpuinfo"
+    assert not has_fast_bfloat16(info)
+    info.write_text("flags : fpu avx2 avx512f\n")
+    assert not has_fast_bfloat16(info)
+    info.write_text("flags : fpu avx512f avx512_bf16\n")
+    assert has_fast_bfloat16(info)
+
+
+def test_in_bfloat16_a_frame_is_nearly_the_same(weights: Path) -> None:
+    results = []
+    for precision in ("float32", "bfloat16"):
+        model = build_model(str(weights), "cpu", precision)
+        model.set_input_size(128, 256)
+        tracker = PanoTracker(model)
+        image = np.random.default_rng(0).integers(0, 255, (128, 256, 3), np.uint8)
+        mask = np.zeros((128, 256), bool)
+        mask[40:80, 100:150] = True
+        tracker.prompt(image, 0, [Prompt(mask=mask)])
+        tracker.step(image, 1)
+        results.append(tracker._bank)
+    exact, reduced = results
+    assert reduced.mask_logits.dtype == torch.float32
+    scale = exact.mask_logits.std()
+    assert 0 < (exact.mask_logits - reduced.mask_logits).abs().mean() < 0.05 * scale

@@ -25,22 +25,49 @@ _DAMAGED = (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError, pi
 OFFICIAL_SIZE = (448, 896)  # H, W: no window of the trunks of up to base_plus needs padding
 
 
-def build_model(name_or_path: str = EMBEDDED, device: str = "auto") -> PanoSAM2:
+def build_model(
+    name_or_path: str = EMBEDDED, device: str = "auto", precision: str = "auto"
+) -> PanoSAM2:
     """A model ready for inference.
 
     ``name_or_path``: ``panosam2_nano``, which ships inside this package; ``sam2.1_hiera_tiny``,
     ``_small``, ``_base_plus`` or ``_large``, fetched when first used; a ``.safetensors`` file that
     the training wrote; or a ``.pt`` file in SAM 2.1's format. ``device``: ``auto`` (CUDA where
-    there is one), ``cpu``, ``cuda``.
+    there is one), ``cpu``, ``cuda``. ``precision``: ``float32``, ``bfloat16`` (autocast), or ``auto``:
+    bfloat16 where the device is good at it and the network is large enough to gain.
 
     Raises ValueError for an unknown name or device and for a file that is not a model's,
     FileNotFoundError where there is no such file, ConnectionError where one cannot be fetched.
     """
     chosen = select_device(device)
     model = _load(name_or_path).to(chosen).eval().requires_grad_(False)
-    if isinstance(model.image_encoder.trunk, ConvTrunk):
+    small = isinstance(model.image_encoder.trunk, ConvTrunk)
+    if small:
         fold_batch_norm(model.image_encoder.trunk)
+    model.compute_dtype = select_dtype(precision, chosen, small)
     return model
+
+
+def select_dtype(precision: str, device: torch.device, small: bool) -> torch.dtype:
+    """The type that a parameter names; ValueError for another word.
+
+    ``small``: a network that spends its time elsewhere than in matrix products (measured: panosam2_nano).
+    """
+    if precision == "auto":
+        good = device.type == "cuda" or has_fast_bfloat16()
+        precision = "bfloat16" if good and not small else "float32"
+    if precision not in ("float32", "bfloat16"):
+        raise ValueError(f"unknown precision {precision!r}: give auto, float32 or bfloat16")
+    dtype: torch.dtype = getattr(torch, precision)
+    return dtype
+
+
+def has_fast_bfloat16(cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether the CPU multiplies bfloat16 in hardware: AVX512-BF16, AMX, or Arm's bf16."""
+    if not cpu_info.exists():
+        return False
+    words = set(cpu_info.read_text().split())
+    return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
 def _load(name_or_path: str) -> PanoSAM2:

@@ -9,7 +9,7 @@ decoded, and the masks rolled back: no compact object ever meets the seam.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from sam2.modeling.sam.mask_decoder import MaskDecoder
@@ -53,6 +53,10 @@ class MaskPrediction:
     mask_iou: Tensor  # [N], predicted IoU, 0..1
     sam_token: Tensor  # [N, C], the token that becomes the object pointer
     object_score_logits: Tensor  # [N], > 0: the object is in this image
+
+    def float(self) -> MaskPrediction:
+        """The same in float32."""
+        return MaskPrediction(*(getattr(self, f.name).float() for f in fields(self)))
 
 
 def build_prompt_encoder(config: ModelConfig) -> PromptEncoder:

@@ -66,6 +66,7 @@ class PanoSAM2(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.compute_dtype = torch.float32
         hidden, memory = config.hidden_dim, config.memory_dim
         self.image_encoder = build_image_encoder(config)
         self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
@@ -93,6 +94,11 @@ class PanoSAM2(nn.Module):
     @property
     def device(self) -> torch.device:
         return self.no_mem_embed.device
+
+    def precision(self) -> torch.autocast:
+        """The context in which the network computes: ``compute_dtype``, by autocast where that is reduced."""
+        reduced = self.compute_dtype is not torch.float32
+        return torch.autocast(self.device.type, self.compute_dtype if reduced else None, enabled=reduced)
 
     def set_input_size(self, height: int, width: int) -> None:
         """Work at another input size (training grows it); multiples of 32.
@@ -175,7 +181,7 @@ class PanoSAM2(nn.Module):
         multimask = ambiguous if self.config.sam2_masks else torch.zeros_like(ambiguous)
         prediction = decode_canonical(
             self.sam_mask_decoder, self.sam_prompt_encoder, embedding, features, prompts, centre, multimask
-        )
+        ).float()
         if self.refinement is None:
             return prediction
         return replace(

@@ -109,11 +109,12 @@ class PanoSam2Node(LifecycleNode):
         return True
 
     def _configure(self, parameters: Parameters) -> None:
-        model = build_model(parameters.model, parameters.device)
+        model = build_model(parameters.model, parameters.device, parameters.precision)
         config = TrackerConfig(
             max_objects=parameters.max_objects,
             state=StateConfig(lost_after=parameters.lost_after),
             vertical_fov=parameters.vertical_fov,
+            seam_steering=parameters.seam_steering,
         )
         limits = WorkerLimits(
             parameters.history_seconds, parameters.history_mib, parameters.prompt_queue

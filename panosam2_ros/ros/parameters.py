@@ -43,6 +43,19 @@ class Parameters:
         Change.UNCONFIGURED,
     )
     device: str = _declared("auto", "auto, cpu, cuda or cuda:N", Change.UNCONFIGURED)
+    precision: str = _declared(
+        "auto",
+        "float32; bfloat16: autocast; auto: bfloat16 where the device multiplies it in hardware and the "
+        "network is not the small one",
+        Change.UNCONFIGURED,
+        choices=("auto", "float32", "bfloat16"),
+    )
+    seam_steering: bool = _declared(
+        False,
+        "roll the network's view so that its seam keeps away from objects; for networks that are not "
+        "periodic; objects then depend on each other",
+        Change.UNCONFIGURED,
+    )
     num_threads: int = _declared(
         0, "CPU threads of the model; 0: torch's choice", Change.UNCONFIGURED, (0, 1024)
     )

@@ -1,0 +1,238 @@
+"""Speed and memory, measured in one run: ``python -m panosam2_ros.evaluation.bench --out out/bench.json``.
+
+Ours and upstream's SAM 2.1 tiny have the same random weights and see the same 1920x960 frames;
+every memory bank is full. Run it with nothing else running. Nothing here asserts anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from panosam2_ros.evaluation.bench_upstream import FILL, UpstreamRun, upstream_predictor
+from panosam2_ros.evaluation.report import machine, versions, write_json
+from panosam2_ros.model.build import build_model, load_official
+from panosam2_ros.model.official import official_config
+from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.prompts import Prompt
+from panosam2_ros.propagation import empty_bank
+from panosam2_ros.tracker import PanoTracker, fit_image
+
+Image = NDArray[np.uint8]
+WIDTH, HEIGHT = 1920, 960
+UPSTREAM_SIZE = 1024
+INPUTS = ((1024, 1024), (512, 1024), (448, 896))  # H, W
+DTYPES = (torch.float32, torch.bfloat16)
+TINY = "sam2.1_hiera_tiny"
+
+
+def frames(count: int, seed: int = 0) -> list[Image]:
+    """Panoramas of coarse noise that differ from each other."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 255, (count, HEIGHT // 32, WIDTH // 32, 3), np.uint8)
+    return [np.asarray(c.repeat(32, 0).repeat(32, 1)) for c in coarse]
+
+
+def boxes(count: int) -> list[Prompt]:
+    """Prompts beside each other."""
+    step = WIDTH // count
+    return [Prompt(box=(i * step + 5, 300, i * step + min(step, 300) - 5, 600)) for i in range(count)]
+
+
+def median_ms(action: Callable[[], object], repeats: int) -> float:
+    """Median milliseconds of an action, after one that warms up."""
+    action()
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - began)
+    return 1e3 * float(np.median(seconds))
+
+
+def full_tracker(model: PanoSAM2, objects: int, video: Sequence[Image]) -> PanoTracker:
+    """A tracker whose memory is full."""
+    tracker = PanoTracker(model)
+    if not all(outcome.success for outcome in tracker.prompt(video[0], 0, boxes(objects))):
+        raise RuntimeError("random weights found nothing in a box: choose another seed")
+    for t in range(1, FILL + 1):
+        tracker.step(video[t % len(video)], t)
+    return tracker
+
+
+def our_ms(model: PanoSAM2, objects: int, video: Sequence[Image], repeats: int) -> float:
+    """Median milliseconds of ``PanoTracker.step``, image to label image."""
+    tracker = full_tracker(model, objects, video)
+    return median_ms(lambda: tracker.step(video[0], tracker._bank.frame.shape[0]), repeats)
+
+
+def matrix_rate(dtype: torch.dtype, size: int = 2048) -> float:
+    """What this machine's matrix product does, GFLOP/s."""
+    a = torch.randn(size, size).to(dtype)
+    return 2 * size**3 / (1e6 * median_ms(lambda: a @ a, 10))
+
+
+def speed(
+    weights: Path, video: Sequence[Image], objects: Sequence[int], repeats: int
+) -> list[dict[str, Any]]:
+    """Ours at every input and type against upstream at its own size and the same type."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        run = UpstreamRun(upstream_predictor(UPSTREAM_SIZE), video, Path(folder))
+        torch.save({"model": run.predictor.state_dict()}, weights)
+        for dtype in DTYPES:
+            upstream = run.ms_per_frame(objects, max(2, repeats), dtype)
+            for height, width in tqdm(INPUTS, desc=str(dtype)):
+                # of upstream's own size the base itself: what batching and code gain, and nothing else
+                model = load_official(weights, (height, width), adapted=width != height)
+                model.eval().requires_grad_(False).compute_dtype = dtype
+                for count in objects:
+                    ms = our_ms(model, count, video, repeats)
+                    rows.append({
+                        "objects": count,
+                        "input": f"{width}x{height}",
+                        "dtype": str(dtype).removeprefix("torch."),
+                        "ms_per_frame": ms,
+                        "upstream_ms_per_frame": upstream[count],
+                        "upstream_input": f"{UPSTREAM_SIZE}x{UPSTREAM_SIZE}",
+                        "ratio": upstream[count] / ms,
+                    })  # fmt: skip
+    return rows
+
+
+@torch.inference_mode()
+def parts(model: PanoSAM2, objects: int, video: Sequence[Image], repeats: int) -> dict[str, float]:
+    """Milliseconds of each part of a step."""
+    bank = full_tracker(model, objects, video)._bank
+    pixels = fit_image(video[0], *model.input_size)
+    with model.precision():
+        features = model.encode_image(pixels)
+        read = bank.read()
+        logits, present = bank.mask_logits, torch.ones(objects, dtype=torch.bool)
+        timed = {
+            "resize": lambda: fit_image(video[0], *model.input_size),
+            "encode_image": lambda: model.encode_image(pixels),
+            "memory_attention": lambda: model.condition(features, read),
+            "encode_memory": lambda: model.encode_memory(features, logits, present, False),
+        }
+        if model.refinement is not None:
+            refinement = model.refinement
+            timed["refinement"] = lambda: refinement(logits, features.high_res_s4)
+        if model.long_short is not None:
+            long_short = model.long_short
+            maps = read.maskmem_features.float()
+            timed["long_short_memory"] = lambda: long_short(maps, read.long_ptr, read.long_valid)
+        return {name: median_ms(action, repeats) for name, action in timed.items()}
+
+
+@torch.inference_mode()
+def encoder_gemm_share(model: PanoSAM2, rate: float, ms: float) -> float:
+    """How near the image encoder comes to the machine's matrix product of the same type, 0..1."""
+    with FlopCounterMode(display=False) as counter:
+        model.encode_image(torch.zeros(1, 3, *model.input_size))
+    return counter.get_total_flops() / (1e6 * ms) / rate
+
+
+def memory_mib() -> dict[str, float]:
+    """MiB that one object needs, by network and input."""
+    found = {}
+    models = [build_model(), *(PanoSAM2(official_config(TINY, *size)) for size in INPUTS[1:])]
+    for model in models:
+        height, width = model.input_size
+        found[f"{model.config.name} {width}x{height}"] = empty_bank(model, 1).nbytes / 2**20
+    return found
+
+
+def resident_mib() -> float:
+    """Resident memory of this process, MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def growth(steps: int, objects: int) -> dict[str, float]:
+    """Resident memory, MiB, of the small network's tracker after 200 and after all frames."""
+    tracker = PanoTracker(build_model())
+    video = frames(16, seed=1)
+    tracker.prompt(video[0], 0, boxes(objects))
+    early = 0.0
+    for t in tqdm(range(1, steps + 1), desc="growth"):
+        tracker.step(video[t % len(video)], t * 10**8)
+        if t == min(200, steps):
+            early = resident_mib()
+    return {"frames": steps, "after_200_frames": early, "at_the_end": resident_mib()}
+
+
+def adapters(weights: Path, video: Sequence[Image], repeats: int) -> tuple[int, dict[str, dict[str, float]]]:
+    """Parameters of PanoSAM2's learned parts, and what a step costs with and without them."""
+    model = load_official(weights, INPUTS[-1]).eval().requires_grad_(False)
+    assert model.refinement is not None and model.long_short is not None
+    own = [*model.refinement.parameters(), *model.long_short.parameters()]
+    costs = {}
+    for objects in (1, 8):
+        with_parts = our_ms(model, objects, video, repeats)
+        refinement, long_short = model.refinement, model.long_short
+        model.refinement = model.long_short = None
+        without = our_ms(model, objects, video, repeats)
+        model.refinement, model.long_short = refinement, long_short
+        costs[str(objects)] = {"ms": with_parts - without, "percent": 100 * (with_parts / without - 1)}
+    return sum(p.numel() for p in own), costs
+
+
+def bench(options: argparse.Namespace) -> dict[str, Any]:
+    """All of it."""
+    video = frames(FILL + 1 + max(2, options.repeats))
+    rates = {str(d).removeprefix("torch."): matrix_rate(d) for d in DTYPES}
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "tiny.pt"
+        rows = speed(weights, video, options.objects, options.repeats)
+        model = load_official(weights, INPUTS[-1]).eval().requires_grad_(False)
+        by_part = {str(n): parts(model, n, video, options.repeats) for n in (1, 8)}
+        count, costs = adapters(weights, video, options.repeats)
+    nano = build_model()
+    rss = growth(options.growth_frames, 4)
+    share = encoder_gemm_share(model, rates["float32"], by_part["1"]["encode_image"])
+    return {
+        "machine": machine("cpu", torch.get_num_threads()),
+        "versions": versions(),
+        "load_average": os.getloadavg()[0],
+        "matrix_gflops": rates,
+        "speed": rows,
+        "parts_ms": by_part,
+        "nano_parts_ms": {str(n): parts(nano, n, video, 10) for n in (1, 8)},
+        "encoder_gemm_share": share,
+        "adapter_params": count,
+        "adapter_cost": costs,
+        "memory_mib_per_object": memory_mib(),
+        "rss_mib": rss,
+        "rss_growth_mib": rss["at_the_end"] - rss["after_200_frames"],
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser("panosam2_ros.evaluation.bench", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("out/bench.json"))
+    parser.add_argument("--objects", type=int, nargs="+", default=[1, 4, 8])
+    parser.add_argument("--repeats", type=int, default=3, help="frames that are timed")
+    parser.add_argument("--growth-frames", type=int, default=2000)
+    options = parser.parse_args(arguments)
+    result = bench(options)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(options.out, result)
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()

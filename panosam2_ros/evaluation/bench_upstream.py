@@ -1,0 +1,75 @@
+"""Upstream's ``SAM2VideoPredictor`` as a stop-watch sees it: a full memory bank, N objects."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sam2.build_sam import build_sam2_video_predictor
+
+FILL = 8  # frames until the bank is full
+PRESENT = 3.0  # added to the logit of presence, so that random weights remember every frame
+
+
+def upstream_predictor(image_size: int, seed: int = 0) -> Any:
+    """SAM 2.1 tiny with random weights."""
+    torch.manual_seed(seed)
+    predictor = build_sam2_video_predictor(
+        "configs/sam2.1/sam2.1_hiera_t.yaml",
+        None,
+        device="cpu",
+        hydra_overrides_extra=[f"++model.image_size={image_size}", "++model.fill_hole_area=0"],
+    )
+    with torch.no_grad():
+        predictor.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.add_(PRESENT)
+    return predictor
+
+
+class UpstreamRun:
+    """One video with a full bank of one object, of which any number can be made."""
+
+    def __init__(self, predictor: Any, frames: Sequence[NDArray[np.uint8]], folder: Path) -> None:
+        self.predictor = predictor
+        for t, frame in enumerate(frames):
+            cv2.imwrite(str(folder / f"{t:05d}.jpg"), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        self._folder = folder
+
+    def ms_per_frame(self, objects: Sequence[int], timed: int, dtype: torch.dtype) -> dict[int, float]:
+        """Median milliseconds of a frame with N objects, for each N; reading files is not counted."""
+        with torch.autocast("cpu", dtype, enabled=dtype is not torch.float32), torch.inference_mode():
+            state = self.predictor.init_state(str(self._folder))
+            self.predictor.add_new_points_or_box(state, 0, 1, box=np.array([300, 300, 600, 700], np.float32))
+            self._seconds(state, 0, FILL)
+            seconds = {n: self._seconds(self._with(state, n), FILL, timed) for n in objects}
+        return {n: 1e3 * float(np.median(found)) for n, found in seconds.items()}
+
+    def _seconds(self, state: Any, start: int, count: int) -> list[float]:
+        seconds, last = [], time.perf_counter()
+        for _ in self.predictor.propagate_in_video(state, start, max_frame_num_to_track=count - 1):
+            now = time.perf_counter()
+            seconds.append(now - last)
+            last = now
+        return seconds
+
+    def _with(self, state: Any, objects: int) -> Any:
+        """The state with object 1's history given to as many objects."""
+        several = dict(state)
+        for key in ("point_inputs_per_obj", "mask_inputs_per_obj", "output_dict_per_obj",
+                    "temp_output_dict_per_obj", "frames_tracked_per_obj"):  # fmt: skip
+            several[key] = {i: copy.copy(state[key][0]) for i in range(objects)}
+        for outputs in several["output_dict_per_obj"].values():
+            for kind in ("cond_frame_outputs", "non_cond_frame_outputs"):
+                outputs[kind] = dict(outputs[kind])
+        for i in range(objects):
+            several["frames_tracked_per_obj"][i] = dict(state["frames_tracked_per_obj"][0])
+        several["obj_id_to_idx"] = {i + 1: i for i in range(objects)}
+        several["obj_idx_to_id"] = {i: i + 1 for i in range(objects)}
+        several["obj_ids"] = [i + 1 for i in range(objects)]
+        return several

@@ -1,0 +1,40 @@
+"""The benchmark of speed measures what it says, on sizes that take no time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from panosam2_ros.evaluation import bench
+from panosam2_ros.evaluation.bench_upstream import FILL, UpstreamRun, upstream_predictor
+from panosam2_ros.model.build import load_official, random_model
+
+
+def test_upstream_is_timed_with_any_number_of_objects(tmp_path: Path) -> None:
+    folder = tmp_path / "video"
+    folder.mkdir()
+    video = [frame[::8, ::8] for frame in bench.frames(FILL + 2)]
+    predictor = upstream_predictor(128)
+    ms = UpstreamRun(predictor, video, folder).ms_per_frame((1, 3), 2, torch.float32)
+    assert ms.keys() == {1, 3} and min(ms.values()) > 0
+    torch.save({"model": predictor.state_dict()}, tmp_path / "tiny.pt")
+    model = load_official(tmp_path / "tiny.pt", (64, 128)).eval().requires_grad_(False)
+    tracker = bench.full_tracker(model, 2, bench.frames(2))
+    assert tracker._bank.maskmem.valid.all() and len(tracker.tracks()) == 2
+    found = bench.parts(model, 2, bench.frames(2), 1)
+    assert {"encode_image", "memory_attention", "refinement", "long_short_memory"} <= found.keys()
+    assert all(ms > 0 for ms in found.values())
+
+
+def test_shares_rates_and_sizes_are_what_they_are_called() -> None:
+    model = random_model().eval().requires_grad_(False)
+    slow = bench.encoder_gemm_share(model, 100.0, 10.0)
+    assert slow > 0 and abs(bench.encoder_gemm_share(model, 200.0, 10.0) - slow / 2) < 1e-9
+    sizes = bench.memory_mib()
+    assert all(0.05 < mib < 3 for mib in sizes.values()) and len(sizes) == 3
+    assert bench.matrix_rate(torch.float32, 64) > 0
+    before = bench.resident_mib()
+    held = np.ones(256 * 2**20, np.uint8)
+    assert 200 < bench.resident_mib() - before < 300 and held.size
