@@ -18,17 +18,21 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
 
-from conftest import ROOT, wait_for
+import rclpy
+from conftest import ROOT, Process, wait_for
+from sensor_msgs.msg import Image
 
 from panosam2_ros.data.recording import Bearings, Recording, RecordingWriter, RunLengths, Seen
 from panosam2_ros.data.truth_prompts import PlannedPrompt
 from panosam2_ros.equirect import lonlat_to_vector
 from panosam2_ros.model.build import random_model, save_weights
+from panosam2_ros.msg import ObjectBearingArray
 from panosam2_ros.ros import demo
 from panosam2_ros.ros.demo_pictures import contact_picture, short, write_video
 from panosam2_ros.ros.demo_report import Run, overlap
 from panosam2_ros.ros.planner import Asked
 from panosam2_ros.ros.recorder import encode_picture
+from panosam2_ros.srv import Prompt
 
 FIELDS = {
     *("frames_published", "frames_received", "frames_processed", "frames_dropped", "hz"),
@@ -214,6 +218,24 @@ def test_a_node_that_cannot_start_ends_the_demo_with_its_reason(tmp_path):
     done = subprocess.run(missing, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert "missing.safetensors" in done.stderr and "could not be configured" in done.stderr
+
+
+def test_the_planner_takes_images_only_when_it_can_be_answered(tmp_path):
+    rclpy.init()
+    node = rclpy.create_node("panosam2")
+    task = json.dumps({"folder": str(tmp_path), "from_truth": False, "clicks": [[1, 1]]})
+    try:
+        with Process("panosam2_ros.ros.planner", task, log=tmp_path / "planner.log") as planner:
+            node.create_publisher(Image, "panosam2/masks", 1)
+            wait_for(lambda: node.count_subscribers("panosam2/masks"), 30.0, "the planner")
+            node.create_service(Prompt, "panosam2/prompt", lambda _, response: response)
+            time.sleep(1.0)  # of some ten looks
+            assert planner.running and node.count_subscribers("image") == 0
+            node.create_publisher(ObjectBearingArray, "panosam2/bearings", 1)
+            wait_for(lambda: node.count_subscribers("image"), 10.0, "its subscription to images")
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
 
 
 def test_prompts_are_written_down_whole():

@@ -22,6 +22,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import Vector3
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 from tqdm import tqdm
 
@@ -92,18 +93,20 @@ class Planner(Node):
         self._recorder = Recorder(Path(task.folder))
         self._client = self.create_client(Prompt, "/panosam2/prompt")
         forget_lookup_errors()
-        lossy = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self.create_subscription(Image, "image", self._on_image, lossy)
-        self.create_subscription(Image, "/panosam2/masks", self._on_masks, 20)
-        self.create_subscription(ObjectBearingArray, "/panosam2/bearings", self._on_bearings, 20)
+        self._images: Subscription[Image] | None = None
+        subscribe = self.create_subscription
+        self._needed: list[Subscription[Any]] = [
+            subscribe(Image, "/panosam2/masks", self._on_masks, 20),
+            subscribe(ObjectBearingArray, "/panosam2/bearings", self._on_bearings, 20),
+        ]
         forget_lookup_errors()
-        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 20)
+        subscribe(DiagnosticArray, "/diagnostics", self._on_diagnostics, 20)
         if task.from_truth:
             camera = "/virtual_camera"
-            self.create_subscription(Image, f"{camera}/true_masks", self._on_true_masks, 20)
-            self.create_subscription(
-                ObjectBearingArray, f"{camera}/true_bearings", self._on_true_bearings, 20
-            )
+            self._needed += [
+                subscribe(Image, f"{camera}/true_masks", self._on_true_masks, 20),
+                subscribe(ObjectBearingArray, f"{camera}/true_bearings", self._on_true_bearings, 20),
+            ]
 
     def run(self) -> None:
         """Until the camera has finished and the last result is in; RuntimeError where it stalls."""
@@ -112,6 +115,7 @@ class Planner(Node):
         with tqdm(total=total, unit="frame", mininterval=often) as bar:
             while not self._over():
                 rclpy.spin_once(self, timeout_sec=0.1)
+                self._subscribe_to_images()
                 self._look_at_answer(bar)
                 bar.set_description(self._doing(), refresh=False)
                 bar.update(self._progress.results - bar.n)
@@ -122,6 +126,14 @@ class Planner(Node):
             "images": self._progress.images,
         }
         self._recorder.close(summary)
+
+    def _subscribe_to_images(self) -> None:
+        """Once all else is connected: the demo's camera starts when it has this subscriber."""
+        if self._images is not None or not self._client.service_is_ready():
+            return
+        if all(subscription.get_publisher_count() for subscription in self._needed):
+            lossy = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+            self._images = self.create_subscription(Image, "image", self._on_image, lossy)
 
     def _doing(self) -> str:
         progress = self._progress
@@ -193,7 +205,7 @@ class Planner(Node):
 
     def _consider(self, stamp: int, **parts: Any) -> None:
         """Prompts on the first frame that has an object on the seam and two others in sight."""
-        if self._asked or not self._client.service_is_ready():
+        if self._asked:
             return
         truth = self._truth.setdefault(stamp, {})
         truth.update(parts)
