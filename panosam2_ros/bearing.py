@@ -13,6 +13,7 @@ from panosam2_ros.equirect import Equirect, Floats, mask_box, normalised, tangen
 # Variance per tangent axis, rad^2, of a direction of which nothing is known: half the mean
 # squared angle to a point that is uniform on the sphere, (pi^2 - 4) / 2.
 UNKNOWN_VARIANCE = (math.pi**2 - 4) / 4
+_BAND = 64  # rows that are converted to numbers at a time
 _FORWARD = np.array([0.0, 0.0, 1.0])
 _NO_DIRECTION = 1e-6  # shorter mean vectors (of the whole sphere, say) point nowhere
 
@@ -99,7 +100,9 @@ def _moments(
     _, lat = grid.pixel_to_lonlat(0, rows)
     sin, cos = np.sin(lon), np.cos(lon)
     of_lon = np.stack([np.ones_like(lon), sin, cos, sin * sin, sin * cos, cos * cos], 1)
-    sums = (block.astype(np.float32) @ of_lon.astype(np.float32)).astype(float)
+    of_lon = of_lon.astype(np.float32)
+    bands = (block[i : i + _BAND].astype(np.float32) for i in range(0, len(block), _BAND))
+    sums = np.concatenate([band @ of_lon for band in bands]).astype(float)
     weight = grid.pixel_solid_angles()[rows]
     level, height = np.cos(lat), -np.sin(lat)
     area = float(weight @ sums[:, 0])

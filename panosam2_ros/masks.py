@@ -1,71 +1,114 @@
-"""From mask logits at stride 4 to masks at the image's size, a crop at a time.
+"""From mask logits at stride 4 to masks and a label image at the image's size.
 
-No object ever has a float tensor of the whole image: only the region round its mask is brought
-to the image's size, bilinearly and across the seam, by two small matrix products.
+No object ever has a float tensor of the whole image: its logits are brought to the image's size a
+band of rows at a time, only round its mask, bilinearly and across the seam.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from panosam2_ros.equirect import Equirect, box_width, mask_box
 from panosam2_ros.periodic import resize_matrix
 
+Logits = NDArray[np.float32]  # [h, w]; > 0 is the object
+_BAND = 64  # rows of the image at a time
+
 
 @dataclass(frozen=True)
 class MaskRegion:
-    """Mask logits at the image's size, of the part of the image round a mask."""
+    """A mask at the image's size, of the part of the image round it."""
 
-    logits: NDArray[np.float32]  # [h, w]; > 0 is the object
-    top: int  # row of logits[0]
-    left: int  # column of logits[:, 0]; columns go on past the seam
+    mask: NDArray[np.bool_]  # [h, w]
+    top: int  # row of mask[0]
+    left: int  # column of mask[:, 0]; columns go on past the seam
     width: int  # of the image
 
     def column_slices(self) -> Iterator[tuple[slice, slice]]:
-        """Pairs of columns in the image and in ``logits``: two where the region meets the seam."""
-        count = self.logits.shape[1]
+        """Pairs of columns in the image and in ``mask``: two where the region meets the seam."""
+        count = self.mask.shape[1]
         before = min(count, self.width - self.left)
         yield slice(self.left, self.left + before), slice(0, before)
         if before < count:
             yield slice(0, count - before), slice(before, count)
 
-    @property
-    def rows(self) -> slice:
-        """Rows in the image."""
-        return slice(self.top, self.top + self.logits.shape[0])
-
-    def mask(self, height: int) -> NDArray[np.bool_]:
+    def whole(self, height: int) -> NDArray[np.bool_]:
         """The mask in the whole image, [height, width]."""
         mask = np.zeros((height, self.width), bool)
         for image, own in self.column_slices():
-            mask[self.rows, image] = self.logits[:, own] > 0
+            mask[self.top : self.top + self.mask.shape[0], image] = self.mask[:, own]
         return mask
 
 
-def upsample_region(
-    mask_logits: Tensor,  # [h, w], stride 4
+def paint(
+    logits: Mapping[int, Logits],  # by object id
     grid: Equirect,
-) -> MaskRegion | None:
-    """The mask's surroundings at the size of ``grid``; None where the mask is empty."""
-    box = mask_box((mask_logits > 0).cpu().numpy())
-    if box is None:
-        return None
-    height, width = mask_logits.shape
-    top, bottom = _span(box[1], box[3] - box[1], height, grid.height)
-    left, right = _span(box[0], round(box_width(box[0], box[2], width)), width, grid.width)
-    top, bottom = max(top, 0), min(bottom, grid.height)
-    right = min(right, left + grid.width)
-    rows = resize_matrix(height, grid.height, False, mask_logits)[top:bottom]
-    columns = resize_matrix(width, grid.width, True, mask_logits)
-    columns = columns[torch.arange(left, right, device=columns.device) % grid.width]
-    logits = (rows @ mask_logits @ columns.T).float().cpu().numpy()
-    return MaskRegion(logits, top, left % grid.width, grid.width)
+) -> tuple[NDArray[np.uint16], dict[int, MaskRegion]]:
+    """Label image [H, W] of object ids, 0 = none, and every mask that is not empty.
+
+    Where masks overlap a pixel of the label image goes to the highest logit.
+    """
+    labels = np.zeros((grid.height, grid.width), np.uint16)
+    near = ((obj_id, _Surroundings.of(own, grid)) for obj_id, own in logits.items())
+    shown = {obj_id: found for obj_id, found in near if found}
+    for first in range(0, grid.height, _BAND):
+        band = labels[first : first + _BAND]
+        best = np.zeros(band.shape, np.float32)
+        for obj_id, found in shown.items():
+            found.paint(band, best, first, obj_id)
+    return labels, {obj_id: found.region for obj_id, found in shown.items() if found.region.mask.any()}
+
+
+@dataclass(frozen=True)
+class _Surroundings:
+    """An object's logits round its mask: at the image's size across, at stride 4 downwards."""
+
+    logits: Logits  # [h, columns of region]
+    low: NDArray[np.int64]  # [rows of region] the upper of two rows of ``logits`` between which it lies
+    weight: Logits  # [rows of region, 1] of the lower one
+    region: MaskRegion  # filled band by band
+
+    @classmethod
+    def of(cls, logits: Logits, grid: Equirect) -> _Surroundings | None:
+        """None where the mask is empty."""
+        box = mask_box(logits > 0)
+        if box is None:
+            return None
+        height, width = logits.shape
+        top, bottom = _span(box[1], box[3] - box[1], height, grid.height)
+        left, right = _span(box[0], round(box_width(box[0], box[2], width)), width, grid.width)
+        top, bottom = max(top, 0), min(bottom, grid.height)
+        right = min(right, left + grid.width)
+        source = torch.from_numpy(logits)
+        matrix = resize_matrix(width, grid.width, True, source)
+        across = source @ matrix[torch.arange(left, right) % grid.width].T
+        rows = np.clip((np.arange(top, bottom) + 0.5) * height / grid.height - 0.5, 0, height - 1)
+        low = np.minimum(rows.astype(np.int64), height - 2)
+        weight = (rows - low).astype(np.float32)[:, None]
+        mask = np.zeros((bottom - top, right - left), bool)
+        return cls(across.numpy(), low, weight, MaskRegion(mask, top, left % grid.width, grid.width))
+
+    def paint(self, band: NDArray[np.uint16], best: Logits, first: int, obj_id: int) -> None:
+        """Its part of the rows of the image from ``first``: the region's mask, and pixels that it wins."""
+        start = max(first - self.region.top, 0)
+        stop = min(first + len(band) - self.region.top, len(self.low))
+        if start >= stop:
+            return
+        low, weight = self.low[start:stop], self.weight[start:stop]
+        logits = self.logits[low] * (1 - weight) + self.logits[low + 1] * weight
+        np.greater(logits, 0, out=self.region.mask[start:stop])
+        rows = slice(self.region.top + start - first, self.region.top + stop - first)
+        for image, own in self.region.column_slices():
+            wins = logits[:, own] > best[rows, image]
+            np.copyto(best[rows, image], logits[:, own], where=wins)
+            np.copyto(band[rows, image], obj_id, where=wins)
 
 
 def _span(first: int, extent: int, source: int, target: int) -> tuple[int, int]:
@@ -74,17 +117,49 @@ def _span(first: int, extent: int, source: int, target: int) -> tuple[int, int]:
     return int((first - 1) * scale), int((first + extent + 2) * scale) + 1
 
 
-def label_image(
-    regions: dict[int, MaskRegion],  # by object id
-    grid: Equirect,
-) -> NDArray[np.uint16]:
-    """[H, W] object ids, 0 = none; where masks overlap a pixel goes to the highest logit."""
-    labels = np.zeros((grid.height, grid.width), np.uint16)
-    best = np.zeros((grid.height, grid.width), np.float32)
-    for obj_id, region in regions.items():
-        for image, own in region.column_slices():
-            logits, highest = region.logits[:, own], best[region.rows, image]
-            wins = logits > highest
-            np.copyto(highest, logits, where=wins)
-            np.copyto(labels[region.rows, image], obj_id, where=wins)
-    return labels
+def without_specks(logits: Logits, vertical_fov: float, islands: float, holes: float) -> Logits:
+    """Logits whose mask has no small islands and no small holes, on the sphere.
+
+    ``islands``: the solid angle below which a part goes, as a share of the largest part's;
+    ``holes``: below which a hole is filled, as a share of the mask's. What changes sides keeps its
+    magnitude, so that the outline stays where it is.
+    """
+    mask = logits > 0
+    if islands > 0:
+        parts, angles = _components(mask, 8, vertical_fov)
+        small = angles < islands * angles[1:].max(initial=0.0)
+        mask &= ~small[parts]
+    if holes > 0:
+        gaps, angles = _components(~mask, 4, vertical_fov)
+        small = angles < holes * angles[0]
+        mask |= small[gaps] & (gaps > 0)
+    return np.where(mask, np.abs(logits), -np.abs(logits))
+
+
+def _components(
+    mask: NDArray[np.bool_], connectivity: int, vertical_fov: float
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Connected parts [h, w], 0 = not in the mask, and the solid angle of each (of part 0 too).
+
+    ``connectivity`` 8 or 4: whether corners join. They do so across the seam and at the poles, too.
+    """
+    height, width = mask.shape
+    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=connectivity)
+    parts, names = np.asarray(labels), np.arange(count)
+    for a, b in _neighbours_outside(parts, connectivity == 8, vertical_fov == math.pi):
+        if a and b:
+            names[names == names[b]] = names[a]
+    parts = names[parts].astype(np.int32)
+    angles = Equirect(width, height, vertical_fov).pixel_solid_angles()
+    return parts, np.asarray(np.bincount(parts.ravel(), angles.repeat(width), count), float)
+
+
+def _neighbours_outside(parts: NDArray[np.int32], corners: bool, poles: bool) -> NDArray[np.int32]:
+    """Pairs [N, 2] of parts that meet where the image ends."""
+    first, last = parts[:, 0], parts[:, -1]
+    meetings = [(first, last)]
+    if corners:
+        meetings += [(first[1:], last[:-1]), (first[:-1], last[1:])]
+    if corners and poles:
+        meetings += [(np.full_like(row, row.max()), row) for row in (parts[0], parts[-1])]
+    return np.unique(np.concatenate([np.stack(pair, 1) for pair in meetings]), axis=0)

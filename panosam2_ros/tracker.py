@@ -17,7 +17,7 @@ from torch import Tensor
 
 from panosam2_ros.bearing import mask_bearing
 from panosam2_ros.equirect import Equirect
-from panosam2_ros.masks import MaskRegion, label_image, upsample_region
+from panosam2_ros.masks import paint, without_specks
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.panosam2 import PanoSAM2
@@ -29,6 +29,7 @@ from panosam2_ros.steering import SeamSteering
 from panosam2_ros.tracks import NOTHING_FOUND, PromptOutcome, Track, TrackedFrame
 
 MAX_OBJ_ID = 65535  # what a mono16 label image can hold
+_LEAST_WIDTH = 64  # of label images: below, a pixel is larger than most objects
 Image = NDArray[np.uint8]
 
 
@@ -39,7 +40,16 @@ class TrackerConfig:
     max_objects: int = 32
     vertical_fov: float = math.pi  # rad, of the images; pi for full spheres
     seam_steering: bool = False  # keep the network's seam away from objects; they then depend on each other
+    mask_width: int = 0  # columns of label images; 0: the image's
+    min_island: float = 0.0  # solid angle of a mask's smaller parts that stay, as a share of the largest's
+    max_hole: float = 0.0  # solid angle of holes that are filled, as a share of the mask's
     state: StateConfig = field(default_factory=StateConfig)
+
+    def __post_init__(self) -> None:
+        if self.mask_width and self.mask_width < _LEAST_WIDTH:
+            raise ValueError(
+                f"mask_width must be 0 (the image's) or at least {_LEAST_WIDTH}, got {self.mask_width}"
+            )
 
 
 @dataclass
@@ -101,12 +111,13 @@ class PanoTracker:
         features = self._encode(image)
         self._newest = (image, features)
         if not self._known:
-            return TrackedFrame(stamp, np.zeros((grid.height, grid.width), np.uint16), ())
+            masks = self._mask_grid(grid)
+            return TrackedFrame(stamp, np.zeros((masks.height, masks.width), np.uint16), ())
         with self.model.precision():
             result = propagate(self.model, self._bank, features)
         self._bank = result.bank
-        regions = self._observe(self._known, result, grid, stamp)
-        return TrackedFrame(stamp, label_image(regions, grid), self.tracks())
+        labels = self._observe(self._known, result, grid, stamp)
+        return TrackedFrame(stamp, labels, self.tracks())
 
     @torch.inference_mode()
     def prompt(self, image: Image, stamp: int, prompts: Sequence[Prompt]) -> list[PromptOutcome]:
@@ -153,6 +164,11 @@ class PanoTracker:
 
     def _grid(self, image: Image) -> Equirect:
         return Equirect(image.shape[1], image.shape[0], self.config.vertical_fov)
+
+    def _mask_grid(self, grid: Equirect) -> Equirect:
+        """Pixels of the label image that belongs to an image."""
+        width = self.config.mask_width or grid.width
+        return Equirect(width, max(round(grid.height * width / grid.width), 1), grid.vertical_fov)
 
     def _encode(self, image: Image) -> ImageFeatures:
         pixels = fit_image(image, *self.model.input_size).to(self.model.device)
@@ -248,23 +264,31 @@ class PanoTracker:
 
     def _observe(
         self, known: Sequence[_Known], result: Propagated, grid: Equirect, stamp: int
-    ) -> dict[int, MaskRegion]:
-        """Update what is known of objects from their masks; regions of those that are visible."""
+    ) -> NDArray[np.uint16]:
+        """Update what is known of objects from their masks; the label image of those that are visible."""
+        masks = self._mask_grid(grid)
         scores = result.scores.sigmoid().tolist()
         ious = result.prediction.mask_iou.tolist()
-        regions: dict[int, MaskRegion] = {}
-        for i, item in enumerate(known):
-            item.score, item.mask_iou = scores[i], 0.0
-            region = None
-            if item.motion.present(item.score):
-                back = -self._turn * (self.model.config.stride // LOW_RES_STRIDE)
-                region = upsample_region(result.mask_logits[i, 0].roll(back, -1), grid)
-            bearing = mask_bearing(region.mask(grid.height), grid, ious[i]) if region else None
+        back = -self._turn * (self.model.config.stride // LOW_RES_STRIDE)
+        logits = result.mask_logits[:, 0].roll(back, -1).float().cpu().numpy()
+        present = [item.motion.present(score) for item, score in zip(known, scores, strict=True)]
+        cleaned = {
+            item.obj_id: self._cleaned(logits[i], grid) for i, item in enumerate(known) if present[i]
+        }
+        labels, regions = paint(cleaned, masks)
+        for item, score, iou in zip(known, scores, ious, strict=True):
+            region = regions.get(item.obj_id)
+            bearing = mask_bearing(region.whole(masks.height), masks, iou) if region else None
             item.motion.update(stamp, bearing)
-            if region is not None and bearing is not None:
-                item.mask_iou = min(max(ious[i], 0.0), 1.0)
-                regions[item.obj_id] = region
-        return regions
+            item.score = score
+            item.mask_iou = min(max(iou, 0.0), 1.0) if bearing else 0.0
+        return labels
+
+    def _cleaned(self, logits: NDArray[np.float32], grid: Equirect) -> NDArray[np.float32]:
+        config = self.config
+        if config.min_island <= 0 and config.max_hole <= 0:
+            return logits
+        return without_specks(logits, grid.vertical_fov, config.min_island, config.max_hole)
 
 
 def _same_length(indices: Sequence[int], prompts: Sequence[Prompt]) -> list[list[int]]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from panosam2_ros.equirect import Equirect
 from panosam2_ros.memory_bank import MemoryBank
+from panosam2_ros.model import memory_attention
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.image_encoder import ImageFeatures, WrapConv2d, fold_batch_norm
 from panosam2_ros.model.mask_decoder import DecoderPrompts, embed_prompts
@@ -128,13 +129,15 @@ def test_rotations_turn_whole_times_and_equal_plain_attention_without_them() -> 
     assert (ahead[0, 0].angle() - 2 * torch.pi / 8).abs() < 1e-6
 
 
-def test_rotary_attention_equals_the_definition() -> None:
+@pytest.mark.parametrize("learning", [True, False])
+def test_rotary_attention_equals_the_definition(learning: bool, monkeypatch) -> None:
     """Against an explicit softmax over explicitly rotated keys, with a mask and plain keys."""
+    monkeypatch.setattr(memory_attention, "_BLOCK", 3)
     torch.manual_seed(0)
     layer = RoPEAttention(24, 1, feat_sizes=(1, 1), kv_in_dim=8, rope_k_repeat=True).eval()
     size, plain = (2, 4), 3
-    query, key = torch.randn(1, 8, 24), torch.randn(1, 16 + plain, 8)
-    valid = torch.rand(1, 16 + plain) > 0.3
+    query, key = torch.randn(2, 8, 24), torch.randn(2, 16 + plain, 8)
+    valid = torch.rand(2, 16 + plain) > 0.3
     rotations = torch.view_as_real(whole_turn_rotations(24, *size))
     cos, sin = rotations.unbind(-1)
 
@@ -145,10 +148,11 @@ def test_rotary_attention_equals_the_definition() -> None:
     with torch.no_grad():
         q, k, v = turn(layer.q_proj(query)), layer.k_proj(key), layer.v_proj(key)
         placed = torch.cat([turn(k[:, :8]), turn(k[:, 8:16])], 1)
-        pointers = torch.cat([torch.zeros(1, plain, 12), k[:, 16:, 12:]], -1)
+        pointers = torch.cat([torch.zeros(2, plain, 12), k[:, 16:, 12:]], -1)
         scores = q @ torch.cat([placed, pointers], 1).mT / 24**0.5
         weights = scores.masked_fill(~valid[:, None], -torch.inf).softmax(-1)
         expected = layer.out_proj(weights @ v)
+    with torch.set_grad_enabled(learning):
         found = rotary_attention(layer, query, key, key, size, plain, valid)
     assert (expected - found).abs().max() < 1e-5
 

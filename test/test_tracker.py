@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from panosam2_ros.model.build import random_model
@@ -51,6 +52,33 @@ def test_every_known_object_is_in_every_frame_and_masks_are_never_stale(tracker:
         for track in frame.tracks:
             assert (track.mask_iou > 0) == (track.state is TrackState.VISIBLE)
             assert (track.last_seen == frame.stamp) == (track.state is TrackState.VISIBLE)
+
+
+def test_masks_come_at_the_chosen_width_whatever_the_image_is(tracker: PanoTracker) -> None:
+    small = PanoTracker(tracker.model, TrackerConfig(mask_width=256))
+    pixels = picture(width=1920, height=960)
+    assert small.step(pixels, 0).labels.shape == (128, 256)
+    mask = np.zeros((960, 1920), bool)
+    mask[300:500, 1700:] = True
+    whole, reduced = (t.prompt(pixels, 0, [Prompt(mask=mask)])[0].track for t in (tracker, small))
+    assert whole is not None and reduced is not None
+    assert whole.bearing.direction @ reduced.bearing.direction > np.cos(np.radians(0.5))
+    assert reduced.bearing.solid_angle == pytest.approx(whole.bearing.solid_angle, rel=0.1)
+    assert small.step(pixels, SECOND).labels.shape == (128, 256)
+    with pytest.raises(ValueError, match="at least 64, got 3"):
+        TrackerConfig(mask_width=3)
+
+
+def test_islands_are_dropped_from_what_is_told_and_not_from_memory(tracker: PanoTracker) -> None:
+    prompt = mask_prompt(240, 40)
+    assert prompt.mask is not None
+    prompt.mask[80:92, 100:112] = True  # a sixth of the other part
+    tidy = PanoTracker(tracker.model, TrackerConfig(min_island=0.3))
+    whole, part = (t.prompt(picture(), 0, [prompt])[0].track for t in (tracker, tidy))
+    assert whole is not None and part is not None
+    assert part.bearing.solid_angle < 0.95 * whole.bearing.solid_angle
+    assert abs(part.bearing.direction[0]) < 0.02 < abs(whole.bearing.direction[0])
+    assert torch.equal(tracker._bank.mask_logits, tidy._bank.mask_logits)
 
 
 def test_good_prompts_take_effect_beside_bad_ones(tracker: PanoTracker) -> None:

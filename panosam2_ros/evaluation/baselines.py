@@ -10,13 +10,12 @@ from collections.abc import Mapping
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from panosam2_ros.data.sequence import Image, Labels, Mask, VideoSequence
 from panosam2_ros.equirect import Equirect
 from panosam2_ros.evaluation.method import Answer
-from panosam2_ros.masks import label_image, upsample_region
+from panosam2_ros.masks import paint
 from panosam2_ros.prompts import GIVEN_LOGIT, LOW_RES_STRIDE, Prompt
 
 _FLOW_WIDTH = 512  # columns at most at which flow is computed: as many as the default network sees
@@ -105,14 +104,11 @@ def coarse(
     grid: Equirect,
 ) -> Labels:
     """These objects' masks as a perfect network would give them, at the image's size again."""
-    regions = {}
+    logits = {}
     for obj_id in ids & set(np.unique(labels).tolist()):
         share = cv2.resize((labels == obj_id).astype(np.float32), size, interpolation=cv2.INTER_AREA)
-        logits = torch.from_numpy((2 * np.asarray(share) - 1) * GIVEN_LOGIT)
-        region = upsample_region(logits, grid)
-        if region is not None:
-            regions[obj_id] = region
-    return label_image(regions, grid)
+        logits[obj_id] = (2 * np.asarray(share) - 1) * np.float32(GIVEN_LOGIT)
+    return paint(logits, grid)[0]
 
 
 def carry(mask: Mask, u: NDArray[np.float32], v: NDArray[np.float32]) -> Mask:

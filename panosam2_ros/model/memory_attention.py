@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from panosam2_ros.model.config import ModelConfig
 
 ROPE_THETA = 10000.0
+_BLOCK = 256  # queries at a time: their weights stay in the cache between the two products
 
 
 @lru_cache(maxsize=16)
@@ -93,11 +94,8 @@ def rotary_attention(
     kind: str = "whole_turns",
 ) -> Tensor:
     """Attention of upstream's layer with our rotations and a mask of valid keys."""
-    heads = layer.num_heads
-    q, k, v = (
-        project(x).unflatten(-1, (heads, -1)).transpose(1, 2)
-        for project, x in ((layer.q_proj, query), (layer.k_proj, key), (layer.v_proj, value))
-    )
+    q, k = layer.q_proj(query), layer.k_proj(key)
+    q, k = (x.unflatten(-1, (layer.num_heads, -1)).transpose(1, 2) for x in (q, k))
     rotations = rotations_of(kind, q.shape[-1], size).to(q.device)
     placed = k.shape[-2] - plain
     q = _rotate(q, rotations)
@@ -105,9 +103,34 @@ def rotary_attention(
     if kind != "axial":
         unplaced = _without_longitude(unplaced)
     k = torch.cat([_rotate(k[:, :, :placed], rotations), unplaced], 2)
+    if q.device.type == "cpu" and layer.num_heads == 1 and not torch.is_grad_enabled():
+        return layer.out_proj(layer.v_proj(blockwise_attention(q[:, 0], k[:, 0], value, key_valid)))
+    v = layer.v_proj(value).unflatten(-1, (layer.num_heads, -1)).transpose(1, 2)
     mask = None if key_valid is None else key_valid[:, None, None, :]
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     return layer.out_proj(out.transpose(1, 2).flatten(2))
+
+
+def blockwise_attention(q: Tensor, k: Tensor, value: Tensor, key_valid: Tensor | None) -> Tensor:
+    """Softmax attention of q [N, T, D] on k [N, K, D] over unprojected values [N, K, C]: [N, T, C].
+
+    For CPUs. The weights of a query sum to 1, so that an affine projection of the values may as well
+    follow the attention: exact, and a quarter of the second product where memory is 64 wide and
+    attention 256. Keys that are not valid (``key_valid`` bool [N, K]) cost nothing. Two matrix
+    products in bfloat16 are twice as fast here as torch's fused attention in that type.
+    """
+    scaled = q * q.shape[-1] ** -0.5
+    result = q.new_empty(*q.shape[:2], value.shape[-1])
+    for n in range(q.shape[0]):
+        keys, values = k[n], value[n]
+        if key_valid is not None and not bool(key_valid[n].all()):
+            keys, values = keys[key_valid[n]], values[key_valid[n]]
+        values = values.type_as(q)
+        with torch.autocast("cpu", enabled=False):  # it would compute the softmax in float32
+            for first in range(0, q.shape[1], _BLOCK):
+                block = slice(first, first + _BLOCK)
+                result[n, block] = torch.softmax(scaled[n, block] @ keys.T, -1) @ values
+    return result
 
 
 class PanoMemoryAttention(MemoryAttention):

@@ -115,6 +115,9 @@ class PanoSam2Node(LifecycleNode):
             state=StateConfig(lost_after=parameters.lost_after),
             vertical_fov=parameters.vertical_fov,
             seam_steering=parameters.seam_steering,
+            mask_width=parameters.mask_width,
+            min_island=parameters.min_island,
+            max_hole=parameters.max_hole,
         )
         limits = WorkerLimits(
             parameters.history_seconds, parameters.history_mib, parameters.prompt_queue

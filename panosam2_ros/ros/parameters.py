@@ -75,6 +75,24 @@ class Parameters:
     max_objects: int = _declared(
         32, "objects that can be tracked at once", Change.UNCONFIGURED, (1, 65535)
     )
+    mask_width: int = _declared(
+        0,
+        "columns of ~/masks, to spare time and bandwidth with large panoramas, from 64; 0: the image's",
+        Change.UNCONFIGURED,
+        (0, 16384),
+    )
+    min_island: float = _declared(
+        0.0,
+        "smaller parts of a mask are dropped below this share of the solid angle of its largest; 0: none",
+        Change.UNCONFIGURED,
+        (0.0, 1.0),
+    )
+    max_hole: float = _declared(
+        0.0,
+        "holes are filled up to this share of the solid angle of the mask; 0: none",
+        Change.UNCONFIGURED,
+        (0.0, 1.0),
+    )
     lost_after: float = _declared(
         3.0, "s unseen until OCCLUDED becomes LOST", Change.UNCONFIGURED, (0.0, 3600.0)
     )
