@@ -179,6 +179,27 @@ def build_image_encoder(config: ModelConfig) -> ImageEncoder:
     return ImageEncoder(trunk, neck, scalp=1)
 
 
+def encode_pyramid(encoder: ImageEncoder, images: Tensor, to_s4: nn.Conv2d, to_s8: nn.Conv2d) -> list[Tensor]:
+    """Maps at strides 4, 8 and 16, the first two as the mask decoder takes them, ``to_s4`` and ``to_s8``.
+
+    What SAM2's neck and the decoder's convolutions give. Nothing lies between the neck's 1x1
+    convolutions at strides 4 and 8 and the decoder's, so that the two are one, of fewer channels.
+    """
+    s4, s8, s16, s32 = encoder.trunk(images)
+    of_s32, of_s16, of_s8, of_s4 = (level.conv for level in encoder.neck.convs)
+    coarse = F.interpolate(of_s32(s32).float(), scale_factor=2.0, mode="nearest")
+    return [_both(of_s4, to_s4, s4), _both(of_s8, to_s8, s8), of_s16(s16) + coarse]
+
+
+def _both(first: nn.Conv2d, second: nn.Conv2d, x: Tensor) -> Tensor:
+    """Two 1x1 convolutions of x, as one whose weights are their product."""
+    assert first.bias is not None and second.bias is not None
+    with torch.autocast(x.device.type, enabled=False):
+        outer = second.weight.flatten(1)
+        weight, bias = outer @ first.weight.flatten(1), outer @ first.bias + second.bias
+    return F.conv2d(x, weight[..., None, None], bias)
+
+
 def normalise_pixels(images: Tensor) -> Tensor:
     """uint8 or float pixels 0..255, [B, 3, H, W] RGB -> the network's float32 input."""
     mean = torch.tensor(PIXEL_MEAN, device=images.device).view(3, 1, 1)

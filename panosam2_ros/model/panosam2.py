@@ -18,6 +18,7 @@ from panosam2_ros.model.image_encoder import (
     ImageFeatures,
     build_image_encoder,
     build_position_code,
+    encode_pyramid,
     normalise_pixels,
     wrap_convolutions,
 )
@@ -113,15 +114,14 @@ class PanoSAM2(nn.Module):
     def encode_image(self, images: Tensor) -> ImageFeatures:
         """images [B, 3, H, W] RGB 0..255 of ``input_size``."""
         margin = self.config.wrap_margin
-        levels = self.image_encoder(wrap_pad(normalise_pixels(images), margin, margin, 0, 0))["backbone_fpn"]
+        padded = wrap_pad(normalise_pixels(images), margin, margin, 0, 0)
+        decoder = self.sam_mask_decoder
+        levels = encode_pyramid(self.image_encoder, padded, decoder.conv_s0, decoder.conv_s1)
         if margin:
             levels = [level[..., margin // s : level.shape[-1] - margin // s]
                       for level, s in zip(levels, (4, 8, 16), strict=True)]  # fmt: skip
-        return ImageFeatures(
-            embedding=levels[2],
-            high_res_s4=self.sam_mask_decoder.conv_s0(levels[0]),
-            high_res_s8=self.sam_mask_decoder.conv_s1(levels[1]),
-        )
+        s4, s8, s16 = levels
+        return ImageFeatures(embedding=s16, high_res_s4=s4, high_res_s8=s8)
 
     def without_memory(self, features: ImageFeatures, count: int) -> Tensor:
         """Embedding [count, C, h, w] of objects of which nothing is remembered."""
