@@ -6,7 +6,8 @@ Maps are [..., H, W] and cover the full sphere as ``equirect`` has it.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from collections.abc import Callable, Hashable
+from functools import _lru_cache_wrapper, lru_cache
 
 import numpy as np
 import torch
@@ -14,6 +15,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from panosam2_ros.equirect import Equirect, lonlat_to_vector, normalised, tangent_basis
+
+
+def kept_on_device(make: Callable[..., Tensor]) -> _lru_cache_wrapper[Tensor]:
+    """Make a function of numbers one of ``(device, dtype or None, *numbers)`` that computes once for each.
+
+    Nothing is copied to the device after the first call, as a CUDA graph needs it, and what was
+    made while tracking serves training as well.
+    """
+
+    @lru_cache(maxsize=64)
+    def kept(device: torch.device, dtype: torch.dtype | None, *numbers: Hashable) -> Tensor:
+        with torch.inference_mode(False):
+            return make(*numbers).to(device=device, dtype=dtype)
+
+    return kept
 
 
 def wrap_pad(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
@@ -40,7 +56,7 @@ def mean_column(weights: Tensor) -> Tensor:
     return torch.where(weights.sum(-1) > 0, column, torch.full_like(column, math.nan))
 
 
-@lru_cache(maxsize=64)
+@kept_on_device
 def _resize_matrix(source: int, target: int, wrap: bool) -> Tensor:
     """[target, source] weights of bilinear resizing, half-pixel centres, no anti-aliasing."""
     position = (torch.arange(target, dtype=torch.float64) + 0.5) * source / target - 0.5
@@ -57,8 +73,7 @@ def _resize_matrix(source: int, target: int, wrap: bool) -> Tensor:
 
 def resize_matrix(source: int, target: int, wrap: bool, like: Tensor) -> Tensor:
     """``_resize_matrix`` on the device and in the floating type of ``like``."""
-    with torch.inference_mode(False):  # what is kept serves training as well as tracking
-        return _resize_matrix(source, target, wrap).to(like.device, like.dtype)
+    return _resize_matrix(like.device, like.dtype, source, target, wrap)
 
 
 def wrap_resize(x: Tensor, height: int, width: int, wrap: bool = True) -> Tensor:
@@ -73,7 +88,7 @@ def wrap_resize(x: Tensor, height: int, width: int, wrap: bool = True) -> Tensor
     return rows @ x @ columns.T
 
 
-@lru_cache(maxsize=8)
+@kept_on_device
 def _tangent_grid(height: int, width: int) -> Tensor:
     """Sampling grid [1, H, W * 9, 2] of ``tangent_neighbours`` for a map padded by half its width."""
     grid = Equirect(width, height)
@@ -99,8 +114,7 @@ def tangent_neighbours(x: Tensor) -> Tensor:
     left to right, then top to bottom. Bilinear; seamless over longitude.
     """
     height, width = x.shape[-2:]
-    with torch.inference_mode(False):  # what is kept serves training as well as tracking
-        grid = _tangent_grid(height, width).to(x.device, x.dtype)
+    grid = _tangent_grid(x.device, x.dtype, height, width)
     padded = wrap_pad(x, width // 2, width // 2, 0, 0)
     near = F.grid_sample(
         padded, grid.expand(len(x), -1, -1, -1), padding_mode="border", align_corners=False

@@ -17,7 +17,7 @@ from panosam2_ros.data.sources import SourceLibrary
 from panosam2_ros.equirect import Equirect
 from panosam2_ros.model.build import load_weights, random_model
 from panosam2_ros.model.mask_decoder import MaskPrediction
-from panosam2_ros.model.memory_attention import whole_turn_rotations
+from panosam2_ros.model.memory_attention import _rotations_of
 from panosam2_ros.prompts import PromptEncoding
 from panosam2_ros.resources import sha256
 from panosam2_ros.training.clips import ClipPool, RenderedClips
@@ -204,7 +204,7 @@ def test_a_model_that_tracked_can_be_trained(small: Path) -> None:
     model = random_model(0)
     model.set_input_size(64, 128)
     encoding = PromptEncoding(Equirect(128, 64), model.input_size, model.config)
-    whole_turn_rotations.cache_clear()
+    _rotations_of.cache_clear()
     with torch.inference_mode():
         run_clip(model, batch, encoding, 1.0, 0.0)
     losses, _ = run_clip(model, batch, encoding, 1.0, 0.0)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from panosam2_ros.model.config import ModelConfig
-from panosam2_ros.periodic import wrap_pad
+from panosam2_ros.periodic import kept_on_device, wrap_pad
 
 # ImageNet statistics, as SAM2 normalises its input.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -194,14 +194,17 @@ def encode_pyramid(encoder: ImageEncoder, images: Tensor, to_s4: nn.Conv2d, to_s
 def _both(first: nn.Conv2d, second: nn.Conv2d, x: Tensor) -> Tensor:
     """Two 1x1 convolutions of x, as one whose weights are their product."""
     assert first.bias is not None and second.bias is not None
-    with torch.autocast(x.device.type, enabled=False):
-        outer = second.weight.flatten(1)
-        weight, bias = outer @ first.weight.flatten(1), outer @ first.bias + second.bias
+    outer = second.weight.flatten(1)
+    weight, bias = outer @ first.weight.flatten(1), outer @ first.bias + second.bias
     return F.conv2d(x, weight[..., None, None], bias)
+
+
+@kept_on_device
+def _pixel_statistics() -> Tensor:
+    return torch.tensor([PIXEL_MEAN, PIXEL_STD])[..., None, None]
 
 
 def normalise_pixels(images: Tensor) -> Tensor:
     """uint8 or float pixels 0..255, [B, 3, H, W] RGB -> the network's float32 input."""
-    mean = torch.tensor(PIXEL_MEAN, device=images.device).view(3, 1, 1)
-    std = torch.tensor(PIXEL_STD, device=images.device).view(3, 1, 1)
-    return (images.float() - mean) / std
+    mean, deviation = _pixel_statistics(images.device, torch.float32)
+    return (images.float() - mean) / deviation

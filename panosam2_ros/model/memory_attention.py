@@ -9,7 +9,6 @@ longitude differences alone, and rolling the input rolls the output.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -18,12 +17,12 @@ from sam2.modeling.sam.transformer import RoPEAttention
 from torch import Tensor, nn
 
 from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.periodic import kept_on_device
 
 ROPE_THETA = 10000.0
 _BLOCK = 256  # queries at a time: their weights stay in the cache between the two products
 
 
-@lru_cache(maxsize=16)
 def whole_turn_rotations(dim: int, height: int, width: int) -> Tensor:
     """Rotary factors [height * width, dim / 2], complex64.
 
@@ -40,7 +39,6 @@ def whole_turn_rotations(dim: int, height: int, width: int) -> Tensor:
     return torch.polar(torch.ones_like(angles), angles).to(torch.complex64)
 
 
-@lru_cache(maxsize=16)
 def axial_rotations(dim: int, height: int, width: int, rounded: bool) -> Tensor:
     """SAM2's rotary factors [height * width, dim / 2], complex64, on a rectangle.
 
@@ -57,12 +55,12 @@ def axial_rotations(dim: int, height: int, width: int, rounded: bool) -> Tensor:
     return torch.polar(torch.ones_like(angles), angles)
 
 
-def rotations_of(kind: str, dim: int, size: tuple[int, int]) -> Tensor:
-    """Rotary factors of a grid of ``size``; ``kind`` as in ``ModelConfig.rotary``."""
-    with torch.inference_mode(False):  # what is kept serves training as well as tracking
-        if kind == "whole_turns":
-            return whole_turn_rotations(dim, *size)
-        return axial_rotations(dim, *size, kind == "rounded")
+@kept_on_device
+def _rotations_of(kind: str, dim: int, height: int, width: int) -> Tensor:
+    """Rotary factors of a grid; ``kind`` as in ``ModelConfig.rotary``."""
+    if kind == "whole_turns":
+        return whole_turn_rotations(dim, height, width)
+    return axial_rotations(dim, height, width, kind == "rounded")
 
 
 def _rotate(x: Tensor, rotations: Tensor) -> Tensor:
@@ -96,7 +94,7 @@ def rotary_attention(
     """Attention of upstream's layer with our rotations and a mask of valid keys."""
     q, k = layer.q_proj(query), layer.k_proj(key)
     q, k = (x.unflatten(-1, (layer.num_heads, -1)).transpose(1, 2) for x in (q, k))
-    rotations = rotations_of(kind, q.shape[-1], size).to(q.device)
+    rotations = _rotations_of(q.device, None, kind, q.shape[-1], *size)
     placed = k.shape[-2] - plain
     q = _rotate(q, rotations)
     unplaced = k[:, :, placed:]
