@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,17 +12,22 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from panosam2_ros.model.build import (
+    ADAPTERS,
     CONFIG_KEY,
     EMBEDDED,
     build_model,
     has_fast_bfloat16,
+    load_adapters,
     load_weights,
     random_model,
+    save_adapters,
     save_weights,
     select_device,
     select_dtype,
 )
 from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.model.image_encoder import ImageFeatures
+from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts import Prompt
 from panosam2_ros.resources import resource, sha256
 from panosam2_ros.tracker import PanoTracker
@@ -109,3 +115,57 @@ def test_in_bfloat16_a_frame_is_nearly_the_same(weights: Path) -> None:
     assert reduced.mask_logits.dtype == torch.float32
     scale = exact.mask_logits.std()
     assert 0 < (exact.mask_logits - reduced.mask_logits).abs().mean() < 0.05 * scale
+
+
+@pytest.fixture
+def adapted(tmp_path: Path) -> Path:
+    """A small network with PanoSAM2's learned parts, moved away from where they change nothing."""
+    model = random_model(7, replace(ModelConfig(), name="small", refine_steps=2, long_pointer=True))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.split(".")[0] in ADAPTERS:
+                parameter.normal_(0, 0.1)
+    save_weights(model, tmp_path / "adapted.safetensors")
+    return tmp_path / "adapted.safetensors"
+
+
+def test_learned_parts_have_a_file_of_their_own(adapted: Path, weights: Path, tmp_path: Path) -> None:
+    trained, path = load_weights(adapted), tmp_path / "adapters.safetensors"
+    save_adapters(trained, path)
+    base = random_model(7, trained.config)
+    save_weights(base, tmp_path / "base.safetensors")
+    both = build_model(str(tmp_path / "base.safetensors"), "cpu", adapters=str(path)).state_dict()
+    expected = trained.state_dict()
+    own = {name for name in both if name.split(".")[0] in ADAPTERS}
+    assert own and all(torch.equal(both[name], expected[name]) for name in own)
+    assert all(torch.equal(both[name], x) for name, x in base.state_dict().items() if "memory_at" in name)
+    assert path.stat().st_size < adapted.stat().st_size / 5
+    with pytest.raises(ValueError, match="adapters of small; needed are adapters of panosam2_nano"):
+        build_model(str(weights), "cpu", adapters=str(path))
+    with pytest.raises(ValueError, match="holds no adapters"):
+        load_adapters(base, adapted)
+    with pytest.raises(ValueError, match="does not fit"):
+        load_adapters(random_model(7, replace(trained.config, long_pointer=False)), path)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        load_adapters(base, tmp_path / "nowhere.safetensors")
+
+
+@pytest.mark.slow
+def test_a_compiled_network_gives_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.safetensors"
+    save_weights(random_model(7, replace(ModelConfig(), input_height=64, input_width=128)), path)
+    image = torch.randint(0, 255, (1, 3, 64, 128), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        models = [build_model(str(path), "cpu", compiled=compiled) for compiled in (False, True)]
+        eager, compiled = (model.encode_image(image) for model in models)
+    for item in fields(ImageFeatures):
+        assert torch.allclose(getattr(eager, item.name), getattr(compiled, item.name), atol=1e-4)
+
+
+def test_a_network_that_cannot_be_compiled_says_what_is_needed(weights: Path, monkeypatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError("no such file: g++")
+
+    monkeypatch.setattr(PanoSAM2, "encode_image", fail)
+    with pytest.raises(RuntimeError, match=r"needs a C\+\+ compiler.*g\+\+"):
+        build_model(str(weights), "cpu", compiled=True)

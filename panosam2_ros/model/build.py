@@ -20,13 +20,18 @@ from panosam2_ros.resources import resource, sha256
 EMBEDDED = "panosam2_nano"
 ADAPTERS = ("refinement", "long_short")  # learned parts that the official checkpoints do not have
 CONFIG_KEY = "panosam2_config"  # in the file's metadata
+NETWORK_KEY = "panosam2_adapters_of"  # in that of a file that holds nothing but ADAPTERS
 # What torch.load and looking into the result raise for files that are something else.
 _DAMAGED = (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError)
 OFFICIAL_SIZE = (448, 896)  # H, W: no window of the trunks of up to base_plus needs padding
 
 
 def build_model(
-    name_or_path: str = EMBEDDED, device: str = "auto", precision: str = "auto"
+    name_or_path: str = EMBEDDED,
+    device: str = "auto",
+    precision: str = "auto",
+    adapters: str = "",
+    compiled: bool = False,
 ) -> PanoSAM2:
     """A model ready for inference.
 
@@ -34,18 +39,40 @@ def build_model(
     ``_small``, ``_base_plus`` or ``_large``, fetched when first used; a ``.safetensors`` file that
     the training wrote; or a ``.pt`` file in SAM 2.1's format. ``device``: ``auto`` (CUDA where
     there is one), ``cpu``, ``cuda``. ``precision``: ``float32``, ``bfloat16`` (autocast), or ``auto``:
-    bfloat16 where the device is good at it and the network is large enough to gain.
+    bfloat16 where the device is good at it and the network is large enough to gain. ``adapters``: a
+    file of PanoSAM2's learned parts, for an official network. ``compiled``: by torch.compile, at
+    once; needs a C++ compiler.
 
     Raises ValueError for an unknown name or device and for a file that is not a model's,
-    FileNotFoundError where there is no such file, ConnectionError where one cannot be fetched.
+    FileNotFoundError where there is no such file, ConnectionError where one cannot be fetched,
+    RuntimeError where it cannot be compiled.
     """
     chosen = select_device(device)
-    model = _load(name_or_path).to(chosen).eval().requires_grad_(False)
+    model = _load(name_or_path)
+    if adapters:
+        load_adapters(model, Path(adapters).expanduser())
+    model = model.to(chosen).eval().requires_grad_(False)
     small = isinstance(model.image_encoder.trunk, ConvTrunk)
     if small:
         fold_batch_norm(model.image_encoder.trunk)
     model.compute_dtype = select_dtype(precision, chosen, small)
+    if compiled:
+        _compile(model)
     return model
+
+
+@torch.inference_mode()
+def _compile(model: PanoSAM2) -> None:
+    """Compile what sees tensors of one shape only, and run it once."""
+    model.image_encoder.trunk.compile(dynamic=False)
+    try:
+        with model.precision():
+            model.encode_image(torch.zeros(1, 3, *model.input_size, device=model.device))
+    except Exception as error:  # torch's compilers raise what they like
+        raise RuntimeError(
+            "the network could not be compiled (torch.compile needs a C++ compiler, on CUDA Triton; "
+            f"compile: false does without): {type(error).__name__}: {error}"
+        ) from error
 
 
 def select_dtype(precision: str, device: torch.device, small: bool) -> torch.dtype:
@@ -110,14 +137,7 @@ def random_model(seed: int = 0, config: ModelConfig | None = None) -> PanoSAM2:
 
 def load_weights(path: Path) -> PanoSAM2:
     """The model that a file describes and fills, on the CPU; raises as ``build_model``."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a complete safetensors file: {error}") from error
+    metadata, state = _read_safetensors(path)
     if CONFIG_KEY not in metadata:
         raise ValueError(
             f"{path} does not say which model it is for (no {CONFIG_KEY!r} in its metadata); "
@@ -131,6 +151,17 @@ def load_weights(path: Path) -> PanoSAM2:
     return model
 
 
+def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    """Metadata and tensors of a file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a complete safetensors file: {error}") from error
+
+
 def load_official(path: Path, input_size: tuple[int, int], adapted: bool = True) -> PanoSAM2:
     """A checkpoint in SAM 2.1's format, on the CPU, for an input of (H, W); see ``official_config``."""
     state = _read_checkpoint(path)
@@ -138,9 +169,8 @@ def load_official(path: Path, input_size: tuple[int, int], adapted: bool = True)
     if name is None:
         raise ValueError(f"{path} holds none of the networks {', '.join(OFFICIAL)}")
     model = PanoSAM2(official_config(name, *input_size, adapted))
-    own = {key: value for key, value in model.state_dict().items() if key.split(".")[0] in ADAPTERS}
     try:
-        model.load_state_dict(state | own)
+        model.load_state_dict(state | _adapters(model))
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit {name}: {error}") from error
     return model
@@ -180,6 +210,33 @@ def save_weights(model: PanoSAM2, path: Path) -> None:
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(state, partial, {CONFIG_KEY: model.config.to_json()})
     partial.rename(path)
+
+
+def save_adapters(model: PanoSAM2, path: Path) -> None:
+    """Write PanoSAM2's learned parts alone; the file appears whole or not at all."""
+    partial = path.with_suffix(".part")
+    save_file(_adapters(model), partial, {NETWORK_KEY: model.config.name})
+    partial.rename(path)
+
+
+def load_adapters(model: PanoSAM2, path: Path) -> None:
+    """Fill PanoSAM2's learned parts from what ``save_adapters`` wrote; raises as ``build_model``."""
+    metadata, state = _read_safetensors(path)
+    if (network := metadata.get(NETWORK_KEY)) != model.config.name:
+        found = f"adapters of {network}" if network else "no adapters"
+        raise ValueError(f"{path} holds {found}; needed are adapters of {model.config.name}")
+    wanted = {name: tensor.shape for name, tensor in _adapters(model).items()}
+    if {name: tensor.shape for name, tensor in state.items()} != wanted:
+        raise ValueError(
+            f"{path} does not fit: it has {sorted(state)}, the network {sorted(wanted)}, or in other shapes"
+        )
+    model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=False)
+
+
+def _adapters(model: PanoSAM2) -> dict[str, torch.Tensor]:
+    """The state of PanoSAM2's learned parts."""
+    state = model.state_dict()
+    return {name: x.contiguous() for name, x in state.items() if name.split(".")[0] in ADAPTERS}
 
 
 def _check_manifest(path: Path) -> None:

@@ -109,7 +109,13 @@ class PanoSam2Node(LifecycleNode):
         return True
 
     def _configure(self, parameters: Parameters) -> None:
-        model = build_model(parameters.model, parameters.device, parameters.precision)
+        model = build_model(
+            parameters.model,
+            parameters.device,
+            parameters.precision,
+            parameters.adapters,
+            parameters.compile,
+        )
         config = TrackerConfig(
             max_objects=parameters.max_objects,
             state=StateConfig(lost_after=parameters.lost_after),

@@ -50,6 +50,16 @@ class Parameters:
         Change.UNCONFIGURED,
         choices=("auto", "float32", "bfloat16"),
     )
+    adapters: str = _declared(
+        "",
+        "path of PanoSAM2's learned parts for an official network; empty: none, they change nothing then",
+        Change.UNCONFIGURED,
+    )
+    compile: bool = _declared(
+        False,
+        "compile the image encoder with torch.compile; configuring takes about a minute longer",
+        Change.UNCONFIGURED,
+    )
     seam_steering: bool = _declared(
         False,
         "roll the network's view so that its seam keeps away from objects; for networks that are not "
