@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
-from sam2.build_sam import build_sam2_video_predictor
 from torch import Tensor
 
 from panosam2_ros.equirect import Equirect
+from panosam2_ros.evaluation.bench_upstream import upstream_predictor
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model.build import load_official
 from panosam2_ros.model.panosam2 import PanoSAM2
@@ -29,41 +29,8 @@ from panosam2_ros.propagation import NO_OBJ_SCORE, empty_bank, prompt_objects, p
 
 SIZE, FRAMES, DECLARED, CORRECTED = 256, 8, 16, 4
 GRID = Equirect(2 * SIZE, SIZE)  # prompts have to be a panorama's: columns count double
-CONFIGS = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
 CLICK, CORRECTION = (150.0, 90.0), (170.0, 120.0)
 BOX = (30.0, 40.0, 110.0, 150.0)
-
-
-def upstream_predictor(variant: str, presence: float) -> Any:
-    """Upstream's predictor with random weights in which every part matters.
-
-    ``presence``: added to the logit of presence; at 3 nothing is ever absent.
-    """
-    torch.manual_seed(7)
-    predictor = build_sam2_video_predictor(
-        f"configs/sam2.1/sam2.1_hiera_{CONFIGS[variant]}.yaml",
-        None,
-        device="cpu",
-        hydra_overrides_extra=[
-            f"++model.image_size={SIZE}",
-            "++model.fill_hole_area=0",
-            "++model.add_all_frames_to_correct_as_cond=true",
-        ],
-    )
-    generator = torch.Generator().manual_seed(8)
-    with torch.no_grad():
-        for layer in predictor.memory_encoder.fuser.layers:
-            layer.gamma.uniform_(0.3, 0.8, generator=generator)
-        for code in (
-            predictor.maskmem_tpos_enc, predictor.no_mem_embed,
-            predictor.no_obj_ptr, predictor.no_obj_embed_spatial,
-        ):  # fmt: skip
-            code.normal_(0, 0.5, generator=generator)
-        for parameter in predictor.memory_attention.parameters():
-            if parameter.dim() > 1:
-                parameter.mul_(3)
-        predictor.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.add_(presence)
-    return predictor
 
 
 def video(folder: Path) -> list[NDArray[np.uint8]]:
@@ -174,7 +141,7 @@ class Case:
 
 
 def make_case(variant: str, folder: Path, presence: float = 3.0) -> Case:
-    predictor = upstream_predictor(variant, presence)
+    predictor = upstream_predictor(SIZE, variant, presence)
     frames = video(folder / "video")
     expected = upstream_logits(predictor, folder / "video")
     weights = folder / "weights.pt"

@@ -1,4 +1,4 @@
-"""Upstream's ``SAM2VideoPredictor`` as a stop-watch sees it: a full memory bank, N objects."""
+"""Upstream's ``SAM2VideoPredictor`` with random weights, and as a stop-watch sees it: a full memory bank."""
 
 from __future__ import annotations
 
@@ -15,20 +15,42 @@ from numpy.typing import NDArray
 from sam2.build_sam import build_sam2_video_predictor
 
 FILL = 8  # frames until the bank is full
+_CONFIGS = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
 PRESENT = 3.0  # added to the logit of presence, so that random weights remember every frame
 
 
-def upstream_predictor(image_size: int, seed: int = 0) -> Any:
-    """SAM 2.1 tiny with random weights."""
+def upstream_predictor(
+    image_size: int, variant: str = "tiny", presence: float = PRESENT, seed: int = 7
+) -> Any:
+    """Upstream's predictor with random weights in which every part matters.
+
+    With upstream's own initialisation much of it would not: without its fuser the memory encoder
+    changes logits by 4e-7. ``presence``: added to the logit of presence; at 3 nothing is ever absent.
+    """
     torch.manual_seed(seed)
     predictor = build_sam2_video_predictor(
-        "configs/sam2.1/sam2.1_hiera_t.yaml",
+        f"configs/sam2.1/sam2.1_hiera_{_CONFIGS[variant]}.yaml",
         None,
         device="cpu",
-        hydra_overrides_extra=[f"++model.image_size={image_size}", "++model.fill_hole_area=0"],
+        hydra_overrides_extra=[
+            f"++model.image_size={image_size}",
+            "++model.fill_hole_area=0",
+            "++model.add_all_frames_to_correct_as_cond=true",
+        ],
     )
+    generator = torch.Generator().manual_seed(seed + 1)
     with torch.no_grad():
-        predictor.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.add_(PRESENT)
+        for layer in predictor.memory_encoder.fuser.layers:
+            layer.gamma.uniform_(0.3, 0.8, generator=generator)
+        for code in (
+            predictor.maskmem_tpos_enc, predictor.no_mem_embed,
+            predictor.no_obj_ptr, predictor.no_obj_embed_spatial,
+        ):  # fmt: skip
+            code.normal_(0, 0.5, generator=generator)
+        for parameter in predictor.memory_attention.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(3)
+        predictor.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.add_(presence)
     return predictor
 
 
