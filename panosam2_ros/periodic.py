@@ -90,7 +90,7 @@ def wrap_resize(x: Tensor, height: int, width: int, wrap: bool = True) -> Tensor
 
 @kept_on_device
 def _tangent_grid(height: int, width: int) -> Tensor:
-    """Sampling grid [1, H, W * 9, 2] of ``tangent_neighbours`` for a map padded by half its width."""
+    """Sampling grids [9, H, W, 2] of neighbours on the tangent plane, for a map with one more column."""
     grid = Equirect(width, height)
     lat = grid.row_latitudes()
     centre = lonlat_to_vector(np.zeros_like(lat), lat)
@@ -99,12 +99,11 @@ def _tangent_grid(height: int, width: int) -> Tensor:
     right, up = np.meshgrid([-step, 0, step], [step, 0, -step])
     points = centre[:, None] + right.reshape(-1, 1) * east[:, None] + up.reshape(-1, 1) * north[:, None]
     u, v = grid.vector_to_pixel(normalised(points))  # [H, 9], of the column at longitude 0
-    offset = (u - grid.lonlat_to_pixel(0.0, 0.0)[0] + width / 2) % width - width / 2
-    columns = np.arange(width)[None, :, None] + offset[:, None, :] + width // 2
-    x = (columns + 0.5) / (width + 2 * (width // 2)) * 2 - 1
-    y = np.broadcast_to(((v + 0.5) / height * 2 - 1)[:, None, :], x.shape)
-    stacked = np.stack([x, y], -1).reshape(1, height, width * 9, 2)
-    return torch.from_numpy(stacked).float()
+    offset = u - grid.lonlat_to_pixel(0.0, 0.0)[0]
+    columns = (np.arange(width) + offset.T[..., None]) % width  # [9, H, W]
+    x = (columns + 0.5) / (width + 1) * 2 - 1
+    y = np.broadcast_to(((v.T + 0.5) / height * 2 - 1)[..., None], x.shape)
+    return torch.from_numpy(np.stack([x, y], -1)).float()
 
 
 def tangent_neighbours(x: Tensor) -> Tensor:
@@ -114,9 +113,20 @@ def tangent_neighbours(x: Tensor) -> Tensor:
     left to right, then top to bottom. Bilinear; seamless over longitude.
     """
     height, width = x.shape[-2:]
-    grid = _tangent_grid(x.device, x.dtype, height, width)
-    padded = wrap_pad(x, width // 2, width // 2, 0, 0)
-    near = F.grid_sample(
-        padded, grid.expand(len(x), -1, -1, -1), padding_mode="border", align_corners=False
-    )
-    return near.unflatten(3, (width, 9)).permute(0, 1, 4, 2, 3).flatten(1, 2)
+    grid = _tangent_grid(x.device, x.dtype, height, width).flatten(0, 1)[None]
+    near = _sampled(x, grid)
+    return near.unflatten(2, (9, height)).flatten(1, 2)
+
+
+def sum_of_neighbours(x: Tensor) -> Tensor:
+    """Sum over a pixel's neighbours, each of its own map: [N, 9 * C, H, W] -> [N, C, H, W].
+
+    Neighbours are those of ``tangent_neighbours``; maps are ordered by neighbour, then channel.
+    """
+    grids = _tangent_grid(x.device, x.dtype, *x.shape[-2:])
+    return torch.stack([_sampled(y, g[None]) for y, g in zip(x.chunk(9, 1), grids, strict=True)]).sum(0)
+
+
+def _sampled(x: Tensor, grid: Tensor) -> Tensor:
+    padded = wrap_pad(x, 0, 1, 0, 0)
+    return F.grid_sample(padded, grid.expand(len(x), -1, -1, -1), padding_mode="border", align_corners=False)

@@ -56,6 +56,14 @@ def test_neighbours_roll_with_the_map() -> None:
     assert torch.allclose(rolled, tangent_neighbours(x).roll(11, -1), atol=1e-5)
 
 
+def test_channels_are_mixed_before_neighbours_are_sampled_to_the_same_end() -> None:
+    generator = torch.Generator().manual_seed(3)
+    refine = _shaken(DistortionRefinement(5, 1))
+    features = torch.randn(2, 5, 16, 32, generator=generator)
+    expected = refine.from_features(tangent_neighbours(features))
+    assert torch.allclose(refine._seen_nearby(features), expected, atol=1e-4)
+
+
 def test_refinement_is_the_identity_until_trained_then_local_and_seamless() -> None:
     generator = torch.Generator().manual_seed(2)
     logits = torch.randn(4, 1, 16, 32, generator=generator) * 5

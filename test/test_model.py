@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sam2.modeling.backbones.hieradet import MultiScaleAttention
 from sam2.modeling.memory_encoder import MaskDownSampler
 from sam2.modeling.sam.transformer import RoPEAttention
 from torch import Tensor, nn
 
 from panosam2_ros.equirect import Equirect
 from panosam2_ros.memory_bank import MemoryBank
-from panosam2_ros.model import memory_attention
+from panosam2_ros.model import attention, image_encoder
 from panosam2_ros.model.build import random_model
-from panosam2_ros.model.image_encoder import ImageFeatures, WrapConv2d, fold_batch_norm
+from panosam2_ros.model.image_encoder import ImageFeatures, LongAttention, WrapConv2d, fold_batch_norm
 from panosam2_ros.model.mask_decoder import DecoderPrompts, embed_prompts
 from panosam2_ros.model.memory_attention import rotary_attention, whole_turn_rotations
 from panosam2_ros.model.panosam2 import PanoSAM2
@@ -132,7 +133,7 @@ def test_rotations_turn_whole_times_and_equal_plain_attention_without_them() -> 
 @pytest.mark.parametrize("learning", [True, False])
 def test_rotary_attention_equals_the_definition(learning: bool, monkeypatch) -> None:
     """Against an explicit softmax over explicitly rotated keys, with a mask and plain keys."""
-    monkeypatch.setattr(memory_attention, "_BLOCK", 3)
+    monkeypatch.setattr(attention, "_BLOCK", 3)
     torch.manual_seed(0)
     layer = RoPEAttention(24, 1, feat_sizes=(1, 1), kv_in_dim=8, rope_k_repeat=True).eval()
     size, plain = (2, 4), 3
@@ -155,6 +156,18 @@ def test_rotary_attention_equals_the_definition(learning: bool, monkeypatch) -> 
     with torch.set_grad_enabled(learning):
         found = rotary_attention(layer, query, key, key, size, plain, valid)
     assert (expected - found).abs().max() < 1e-5
+
+
+def test_global_attention_by_blocks_is_hieras(monkeypatch) -> None:
+    monkeypatch.setattr(image_encoder, "_LONG", 16)
+    monkeypatch.setattr(attention, "_BLOCK", 5)
+    torch.manual_seed(0)
+    layer, x = MultiScaleAttention(12, 12, 3), torch.randn(2, 4, 6, 12)
+    expected = layer(x)
+    layer.__class__ = LongAttention
+    assert torch.equal(layer(x), expected)  # with gradients as upstream has it
+    with torch.inference_mode():
+        assert torch.allclose(layer(x), expected, atol=1e-6)
 
 
 def test_wrap_convolution_equals_padding_by_hand() -> None:

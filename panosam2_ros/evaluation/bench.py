@@ -97,7 +97,7 @@ def speed(
             for height, width in tqdm(INPUTS, desc=str(dtype)):
                 # of upstream's own size the base itself: what batching and code gain, and nothing else
                 model = load_official(weights, (height, width), adapted=width != height)
-                model.eval().requires_grad_(False).compute_dtype = dtype
+                model.eval().requires_grad_(False).compute_in(dtype)
                 for count in objects:
                     ms = our_ms(model, count, video, repeats)
                     rows.append({

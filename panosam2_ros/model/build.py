@@ -55,7 +55,7 @@ def build_model(
     small = isinstance(model.image_encoder.trunk, ConvTrunk)
     if small:
         fold_batch_norm(model.image_encoder.trunk)
-    model.compute_dtype = select_dtype(precision, chosen, small)
+    model.compute_in(select_dtype(precision, chosen, small))
     if compiled:
         _compile(model)
     return model

@@ -11,18 +11,20 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from sam2.modeling.backbones.hieradet import Hiera
+from sam2.modeling.backbones.hieradet import Hiera, MultiScaleAttention
 from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
 from sam2.modeling.position_encoding import PositionEmbeddingSine
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from panosam2_ros.model.attention import blockwise_attention, prefers_blocks
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.periodic import kept_on_device, wrap_pad
 
 # ImageNet statistics, as SAM2 normalises its input.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
+_LONG = 512  # tokens from which attention is worth cutting into blocks
 
 
 @dataclass(frozen=True)
@@ -145,6 +147,19 @@ class SineEncoding(PositionEmbeddingSine):
         return code
 
 
+class LongAttention(MultiScaleAttention):
+    """Hiera's attention, by blocks where it is global and that is quicker."""
+
+    def forward(self, x: Tensor) -> Tensor:  # [B, H, W, C]
+        _, height, width, _ = x.shape
+        if self.q_pool is not None or height * width < _LONG or not prefers_blocks(x):
+            return super().forward(x)
+        parts = self.qkv(x).flatten(1, 2).unflatten(-1, (3, self.num_heads, -1))
+        q, k, v = parts.permute(2, 0, 3, 1, 4).flatten(1, 2)  # [B * heads, H * W, C / heads]
+        y = blockwise_attention(q, k, v).unflatten(0, (-1, self.num_heads)).transpose(1, 2)
+        return self.proj(y.reshape(x.shape[0], height, width, -1))
+
+
 def build_position_code(kind: str, channels: int) -> nn.Module:
     """The code of place that memory attention adds to its input and its keys."""
     if kind == "sine":
@@ -156,7 +171,7 @@ def build_trunk(config: ModelConfig) -> nn.Module:
     """The convolutional trunk, or SAM2's Hiera."""
     if config.trunk == "conv":
         return ConvTrunk(config.trunk_channels, config.trunk_blocks)
-    return Hiera(
+    trunk = Hiera(
         embed_dim=config.trunk_channels[0],
         num_heads=config.hiera_heads,
         stages=config.trunk_blocks,
@@ -164,6 +179,9 @@ def build_trunk(config: ModelConfig) -> nn.Module:
         window_pos_embed_bkg_spatial_size=config.hiera_background,
         window_spec=config.hiera_windows,
     )
+    for block in trunk.blocks:
+        block.attn.__class__ = LongAttention
+    return trunk
 
 
 def build_image_encoder(config: ModelConfig) -> ImageEncoder:

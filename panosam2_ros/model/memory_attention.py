@@ -16,11 +16,11 @@ from sam2.modeling.memory_attention import MemoryAttention, MemoryAttentionLayer
 from sam2.modeling.sam.transformer import RoPEAttention
 from torch import Tensor, nn
 
+from panosam2_ros.model.attention import blockwise_attention, prefers_blocks
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.periodic import kept_on_device
 
 ROPE_THETA = 10000.0
-_BLOCK = 256  # queries at a time: their weights stay in the cache between the two products
 
 
 def whole_turn_rotations(dim: int, height: int, width: int) -> Tensor:
@@ -57,18 +57,30 @@ def axial_rotations(dim: int, height: int, width: int, rounded: bool) -> Tensor:
 
 @kept_on_device
 def _rotations_of(kind: str, dim: int, height: int, width: int) -> Tensor:
-    """Rotary factors of a grid; ``kind`` as in ``ModelConfig.rotary``."""
+    """Cosines and sines [2, height * width, dim] of rotary factors; ``kind`` as in ``ModelConfig.rotary``."""
     if kind == "whole_turns":
-        return whole_turn_rotations(dim, height, width)
-    return axial_rotations(dim, height, width, kind == "rounded")
+        rotations = whole_turn_rotations(dim, height, width)
+    else:
+        rotations = axial_rotations(dim, height, width, kind == "rounded")
+    return torch.stack([rotations.real, rotations.imag]).repeat_interleave(2, -1)
 
 
-def _rotate(x: Tensor, rotations: Tensor) -> Tensor:
-    """x [N, heads, tokens, dim] turned by rotations [tokens, dim / 2], repeated over maps."""
-    maps = x.shape[-2] // rotations.shape[0]
-    planes = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    planes = planes.unflatten(-2, (maps, -1)) * rotations
-    return torch.view_as_real(planes).flatten(-2).flatten(2, 3).type_as(x)
+def _rotated(project: nn.Linear, x: Tensor, rotations: Tensor, heads: int) -> Tensor:
+    """Projections of x [N, maps * tokens, C], [N, heads, maps * tokens, dim], turned by place.
+
+    A turned pair (a, b) is (a, b) cos + (-b, a) sin: two projections, the second with its rows
+    exchanged, which on every device is quicker than to take pairs apart.
+    """
+    even, odd = project.weight[0::2], project.weight[1::2]
+    weight = torch.stack([-odd, even], 1).flatten(0, 1)
+    bias = torch.stack([-project.bias[1::2], project.bias[0::2]], 1).flatten()
+    maps = x.shape[1] // rotations.shape[1]
+    plain, turned = (
+        y.unflatten(-1, (heads, -1)).transpose(1, 2).unflatten(2, (maps, -1))
+        for y in (project(x), F.linear(x, weight, bias))
+    )
+    cos, sin = rotations.to(plain.dtype)
+    return torch.addcmul(plain * cos, turned, sin).flatten(2, 3)
 
 
 def _without_longitude(keys: Tensor) -> Tensor:
@@ -92,43 +104,19 @@ def rotary_attention(
     kind: str = "whole_turns",
 ) -> Tensor:
     """Attention of upstream's layer with our rotations and a mask of valid keys."""
-    q, k = layer.q_proj(query), layer.k_proj(key)
-    q, k = (x.unflatten(-1, (layer.num_heads, -1)).transpose(1, 2) for x in (q, k))
-    rotations = _rotations_of(q.device, None, kind, q.shape[-1], *size)
-    placed = k.shape[-2] - plain
-    q = _rotate(q, rotations)
-    unplaced = k[:, :, placed:]
-    if kind != "axial":
-        unplaced = _without_longitude(unplaced)
-    k = torch.cat([_rotate(k[:, :, :placed], rotations), unplaced], 2)
-    if q.device.type == "cpu" and layer.num_heads == 1 and not torch.is_grad_enabled():
+    heads = layer.num_heads
+    rotations = _rotations_of(query.device, None, kind, layer.internal_dim // heads, *size)
+    q = _rotated(layer.q_proj, query, rotations, heads)
+    k = _rotated(layer.k_proj, key[:, : key.shape[1] - plain], rotations, heads)
+    if plain:
+        unplaced = layer.k_proj(key[:, key.shape[1] - plain :]).unflatten(-1, (heads, -1)).transpose(1, 2)
+        k = torch.cat([k, unplaced if kind == "axial" else _without_longitude(unplaced)], 2)
+    if heads == 1 and prefers_blocks(q):
         return layer.out_proj(layer.v_proj(blockwise_attention(q[:, 0], k[:, 0], value, key_valid)))
-    v = layer.v_proj(value).unflatten(-1, (layer.num_heads, -1)).transpose(1, 2)
+    v = layer.v_proj(value).unflatten(-1, (heads, -1)).transpose(1, 2)
     mask = None if key_valid is None else key_valid[:, None, None, :]
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
     return layer.out_proj(out.transpose(1, 2).flatten(2))
-
-
-def blockwise_attention(q: Tensor, k: Tensor, value: Tensor, key_valid: Tensor | None) -> Tensor:
-    """Softmax attention of q [N, T, D] on k [N, K, D] over unprojected values [N, K, C]: [N, T, C].
-
-    For CPUs. The weights of a query sum to 1, so that an affine projection of the values may as well
-    follow the attention: exact, and a quarter of the second product where memory is 64 wide and
-    attention 256. Keys that are not valid (``key_valid`` bool [N, K]) cost nothing. Two matrix
-    products in bfloat16 are twice as fast here as torch's fused attention in that type.
-    """
-    scaled = q * q.shape[-1] ** -0.5
-    result = q.new_empty(*q.shape[:2], value.shape[-1])
-    for n in range(q.shape[0]):
-        keys, values = k[n], value[n]
-        if key_valid is not None and not bool(key_valid[n].all()):
-            keys, values = keys[key_valid[n]], values[key_valid[n]]
-        values = values.type_as(q)
-        with torch.autocast("cpu", enabled=False):  # it would compute the softmax in float32
-            for first in range(0, q.shape[1], _BLOCK):
-                block = slice(first, first + _BLOCK)
-                result[n, block] = torch.softmax(scaled[n, block] @ keys.T, -1) @ values
-    return result
 
 
 class PanoMemoryAttention(MemoryAttention):

@@ -96,6 +96,16 @@ class PanoSAM2(nn.Module):
     def device(self) -> torch.device:
         return self.no_mem_embed.device
 
+    def compute_in(self, dtype: torch.dtype) -> None:
+        """Compute matrix products and convolutions in this type from now on.
+
+        Their weights are converted for good: autocast would do it again in every frame.
+        """
+        self.compute_dtype = dtype
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
+                module.to(dtype)
+
     def precision(self) -> torch.autocast:
         """The context in which the network computes: ``compute_dtype``, by autocast where that is reduced."""
         reduced = self.compute_dtype is not torch.float32

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from panosam2_ros.model.image_encoder import LatitudeEncoding
-from panosam2_ros.periodic import tangent_neighbours
+from panosam2_ros.periodic import sum_of_neighbours, tangent_neighbours
 
 LOGIT_SCALE = 10.0  # logits are seen as tanh(logit / this), so that certain pixels look alike
 LATITUDE_WAVES = 4
@@ -38,12 +38,20 @@ class DistortionRefinement(nn.Module):
 
     def forward(self, mask_logits: Tensor, high_res_s4: Tensor) -> Tensor:
         """Logits [N, 1, 4h, 4w] of N objects in B images with features [B, C, 4h, 4w]."""
-        context = self.from_features(tangent_neighbours(high_res_s4)) + self.from_place(
-            self.latitude(high_res_s4[:1])
-        )
+        context = self._seen_nearby(high_res_s4) + self.from_place(self.latitude(high_res_s4[:1]))
         context = context.repeat_interleave(mask_logits.shape[0] // context.shape[0], 0)
         for _ in range(self.steps):
             near = self.from_mask(tangent_neighbours(torch.tanh(mask_logits / LOGIT_SCALE)))
             hidden = F.relu(self.mix(F.relu(context + near)))
             mask_logits = mask_logits + self.residual(hidden)
         return mask_logits
+
+    def _seen_nearby(self, features: Tensor) -> Tensor:
+        """``from_features`` of the features' neighbourhoods, [B, width, H, W].
+
+        Sampling and mixing channels commute; what is sampled last has half as many numbers.
+        """
+        weight = self.from_features.weight[..., 0, 0].unflatten(1, (-1, 9))  # [width, C, 9]
+        mixed = F.conv2d(features, weight.permute(2, 0, 1).flatten(0, 1)[..., None, None])
+        assert self.from_features.bias is not None
+        return sum_of_neighbours(mixed.float()) + self.from_features.bias.view(-1, 1, 1)
