@@ -21,8 +21,10 @@ def test_upstream_is_timed_with_any_number_of_objects(tmp_path: Path) -> None:
     assert ms.keys() == {1, 3} and min(ms.values()) > 0
     torch.save({"model": predictor.state_dict()}, tmp_path / "tiny.pt")
     model = load_official(tmp_path / "tiny.pt", (64, 128)).eval().requires_grad_(False)
-    tracker = bench.full_tracker(model, 2, bench.frames(2))
-    assert tracker._bank.maskmem.valid.all() and len(tracker.tracks()) == 2
+    full = bench.full_tracker(model, bench.frames(2))
+    tracker = bench.multiplied(full, 3)
+    assert tracker._bank.maskmem.valid.all() and [t.obj_id for t in tracker.tracks()] == [1, 2, 3]
+    assert bench.our_ms(model, (1, 3), bench.frames(2), 1).keys() == {1, 3} and len(full.tracks()) == 1
     found = bench.parts(model, 2, bench.frames(2), 1)
     assert {"encode_image", "memory_attention", "refinement", "long_short_memory"} <= found.keys()
     assert all(ms > 0 for ms in found.values())

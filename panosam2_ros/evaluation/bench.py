@@ -7,11 +7,15 @@ every memory bank is full. Run it with nothing else running. Nothing here assert
 from __future__ import annotations
 
 import argparse
+import copy
+import itertools
 import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +40,7 @@ UPSTREAM_SIZE = 1024
 INPUTS = ((1024, 1024), (512, 1024), (448, 896))  # H, W
 DTYPES = (torch.float32, torch.bfloat16)
 TINY = "sam2.1_hiera_tiny"
+BOX = Prompt(box=(300, 300, 600, 700))
 
 
 def frames(count: int, seed: int = 0) -> list[Image]:
@@ -43,12 +48,6 @@ def frames(count: int, seed: int = 0) -> list[Image]:
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 255, (count, HEIGHT // 32, WIDTH // 32, 3), np.uint8)
     return [np.asarray(c.repeat(32, 0).repeat(32, 1)) for c in coarse]
-
-
-def boxes(count: int) -> list[Prompt]:
-    """Prompts beside each other."""
-    step = WIDTH // count
-    return [Prompt(box=(i * step + 5, 300, i * step + min(step, 300) - 5, 600)) for i in range(count)]
 
 
 def median_ms(action: Callable[[], object], repeats: int) -> float:
@@ -62,20 +61,39 @@ def median_ms(action: Callable[[], object], repeats: int) -> float:
     return 1e3 * float(np.median(seconds))
 
 
-def full_tracker(model: PanoSAM2, objects: int, video: Sequence[Image]) -> PanoTracker:
-    """A tracker whose memory is full."""
+def full_tracker(model: PanoSAM2, video: Sequence[Image]) -> PanoTracker:
+    """A tracker of one object whose memory is full."""
     tracker = PanoTracker(model)
-    if not all(outcome.success for outcome in tracker.prompt(video[0], 0, boxes(objects))):
+    if not tracker.prompt(video[0], 0, [BOX])[0].success:
         raise RuntimeError("random weights found nothing in a box: choose another seed")
     for t in range(1, FILL + 1):
         tracker.step(video[t % len(video)], t)
     return tracker
 
 
-def our_ms(model: PanoSAM2, objects: int, video: Sequence[Image], repeats: int) -> float:
-    """Median milliseconds of ``PanoTracker.step``, image to label image."""
-    tracker = full_tracker(model, objects, video)
-    return median_ms(lambda: tracker.step(video[0], tracker._bank.frame.shape[0]), repeats)
+def multiplied(tracker: PanoTracker, objects: int) -> PanoTracker:
+    """A tracker in which the history of one object is that of as many."""
+    several = copy.copy(tracker)
+    (known,) = tracker._known
+    several._known = [replace(known, obj_id=i + 1, motion=copy.copy(known.motion)) for i in range(objects)]
+    several._bank = tracker._bank.select(torch.zeros(objects, dtype=torch.int64))
+    return several
+
+
+def our_ms(
+    model: PanoSAM2, counts: Sequence[int], video: Sequence[Image], repeats: int
+) -> dict[int, float]:
+    """Median milliseconds of ``PanoTracker.step``, image to label image, by number of objects."""
+    full, stamps = full_tracker(model, video), itertools.count(FILL + 1)
+    found = {}
+    for objects in counts:
+        tracker = multiplied(full, objects)
+        found[objects] = median_ms(partial(_step, tracker, video[0], stamps), repeats)
+    return found
+
+
+def _step(tracker: PanoTracker, image: Image, stamps: Iterator[int]) -> None:
+    tracker.step(image, next(stamps))
 
 
 def matrix_rate(dtype: torch.dtype, size: int = 2048) -> float:
@@ -98,8 +116,7 @@ def speed(
                 # of upstream's own size the base itself: what batching and code gain, and nothing else
                 model = load_official(weights, (height, width), adapted=width != height)
                 model.eval().requires_grad_(False).compute_in(dtype)
-                for count in objects:
-                    ms = our_ms(model, count, video, repeats)
+                for count, ms in our_ms(model, objects, video, repeats).items():
                     rows.append({
                         "objects": count,
                         "input": f"{width}x{height}",
@@ -115,7 +132,7 @@ def speed(
 @torch.inference_mode()
 def parts(model: PanoSAM2, objects: int, video: Sequence[Image], repeats: int) -> dict[str, float]:
     """Milliseconds of each part of a step."""
-    bank = full_tracker(model, objects, video)._bank
+    bank = multiplied(full_tracker(model, video), objects)._bank
     pixels = fit_image(video[0], *model.input_size)
     with model.precision():
         features = model.encode_image(pixels)
@@ -165,7 +182,8 @@ def growth(steps: int, objects: int) -> dict[str, float]:
     """Resident memory, MiB, of the small network's tracker after 200 and after all frames."""
     tracker = PanoTracker(build_model())
     video = frames(16, seed=1)
-    tracker.prompt(video[0], 0, boxes(objects))
+    for i in range(objects):
+        tracker.prompt(video[0], 0, [Prompt(box=(400 * i + 5, 300, 400 * i + 295, 600))])
     early = 0.0
     for t in tqdm(range(1, steps + 1), desc="growth"):
         tracker.step(video[t % len(video)], t * 10**8)
@@ -179,14 +197,13 @@ def adapters(weights: Path, video: Sequence[Image], repeats: int) -> tuple[int, 
     model = load_official(weights, INPUTS[-1]).eval().requires_grad_(False)
     assert model.refinement is not None and model.long_short is not None
     own = [*model.refinement.parameters(), *model.long_short.parameters()]
-    costs = {}
-    for objects in (1, 8):
-        with_parts = our_ms(model, objects, video, repeats)
-        refinement, long_short = model.refinement, model.long_short
-        model.refinement = model.long_short = None
-        without = our_ms(model, objects, video, repeats)
-        model.refinement, model.long_short = refinement, long_short
-        costs[str(objects)] = {"ms": with_parts - without, "percent": 100 * (with_parts / without - 1)}
+    with_parts = our_ms(model, (1, 8), video, repeats)
+    model.refinement = model.long_short = None
+    without = our_ms(model, (1, 8), video, repeats)
+    costs = {
+        str(n): {"ms": ms - without[n], "percent": 100 * (ms / without[n] - 1)}
+        for n, ms in with_parts.items()
+    }
     return sum(p.numel() for p in own), costs
 
 
