@@ -1,5 +1,10 @@
 """What the network is trained for: masks, their predicted IoU, and presence.
 
+The Distortion-Guided Mask Loss is PanoSAM2's third part; the paper's text beyond its abstract is not
+available and this is our reading: every pixel of the mask loss is weighted by how much the
+equirectangular image stretches it, times a term for the outline. It pulls against what is measured
+on the sphere, where pixels near the poles count less: the weighting is a choice with a name.
+
 SAM2's recipe (20 x focal + dice) collapsed to empty masks when a small network was trained from
 scratch; cross entropy in which object and background weigh the same, plus dice, did not.
 """
@@ -12,10 +17,40 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from panosam2_ros.equirect import Equirect
 from panosam2_ros.model.mask_decoder import MaskPrediction
+from panosam2_ros.periodic import kept_on_device, wrap_pad
 
-ABSENT_WEIGHT = 5.0  # of an absent object in the loss of presence: they are rare
-MASK_WEIGHT, DICE_WEIGHT, IOU_WEIGHT, PRESENCE_WEIGHT = 2.0, 1.0, 0.5, 0.5
+LARGEST_STRETCH = 4.0  # of a row, as the distortion weighting sees it: 1 / cos(75.5 degrees)
+FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0  # SAM2's
+WEIGHTINGS = ("none", "distortion", "area")
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Which losses, and how much of each. The defaults train a small network from scratch."""
+
+    mask: str = "balanced"  # balanced: cross entropy, see balanced_cross_entropy; focal: SAM2's
+    weighting: str = "none"  # of pixels: distortion (1 / cos lat), area (cos lat) or none
+    outline: float = 0.0  # added weight of pixels beside the target's outline
+    iou_power: int = 2  # 1: absolute error of the predicted IoU, as SAM2; 2: squared
+    absent_weight: float = 5.0  # of an absent object in the loss of presence: they are rare
+    mask_weight: float = 2.0
+    dice_weight: float = 1.0
+    iou_weight: float = 0.5
+    presence_weight: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.mask not in ("balanced", "focal") or self.weighting not in WEIGHTINGS:
+            raise ValueError(
+                f"mask loss balanced or focal, weighting one of {', '.join(WEIGHTINGS)}; "
+                f"got {self.mask!r} and {self.weighting!r}"
+            )
+
+
+SMALL_LOSS = LossConfig()
+# What SAM 2.1 was trained with; presence with plain cross entropy.
+SAM2_LOSS = LossConfig("focal", "none", 0.0, 1, 1.0, 20.0, 1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -27,33 +62,74 @@ class Losses:
     iou: Tensor
     presence: Tensor
 
-    @property
-    def total(self) -> Tensor:
+    def total(self, config: LossConfig) -> Tensor:
+        """Their weighted sum."""
         return (
-            MASK_WEIGHT * self.mask
-            + DICE_WEIGHT * self.dice
-            + IOU_WEIGHT * self.iou
-            + PRESENCE_WEIGHT * self.presence
+            config.mask_weight * self.mask
+            + config.dice_weight * self.dice
+            + config.iou_weight * self.iou
+            + config.presence_weight * self.presence
         )
 
 
-def balanced_cross_entropy(logits: Tensor, target: Tensor, balance: float) -> Tensor:
-    """Cross entropy [N] of logits and soft targets [N, ..., H, W].
+@kept_on_device
+def _row_weights(weighting: str, height: int) -> Tensor:
+    """[H, 1], mean 1: the stretch of each row of a full sphere, its area, or ones."""
+    level = torch.from_numpy(Equirect(2 * height, height).row_latitudes()).cos()
+    weights = {
+        "distortion": (1 / level).clamp(max=LARGEST_STRETCH),
+        "area": level,
+        "none": torch.ones_like(level),
+    }[weighting]
+    return (weights / weights.mean())[:, None]
+
+
+def pixel_weights(target: Tensor, config: LossConfig) -> Tensor:
+    """Weights [N, 1, H, W], mean 1 over the frame, of pixels with target shares [N, 1, H, W]."""
+    weights = _row_weights(target.device, target.dtype, config.weighting, target.shape[-2])
+    if config.outline > 0:
+        weights = weights * (1 + config.outline * _outline(target))
+    weights = weights.expand_as(target)
+    return weights / weights.mean((-2, -1), keepdim=True)
+
+
+def _outline(target: Tensor) -> Tensor:
+    """1 where a pixel or one beside it, also across the seam, is of the object and another is not."""
+    padded = F.pad(wrap_pad((target > 0.5).to(target.dtype), 1, 1, 0, 0), (0, 0, 1, 1), mode="replicate")
+    return F.max_pool2d(padded, 3, 1) + F.max_pool2d(-padded, 3, 1)
+
+
+def balanced_cross_entropy(
+    logits: Tensor, target: Tensor, balance: float, weights: Tensor | None = None
+) -> Tensor:
+    """Cross entropy [N] of logits and soft targets [N, ..., H, W], pixels weighted with ``weights``.
 
     ``balance`` 1: object and background weigh the same however small the object; 0: every pixel
     weighs the same.
     """
     logits, target = logits.flatten(1), target.flatten(1)
-    share = target.mean(1, keepdim=True).clamp(1e-4, 1 - 1e-4)
+    pixels = torch.ones_like(target) if weights is None else weights.flatten(1)
+    share = (pixels * target).mean(1, keepdim=True).clamp(1e-4, 1 - 1e-4)
     weight = target * (0.5 / share) ** balance + (1 - target) * (0.5 / (1 - share)) ** balance
     loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    return (weight * loss).sum(1) / weight.sum(1)
+    return (pixels * weight * loss).sum(1) / (pixels * weight).sum(1)
 
 
-def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """1 - soft dice [N] of logits and soft targets [N, ..., H, W]."""
-    share, target = logits.sigmoid().flatten(1), target.flatten(1)
-    return 1 - (2 * (share * target).sum(1) + 1) / (share.sum(1) + target.sum(1) + 1)
+def focal_loss(logits: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Mean focal loss [N] of logits and targets [N, ..., H, W]: Lin et al. 2017, eq. 5."""
+    loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    share = logits.sigmoid()
+    missed = share * (1 - target) + (1 - share) * target
+    alpha = FOCAL_ALPHA * target + (1 - FOCAL_ALPHA) * (1 - target)
+    return (weights * alpha * missed**FOCAL_GAMMA * loss).flatten(1).mean(1)
+
+
+def dice_loss(logits: Tensor, target: Tensor, weights: Tensor | None = None) -> Tensor:
+    """1 - soft dice [N] of logits and soft targets [N, ..., H, W]: Milletari et al. 2016."""
+    pixels = torch.ones_like(target) if weights is None else weights
+    share, target, pixels = (x.flatten(1) for x in (logits.sigmoid(), target, pixels))
+    both, either = (pixels * share * target).sum(1), (pixels * (share + target)).sum(1)
+    return 1 - (2 * both + 1) / (either + 1)
 
 
 def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
@@ -63,23 +139,34 @@ def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
     return torch.where(union > 0, (a & b).sum(1) / union.clamp(min=1), 1.0)
 
 
-def presence_loss(logits: Tensor, present: Tensor) -> Tensor:
+def presence_loss(logits: Tensor, present: Tensor, absent_weight: float) -> Tensor:
     """Weighted cross entropy, a scalar, of logits [N] and present [N] bool."""
-    weight = torch.where(present, 1.0, ABSENT_WEIGHT)
+    weight = torch.where(present, 1.0, absent_weight)
     return F.binary_cross_entropy_with_logits(logits, present.float(), weight)
 
 
-def frame_losses(prediction: MaskPrediction, target: Tensor, present: Tensor, balance: float) -> Losses:
+def frame_losses(
+    prediction: MaskPrediction,
+    target: Tensor,
+    present: Tensor,
+    balance: float,
+    config: LossConfig = SMALL_LOSS,
+) -> Losses:
     """Losses of one frame: target [N, 1, 4h, 4w] shares of object, present [N] bool.
 
-    Masks are judged only where the object is present, as SAM2 does.
+    Masks are judged only where the object is present, as SAM2 does. ``balance``: of the balanced
+    cross entropy.
     """
-    weight = present.float() / present.sum().clamp(min=1)
-    logits = prediction.mask_logits
-    iou = mask_iou(logits.detach(), target)
+    share = present.float() / present.sum().clamp(min=1)
+    logits, pixels = prediction.mask_logits, pixel_weights(target, config)
+    if config.mask == "focal":
+        mask = focal_loss(logits, target, pixels)
+    else:
+        mask = balanced_cross_entropy(logits, target, balance, pixels)
+    error = prediction.mask_iou - mask_iou(logits.detach(), target)
     return Losses(
-        (weight * balanced_cross_entropy(logits, target, balance)).sum(),
-        (weight * dice_loss(logits, target)).sum(),
-        (weight * (prediction.mask_iou - iou) ** 2).sum(),
-        presence_loss(prediction.object_score_logits, present),
+        (share * mask).sum(),
+        (share * dice_loss(logits, target, pixels)).sum(),
+        (share * error.abs() ** config.iou_power).sum(),
+        presence_loss(prediction.object_score_logits, present, config.absent_weight),
     )

@@ -34,7 +34,7 @@ from panosam2_ros.prompts import PromptEncoding
 from panosam2_ros.propagation import empty_bank, prompt_objects, propagate
 from panosam2_ros.training.clips import ClipPool, RenderedClips, TrainingBatch
 from panosam2_ros.training.curriculum import Stage, learning_rate, read_config
-from panosam2_ros.training.losses import Losses, frame_losses, mask_iou
+from panosam2_ros.training.losses import SMALL_LOSS, LossConfig, Losses, frame_losses, mask_iou
 from panosam2_ros.training.parallel import agree, average_gradients, processes
 
 log = logging.getLogger(__name__)
@@ -75,6 +75,7 @@ def run_clip(
     balance: float,
     hide: float,
     free: int = 0,
+    loss: LossConfig = SMALL_LOSS,
 ) -> tuple[Losses, Tensor]:
     """Losses over a batch of clips, and the mean IoU of each frame that is learned from [T - free].
 
@@ -95,7 +96,7 @@ def run_clip(
             shown = torch.rand(count) >= hide
             step = propagate(model, bank, features[t], use_previous=shown, present=present[t])
         bank = step.bank
-        losses.append(frame_losses(step.prediction, batch.targets[t], present[t], balance))
+        losses.append(frame_losses(step.prediction, batch.targets[t], present[t], balance, loss))
         iou = mask_iou(step.prediction.mask_logits.detach(), batch.targets[t])
         ious.append((iou * present[t]).sum() / present[t].sum().clamp(min=1))
     mean = Losses(*(torch.stack([getattr(x, f.name) for x in losses]).mean() for f in fields(Losses)))
@@ -134,6 +135,7 @@ class Trainer:
 
     def __init__(self, config_file: Path, out: Path, sources: Path, start: Path | None) -> None:
         self.options, self.stages = read_config(config_file)
+        self.loss = LossConfig(**self.options.get("loss", {}))
         self.out, self.sources = out, sources
         self.model = load_weights(start) if start else random_model(self.options["seed"])
         self.average = Averaged(self.model, self.options["ema"])
@@ -210,9 +212,9 @@ class Trainer:
     ) -> tuple[Losses, Tensor]:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, stage.steps, stage.lr)
-        losses, ious = run_clip(self.model, batch, encoding, stage.balance, stage.hide, free)
+        losses, ious = run_clip(self.model, batch, encoding, stage.balance, stage.hide, free, self.loss)
         self.optimizer.zero_grad(set_to_none=True)
-        losses.total.backward()
+        losses.total(self.loss).backward()
         average_gradients(self.model)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.options["gradient_clip"])
         if torch.isfinite(norm):  # a batch that overflows is skipped, not learned
