@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from panosam2_ros.evaluation import bench
+from panosam2_ros.evaluation import bench, bench_nano
 from panosam2_ros.evaluation.bench_upstream import FILL, UpstreamRun, upstream_predictor
 from panosam2_ros.model.build import load_official, random_model
 
@@ -37,6 +37,17 @@ def test_shares_rates_and_sizes_are_what_they_are_called() -> None:
     sizes = bench.memory_mib()
     assert all(0.05 < mib < 3 for mib in sizes.values()) and len(sizes) == 3
     assert bench.matrix_rate(torch.float32, 64) > 0
-    before = bench.resident_mib()
+    before = bench_nano.resident_mib()
     held = np.ones(256 * 2**20, np.uint8)
-    assert 200 < bench.resident_mib() - before < 300 and held.size
+    assert 200 < bench_nano.resident_mib() - before < 300 and held.size
+
+
+def test_steps_and_growth_of_the_small_network_are_measured(monkeypatch) -> None:
+    monkeypatch.setattr(bench_nano, "CASES", ((2, 256, 0), (2, 256, 64)))
+    whole, reduced = bench_nano.nano_steps(1)
+    assert (whole["objects"], whole["image"], whole["mask_width"], reduced["mask_width"]) == (
+        2, "256x128", 256, 64,
+    )  # fmt: skip
+    assert whole["ms"] > 0 and whole["numpy_peak_mib"] > reduced["numpy_peak_mib"] > 0
+    grown = bench_nano.growth(3, 2, 256)
+    assert grown["frames"] == 3 and grown["after_200_frames"] > 100 and grown["at_the_end"] > 100

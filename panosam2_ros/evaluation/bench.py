@@ -12,8 +12,7 @@ import itertools
 import json
 import os
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
+from panosam2_ros.evaluation.bench_nano import growth, median_ms, nano_steps
 from panosam2_ros.evaluation.bench_upstream import FILL, UpstreamRun, upstream_predictor
 from panosam2_ros.evaluation.report import machine, versions, write_json
 from panosam2_ros.model.build import build_model, load_official
@@ -48,17 +48,6 @@ def frames(count: int, seed: int = 0) -> list[Image]:
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 255, (count, HEIGHT // 32, WIDTH // 32, 3), np.uint8)
     return [np.asarray(c.repeat(32, 0).repeat(32, 1)) for c in coarse]
-
-
-def median_ms(action: Callable[[], object], repeats: int) -> float:
-    """Median milliseconds of an action, after one that warms up."""
-    action()
-    seconds = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        action()
-        seconds.append(time.perf_counter() - began)
-    return 1e3 * float(np.median(seconds))
 
 
 def full_tracker(model: PanoSAM2, video: Sequence[Image]) -> PanoTracker:
@@ -172,26 +161,6 @@ def memory_mib() -> dict[str, float]:
     return found
 
 
-def resident_mib() -> float:
-    """Resident memory of this process, MiB."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
-def growth(steps: int, objects: int) -> dict[str, float]:
-    """Resident memory, MiB, of the small network's tracker after 200 and after all frames."""
-    tracker = PanoTracker(build_model())
-    video = frames(16, seed=1)
-    for i in range(objects):
-        tracker.prompt(video[0], 0, [Prompt(box=(400 * i + 5, 300, 400 * i + 295, 600))])
-    early = 0.0
-    for t in tqdm(range(1, steps + 1), desc="growth"):
-        tracker.step(video[t % len(video)], t * 10**8)
-        if t == min(200, steps):
-            early = resident_mib()
-    return {"frames": steps, "after_200_frames": early, "at_the_end": resident_mib()}
-
-
 def adapters(weights: Path, video: Sequence[Image], repeats: int) -> tuple[int, dict[str, dict[str, float]]]:
     """Parameters of PanoSAM2's learned parts, and what a step costs with and without them."""
     model = load_official(weights, INPUTS[-1]).eval().requires_grad_(False)
@@ -219,6 +188,7 @@ def bench(options: argparse.Namespace) -> dict[str, Any]:
         count, costs = adapters(weights, video, options.repeats)
     nano = build_model()
     rss = growth(options.growth_frames, 4)
+    steps = nano_steps(options.repeats + 3)
     share = encoder_gemm_share(model, rates["float32"], by_part["1"]["encode_image"])
     return {
         "machine": machine("cpu", torch.get_num_threads()),
@@ -228,6 +198,7 @@ def bench(options: argparse.Namespace) -> dict[str, Any]:
         "speed": rows,
         "parts_ms": by_part,
         "nano_parts_ms": {str(n): parts(nano, n, video, 10) for n in (1, 8)},
+        "nano_steps": steps,
         "encoder_gemm_share": share,
         "adapter_params": count,
         "adapter_cost": costs,

@@ -1,0 +1,100 @@
+"""The small network's tracker: what a step takes at several sizes, and whether memory grows."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from panosam2_ros.data.scene_config import SceneConfig
+from panosam2_ros.data.sources import SourceLibrary, Split
+from panosam2_ros.data.synthetic import Scene, SceneFrame
+from panosam2_ros.model.build import build_model
+from panosam2_ros.prompts import Prompt
+from panosam2_ros.tracker import PanoTracker, TrackerConfig
+
+FILL = 6  # frames before anything is timed
+# Objects, columns of the image, columns of the label image (0: the image's).
+CASES = ((3, 1920, 960), (3, 1920, 0), (4, 3840, 1024), (4, 3840, 0))
+
+
+def median_ms(action: Callable[[], object], repeats: int) -> float:
+    """Median milliseconds of an action, after one that warms up."""
+    action()
+    seconds = []
+    for _ in range(repeats):
+        began = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - began)
+    return 1e3 * float(np.median(seconds))
+
+
+def scene(width: int, objects: int, count: int) -> list[SceneFrame]:
+    """A rendered scene with its truth."""
+    config = SceneConfig(width=width, height=width // 2, frames=count, objects=(objects, objects))
+    rendered = Scene(config, SourceLibrary.shipped(Split.RESERVED, reserved=True), seed=1)
+    return [rendered.render(t) for t in range(count)]
+
+
+def started(frames: list[SceneFrame], config: TrackerConfig | None = None) -> PanoTracker:
+    """A tracker that was shown every object's mask in the first frame and has seen the rest."""
+    tracker = PanoTracker(build_model(), config or TrackerConfig())
+    first = frames[0]
+    ids = np.unique(first.labels[first.labels > 0])
+    tracker.prompt(first.image, 0, [Prompt(mask=first.labels == i) for i in ids])
+    for frame in frames[1:]:
+        tracker.step(frame.image, frame.index * 10**8)
+    return tracker
+
+
+def nano_steps(repeats: int) -> list[dict[str, Any]]:
+    """Milliseconds of whole steps, image to label image, and the peak of numpy's memory in one."""
+    rows = []
+    for objects, width, mask_width in CASES:
+        frames = scene(width, objects, FILL + 1)
+        tracker, image = started(frames[:-1], TrackerConfig(mask_width=mask_width)), frames[-1].image
+        step = partial(_step, tracker, image, itertools.count(FILL))
+        ms = median_ms(step, repeats)
+        tracemalloc.start()
+        step()
+        peak = tracemalloc.get_traced_memory()[1] / 2**20
+        tracemalloc.stop()
+        rows.append({
+            "objects": len(tracker.tracks()),
+            "image": f"{width}x{width // 2}",
+            "mask_width": mask_width or width,
+            "ms": ms,
+            "numpy_peak_mib": peak,
+        })  # fmt: skip
+    return rows
+
+
+def _step(tracker: PanoTracker, image: np.ndarray, indices: Iterator[int]) -> None:
+    tracker.step(image, next(indices) * 10**8)
+
+
+def resident_mib() -> float:
+    """Resident memory of this process, MiB."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def growth(steps: int, objects: int, width: int = 1920) -> dict[str, float]:
+    """Resident memory, MiB, after 200 frames and after all, of a scene played forward and back."""
+    frames = scene(width, objects, 16)
+    tracker = started(frames)
+    there_and_back = itertools.cycle(frames[::-1] + frames[1:-1])
+    early = 0.0
+    for t in tqdm(range(1, steps + 1), desc="growth"):
+        tracker.step(next(there_and_back).image, (FILL + t) * 10**8)
+        if t == min(200, steps):
+            early = resident_mib()
+    return {"frames": steps, "after_200_frames": early, "at_the_end": resident_mib()}
