@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +29,17 @@ class Bearing:
     extent_horizontal: float  # rad, bounding field of view centred on direction
     extent_vertical: float  # rad
     solid_angle: float  # sr
+
+    def as_lists(self) -> dict[str, Any]:
+        """Fields as JSON can hold them."""
+        return {name: np.asarray(value).tolist() for name, value in vars(self).items()}
+
+    @classmethod
+    def from_lists(cls, values: Mapping[str, Any]) -> Bearing:
+        """What ``as_lists`` gave."""
+        direction, covariance = (np.array(values[name], float) for name in ("direction", "covariance"))
+        extents = (float(values[name]) for name in ("extent_horizontal", "extent_vertical", "solid_angle"))
+        return cls(direction, covariance, *extents)
 
 
 def mask_bearing(

@@ -9,7 +9,7 @@ confident frames' pointers, and the map of the last confident frame.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-EMPTY = -1
+from panosam2_ros.slot_table import EMPTY, SlotTable
+
 LONG_TERM = 64  # frames over which the long-term pointer averages, at most
 
 
@@ -54,62 +55,6 @@ class MemoryRead:
     ptr_valid: Tensor  # [N, P] bool
     long_ptr: Tensor  # [N, C], the long-term pointer
     long_valid: Tensor  # [N] bool
-
-
-@dataclass(frozen=True)
-class SlotTable:
-    """Which frame each slot of each object holds."""
-
-    written: Tensor  # [N, S] int64, the object's frame count when written; EMPTY
-    cond: Tensor  # [N, S] bool: a prompted frame
-    anchor: Tensor  # [N, S] bool: an older frame that is kept
-    doubtful: Tensor  # [N, S] bool: the object was not seen in it
-
-    @classmethod
-    def empty(cls, count: int, slots: int, device: torch.device) -> SlotTable:
-        written = torch.full((count, slots), EMPTY, device=device)
-        no = torch.zeros_like(written, dtype=torch.bool)
-        return cls(written, no, no, no)
-
-    @property
-    def valid(self) -> Tensor:
-        return self.written != EMPTY
-
-    def choose(self, cond: Tensor, max_cond: int) -> Tensor:
-        """The slot [N] that a new frame goes to; ``cond`` [N] bool: it is a prompted one.
-
-        An empty one, else the oldest that is neither prompted nor an anchor; a prompted frame beyond
-        ``max_cond`` takes the place of the newest prompted frame but the first.
-        """
-        newest = self.written.max(1, keepdim=True).values
-        cost = torch.where(self.cond | self.anchor, newest + 1, self.written)  # EMPTY is the cheapest
-        full = cond & (self.cond.sum(1) >= max_cond)
-        last_prompt = torch.where(self.cond, self.written, EMPTY).argmax(1)
-        return torch.where(full, last_prompt, cost.argmin(1))
-
-    def write(
-        self, chosen: Tensor, frame: Tensor, cond: Tensor, anchor: Tensor, doubtful: Tensor
-    ) -> SlotTable:
-        """The table after writing ``frame`` [N]; ``chosen`` [N, S] bool marks the slots."""
-        return SlotTable(
-            torch.where(chosen, frame[:, None], self.written),
-            torch.where(chosen, cond[:, None], self.cond),
-            torch.where(chosen, anchor[:, None], self.anchor),
-            torch.where(chosen, doubtful[:, None], self.doubtful),
-        )
-
-    def without_oldest_anchor(self, most: int) -> SlotTable:
-        """At most ``most`` anchors: beyond, the oldest becomes a frame like others."""
-        age = torch.where(self.anchor, self.written, torch.iinfo(self.written.dtype).max)
-        oldest = F.one_hot(age.argmin(1), self.written.shape[1]).bool()
-        over = (self.anchor.sum(1) > most)[:, None]
-        return replace(self, anchor=self.anchor & ~(oldest & over))
-
-    def without_frame(self, frame: Tensor) -> SlotTable:
-        """The table without what was written at ``frame`` [N]."""
-        stays = self.written != frame[:, None]
-        written = torch.where(stays, self.written, EMPTY)
-        return SlotTable(written, self.cond & stays, self.anchor & stays, self.doubtful & stays)
 
 
 @dataclass(frozen=True)
@@ -278,22 +223,36 @@ class MemoryBank:
 
     def _map(self, function: Callable[[list[Tensor]], Tensor], *others: MemoryBank) -> MemoryBank:
         """``function`` of the list of this and the other banks' tensors, for every tensor."""
+        banks = [bank.tensors() for bank in (self, *others)]
+        return self.with_tensors({name: function([bank[name] for bank in banks]) for name in banks[0]})
 
-        def apply(parts: list[Any]) -> Any:
-            if isinstance(parts[0], SlotTable):
-                return SlotTable(*(apply([getattr(p, f.name) for p in parts]) for f in fields(SlotTable)))
-            return function(parts) if isinstance(parts[0], Tensor) else parts[0]
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor by its name; rows are objects."""
+        found: dict[str, Tensor] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, SlotTable):
+                found |= {f"{item.name}.{f.name}": getattr(value, f.name) for f in fields(SlotTable)}
+            elif isinstance(value, Tensor):
+                found[item.name] = value
+        return found
 
-        banks = (self, *others)
-        return MemoryBank(*(apply([getattr(b, f.name) for b in banks]) for f in fields(self)))
+    def with_tensors(self, tensors: Mapping[str, Tensor]) -> MemoryBank:
+        """A bank with the same rules and these tensors, named as ``tensors`` names them."""
+        values: dict[str, Any] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, SlotTable):
+                parts = (tensors[f"{item.name}.{f.name}"] for f in fields(SlotTable))
+                values[item.name] = SlotTable(*parts)
+            else:
+                values[item.name] = tensors.get(item.name, value)
+        return MemoryBank(**values)
 
     @property
     def nbytes(self) -> int:
         """Bytes of all tensors."""
-        tables = [self.maskmem, self.pointers]
-        tensors = [getattr(self, f.name) for f in fields(self)]
-        tensors += [getattr(table, f.name) for table in tables for f in fields(table)]
-        return sum(t.nbytes for t in tensors if isinstance(t, Tensor))
+        return sum(x.nbytes for x in self.tensors().values())
 
 
 def _like(mask: Tensor, dimensions: int) -> Tensor:

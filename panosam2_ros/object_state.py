@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -62,6 +64,30 @@ class ObjectMotion:
         self.last_seen = 0  # ns, stamp of the last image in which it was VISIBLE; 0: never
         self.bearing = _anywhere()
         self.angular_velocity: Floats = _unknown_velocity()
+
+    def remembered(self) -> dict[str, Any]:
+        """All that is known, as JSON can hold it; ``recalled`` takes it back."""
+        return {
+            "stamp": self._stamp,
+            "unseen": self._unseen,
+            "state": int(self.state),
+            "last_seen": self.last_seen,
+            "bearing": self.bearing.as_lists(),
+            "seen": None if self._seen is None else self._seen.as_lists(),
+            "angular_velocity": [x if math.isfinite(x) else None for x in self.angular_velocity.tolist()],
+        }
+
+    @classmethod
+    def recalled(cls, memory: Mapping[str, Any], config: StateConfig = StateConfig()) -> ObjectMotion:
+        """A motion that goes on from what ``remembered`` gave."""
+        motion = cls(config)
+        motion._stamp, motion._unseen = memory["stamp"], memory["unseen"]
+        motion.state, motion.last_seen = TrackState(memory["state"]), memory["last_seen"]
+        motion.bearing = Bearing.from_lists(memory["bearing"])
+        motion._seen = None if memory["seen"] is None else Bearing.from_lists(memory["seen"])
+        velocity = [math.nan if x is None else x for x in memory["angular_velocity"]]
+        motion.angular_velocity = np.array(velocity)
+        return motion
 
     def present(self, score: float) -> bool:
         """Whether an object with this presence score (0..1) counts as seen; with hysteresis."""

@@ -9,9 +9,11 @@ import math
 from collections.abc import Callable, Hashable
 from functools import _lru_cache_wrapper, lru_cache
 
+import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from panosam2_ros.equirect import Equirect, lonlat_to_vector, normalised, tangent_basis
@@ -130,3 +132,15 @@ def sum_of_neighbours(x: Tensor) -> Tensor:
 def _sampled(x: Tensor, grid: Tensor) -> Tensor:
     padded = wrap_pad(x, 0, 1, 0, 0)
     return F.grid_sample(padded, grid.expand(len(x), -1, -1, -1), padding_mode="border", align_corners=False)
+
+
+def fit_image(image: NDArray[np.uint8], height: int, width: int) -> Tensor:
+    """An RGB image [H, W, 3] at the network's input size, [1, 3, height, width].
+
+    Shrinking averages over cells that end at the seam; growing interpolates across it.
+    """
+    if image.shape[0] >= height and image.shape[1] >= width:
+        small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+        return torch.from_numpy(small).permute(2, 0, 1)[None]
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
+    return wrap_resize(pixels, height, width)

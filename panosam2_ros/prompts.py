@@ -271,3 +271,11 @@ class PromptEncoding:
             u = float(self.grid.lonlat_to_pixel(mean, 0.0)[0])
         tokens = self.input_size[1] // self.config.stride
         return math.floor((u + 0.5) / self.grid.width * tokens) % tokens
+
+
+def of_same_length(indices: Sequence[int], prompts: Sequence[Prompt]) -> list[list[int]]:
+    """Indices of prompts in groups of as many points: padding would count as points of its own."""
+    groups: dict[int, list[int]] = {}
+    for i in indices:
+        groups.setdefault(prompts[i].sparse_count, []).append(i)
+    return list(groups.values())

@@ -9,26 +9,24 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from panosam2_ros.bearing import mask_bearing
 from panosam2_ros.equirect import Equirect
 from panosam2_ros.masks import paint, without_specks
 from panosam2_ros.memory_bank import MemoryBank
+from panosam2_ros.memory_file import MAX_OBJ_ID, Network, RememberedObject, TrackerMemory
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.object_state import ObjectMotion, StateConfig
-from panosam2_ros.periodic import wrap_resize
-from panosam2_ros.prompts import LOW_RES_STRIDE, Prompt, PromptEncoding, check_prompt
+from panosam2_ros.periodic import fit_image
+from panosam2_ros.prompts import LOW_RES_STRIDE, Prompt, PromptEncoding, check_prompt, of_same_length
 from panosam2_ros.propagation import Propagated, empty_bank, prompt_objects, propagate
 from panosam2_ros.steering import SeamSteering
 from panosam2_ros.tracks import NOTHING_FOUND, PromptOutcome, Track, TrackedFrame
 
-MAX_OBJ_ID = 65535  # what a mono16 label image can hold
 _LEAST_WIDTH = 64  # of label images: below, a pixel is larger than most objects
 Image = NDArray[np.uint8]
 
@@ -139,7 +137,7 @@ class PanoTracker:
             features = self._features(image)
             newest = self._newest is not None and self._newest[0] is image
             for indices, remembered in ((fresh, False), (refine, True)):
-                for group in _same_length(indices, prompts):
+                for group in of_same_length(indices, prompts):
                     chosen = [prompts[i] for i in group]
                     done = self._apply(chosen, remembered, features, grid, stamp, newest)
                     outcomes.update(zip(group, done, strict=True))
@@ -156,6 +154,25 @@ class PanoTracker:
         self._keep([False] * len(self._known))
         self._next_id = 1
         self.epoch += 1
+
+    @property
+    def network(self) -> Network:
+        """Whose memories these are."""
+        return Network(self.model.config.name, self.model.weights_sha256, self.model.input_size)
+
+    def memory(self) -> TrackerMemory:
+        """All that is remembered; it does not change any more when the tracker goes on."""
+        objects = tuple(RememberedObject(k.obj_id, k.label, k.motion.remembered()) for k in self._known)
+        return TrackerMemory(self._bank.rolled(-self._turn), objects, self.epoch, self._next_id)
+
+    def recall(self, memory: TrackerMemory) -> None:
+        """Forget everything and go on from ``memory``, of the same network."""
+        self._known = [
+            _Known(o.obj_id, o.label, ObjectMotion.recalled(o.motion, self.config.state))
+            for o in memory.objects
+        ]
+        self._bank, self._newest = memory.bank.rolled(self._turn), None
+        self._next_id, self.epoch = memory.next_id, memory.epoch
 
     def _keep(self, wanted: Sequence[bool]) -> None:
         rows = torch.tensor([i for i, keep in enumerate(wanted) if keep], dtype=torch.int64)
@@ -289,24 +306,3 @@ class PanoTracker:
         if config.min_island <= 0 and config.max_hole <= 0:
             return logits
         return without_specks(logits, grid.vertical_fov, config.min_island, config.max_hole)
-
-
-def _same_length(indices: Sequence[int], prompts: Sequence[Prompt]) -> list[list[int]]:
-    """Indices of prompts in groups of as many points: padding would count as points of its own."""
-    groups: dict[int, list[int]] = {}
-    for i in indices:
-        groups.setdefault(prompts[i].sparse_count, []).append(i)
-    return list(groups.values())
-
-
-def fit_image(image: Image, height: int, width: int) -> Tensor:
-    """An RGB image [H, W, 3] at the network's input size, [1, 3, height, width].
-
-    Shrinking averages over cells that end at the seam; growing interpolates across it.
-    """
-    if image.shape[0] >= height and image.shape[1] >= width:
-        small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
-        return torch.from_numpy(small).permute(2, 0, 1)[None]
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None].float()
-    return wrap_resize(pixels, height, width)
-

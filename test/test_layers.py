@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 LEVELS = (
     {"resources"},
     {"download", "equirect"},
-    {"periodic"},
+    {"periodic", "slot_table"},
     {"bearing", "drawing", "masks", "memory_bank", "model"},
     {"memory_file", "object_state", "prompts"},
     {"propagation", "steering", "tracks"},

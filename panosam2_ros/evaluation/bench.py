@@ -30,9 +30,10 @@ from panosam2_ros.evaluation.report import machine, versions, write_json
 from panosam2_ros.model.build import build_model, load_official
 from panosam2_ros.model.official import official_config
 from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.periodic import fit_image
 from panosam2_ros.prompts import Prompt
 from panosam2_ros.propagation import empty_bank
-from panosam2_ros.tracker import PanoTracker, fit_image
+from panosam2_ros.tracker import PanoTracker
 
 Image = NDArray[np.uint8]
 WIDTH, HEIGHT = 1920, 960

@@ -50,7 +50,9 @@ def build_model(
     chosen = select_device(device)
     model = _load(name_or_path)
     if adapters:
-        load_adapters(model, Path(adapters).expanduser())
+        path = Path(adapters).expanduser()
+        load_adapters(model, path)
+        model.weights_sha256 += f"+{sha256(path)}"
     model = model.to(chosen).eval().requires_grad_(False)
     small = isinstance(model.image_encoder.trunk, ConvTrunk)
     if small:
@@ -101,18 +103,18 @@ def _load(name_or_path: str) -> PanoSAM2:
     if name_or_path == EMBEDDED:
         path = resource("models", f"{EMBEDDED}.safetensors")
         _check_manifest(path)
-        return load_weights(path)
-    if name_or_path in OFFICIAL:
-        return load_official(fetch_official(name_or_path), OFFICIAL_SIZE)
-    path = Path(name_or_path).expanduser()
-    if path.suffix == ".pt":
-        return load_official(path, OFFICIAL_SIZE)
-    if path.suffix != ".safetensors":
+    elif name_or_path in OFFICIAL:
+        path = fetch_official(name_or_path)
+    else:
+        path = Path(name_or_path).expanduser()
+    if path.suffix not in (".safetensors", ".pt"):
         raise ValueError(
             f"unknown model {name_or_path!r}: give {EMBEDDED!r}, one of {', '.join(OFFICIAL)}, or the path "
             "of a .safetensors or .pt file"
         )
-    return load_weights(path)
+    model = load_official(path, OFFICIAL_SIZE) if path.suffix == ".pt" else load_weights(path)
+    model.weights_sha256 = sha256(path)
+    return model
 
 
 def select_device(device: str) -> torch.device:

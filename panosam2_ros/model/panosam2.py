@@ -68,6 +68,7 @@ class PanoSAM2(nn.Module):
         super().__init__()
         self.config = config
         self.compute_dtype = torch.float32
+        self.weights_sha256 = ""  # of the files that the weights came from; empty: from none
         hidden, memory = config.hidden_dim, config.memory_dim
         self.image_encoder = build_image_encoder(config)
         self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)

@@ -1,0 +1,197 @@
+"""What a tracker remembers <-> a file that survives restarts, crashes and full disks.
+
+A safetensors file: the memory bank's tensors, and in its metadata a JSON header that says of which
+network, and a SHA-256 over both. It is written beside its place and renamed into it; the file before
+is kept. What does not belong to this network or is not whole is refused, with the reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from panosam2_ros.memory_bank import MemoryBank
+
+FORMAT = 1
+SUFFIX, PREVIOUS = ".safetensors", ".previous"
+HEADER_KEY, DIGEST_KEY = "panosam2_memory", "sha256"
+MAX_OBJ_ID = 65535  # what a mono16 label image can hold
+_LARGEST_HEADER = 8 * 2**20  # bytes; of 65535 objects with long labels
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+
+
+class MemoryFileError(ValueError):
+    """Why a file cannot be used; says what to do."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """Whose memory it is: another network cannot read it."""
+
+    model: str
+    weights_sha256: str
+    input_size: tuple[int, int]  # H, W
+
+
+@dataclass(frozen=True)
+class RememberedObject:
+    """What is known of an object beside its row of the bank."""
+
+    obj_id: int
+    label: str
+    motion: dict[str, Any]  # as ``ObjectMotion.remembered`` gives it
+
+
+@dataclass(frozen=True)
+class TrackerMemory:
+    """Everything that a tracker needs to go on."""
+
+    bank: MemoryBank
+    objects: tuple[RememberedObject, ...]  # in the order of the bank's rows and of ids
+    epoch: int
+    next_id: int
+
+
+def memory_path(directory: Path, name: str) -> Path:
+    """The file called ``name`` inside ``directory``; MemoryFileError for a name that leads elsewhere."""
+    if not _NAME.fullmatch(name):
+        raise MemoryFileError(
+            f"the name {name[:100]!r} is refused: give 1 to 100 letters, digits, _, - or . (not first), "
+            "no path"
+        )
+    return directory / (name if name.endswith(SUFFIX) else name + SUFFIX)
+
+
+def save_memory(path: Path, memory: TrackerMemory, network: Network) -> None:
+    """Write the file whole, or leave what was there; OSError where the disk does not take it."""
+    tensors = {name: x.cpu().contiguous() for name, x in memory.bank.tensors().items()}
+    header = json.dumps({
+        "format": FORMAT,
+        "network": asdict(network),
+        "rules": asdict(memory.bank.rules),
+        "epoch": memory.epoch,
+        "next_id": memory.next_id,
+        "objects": [asdict(item) for item in memory.objects],
+    }, allow_nan=False)  # fmt: skip
+    content = save(tensors, {HEADER_KEY: header, DIGEST_KEY: _digest(header, tensors)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        if path.exists():
+            path.replace(path.with_name(path.name + PREVIOUS))
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)  # else a power cut may take the rename back
+    finally:
+        os.close(folder)
+
+
+def load_memory(path: Path, like: MemoryBank, network: Network, max_objects: int) -> TrackerMemory:
+    """What ``save_memory`` wrote; ``like``: an empty bank of the network that will use it.
+
+    Where a crash came between the two renames, the file before. MemoryFileError for a file that
+    cannot be used, FileNotFoundError where there is none.
+    """
+    if not path.exists() and (before := path.with_name(path.name + PREVIOUS)).exists():
+        path = before
+    if not path.is_file():
+        raise FileNotFoundError(f"no memory at {path}")
+    row = sum(x[:1].nbytes for x in _row_of(like).values())
+    if (size := path.stat().st_size) > max_objects * row + _LARGEST_HEADER:
+        raise MemoryFileError(
+            f"{path} has {size} bytes, more than {max_objects} objects (max_objects) can need"
+        )
+    header, tensors = _read(path)
+    _check_network(path, header, network, asdict(like.rules))
+    objects = tuple(RememberedObject(**item) for item in header["objects"])
+    _check_objects(path, objects, header["next_id"], max_objects)
+    _check_tensors(path, tensors, like, len(objects))
+    bank = like.with_tensors({name: x.to(like.frame.device) for name, x in tensors.items()})
+    return TrackerMemory(bank, objects, header["epoch"], header["next_id"])
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a file that is as it was written."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise MemoryFileError(f"{path} is not a whole safetensors file: {error}") from error
+    if HEADER_KEY not in metadata:
+        raise MemoryFileError(f"{path} is no memory file: its metadata has no {HEADER_KEY!r}")
+    text = metadata[HEADER_KEY]
+    if metadata.get(DIGEST_KEY) != _digest(text, tensors):
+        raise MemoryFileError(f"{path} was damaged: its contents do not have the SHA-256 that it states")
+    header: dict[str, Any] = json.loads(text)
+    if header["format"] != FORMAT:
+        raise MemoryFileError(f"{path} has format {header['format']}, this version reads {FORMAT}")
+    return header, tensors
+
+
+def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over the header and every tensor's name, type, shape and bytes."""
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(tensors):
+        x = tensors[name]
+        digest.update(f"|{name}|{x.dtype}|{tuple(x.shape)}|".encode())
+        digest.update(x.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _check_network(path: Path, header: dict[str, Any], network: Network, rules: dict[str, Any]) -> None:
+    wanted = json.loads(json.dumps(asdict(network) | rules))
+    found = header["network"] | header["rules"]
+    for key, value in wanted.items():
+        if found.get(key) != value:
+            raise MemoryFileError(
+                f"{path} was saved by another network: {key} is {found.get(key)!r} there and {value!r} here; "
+                "run the node with the model that saved it, or start without memory"
+            )
+
+
+def _check_objects(
+    path: Path, objects: tuple[RememberedObject, ...], next_id: int, max_objects: int
+) -> None:
+    ids = [item.obj_id for item in objects]
+    if ids != sorted(set(ids)) or not all(0 < i < next_id <= MAX_OBJ_ID + 1 for i in ids):
+        raise MemoryFileError(f"{path} has impossible ids {ids[:8]}, next {next_id}")
+    if len(ids) > max_objects:
+        raise MemoryFileError(f"{path} has {len(ids)} objects, allowed are {max_objects} (max_objects)")
+
+
+def _row_of(like: MemoryBank) -> dict[str, Tensor]:
+    """The tensors of a bank of one object, without numbers."""
+    return {name: x.new_empty(1, *x.shape[1:], device="meta") for name, x in like.tensors().items()}
+
+
+def _check_tensors(path: Path, tensors: dict[str, Tensor], like: MemoryBank, count: int) -> None:
+    """Every tensor is there, as many rows as objects, with the shapes and types of ``like``."""
+    rows = _row_of(like)
+    if tensors.keys() != rows.keys():
+        raise MemoryFileError(f"{path} lacks or adds {sorted(tensors.keys() ^ rows.keys())}")
+    for name, row in rows.items():
+        found, shape = tensors[name], (count, *row.shape[1:])
+        if found.shape != shape or found.dtype != row.dtype:
+            raise MemoryFileError(
+                f"{path}: {name} is {found.dtype} {tuple(found.shape)}, needed is {row.dtype} {shape}"
+            )

@@ -1,0 +1,67 @@
+"""Which frames a memory holds in slots of fixed number, and which one makes room."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+EMPTY = -1
+
+
+@dataclass(frozen=True)
+class SlotTable:
+    """Which frame each slot of each object holds."""
+
+    written: Tensor  # [N, S] int64, the object's frame count when written; EMPTY
+    cond: Tensor  # [N, S] bool: a prompted frame
+    anchor: Tensor  # [N, S] bool: an older frame that is kept
+    doubtful: Tensor  # [N, S] bool: the object was not seen in it
+
+    @classmethod
+    def empty(cls, count: int, slots: int, device: torch.device) -> SlotTable:
+        written = torch.full((count, slots), EMPTY, device=device)
+        no = torch.zeros_like(written, dtype=torch.bool)
+        return cls(written, no, no, no)
+
+    @property
+    def valid(self) -> Tensor:
+        return self.written != EMPTY
+
+    def choose(self, cond: Tensor, max_cond: int) -> Tensor:
+        """The slot [N] that a new frame goes to; ``cond`` [N] bool: it is a prompted one.
+
+        An empty one, else the oldest that is neither prompted nor an anchor; a prompted frame beyond
+        ``max_cond`` takes the place of the newest prompted frame but the first.
+        """
+        newest = self.written.max(1, keepdim=True).values
+        cost = torch.where(self.cond | self.anchor, newest + 1, self.written)  # EMPTY is the cheapest
+        full = cond & (self.cond.sum(1) >= max_cond)
+        last_prompt = torch.where(self.cond, self.written, EMPTY).argmax(1)
+        return torch.where(full, last_prompt, cost.argmin(1))
+
+    def write(
+        self, chosen: Tensor, frame: Tensor, cond: Tensor, anchor: Tensor, doubtful: Tensor
+    ) -> SlotTable:
+        """The table after writing ``frame`` [N]; ``chosen`` [N, S] bool marks the slots."""
+        return SlotTable(
+            torch.where(chosen, frame[:, None], self.written),
+            torch.where(chosen, cond[:, None], self.cond),
+            torch.where(chosen, anchor[:, None], self.anchor),
+            torch.where(chosen, doubtful[:, None], self.doubtful),
+        )
+
+    def without_oldest_anchor(self, most: int) -> SlotTable:
+        """At most ``most`` anchors: beyond, the oldest becomes a frame like others."""
+        age = torch.where(self.anchor, self.written, torch.iinfo(self.written.dtype).max)
+        oldest = F.one_hot(age.argmin(1), self.written.shape[1]).bool()
+        over = (self.anchor.sum(1) > most)[:, None]
+        return replace(self, anchor=self.anchor & ~(oldest & over))
+
+    def without_frame(self, frame: Tensor) -> SlotTable:
+        """The table without what was written at ``frame`` [N]."""
+        stays = self.written != frame[:, None]
+        written = torch.where(stays, self.written, EMPTY)
+        return SlotTable(written, self.cond & stays, self.anchor & stays, self.doubtful & stays)

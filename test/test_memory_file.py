@@ -1,0 +1,226 @@
+"""What is remembered survives the disk exactly, and nothing else is ever taken for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from panosam2_ros import memory_file
+from panosam2_ros.memory_file import (
+    DIGEST_KEY,
+    HEADER_KEY,
+    PREVIOUS,
+    MemoryFileError,
+    TrackerMemory,
+    load_memory,
+    memory_path,
+    save_memory,
+)
+from panosam2_ros.model.build import build_model, random_model, save_weights
+from panosam2_ros.prompts import Prompt
+from panosam2_ros.propagation import empty_bank
+from panosam2_ros.tracker import PanoTracker, TrackerConfig
+
+SECOND = 10**9
+
+
+def picture(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 255, (128, 256, 3), np.uint8)
+
+
+def new_tracker(seed: int = 1, size: tuple[int, int] = (128, 256)) -> PanoTracker:
+    model = random_model(seed).eval().requires_grad_(False)
+    model.set_input_size(*size)
+    return PanoTracker(model, TrackerConfig(max_objects=8))
+
+
+@pytest.fixture(scope="module")
+def tracker() -> PanoTracker:
+    """Two objects, one of them unseen for a while, the first id gone."""
+    tracker = new_tracker()
+    for i, label in enumerate(("gone", "mug", "bär")):
+        mask = np.zeros((128, 256), bool)
+        mask[40:70, np.arange(60 * i, 60 * i + 30)] = True
+        tracker.prompt(picture(0), 0, [Prompt(mask=mask, label=label)])
+    tracker.remove([1])
+    for t in range(1, 4):
+        tracker.step(picture(t), t * SECOND)
+    return tracker
+
+
+def load(path: Path, tracker: PanoTracker, max_objects: int = 8) -> TrackerMemory:
+    return load_memory(path, empty_bank(tracker.model, 0), tracker.network, max_objects)
+
+
+def test_a_tracker_goes_on_as_if_nothing_had_happened(tracker: PanoTracker, tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "memory.safetensors"
+    save_memory(path, tracker.memory(), tracker.network)
+    again = new_tracker()
+    again.recall(load(path, again))
+    assert again.tracks() and repr(again.tracks()) != ""
+    for mine, other in zip(tracker.tracks(), again.tracks(), strict=True):
+        assert (mine.obj_id, mine.label, mine.state, mine.last_seen) == (
+            other.obj_id, other.label, other.state, other.last_seen,
+        )  # fmt: skip
+        assert np.array_equal(mine.bearing.direction, other.bearing.direction)
+        assert np.array_equal(mine.angular_velocity, other.angular_velocity, equal_nan=True)
+    kept, epoch = tracker.memory(), tracker.epoch
+    for t in range(4, 7):
+        a, b = tracker.step(picture(t), t * SECOND), again.step(picture(t), t * SECOND)
+        assert np.array_equal(a.labels, b.labels)
+        assert [x.score for x in a.tracks] == [x.score for x in b.tracks]
+    assert [o.obj_id for o in kept.objects] == [2, 3] and epoch == again.epoch
+    mask = np.ones((128, 256), bool)
+    outcome = again.prompt(picture(7), 7 * SECOND, [Prompt(mask=mask)])[0]
+    assert outcome.track is not None and outcome.track.obj_id == 4  # 1 is not used again
+    tracker.recall(kept)
+
+
+def test_an_empty_memory_is_one_too(tmp_path: Path) -> None:
+    tracker = new_tracker()
+    save_memory(tmp_path / "m.safetensors", tracker.memory(), tracker.network)
+    assert load(tmp_path / "m.safetensors", tracker).objects == ()
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../x", "a/b", "/etc/passwd", ".hidden", "a\0", "x" * 101, "a b"]
+)
+def test_names_that_lead_elsewhere_are_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(MemoryFileError, match="no path"):
+        memory_path(tmp_path, name)
+
+
+def test_names_become_files_of_the_directory(tmp_path: Path) -> None:
+    assert memory_path(tmp_path, "lab_2") == tmp_path / "lab_2.safetensors"
+    assert memory_path(tmp_path, "lab.safetensors") == tmp_path / "lab.safetensors"
+
+
+@pytest.fixture
+def saved(tracker: PanoTracker, tmp_path: Path) -> Path:
+    path = tmp_path / "memory.safetensors"
+    save_memory(path, tracker.memory(), tracker.network)
+    return path
+
+
+def test_a_file_of_another_network_is_refused(saved: Path, tracker: PanoTracker, tmp_path: Path) -> None:
+    like = empty_bank(tracker.model, 0)
+    others = {
+        "model": replace(tracker.network, model="sam2.1_hiera_tiny"),
+        "weights_sha256": replace(tracker.network, weights_sha256="00"),
+        "input_size": replace(tracker.network, input_size=(224, 448)),
+    }
+    for key, network in others.items():
+        with pytest.raises(MemoryFileError, match=f"{key} is .* there"):
+            load_memory(saved, like, network, 8)
+    wider = replace(like, rules=replace(like.rules, max_obj_ptrs=17))
+    with pytest.raises(MemoryFileError, match="max_obj_ptrs is 16 there and 17 here"):
+        load_memory(saved, wider, tracker.network, 8)
+    with pytest.raises(MemoryFileError, match=r"2 objects, allowed are 1 \(max_objects\)|bytes, more than 1"):
+        load(saved, tracker, 1)
+
+
+def test_the_weights_are_known_by_their_file(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_weights(random_model(3), path)
+    assert len(build_model(str(path), "cpu").weights_sha256) == 64
+
+
+def test_whatever_is_cut_or_flipped_is_noticed(saved: Path, tracker: PanoTracker) -> None:
+    whole = saved.read_bytes()
+    rng = np.random.default_rng(0)
+    for length in (0, 7, 8, 100, len(whole) // 2, len(whole) - 1):
+        saved.write_bytes(whole[:length])
+        with pytest.raises(MemoryFileError):
+            load(saved, tracker)
+    header = 8 + int.from_bytes(whole[:8], "little")
+    places = [*rng.integers(0, header, 150), *rng.integers(header, len(whole), 50)]
+    for place in places:
+        flipped = bytearray(whole)
+        flipped[place] ^= 1 << int(rng.integers(8))
+        saved.write_bytes(flipped)
+        with pytest.raises(MemoryFileError):
+            load(saved, tracker)
+
+
+def test_strangers_and_giants_are_refused(saved: Path, tracker: PanoTracker) -> None:
+    state = load_file(saved)
+    save_file(state, saved)
+    with pytest.raises(MemoryFileError, match="no memory file"):
+        load(saved, tracker)
+    with open(saved, "wb") as file:
+        file.truncate(2**33)  # sparse
+    with pytest.raises(MemoryFileError, match="bytes, more than 8 objects"):
+        load(saved, tracker)
+    with pytest.raises(FileNotFoundError, match="no memory at"):
+        load(saved.with_name("other.safetensors"), tracker)
+
+
+def _rewritten(path: Path, change: dict[str, object], **tensors: torch.Tensor) -> None:
+    """The file with another header or other tensors, and a digest that fits."""
+    state = load_file(path) | tensors
+    with memory_file.safe_open(path, framework="pt") as file:
+        header = json.dumps(json.loads(file.metadata()[HEADER_KEY]) | change)
+    save_file(state, path, {HEADER_KEY: header, DIGEST_KEY: memory_file._digest(header, state)})
+
+
+def test_a_file_that_was_made_up_is_refused(saved: Path, tracker: PanoTracker) -> None:
+    whole = saved.read_bytes()
+    cases: list[tuple[str, dict[str, object], dict[str, torch.Tensor]]] = [
+        ("format 2", {"format": 2}, {}),
+        ("impossible ids", {"next_id": 3}, {}),
+        ("impossible ids", {"next_id": 70000}, {}),
+        ("centre is", {}, {"centre": torch.zeros(3, dtype=torch.int64)}),
+        ("lacks or adds", {}, {"more": torch.zeros(2)}),
+    ]
+    for reason, change, tensors in cases:
+        saved.write_bytes(whole)
+        _rewritten(saved, change, **tensors)
+        with pytest.raises(MemoryFileError, match=reason):
+            load(saved, tracker)
+
+
+def test_the_file_before_is_kept_and_serves_after_a_crash_between_renames(
+    saved: Path, tracker: PanoTracker
+) -> None:
+    first = saved.read_bytes()
+    tracker.step(picture(9), 9 * SECOND)
+    save_memory(saved, tracker.memory(), tracker.network)
+    before = saved.with_name(saved.name + PREVIOUS)
+    assert before.read_bytes() == first != saved.read_bytes()
+    saved.unlink()
+    assert len(load(saved, tracker).objects) == 2
+
+
+def test_a_disk_that_takes_nothing_leaves_what_was_there(
+    saved: Path, tracker: PanoTracker, monkeypatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    whole = saved.read_bytes()
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        save_memory(saved, tracker.memory(), tracker.network)
+    assert saved.read_bytes() == whole and list(saved.parent.glob("*.part")) == []
+
+
+def test_memory_is_saved_on_another_thread_while_the_tracker_goes_on(
+    tracker: PanoTracker, tmp_path: Path
+) -> None:
+    memory, path = tracker.memory(), tmp_path / "m.safetensors"
+    thread = threading.Thread(target=save_memory, args=(path, memory, tracker.network))
+    thread.start()
+    for t in range(10, 14):
+        tracker.step(picture(t), t * SECOND)
+    thread.join()
+    loaded = load(path, tracker)
+    for name, x in memory.bank.tensors().items():
+        assert torch.equal(x, loaded.bank.tensors()[name])
