@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -39,7 +39,7 @@ class TrackerConfig:
     vertical_fov: float = math.pi  # rad, of the images; pi for full spheres
     seam_steering: bool = False  # keep the network's seam away from objects; they then depend on each other
     mask_width: int = 0  # columns of label images; 0: the image's
-    min_island: float = 0.0  # solid angle of a mask's smaller parts that stay, as a share of the largest's
+    min_island: float = 0.25  # solid angle of a mask's smaller parts that stay, as a share of the largest's
     max_hole: float = 0.0  # solid angle of holes that are filled, as a share of the mask's
     state: StateConfig = field(default_factory=StateConfig)
 
@@ -112,7 +112,7 @@ class PanoTracker:
             masks = self._mask_grid(grid)
             return TrackedFrame(stamp, np.zeros((masks.height, masks.width), np.uint16), ())
         with self.model.precision():
-            result = propagate(self.model, self._bank, features)
+            result = self._tidied(propagate(self.model, self._bank, features))
         self._bank = result.bank
         labels = self._observe(self._known, result, grid, stamp)
         return TrackedFrame(stamp, labels, self.tracks())
@@ -288,11 +288,12 @@ class PanoTracker:
         ious = result.prediction.mask_iou.tolist()
         back = -self._turn * (self.model.config.stride // LOW_RES_STRIDE)
         logits = result.mask_logits[:, 0].roll(back, -1).float().cpu().numpy()
-        present = [item.motion.present(score) for item, score in zip(known, scores, strict=True)]
-        cleaned = {
-            item.obj_id: self._cleaned(logits[i], grid) for i, item in enumerate(known) if present[i]
+        present = {
+            item.obj_id: own
+            for item, own, score in zip(known, logits, scores, strict=True)
+            if item.motion.present(score)
         }
-        labels, regions = paint(cleaned, masks)
+        labels, regions = paint(present, masks)
         for item, score, iou in zip(known, scores, ious, strict=True):
             region = regions.get(item.obj_id)
             bearing = mask_bearing(region.whole(masks.height), masks, iou) if region else None
@@ -301,8 +302,18 @@ class PanoTracker:
             item.mask_iou = min(max(iou, 0.0), 1.0) if bearing else 0.0
         return labels
 
-    def _cleaned(self, logits: NDArray[np.float32], grid: Equirect) -> NDArray[np.float32]:
+    def _tidied(self, result: Propagated) -> Propagated:
+        """Without small islands and holes, also in the mask that the next frame starts from.
+
+        Prompted frames stay as they are: a mask that somebody gave may have parts.
+        """
         config = self.config
         if config.min_island <= 0 and config.max_hole <= 0:
-            return logits
-        return without_specks(logits, grid.vertical_fov, config.min_island, config.max_hole)
+            return result
+        masks = result.mask_logits[:, 0].float().cpu().numpy()
+        limits = (config.vertical_fov, config.min_island, config.max_hole)
+        tidy = torch.from_numpy(np.stack([without_specks(mask, *limits) for mask in masks]))[:, None]
+        tidy, bank = tidy.to(result.mask_logits), result.bank
+        seen = bank.maskmem.written.amax(1) == bank.frame - 1
+        kept = torch.where(seen[:, None, None, None], tidy, bank.mask_logits)
+        return replace(result, mask_logits=tidy, bank=replace(bank, mask_logits=kept))

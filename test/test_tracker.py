@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 
+from panosam2_ros.memory_bank import FrameMemory
 from panosam2_ros.model.build import random_model
 from panosam2_ros.object_state import TrackState
+from panosam2_ros.propagation import Propagated, propagate
 from panosam2_ros.tracker import PanoTracker, Prompt, TrackerConfig
 
 Image = NDArray[np.uint8]
@@ -69,16 +74,31 @@ def test_masks_come_at_the_chosen_width_whatever_the_image_is(tracker: PanoTrack
         TrackerConfig(mask_width=3)
 
 
-def test_islands_are_dropped_from_what_is_told_and_not_from_memory(tracker: PanoTracker) -> None:
+def test_islands_go_while_tracking_and_stay_in_a_mask_that_was_given(
+    tracker: PanoTracker, monkeypatch
+) -> None:
     prompt = mask_prompt(240, 40)
     assert prompt.mask is not None
     prompt.mask[80:92, 100:112] = True  # a sixth of the other part
-    tidy = PanoTracker(tracker.model, TrackerConfig(min_island=0.3))
-    whole, part = (t.prompt(picture(), 0, [prompt])[0].track for t in (tracker, tidy))
-    assert whole is not None and part is not None
-    assert part.bearing.solid_angle < 0.95 * whole.bearing.solid_angle
-    assert abs(part.bearing.direction[0]) < 0.02 < abs(whole.bearing.direction[0])
-    assert torch.equal(tracker._bank.mask_logits, tidy._bank.mask_logits)
+    given = tracker.prompt(picture(), 0, [prompt])[0].track
+    assert given is not None and abs(given.bearing.direction[0]) > 0.02  # both parts
+    found = torch.full((1, 1, 32, 64), -5.0)
+    found[0, 0, 10:16, 60:] = found[0, 0, 20:22, 25:27] = 5.0
+
+    def as_found(*arguments: Any) -> Propagated:
+        result = propagate(*arguments)
+        bank = result.bank.write(FrameMemory(
+            result.bank.confident_map, result.bank.long_ptr, found, result.bank.centre,
+            *(torch.tensor([flag]) for flag in (True, False, True)), torch.ones(1),
+        ))  # fmt: skip
+        sure = torch.full((1,), 5.0)
+        return replace(result, mask_logits=found, scores=sure, bank=bank)
+
+    monkeypatch.setattr("panosam2_ros.tracker.propagate", as_found)
+    seen = tracker.step(picture(1), 1).tracks[0]
+    assert abs(seen.bearing.direction[0]) < 0.5 and seen.bearing.direction[2] < 0  # the larger part
+    kept = tracker._bank.mask_logits
+    assert (kept[0, 0, 10:16, 60:] > 0).all() and (kept[0, 0, 20:22, 25:27] < 0).all()
 
 
 def test_good_prompts_take_effect_beside_bad_ones(tracker: PanoTracker) -> None:

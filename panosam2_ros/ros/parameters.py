@@ -92,7 +92,7 @@ class Parameters:
         (0, 16384),
     )
     min_island: float = _declared(
-        0.0,
+        0.25,
         "smaller parts of a mask are dropped below this share of the solid angle of its largest; 0: none",
         Change.UNCONFIGURED,
         (0.0, 1.0),
