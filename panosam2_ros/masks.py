@@ -150,7 +150,7 @@ def _components(
         if a and b:
             names[names == names[b]] = names[a]
     parts = names[parts].astype(np.int32)
-    angles = Equirect(width, height, vertical_fov).pixel_solid_angles()
+    angles = Equirect(2 * height, height, vertical_fov).pixel_solid_angles()  # networks may be square
     return parts, np.asarray(np.bincount(parts.ravel(), angles.repeat(width), count), float)
 
 

@@ -75,6 +75,13 @@ def test_small_islands_go_and_large_parts_stay() -> None:
     assert (without_specks(both, math.pi, 0.2, 0.0) == both).all()
 
 
+def test_a_square_map_is_tidied_too() -> None:
+    """Upstream's own networks are square."""
+    main, far = (16, 8, 5), (16, 24, 1)
+    both = disc(main, far, width=32)
+    assert ((without_specks(both, math.pi, 0.2, 0.0) > 0) == (disc(main, width=32) > 0)).all()
+
+
 def test_a_part_that_only_the_seam_or_a_pole_cuts_off_is_none() -> None:
     sliver = np.full((32, 64), -1.0, np.float32)
     sliver[10:20, 50:] = 1.0
