@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from panosam2_ros.equirect import Equirect
 from panosam2_ros.memory_bank import MemoryBank
-from panosam2_ros.model import attention, image_encoder
+from panosam2_ros.model import attention
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.image_encoder import ImageFeatures, LongAttention, WrapConv2d, fold_batch_norm
 from panosam2_ros.model.mask_decoder import DecoderPrompts, embed_prompts
@@ -133,6 +133,7 @@ def test_rotations_turn_whole_times_and_equal_plain_attention_without_them() -> 
 @pytest.mark.parametrize("learning", [True, False])
 def test_rotary_attention_equals_the_definition(learning: bool, monkeypatch) -> None:
     """Against an explicit softmax over explicitly rotated keys, with a mask and plain keys."""
+    monkeypatch.setattr(attention, "_LEAST", 0)
     monkeypatch.setattr(attention, "_BLOCK", 3)
     torch.manual_seed(0)
     layer = RoPEAttention(24, 1, feat_sizes=(1, 1), kv_in_dim=8, rope_k_repeat=True).eval()
@@ -159,7 +160,7 @@ def test_rotary_attention_equals_the_definition(learning: bool, monkeypatch) -> 
 
 
 def test_global_attention_by_blocks_is_hieras(monkeypatch) -> None:
-    monkeypatch.setattr(image_encoder, "_LONG", 16)
+    monkeypatch.setattr(attention, "_LEAST", 16)
     monkeypatch.setattr(attention, "_BLOCK", 5)
     torch.manual_seed(0)
     layer, x = MultiScaleAttention(12, 12, 3), torch.randn(2, 4, 6, 12)

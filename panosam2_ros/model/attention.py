@@ -5,12 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+_LEAST = 2_000_000  # weights from which blocks are worth their while; panosam2_nano has 0.6 million
 _BLOCK = 256  # queries at a time: their weights stay in the cache between the two products
 
 
-def prefers_blocks(x: Tensor) -> bool:
-    """Whether ``blockwise_attention`` is the better one for queries like x: while tracking on a CPU."""
-    return x.device.type == "cpu" and not torch.is_grad_enabled()
+def prefers_blocks(x: Tensor, queries: int, keys: int) -> bool:
+    """Whether ``blockwise_attention`` is the better one on x's device, while tracking.
+
+    Many short products in two threads wait for each other where other processes want the cores.
+    """
+    return x.device.type == "cpu" and not torch.is_grad_enabled() and queries * keys >= _LEAST
 
 
 def blockwise_attention(

@@ -24,7 +24,6 @@ from panosam2_ros.periodic import kept_on_device, wrap_pad
 # ImageNet statistics, as SAM2 normalises its input.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
-_LONG = 512  # tokens from which attention is worth cutting into blocks
 
 
 @dataclass(frozen=True)
@@ -152,7 +151,7 @@ class LongAttention(MultiScaleAttention):
 
     def forward(self, x: Tensor) -> Tensor:  # [B, H, W, C]
         _, height, width, _ = x.shape
-        if self.q_pool is not None or height * width < _LONG or not prefers_blocks(x):
+        if self.q_pool is not None or not prefers_blocks(x, height * width, height * width):
             return super().forward(x)
         parts = self.qkv(x).flatten(1, 2).unflatten(-1, (3, self.num_heads, -1))
         q, k, v = parts.permute(2, 0, 3, 1, 4).flatten(1, 2)  # [B * heads, H * W, C / heads]

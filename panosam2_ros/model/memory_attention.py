@@ -111,7 +111,7 @@ def rotary_attention(
     if plain:
         unplaced = layer.k_proj(key[:, key.shape[1] - plain :]).unflatten(-1, (heads, -1)).transpose(1, 2)
         k = torch.cat([k, unplaced if kind == "axial" else _without_longitude(unplaced)], 2)
-    if heads == 1 and prefers_blocks(q):
+    if heads == 1 and prefers_blocks(q, q.shape[2], k.shape[2]):
         return layer.out_proj(layer.v_proj(blockwise_attention(q[:, 0], k[:, 0], value, key_valid)))
     v = layer.v_proj(value).unflatten(-1, (heads, -1)).transpose(1, 2)
     mask = None if key_valid is None else key_valid[:, None, None, :]
