@@ -69,7 +69,7 @@ def _rotated(project: nn.Linear, x: Tensor, rotations: Tensor, heads: int) -> Te
     """Projections of x [N, maps * tokens, C], [N, heads, maps * tokens, dim], turned by place.
 
     A turned pair (a, b) is (a, b) cos + (-b, a) sin: two projections, the second with its rows
-    exchanged, which on every device is quicker than to take pairs apart.
+    exchanged, in the place of products of complex numbers.
     """
     even, odd = project.weight[0::2], project.weight[1::2]
     weight = torch.stack([-odd, even], 1).flatten(0, 1)
