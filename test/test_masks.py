@@ -104,3 +104,4 @@ def test_small_holes_are_filled_and_large_ones_stay() -> None:
     assert (without_specks(holed, math.pi, 0.0, 0.001) == holed).all()
     ring = np.minimum(solid, -disc((16, 0, 6)))
     assert (without_specks(ring, math.pi, 0.0, 0.1) == ring).all()
+    assert (without_specks(ring, math.pi, 0.0, 0.6) == ring).all()  # each half alone would be small
