@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from sam2.modeling.backbones.hieradet import MultiScaleAttention
+from sam2.modeling.backbones.hieradet import Hiera, MultiScaleAttention
 from sam2.modeling.memory_encoder import MaskDownSampler
 from sam2.modeling.sam.transformer import RoPEAttention
 from torch import Tensor, nn
@@ -17,9 +17,17 @@ from panosam2_ros.equirect import Equirect
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model import attention
 from panosam2_ros.model.build import random_model
-from panosam2_ros.model.image_encoder import ImageFeatures, LongAttention, WrapConv2d, fold_batch_norm
+from panosam2_ros.model.image_encoder import (
+    HieraAttention,
+    ImageFeatures,
+    SteadyHiera,
+    WrapConv2d,
+    build_trunk,
+    fold_batch_norm,
+)
 from panosam2_ros.model.mask_decoder import DecoderPrompts, embed_prompts
 from panosam2_ros.model.memory_attention import rotary_attention, whole_turn_rotations
+from panosam2_ros.model.official import official_config
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.periodic import roll_columns
 from panosam2_ros.prompts import Prompt, PromptEncoding
@@ -159,16 +167,35 @@ def test_rotary_attention_equals_the_definition(learning: bool, monkeypatch) -> 
     assert (expected - found).abs().max() < 1e-5
 
 
-def test_global_attention_by_blocks_is_hieras(monkeypatch) -> None:
-    monkeypatch.setattr(attention, "_LEAST", 16)
+@pytest.mark.parametrize("least", [16, 10**6], ids=["by blocks", "at once"])
+@pytest.mark.parametrize("pooled", [False, True])
+def test_attention_in_hiera_is_hieras(least: int, pooled: bool, monkeypatch) -> None:
+    monkeypatch.setattr(attention, "_LEAST", least)
     monkeypatch.setattr(attention, "_BLOCK", 5)
     torch.manual_seed(0)
-    layer, x = MultiScaleAttention(12, 12, 3), torch.randn(2, 4, 6, 12)
+    layer = MultiScaleAttention(12, 24, 3, nn.MaxPool2d(2) if pooled else None)
+    x = torch.randn(2, 4, 6, 12)
     expected = layer(x)
-    layer.__class__ = LongAttention
+    layer.__class__ = HieraAttention
     assert torch.equal(layer(x), expected)  # with gradients as upstream has it
     with torch.inference_mode():
         assert torch.allclose(layer(x), expected, atol=1e-6)
+        rough = layer.to(torch.bfloat16)(x.to(torch.bfloat16))
+    assert torch.allclose(rough.float(), expected, atol=0.05)
+    assert expected.std() > 0.1
+
+
+def test_hieras_positions_follow_its_weights() -> None:
+    trunk = build_trunk(official_config("sam2.1_hiera_tiny", 64, 128))
+    assert isinstance(trunk, SteadyHiera)
+    nn.init.normal_(trunk.pos_embed)
+    with torch.no_grad():
+        for size in ((16, 32), (8, 16), (8, 16)):
+            assert torch.equal(trunk._get_pos_embed(size), Hiera._get_pos_embed(trunk, size))
+        kept = trunk._get_pos_embed((8, 16))
+        assert trunk._get_pos_embed((8, 16)) is kept
+        trunk.pos_embed.mul_(2)
+        assert torch.equal(trunk._get_pos_embed((8, 16)), Hiera._get_pos_embed(trunk, (8, 16)))
 
 
 def test_wrap_convolution_equals_padding_by_hand() -> None:

@@ -1,12 +1,13 @@
-"""Attention where torch's own is slow: on CPUs, over long sequences."""
+"""Attention where torch's own is slow on CPUs: over long sequences, and in bfloat16."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 _LEAST = 2_000_000  # weights from which blocks are worth their while; panosam2_nano has 0.6 million
-_BLOCK = 256  # queries at a time: their weights stay in the cache between the two products
+_BLOCK = 528  # queries at a time, at most: their weights are written to one buffer again and again
 
 
 def prefers_blocks(x: Tensor, queries: int, keys: int) -> bool:
@@ -14,7 +15,23 @@ def prefers_blocks(x: Tensor, queries: int, keys: int) -> bool:
 
     Many short products in two threads wait for each other where other processes want the cores.
     """
-    return x.device.type == "cpu" and not torch.is_grad_enabled() and queries * keys >= _LEAST
+    return _tracks_on_cpu(x) and queries * keys >= _LEAST
+
+
+def _tracks_on_cpu(x: Tensor) -> bool:
+    return x.device.type == "cpu" and not torch.is_grad_enabled()
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Softmax attention of q [N, heads, T, D] on k and v [N, heads, K, D]: [N, heads, T, D]."""
+    if prefers_blocks(q, q.shape[2], k.shape[2]):
+        parts = (x.flatten(0, 1) for x in (q, k, v))
+        return blockwise_attention(*parts).unflatten(0, q.shape[:2])
+    if _tracks_on_cpu(q) and q.dtype is torch.bfloat16:  # torch's fused attention is the slower half in it
+        with torch.autocast("cpu", enabled=False):
+            weights = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
+            return torch.softmax(weights, -1) @ v
+    return F.scaled_dot_product_attention(q, k, v)
 
 
 def blockwise_attention(
@@ -29,13 +46,17 @@ def blockwise_attention(
     """
     scaled = q * q.shape[-1] ** -0.5
     result = q.new_empty(*q.shape[:2], value.shape[-1])
+    rows = q.shape[1] // -(-q.shape[1] // _BLOCK) + 1  # blocks of one size
+    buffer = q.new_empty(rows * k.shape[1])
     for n in range(q.shape[0]):
         keys, values = k[n], value[n]
         if key_valid is not None and not bool(key_valid[n].all()):
             keys, values = keys[key_valid[n]], values[key_valid[n]]
         values = values.type_as(q)
         with torch.autocast("cpu", enabled=False):  # it would compute the softmax in float32
-            for first in range(0, q.shape[1], _BLOCK):
-                block = slice(first, first + _BLOCK)
-                result[n, block] = torch.softmax(scaled[n, block] @ keys.T, -1) @ values
+            for block, out in zip(scaled[n].split(rows), result[n].split(rows), strict=True):
+                weights = buffer[: block.shape[0] * keys.shape[0]].view(block.shape[0], -1)
+                torch.mm(block, keys.T, out=weights)
+                torch.softmax(weights, -1, out=weights)
+                torch.mm(weights, values, out=out)
     return result

@@ -11,13 +11,13 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from sam2.modeling.backbones.hieradet import Hiera, MultiScaleAttention
+from sam2.modeling.backbones.hieradet import Hiera, MultiScaleAttention, do_pool
 from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
 from sam2.modeling.position_encoding import PositionEmbeddingSine
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from panosam2_ros.model.attention import blockwise_attention, prefers_blocks
+from panosam2_ros.model.attention import attention
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.periodic import kept_on_device, wrap_pad
 
@@ -146,17 +146,34 @@ class SineEncoding(PositionEmbeddingSine):
         return code
 
 
-class LongAttention(MultiScaleAttention):
-    """Hiera's attention, by blocks where it is global and that is quicker."""
+class HieraAttention(MultiScaleAttention):
+    """Hiera's attention, by the quickest way there is on the device."""
 
     def forward(self, x: Tensor) -> Tensor:  # [B, H, W, C]
-        _, height, width, _ = x.shape
-        if self.q_pool is not None or not prefers_blocks(x, height * width, height * width):
-            return super().forward(x)
-        parts = self.qkv(x).flatten(1, 2).unflatten(-1, (3, self.num_heads, -1))
-        q, k, v = parts.permute(2, 0, 3, 1, 4).flatten(1, 2)  # [B * heads, H * W, C / heads]
-        y = blockwise_attention(q, k, v).unflatten(0, (-1, self.num_heads)).transpose(1, 2)
-        return self.proj(y.reshape(x.shape[0], height, width, -1))
+        batch, height, width, _ = x.shape
+        q, k, v = self.qkv(x).unflatten(-1, (3, -1)).unbind(-2)  # [B, H, W, C']
+        if self.q_pool is not None:
+            q = do_pool(q, self.q_pool)
+            height, width = q.shape[1:3]
+        parts = (y.flatten(1, 2).unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for y in (q, k, v))
+        y = attention(*parts)
+        return self.proj(y.transpose(1, 2).reshape(batch, height, width, -1))
+
+
+class SteadyHiera(Hiera):
+    """Hiera that interpolates its map of positions once, not for every image, while tracking."""
+
+    _positions: tuple[tuple[object, ...], Tensor] | None = None
+
+    def _get_pos_embed(self, hw: tuple[int, int]) -> Tensor:
+        unsteady = torch.is_grad_enabled() or torch.compiler.is_compiling() or self.pos_embed.is_inference()
+        if unsteady:  # weights that learn, code that is traced, tensors that do not count their changes
+            return super()._get_pos_embed(hw)
+        parameters = (self.pos_embed, self.pos_embed_window)
+        key = (tuple(hw), *((p.data_ptr(), p._version) for p in parameters))
+        if self._positions is None or self._positions[0] != key:
+            self._positions = key, super()._get_pos_embed(hw).contiguous()
+        return self._positions[1]
 
 
 def build_position_code(kind: str, channels: int) -> nn.Module:
@@ -170,7 +187,7 @@ def build_trunk(config: ModelConfig) -> nn.Module:
     """The convolutional trunk, or SAM2's Hiera."""
     if config.trunk == "conv":
         return ConvTrunk(config.trunk_channels, config.trunk_blocks)
-    trunk = Hiera(
+    trunk = SteadyHiera(
         embed_dim=config.trunk_channels[0],
         num_heads=config.hiera_heads,
         stages=config.trunk_blocks,
@@ -179,7 +196,7 @@ def build_trunk(config: ModelConfig) -> nn.Module:
         window_spec=config.hiera_windows,
     )
     for block in trunk.blocks:
-        block.attn.__class__ = LongAttention
+        block.attn.__class__ = HieraAttention
     return trunk
 
 
