@@ -69,8 +69,8 @@ EXTRAS = {
         "ros-kilted-ament-cmake-ros-core==0.14.5",
         "ros-kilted-ament-package==0.17.2",
     ],
-    # the panoramas of the npm package, for training and for SynthPano
-    "training": ["openexr>=3.3"],
+    # openexr: the panoramas of the npm package, also for SynthPano; training wants `vtk` too for its models
+    "training": ["accelerate>=1.0", "openexr>=3.3", "tensorboard>=2.14"],
     "test": [
         VOS_BENCHMARK,
         "hypothesis>=6.100",

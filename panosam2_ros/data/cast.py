@@ -11,7 +11,8 @@ from panosam2_ros.data import scene_motion as motion
 from panosam2_ros.data.compositor import LARGEST_DIAMETER, paint_labels, project
 from panosam2_ros.data.scene_config import SceneConfig
 from panosam2_ros.data.sources import Image, SourceLibrary, tone_map
-from panosam2_ros.data.sprites import Sprite, recoloured, textured_shape
+from panosam2_ros.data.sprites import Sprite, recoloured, swaying, textured_shape
+from panosam2_ros.data.turntable import read_views
 from panosam2_ros.equirect import Equirect, Floats, rotation_matrix
 
 START_VISIBLE = 0.6  # share of every tracked object that frame 0 shows
@@ -19,6 +20,8 @@ _CHECK_WIDTH = 256  # columns; enough to see whether a start is clear
 _PATIENT_ATTEMPTS = 6  # at full size, before everything is made smaller
 _OCCLUDER_DENT = 0.15  # how far an occluder's outline differs from a disc's
 _LARGE = (math.radians(98), math.radians(120))  # rad, of what is to exceed 90 degrees
+_TURN = 0.035  # rounds per frame of a solid thing, at most
+_SWAY_VIEWS = 12
 _GROWTH = (2.3, 3.5)  # ratio of sizes of what is to more than double
 
 
@@ -28,11 +31,24 @@ class Body:
 
     obj_id: int
     name: str
-    sprite: Sprite
+    views: tuple[Sprite, ...]  # one, or a closed round of them
     path: motion.Path
     poses: Floats  # [T, 3, 3] columns right, down, forward in world axes
     diameters: Floats  # [T] rad
     twin: int = 0  # obj_id of what it looks like, if it is a look-alike
+    phases: Floats | None = None  # [T] view, fractional, that each frame shows; None: the first
+
+    @property
+    def sprite(self) -> Sprite:
+        """How it looks in frame 0."""
+        return self.look(0)
+
+    def look(self, time: float) -> Sprite:
+        """How it looks at a fractional frame index."""
+        if self.phases is None:
+            return self.views[0]
+        phase = np.interp(time, np.arange(len(self.phases)), self.phases)
+        return self.views[round(float(phase)) % len(self.views)]
 
     def at(self, time: float) -> tuple[Floats, float]:
         """Pose and diameter at a fractional frame index."""
@@ -73,7 +89,7 @@ def _starts_clear(config: SceneConfig, camera: Floats, bodies: tuple[Body, ...])
     width = min(config.width, _CHECK_WIDTH)
     grid = Equirect(width, round(width * config.height / config.width))
     layers = [
-        (body.obj_id, project(body.sprite, camera[0] @ body.poses[0], body.diameters[0], grid))
+        (body.obj_id, project(body.look(0), camera[0] @ body.poses[0], body.diameters[0], grid))
         for body in bodies
     ]
     labels, areas = paint_labels(layers, grid)
@@ -114,6 +130,9 @@ class _Director:
         bodies = [shown[i] for i in rng.permutation(len(shown))]
         if config.large > 0:  # what fills half the view would hide all others: it goes behind them
             bodies.sort(key=lambda body: body.diameters.max() < _LARGE[0])
+        if config.clutter[1] > 0:
+            count = self._count(config.clutter)
+            bodies = [self._body(0, self._anchor(), moves=False) for _ in range(count)] + bodies
         if rng.random() < config.occlusion:
             bodies += self._occluder(min(tracked, key=lambda body: body.diameters.max()))
         return tuple(bodies)
@@ -134,16 +153,54 @@ class _Director:
     def _anchor(self) -> motion.Anchor:
         return motion.Anchor(0, motion.random_direction(self.rng))
 
-    def _body(self, obj_id: int, anchor: motion.Anchor) -> Body:
+    def _body(self, obj_id: int, anchor: motion.Anchor, moves: bool = True) -> Body:
         config, rng = self.config, self.rng
-        name, sprite = self._sprite()
-        speed = self._speed()
+        name, views = self._views()
+        phases = self._phases(len(views)) if len(views) > 1 else None
+        speed = self._speed() if moves else 0.0
         path = motion.object_path(rng, config.frames, speed, config.turn, anchor)
         diameter = math.exp(rng.uniform(*np.log(config.size))) * self.shrink
         sizes = motion.sizes(rng, config.frames, diameter, config.size_change, LARGEST_DIAMETER)
         if config.hold_sizes:
             sizes = np.clip(sizes, *config.size)
-        return Body(obj_id, name, sprite, path, path.poses, sizes)
+        return Body(obj_id, name, views, path, path.poses, sizes, phases=phases)
+
+    def _phases(self, views: int) -> Floats:
+        """Views [T] that a clip goes through: on and on, or to and fro."""
+        rng, frames = self.rng, self.config.frames
+        pace = rng.uniform(-_TURN, _TURN) * views
+        wander = motion.smooth_noise(rng, frames, 1)[:, 0] * rng.uniform(0, 0.25) * views
+        return np.asarray(rng.uniform(0, views) + pace * np.arange(frames) + wander, float)
+
+    def _views(self) -> tuple[str, tuple[Sprite, ...]]:
+        """A name, and one view or a round of them."""
+        config, rng = self.config, self.rng
+        turns = config.models > 0 and rng.random() < config.models
+        name, views = self._model() if turns else self._one_view()
+        if config.sway > 0 and rng.random() < config.sway:
+            image = views[rng.integers(len(views))].rgba
+            views = tuple(Sprite(bent, cropped=False) for bent in swaying(rng, image, _SWAY_VIEWS))
+        return name, views
+
+    def _one_view(self) -> tuple[str, tuple[Sprite, ...]]:
+        name, sprite = self._sprite()
+        return name, (sprite,)
+
+    def _model(self) -> tuple[str, tuple[Sprite, ...]]:
+        """The views of a solid model, brighter or darker."""
+        rng = self.rng
+        if not self.library.models:
+            raise ValueError("the scene wants solid models, the library has none: see training_sources.py")
+        names = sorted(self.library.models)
+        for _ in range(20):  # as in _sprite
+            name = str(names[rng.integers(len(names))])
+            views = read_views(self.library.models[name])
+            if all(Sprite(view).compact for view in views[:: len(views) // 4]):
+                break
+        hue, value = rng.uniform(0, 2 * math.pi), rng.uniform(0.7, 1.5)
+        if rng.random() >= self.config.recolour:
+            hue = 0.0
+        return name, tuple(Sprite(recoloured(v, hue, 1.0, value), cropped=False) for v in views)
 
     def _speed(self) -> float:
         """Rad per frame."""
@@ -201,12 +258,13 @@ class _Director:
         """The same sprite, slightly recoloured, with a size and a way of its own."""
         rng = self.rng
         other = self._body(0, self._anchor_beside(body))
-        rgba = recoloured(body.sprite.rgba, rng.uniform(-0.2, 0.2), *rng.uniform(0.8, 1.2, 2))
+        hue, factors = rng.uniform(-0.2, 0.2), rng.uniform(0.8, 1.2, 2)
         return replace(
             other,
             name=f"look-alike of {body.name}",
             twin=body.obj_id,
-            sprite=Sprite(rgba),
+            views=tuple(Sprite(recoloured(v.rgba, hue, *factors), cropped=False) for v in body.views),
+            phases=body.phases,
             diameters=body.diameters[::-1] * rng.uniform(0.8, 1.1),
         )
 
@@ -227,7 +285,7 @@ class _Director:
         name, sprite = self._shape(_OCCLUDER_DENT)
         lead = max(2, config.frames // 8)
         hidden = min(self._count(config.hidden_frames), config.frames - 2 * lead)
-        reach = math.tan(body.diameters.max() / 2) * body.sprite.reach
+        reach = math.tan(body.diameters.max() / 2) * max(view.reach for view in body.views)
         half = 1.2 * reach / sprite.core
         if hidden < 1 or 2 * math.atan(half) > LARGEST_DIAMETER:
             return []
@@ -241,4 +299,4 @@ class _Director:
         )
         path = motion.occluder_path(rng, body.path, hiding)
         sizes = np.full(config.frames, 2 * math.atan(half))
-        return [Body(0, f"occluder, {name}", sprite, path, path.poses, sizes)]
+        return [Body(0, f"occluder, {name}", (sprite,), path, path.poses, sizes)]

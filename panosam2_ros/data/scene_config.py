@@ -37,6 +37,9 @@ class SceneConfig:
     growth: float = 0.0  # probability that a tracked object grows and shrinks by more than twice
     large: float = 0.0  # probability that a tracked object grows beyond 90 degrees for a while
     texture_shapes: float = 0.25  # probability, per thing, of a textured shape, not a sprite
+    models: float = 0.0  # probability, per thing, of a solid model that turns; 0 = none
+    sway: float = 0.0  # probability, per thing, that it bends to and fro; 0 = none
+    clutter: tuple[int, int] = (0, 0)  # untracked solid models that stand still behind all others
     recolour: float = 0.3  # probability, per sprite, of a random hue
     exposure: float = 0.7  # stops, standard deviation between scenes; 0 = as metered
     exposure_drift: float = 0.2  # stops, largest change within a clip; 0 = none
@@ -48,7 +51,7 @@ class SceneConfig:
 
     def __post_init__(self) -> None:
         Equirect(self.width, self.height)
-        for name in ("objects", "size", "object_speed", "distractors", "hidden_frames"):
+        for name in ("objects", "size", "object_speed", "distractors", "hidden_frames", "clutter"):
             low, high = getattr(self, name)
             if not 0 <= low <= high:
                 raise ValueError(f"{name} must be 0 <= smallest <= largest, got {low}, {high}")

@@ -19,7 +19,7 @@ import subprocess
 import tarfile
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,7 @@ class SourceLibrary:
 
     panoramas: Mapping[str, Panorama]  # by name, [H, W, 3] RGB
     sprites: Mapping[str, Path | Image]  # by file name: a file, or RGBA uint8 [H, W, 4]
+    models: Mapping[str, Path] = field(default_factory=dict)  # by name: strips of views, see turntable.py
 
     def __post_init__(self) -> None:
         if not self.panoramas or not self.sprites:

@@ -16,10 +16,10 @@ SHAPE_SIZE = 192  # px
 
 
 class Sprite:
-    """A square RGBA texture that reaches the sides of its square."""
+    """A square RGBA texture; it reaches the sides of its square, but for a view of a solid thing."""
 
-    def __init__(self, rgba: Image) -> None:  # [H, W, 4], straight alpha
-        self.rgba = _crop_square(rgba)
+    def __init__(self, rgba: Image, cropped: bool = True) -> None:  # [H, W, 4], straight alpha
+        self.rgba = _crop_square(rgba) if cropped else rgba
         solid = self.rgba[..., 3] > 127
         self.fill = float(solid.mean())  # share of the square that is opaque
 
@@ -93,6 +93,24 @@ def recoloured(rgba: Image, hue: float, saturation: float, value: float) -> Imag
     table = np.clip(np.stack(channels, -1), 0, 255).astype(np.uint8)
     colour = cv2.cvtColor(cv2.LUT(hsv, table[None]), cv2.COLOR_HSV2RGB)
     return np.asarray(np.dstack([colour, rgba[..., 3]]), np.uint8)
+
+
+def swaying(rng: np.random.Generator, rgba: Image, count: int) -> list[Image]:
+    """A square RGBA [H, H, 4] bent to and fro: ``count`` of them, the last followed by the first."""
+    height = rgba.shape[0]
+    margin = height // 6  # for what is bent beyond the sides
+    padded = np.pad(rgba, ((margin, margin), (margin, margin), (0, 0)))
+    v, u = np.indices(padded.shape[:2], np.float32) / height
+    waves = rng.uniform(0.5, 1.6, 3), rng.uniform(0, 2 * np.pi, 3)
+    strength = height * rng.uniform(0.03, 0.09, 2)
+    bent = []
+    for phase in 2 * np.pi * np.arange(count) / count:
+        along = np.sin(2 * np.pi * waves[0][0] * v + waves[1][0] + phase)
+        across = np.sin(2 * np.pi * waves[0][1] * u + waves[1][1] + 2 * phase)
+        map_u = u * height + strength[0] * along * np.cos(2 * np.pi * waves[0][2] * u + waves[1][2])
+        map_v = v * height + 0.5 * strength[1] * across
+        bent.append(cv2.remap(padded, map_u.astype(np.float32), map_v.astype(np.float32), cv2.INTER_LINEAR))
+    return [np.asarray(image, np.uint8) for image in bent]
 
 
 def textured_shape(

@@ -148,7 +148,7 @@ class Scene:
         """Every body, far to near, with its place in the image at a fractional frame index."""
         camera = pose_at(self._cast.camera, time)
         return [
-            (body, project(body.sprite, camera @ pose, diameter, self.grid))
+            (body, project(body.look(time), camera @ pose, diameter, self.grid))
             for body in self._cast.bodies
             for pose, diameter in [body.at(time)]
         ]

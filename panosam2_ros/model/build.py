@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def build_model(
     RuntimeError where it cannot be compiled.
     """
     chosen = select_device(device)
-    model = _load(name_or_path)
+    model = load_model(name_or_path)
     if adapters:
         path = Path(adapters).expanduser()
         load_adapters(model, path)
@@ -99,7 +100,8 @@ def has_fast_bfloat16(cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
     return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
-def _load(name_or_path: str) -> PanoSAM2:
+def load_model(name_or_path: str) -> PanoSAM2:
+    """The network of a name or file, on the CPU, as ``build_model`` knows them; raises as it does."""
     if name_or_path == EMBEDDED:
         path = resource("models", f"{EMBEDDED}.safetensors")
         _check_manifest(path)
@@ -135,6 +137,24 @@ def random_model(seed: int = 0, config: ModelConfig | None = None) -> PanoSAM2:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return PanoSAM2(config or ModelConfig())
+
+
+def reconfigured(model: PanoSAM2, changes: Mapping[str, Any]) -> PanoSAM2:
+    """The network with other values in its config: PanoSAM2's parts come new or go, all else stays.
+
+    Raises ValueError for unknown values and for those with which the weights would not fit.
+    """
+    if not changes:
+        return model
+    config = ModelConfig.from_json(json.dumps({**json.loads(model.config.to_json()), **changes}))
+    changed = random_model(0, config)
+    new, old = _adapters(changed), model.state_dict()
+    kept = {name: value for name, value in old.items() if name in new or name.split(".")[0] not in ADAPTERS}
+    try:
+        changed.load_state_dict(new | kept)
+    except RuntimeError as error:
+        raise ValueError(f"the weights of {model.config.name} do not fit {dict(changes)}: {error}") from error
+    return changed
 
 
 def load_weights(path: Path) -> PanoSAM2:

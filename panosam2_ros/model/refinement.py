@@ -38,6 +38,8 @@ class DistortionRefinement(nn.Module):
 
     def forward(self, mask_logits: Tensor, high_res_s4: Tensor) -> Tensor:
         """Logits [N, 1, 4h, 4w] of N objects in B images with features [B, C, 4h, 4w]."""
+        if not self.steps:
+            return mask_logits
         context = self._seen_nearby(high_res_s4) + self.from_place(self.latitude(high_res_s4[:1]))
         context = context.repeat_interleave(mask_logits.shape[0] // context.shape[0], 0)
         for _ in range(self.steps):

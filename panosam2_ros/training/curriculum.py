@@ -1,15 +1,17 @@
-"""What is learned in which order: the stages of ``config/train/*.yaml``."""
+"""What is learned in which order: ``config/train/*.yaml``."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from panosam2_ros.data.scene_config import SceneConfig
+from panosam2_ros.training.losses import LossConfig
 
 
 @dataclass(frozen=True)
@@ -19,43 +21,93 @@ class Stage:
     name: str
     steps: int
     size: tuple[int, int]  # H, W
-    batch: int
+    batch: int  # clips of a step, of each process
     frames: int  # that are learned from
-    free: int  # at most as many before them are tracked without learning: its own mistakes to live with
-    hide: float  # how often the previous mask is withheld, so that memory must carry identity
     objects: int
     lr: float
-    balance: float
-    freeze_norm: bool
-    kinds: tuple[float, float, float]
-    diameter: tuple[float, float]  # degrees
-    clip: dict[str, Any]
+    kinds: tuple[float, float, float]  # how likely box, click and mask prompts are
+    free: int = 0  # at most as many before them are tracked without learning: its own mistakes to live with
+    hide: float = 0.2  # how often the previous mask is withheld, so that memory must carry identity
+    correct: float = 0.0  # how often a click corrects the worst mistakes of one later frame
+    optimizer: str = "muon"  # or adamw; starts anew with every stage
+    balance: float = 0.4  # of the balanced cross entropy
+    freeze_norm: bool = True  # batch norm keeps its running statistics
+    refine: bool = True  # with distortion refinement, where the network has it
+    tilt: float = 0.0  # degrees, by which whole clips are tilted, at most
+    reuse: float = 2.0  # times that a clip is used, on average
+    accumulate: int = 1  # steps whose gradients make one update
+    data: str = ""  # of evaluation.datasets, with its folder; empty: synthetic scenes
+    every: int = 1  # every how manieth frame of a data set
+    diameter: tuple[float, float] = (8, 65)  # degrees, of synthetic objects
+    clip: dict[str, Any] = field(default_factory=dict)  # of synthetic scenes
+
+    @property
+    def longest(self) -> int:
+        """Frames of its longest clip."""
+        return self.free + self.frames
+
+    def free_frames(self, step: int) -> int:
+        """Frames that a step tracks without learning; the same in every process, so that none waits."""
+        seed = [len(self.name), self.steps, step]
+        return int(np.random.default_rng(seed).integers(self.free + 1))
 
     def scenes(self) -> SceneConfig:
         """What the stage's clips are like."""
         options = dict(self.clip)
         options["object_speed"] = tuple(math.radians(x) for x in options["object_speed"])
         options["camera_speed"] = math.radians(options["camera_speed"])
-        for key in ("objects", "hidden_frames"):
+        for key in ("objects", "hidden_frames", "clutter"):
             if key in options:
                 options[key] = tuple(options[key])
         size = (math.radians(self.diameter[0]), math.radians(self.diameter[1]))
         return SceneConfig(height=self.size[0], width=self.size[1], size=size, **options)
 
 
-def read_config(path: Path) -> tuple[dict[str, Any], list[Stage]]:
-    """The file's general options and its stages; ValueError for options that do not exist."""
+@dataclass(frozen=True)
+class Recipe:
+    """A whole training run."""
+
+    stages: tuple[Stage, ...]
+    seed: int = 1
+    ema: float = 0.998  # decay of the averaged weights that are shipped
+    weight_decay: float = 0.02
+    gradient_clip: float = 1.0
+    loss: LossConfig = field(default_factory=LossConfig)
+    start: str = ""  # weights by name or path; empty: random ones
+    model: dict[str, Any] = field(default_factory=dict)  # values of ModelConfig to change
+    learn: str = "all"  # what is learned: all, or adapters: PanoSAM2's parts alone
+    lora: int = 0  # rank of low-rank changes in the place of whole matrices; 0: whole ones
+    lora_into: tuple[str, ...] = ("image_encoder.trunk", "memory_attention")  # whose linear layers
+
+
+def read_config(path: Path, variant: str = "") -> Recipe:
+    """The recipe in a file, or one of its ``variants``, which change the recipe's options and name the model.
+
+    Raises ValueError for options that do not exist or are missing, and for an unknown variant.
+    """
     config = yaml.safe_load(path.read_text())
-    known = {field.name for field in fields(Stage)}
-    stages = []
-    for options in config.pop("stages"):
-        if set(options) != known:
-            raise ValueError(
-                f"stage {options.get('name')} in {path}: unknown or missing {set(options) ^ known}"
-            )
-        pairs: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
-        stages.append(Stage(**pairs))
-    return config, stages
+    variants = config.pop("variants", {})
+    if variant:
+        if variant not in variants:
+            raise ValueError(f"{path} has no variant {variant!r}; it has {', '.join(variants) or 'none'}")
+        for key, value in variants[variant].items():
+            config[key] = {**config.get(key, {}), **value} if isinstance(value, dict) else value
+        config["model"] = {**config.get("model", {}), "name": variant}
+    entries = config.pop("stages")
+    stages = tuple(_filled(Stage, entry, f"stage {entry.get('name')}", path) for entry in entries)
+    config["loss"] = LossConfig(**config.get("loss", {}))
+    recipe = _filled(Recipe, {**config, "stages": stages}, "the recipe", path)
+    if recipe.learn not in ("all", "adapters"):
+        raise ValueError(f"learn in {path} is all or adapters, got {recipe.learn!r}")
+    return recipe
+
+
+def _filled(kind: Any, options: dict[str, Any], what: str, path: Path) -> Any:
+    known = {f.name for f in fields(kind)}
+    needed = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
+    if wrong := (set(options) - known) | (needed - set(options)):
+        raise ValueError(f"{what} in {path}: unknown or missing {wrong}")
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:

@@ -1,44 +1,45 @@
 """Training: ``python -m panosam2_ros.training.train --config config/train/nano.yaml``.
 
 Stages follow each other; a checkpoint is written every few minutes and resumed by the same
-command. What is shipped is the running average of the weights. ``torchrun --nproc-per-node N -m``
-in the place of ``python -m`` trains with N processes that average their gradients: on a CPU, one
-of one thread per core does twice what one of two threads does.
+command, with the clips that the run would have had. What is shipped is the running average of the
+weights. With Hugging Face Accelerate the same command runs on a CPU, on one GPU and, started by
+``accelerate launch`` or ``torchrun --nproc-per-node N -m``, in N processes on one host or several: on a
+CPU, one of one thread per core does twice what one of two threads does. Progress is on the terminal, in
+``log.jsonl``, and for TensorBoard where that is installed. ``--dry-run`` says what would be learned, from
+what, and for how long.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import importlib.util
 import json
 import logging
-import os
 import time
-from dataclasses import fields
+from collections.abc import Iterator
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from panosam2_ros.data.sources import SourceLibrary, Split, fetch_npm
-from panosam2_ros.equirect import Equirect
-from panosam2_ros.memory_bank import MemoryBank
-from panosam2_ros.model.build import load_weights, random_model, save_weights
-from panosam2_ros.model.image_encoder import ImageFeatures
+from panosam2_ros.data.training_sources import with_models
+from panosam2_ros.evaluation.datasets import DatasetSpec, open_dataset
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.prompts import PromptEncoding
-from panosam2_ros.propagation import empty_bank, prompt_objects, propagate
-from panosam2_ros.training.clips import ClipPool, RenderedClips, TrainingBatch
-from panosam2_ros.training.curriculum import Stage, learning_rate, read_config
-from panosam2_ros.training.losses import SMALL_LOSS, LossConfig, Losses, frame_losses, mask_iou
-from panosam2_ros.training.parallel import agree, average_gradients, processes
+from panosam2_ros.training.adapt import save_learned, start_model
+from panosam2_ros.training.clips import Batches, ClipSource, DatasetClips, RenderedClips, TrainingBatch
+from panosam2_ros.training.curriculum import Recipe, Stage, learning_rate, read_config
+from panosam2_ros.training.losses import Losses
+from panosam2_ros.training.optimizer import build_optimizers
+from panosam2_ros.training.rollout import ClipLoss, Rollout
 
 log = logging.getLogger(__name__)
-MIN_SHARE = 0.5  # summed share of stride-4 pixels from which an object counts as present
+TIMED = 2  # steps of every stage in a dry run
 
 
 class Averaged:
@@ -56,71 +57,9 @@ class Averaged:
         state = model.state_dict()
         for name, value in self.model.state_dict().items():
             if value.dtype.is_floating_point:
-                value.lerp_(state[name], 1 - decay)
+                value.lerp_(state[name].to(value.device), 1 - decay)
             else:
                 value.copy_(state[name])
-
-
-def split_frames(features: ImageFeatures, frames: int) -> list[ImageFeatures]:
-    """Features of [T * B] images -> T of B images."""
-    levels = (features.embedding, features.high_res_s4, features.high_res_s8)
-    parts = [level.unflatten(0, (frames, -1)) for level in levels]
-    return [ImageFeatures(*(part[t] for part in parts)) for t in range(frames)]
-
-
-def run_clip(
-    model: PanoSAM2,
-    batch: TrainingBatch,
-    encoding: PromptEncoding,
-    balance: float,
-    hide: float,
-    free: int = 0,
-    loss: LossConfig = SMALL_LOSS,
-) -> tuple[Losses, Tensor]:
-    """Losses over a batch of clips, and the mean IoU of each frame that is learned from [T - free].
-
-    The first ``free`` frames are tracked as the tracker does it, by the network's own judgement.
-    """
-    frames, count = batch.targets.shape[:2]
-    present = batch.targets.flatten(2).sum(2) >= MIN_SHARE
-    losses, ious = [], []
-    bank = empty_bank(model, count)
-    if free:
-        bank = _track_freely(model, bank, batch, encoding, free)
-    features = split_frames(model.encode_image(batch.images[free:].flatten(0, 1)), frames - free)
-    features = [features[0]] * free + features
-    for t in range(free, frames):
-        if t == 0:
-            step = prompt_objects(model, bank, features[0], encoding.encode(batch.prompts), False)
-        else:
-            shown = torch.rand(count) >= hide
-            step = propagate(model, bank, features[t], use_previous=shown, present=present[t])
-        bank = step.bank
-        losses.append(frame_losses(step.prediction, batch.targets[t], present[t], balance, loss))
-        iou = mask_iou(step.prediction.mask_logits.detach(), batch.targets[t])
-        ious.append((iou * present[t]).sum() / present[t].sum().clamp(min=1))
-    mean = Losses(*(torch.stack([getattr(x, f.name) for x in losses]).mean() for f in fields(Losses)))
-    return mean, torch.stack(ious)
-
-
-@torch.no_grad()
-def _track_freely(
-    model: PanoSAM2, bank: MemoryBank, batch: TrainingBatch, encoding: PromptEncoding, frames: int
-) -> MemoryBank:
-    """The bank after the first frames of the clips."""
-    features = split_frames(model.encode_image(batch.images[:frames].flatten(0, 1)), frames)
-    bank = prompt_objects(model, bank, features[0], encoding.encode(batch.prompts), False).bank
-    for feature in features[1:]:
-        bank = propagate(model, bank, feature).bank
-    return bank
-
-
-def build_optimizer(model: PanoSAM2, lr: float, weight_decay: float) -> torch.optim.AdamW:
-    """AdamW that decays matrices only."""
-    decayed = [p for p in model.parameters() if p.dim() >= 2]
-    plain = [p for p in model.parameters() if p.dim() < 2]
-    groups: list[dict[str, Any]] = [{"params": decayed}, {"params": plain, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay, betas=(0.9, 0.98), fused=True)
 
 
 def freeze_batch_norm(model: PanoSAM2) -> None:
@@ -130,76 +69,119 @@ def freeze_batch_norm(model: PanoSAM2) -> None:
             module.eval()
 
 
-class Trainer:
-    """The state of a run: weights, average, optimiser, where in the curriculum."""
+class Sources:
+    """Where clips come from; material is fetched and read when a stage first wants it."""
 
-    def __init__(self, config_file: Path, out: Path, sources: Path, start: Path | None) -> None:
-        self.options, self.stages = read_config(config_file)
-        self.loss = LossConfig(**self.options.get("loss", {}))
-        self.out, self.sources = out, sources
-        self.model = load_weights(start) if start else random_model(self.options["seed"])
-        self.average = Averaged(self.model, self.options["ema"])
-        self.optimizer = build_optimizer(self.model, 1e-3, self.options["weight_decay"])
-        self.stage, self.step = 0, 0
-        self.checkpoint = out / "checkpoint.pt"
+    def __init__(self, npm: Path, models: Path | None) -> None:
+        self.npm, self.models = npm, models
+        self._library: SourceLibrary | None = None
+
+    def of(self, stage: Stage) -> ClipSource:
+        """The clips of a stage."""
+        if stage.data:
+            dataset = open_dataset(DatasetSpec(stage.data))
+            return DatasetClips(dataset, stage.size, stage.longest + 2, stage.every)
+        if self._library is None:
+            if not self.npm.exists():
+                fetch_npm(self.npm)
+            self._library = SourceLibrary.from_npm(self.npm, Split.TRAIN)
+            if self.models is not None:
+                self._library = with_models(self._library, self.models)
+        return RenderedClips(stage.scenes(), self._library)
+
+
+class Trainer:
+    """The state of a run: weights, average, optimisers, where in the curriculum."""
+
+    def __init__(self, recipe: Recipe, out: Path, sources: Sources) -> None:
+        self.recipe, self.out, self.sources = recipe, out, sources
+        with_board = importlib.util.find_spec("tensorboard") is not None
+        self.accelerator = Accelerator(
+            cpu=not torch.cuda.is_available(),  # said outright: else several processes on a CPU go unnoticed
+            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
+            log_with="tensorboard" if with_board else None,
+            project_dir=out,
+        )
         out.mkdir(parents=True, exist_ok=True)
+        self.model = start_model(recipe)
+        self.average = Averaged(self.model, recipe.ema)
+        self.loss = self.accelerator.prepare_model(ClipLoss(self.model, recipe.loss))
+        self.stage, self.step = 0, 0
+        self._new_optimizers()
+        self.checkpoint = out / "checkpoint.pt"
         if self.checkpoint.exists():
             self._resume()
 
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes."""
+        return bool(self.accelerator.is_main_process)
+
+    def _new_optimizers(self) -> None:
+        if self.stage < len(self.recipe.stages):
+            kind = self.recipe.stages[self.stage].optimizer
+            plain = build_optimizers(self.model, kind, self.recipe.weight_decay)
+            self.optimizers = [self.accelerator.prepare_optimizer(optimizer) for optimizer in plain]
+
     def _resume(self) -> None:
-        state = torch.load(self.checkpoint, weights_only=True)
+        state = torch.load(self.checkpoint, weights_only=True, map_location=self.accelerator.device)
         self.model.load_state_dict(state["model"])
         self.average.model.load_state_dict(state["average"])
         self.average.updates = state["updates"]
-        self.optimizer.load_state_dict(state["optimizer"])
         self.stage, self.step = state["stage"], state["step"]
+        self._new_optimizers()
+        if self.step:  # at the start of a stage they are new
+            for optimizer, content in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(content)
         log.info("resumed at stage %d, step %d", self.stage, self.step)
 
     def save(self) -> None:
         """Write the checkpoint and the averaged weights, each in one rename."""
-        if processes()[0] > 0:
+        if not self.first:
             return
         state = {
             "model": self.model.state_dict(),
             "average": self.average.model.state_dict(),
             "updates": self.average.updates,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "stage": self.stage,
             "step": self.step,
         }
         partial = self.checkpoint.with_suffix(".part")
         torch.save(state, partial)
         partial.rename(self.checkpoint)
-        save_weights(self.average.model, self.out / "panosam2_nano.safetensors")
+        save_learned(self.average.model, self.recipe, self.out)
 
     def run(self, save_every: float) -> None:
         """Train through the remaining stages; ``save_every`` seconds between checkpoints."""
-        library = SourceLibrary.from_npm(self.sources, Split.TRAIN)
-        while self.stage < len(self.stages):
-            self._run_stage(self.stages[self.stage], library, save_every)
+        self.accelerator.init_trackers("tensorboard")
+        while self.stage < len(self.recipe.stages):
+            self._run_stage(self.recipe.stages[self.stage], save_every)
             self.stage, self.step = self.stage + 1, 0
+            self._new_optimizers()
             self.save()
+        self.accelerator.end_training()
 
-    def _run_stage(self, stage: Stage, library: SourceLibrary, save_every: float) -> None:
-        rank, _ = processes()
-        agree(self.model)
+    def _batches(self, stage: Stage) -> Iterator[TrainingBatch]:
+        """The stage's remaining batches; the network is made ready for them."""
         self.model.train().set_input_size(*stage.size)
+        if self.model.refinement is not None:
+            self.model.refinement.steps = self.model.config.refine_steps if stage.refine else 0
         if stage.freeze_norm:
             freeze_batch_norm(self.model)
-        encoding = PromptEncoding(Equirect(stage.size[1], stage.size[0]), stage.size, self.model.config)
-        entropy = np.random.SeedSequence([self.options["seed"], self.stage, self.step, rank])
-        seed = int(entropy.generate_state(1)[0])
-        torch.manual_seed(seed)
-        clips = RenderedClips(stage.scenes(), library, seed)
-        pool = ClipPool(clips, stage.size, size=200, fresh=max(1, stage.batch // 2), seed=seed)
-        saved = time.monotonic()
-        steps = range(self.step, stage.steps)
-        bar = tqdm(steps, desc=stage.name, mininterval=10, disable=rank > 0)
+        seed = (self.recipe.seed, self.stage, self.accelerator.process_index)
+        with self.accelerator.main_process_first():  # one of them fetches
+            source = self.sources.of(stage)
+        return Batches(source, stage, seed).loader(self.step)
+
+    def _run_stage(self, stage: Stage, save_every: float) -> None:
+        batches, saved = self._batches(stage), time.monotonic()
+        bar = tqdm(
+            range(self.step, stage.steps), desc=stage.name, initial=self.step, total=stage.steps,
+            mininterval=10, disable=not self.first,
+        )  # fmt: skip
         for self.step in bar:
-            # Every process makes steps of the same length, so that none waits for another.
-            free = int(np.random.default_rng([self.stage, self.step]).integers(stage.free + 1))
-            batch = pool.draw(stage.batch, free + stage.frames, stage.objects, stage.kinds)
-            losses, ious = self._update(stage, batch, encoding, free)
+            losses, ious = self._update(stage, next(batches))
             bar.set_postfix(iou=f"{float(ious[-1]):.3f}", refresh=False)
             self._log(stage, losses, ious)
             if time.monotonic() - saved > save_every:
@@ -207,58 +189,100 @@ class Trainer:
                 self.save()
                 saved = time.monotonic()
 
-    def _update(
-        self, stage: Stage, batch: TrainingBatch, encoding: PromptEncoding, free: int
-    ) -> tuple[Losses, Tensor]:
-        for group in self.optimizer.param_groups:
+    def _update(self, stage: Stage, batch: TrainingBatch) -> tuple[Losses, Tensor]:
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = learning_rate(self.step, stage.steps, stage.lr)
-        losses, ious = run_clip(self.model, batch, encoding, stage.balance, stage.hide, free, self.loss)
-        self.optimizer.zero_grad(set_to_none=True)
-        losses.total(self.loss).backward()
-        average_gradients(self.model)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.options["gradient_clip"])
-        if torch.isfinite(norm):  # a batch that overflows is skipped, not learned
-            self.optimizer.step()
-            self.average.update(self.model)
+        seed = [self.recipe.seed, self.stage, self.step, self.accelerator.process_index]
+        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
+        rollout = Rollout(stage.free_frames(self.step), stage.balance, stage.hide, stage.correct)
+        total, losses, ious = self.loss(batch.to(self.accelerator.device), rollout)
+        self.accelerator.backward(total / stage.accumulate)
+        if (self.step + 1) % stage.accumulate == 0 or self.step + 1 == stage.steps:
+            self._move()
         return losses, ious
 
+    def _move(self) -> None:
+        """One update of the weights from the gradients that were gathered."""
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
+        if torch.isfinite(norm):  # a batch that overflows is skipped, not learned
+            for optimizer in self.optimizers:
+                optimizer.step()
+            self.average.update(self.model)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad()
+
     def _log(self, stage: Stage, losses: Losses, ious: Tensor) -> None:
-        if processes()[0] > 0:
+        if not self.first:
             return
+        parts = {f.name: round(float(getattr(losses, f.name).detach()), 4) for f in fields(Losses)}
         entry = {
             "stage": stage.name,
             "step": self.step,
             "time": round(time.time(), 1),
-            "processes": processes()[1],
+            "processes": self.accelerator.num_processes,
             "frame_iou": [round(float(x), 4) for x in ious],
-            **{f.name: round(float(getattr(losses, f.name).detach()), 4) for f in fields(Losses)},
+            **parts,
         }
         with open(self.out / "log.jsonl", "a") as file:
             file.write(json.dumps(entry) + "\n")
+        board = {**parts, "iou_first": entry["frame_iou"][0], "iou_last": entry["frame_iou"][-1]}
+        done = sum(s.steps for s in self.recipe.stages[: self.stage])
+        self.accelerator.log(board, step=done + self.step)
+
+    def dry_run(self) -> str:
+        """What would be learned, from what, and for how long, after a few steps of every stage."""
+        learned = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
+        whole = sum(p.numel() for p in self.model.parameters())
+        start, where = self.recipe.start or "random weights", self.accelerator
+        lines = [
+            f"{self.model.config.name} from {start}: {learned:,} of {whole:,} parameters learned, "
+            f"{where.num_processes} process(es) on {where.device}"
+        ]
+        total = 0.0
+        for number, stage in enumerate(self.recipe.stages):
+            self.stage, self.step = number, 0
+            self._new_optimizers()
+            batches = self._batches(stage)
+            seconds = min(self._timed(stage, next(batches)) for _ in range(TIMED))
+            total += stage.steps * seconds
+            lines.append(
+                f"{stage.name}: {stage.steps} steps of {stage.batch} x {stage.longest} frames of "
+                f"{stage.size[1]}x{stage.size[0]} from {stage.data or 'synthetic scenes'}, "
+                f"{stage.optimizer}, {seconds:.2f} s a step, {stage.steps * seconds / 3600:.2f} h"
+            )
+        return "\n".join([*lines, f"{total / 3600:.2f} h in all"])
+
+    def _timed(self, stage: Stage, batch: TrainingBatch) -> float:
+        begun = time.perf_counter()
+        self._update(stage, batch)
+        return time.perf_counter() - begun
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--variant", default="", help="of the configuration; also the model's name")
+    parser.add_argument("--seed", type=int, help="in the place of the configuration's")
     parser.add_argument("--out", type=Path, default=Path("runs/nano"), help="checkpoints and log")
     parser.add_argument("--sources", type=Path, default=Path("runs/sources"),
                         help="folder of the unpacked npm packages; fetched where it is missing")  # fmt: skip
-    parser.add_argument("--start", type=Path, help="weights (.safetensors) to begin with")
+    parser.add_argument("--models", type=Path, help="folder of solid models, see data.training_sources")
     parser.add_argument("--save-every", type=float, default=180.0, help="seconds")
     parser.add_argument("--threads", type=int, help="of torch; default: all cores")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     if options.threads:
         torch.set_num_threads(options.threads)
-    if "WORLD_SIZE" in os.environ:
-        dist.init_process_group("gloo")
-    if processes()[0] == 0 and not options.sources.exists():
-        fetch_npm(options.sources)
-    if dist.is_initialized():
-        dist.barrier()
-    trainer = Trainer(options.config, options.out, options.sources, options.start)
-    trainer.run(options.save_every)
+    recipe = read_config(options.config, options.variant)
+    if options.seed is not None:
+        recipe = replace(recipe, seed=options.seed)
+    trainer = Trainer(recipe, options.out, Sources(options.sources, options.models))
+    if options.dry_run:
+        print(trainer.dry_run())
+    else:
+        trainer.run(options.save_every)
 
 
 if __name__ == "__main__":

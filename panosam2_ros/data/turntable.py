@@ -1,0 +1,96 @@
+"""Views of solid models, all round, as sprites that turn: strips of pictures, drawn by VTK.
+
+A strip holds ``VIEWS`` square views side by side, RGBA. The camera goes once round the model and rises
+and sinks once on the way, so that the last view is followed by the first.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from panosam2_ros.data.sources import read_rgba
+
+Image = NDArray[np.uint8]
+VIEWS, SIDE = 32, 112  # px
+_FINER = 2  # drawn so much larger, against jagged edges
+_NEAR = 0.92  # of the distance at which the model's sphere would just fit
+_MIDDLE, _SWING = 12.0, 14.0  # degrees above the floor
+
+
+def read_views(path: Path) -> list[Image]:
+    """The views of a strip, RGBA uint8 [SIDE, SIDE, 4] each."""
+    return [np.ascontiguousarray(view) for view in np.split(read_rgba(path), VIEWS, 1)]
+
+
+def draw_views(model: Path) -> Image:
+    """The strip [SIDE, VIEWS * SIDE, 4] of a Wavefront OBJ with its materials.
+
+    Raises ValueError where there is nothing to see.
+    """
+    import vtk  # only needed to make strips
+
+    window = vtk.vtkRenderWindow()
+    window.SetOffScreenRendering(1)
+    window.SetSize(_FINER * SIDE, _FINER * SIDE)
+    window.SetAlphaBitPlanes(1)
+    window.SetMultiSamples(0)
+    importer = vtk.vtkOBJImporter()
+    importer.SetFileName(str(model))
+    importer.SetFileNameMTL(str(model.with_suffix(".mtl")))
+    importer.SetTexturePath(str(model.parent))
+    importer.SetRenderWindow(window)
+    importer.Update()
+    renderer = importer.GetRenderer()
+    renderer.SetBackgroundAlpha(0)
+    views = [_view(window, renderer, index) for index in range(VIEWS)]
+    strip = np.concatenate(views, 1)
+    if (strip[..., 3] > 127).mean() < 0.02:
+        raise ValueError(f"{model} shows nothing")
+    return strip
+
+
+def _view(window: Any, renderer: Any, index: int) -> Image:
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    turn = 2 * math.pi * index / VIEWS
+    height = math.radians(_MIDDLE + _SWING * math.sin(turn))
+    centre, radius = _sphere(renderer)
+    camera = renderer.GetActiveCamera()
+    away = _NEAR * radius / math.sin(math.radians(camera.GetViewAngle() / 2))
+    ahead = (math.cos(height) * math.sin(turn), math.sin(height), math.cos(height) * math.cos(turn))
+    camera.SetFocalPoint(*centre)
+    camera.SetViewUp(0, 1, 0)
+    camera.SetPosition(*(c + away * a for c, a in zip(centre, ahead, strict=True)))
+    renderer.ResetCameraClippingRange()
+    window.Render()
+    import vtk
+
+    grab = vtk.vtkWindowToImageFilter()
+    grab.SetInput(window)
+    grab.SetInputBufferTypeToRGBA()
+    grab.ReadFrontBufferOff()
+    grab.Update()
+    pixels = vtk_to_numpy(grab.GetOutput().GetPointData().GetScalars())
+    large = pixels.reshape(_FINER * SIDE, _FINER * SIDE, 4)[::-1]
+    return _halved(large)
+
+
+def _sphere(renderer: Any) -> tuple[tuple[float, ...], float]:
+    """Centre and radius of the ball round everything that is drawn."""
+    low, high = np.reshape(renderer.ComputeVisiblePropBounds(), (3, 2)).T
+    return tuple((low + high) / 2), float(np.linalg.norm(high - low) / 2)
+
+
+def _halved(large: Image) -> Image:
+    """A picture [_FINER * SIDE, ...] at SIDE; colours of transparent pixels do not bleed in."""
+    alpha = large[..., 3:].astype(np.float32) / 255
+    colour = cv2.resize(large[..., :3] * alpha, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    cover = cv2.resize(alpha, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    straight = colour / np.maximum(cover, 1e-3)[..., None]
+    return np.dstack([straight, 255 * cover]).clip(0, 255).astype(np.uint8)

@@ -1,0 +1,132 @@
+"""The loss of a batch of clips: tracked as the tracker tracks, with a user who corrects."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from panosam2_ros.equirect import Equirect
+from panosam2_ros.memory_bank import MemoryBank
+from panosam2_ros.model.image_encoder import ImageFeatures
+from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.prompts import LOW_RES_STRIDE, Prompt, PromptEncoding
+from panosam2_ros.propagation import Propagated, empty_bank, prompt_objects, propagate
+from panosam2_ros.training.clips import TrainingBatch, click
+from panosam2_ros.training.losses import LossConfig, Losses, frame_losses, mask_iou
+
+MIN_SHARE = 0.5  # summed share of stride-4 pixels from which an object counts as present
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """How clips are tracked while training; see ``curriculum.Stage``."""
+
+    free: int = 0  # frames that are tracked by the network's own judgement, without learning
+    balance: float = 0.4
+    hide: float = 0.2
+    correct: float = 0.0
+
+
+def split_frames(features: ImageFeatures, frames: int) -> list[ImageFeatures]:
+    """Features of [T * B] images -> T of B images."""
+    levels = (features.embedding, features.high_res_s4, features.high_res_s8)
+    parts = [level.unflatten(0, (frames, -1)) for level in levels]
+    return [ImageFeatures(*(part[t] for part in parts)) for t in range(frames)]
+
+
+class ClipLoss(nn.Module):
+    """A network and what it is trained for, as one module: its forward pass is what processes share."""
+
+    def __init__(self, model: PanoSAM2, loss: LossConfig) -> None:
+        super().__init__()
+        self.model, self.loss = model, loss
+
+    def forward(self, batch: TrainingBatch, rollout: Rollout) -> tuple[Tensor, Losses, Tensor]:
+        """The weighted loss, its parts, and the mean IoU of each frame that is learned from [T - free]."""
+        model, free = self.model, rollout.free
+        frames, count = batch.targets.shape[:2]
+        present = batch.targets.flatten(2).sum(2) >= MIN_SHARE
+        encoding = PromptEncoding(_grid(model), model.input_size, model.config)
+        bank = empty_bank(model, count)
+        if free:
+            bank = self._track_freely(bank, batch, encoding, free)
+        features = split_frames(model.encode_image(batch.images[free:].flatten(0, 1)), frames - free)
+        corrects = frames > 1 and bool(torch.rand(()) < rollout.correct)
+        corrected = int(torch.randint(1, frames, ())) if corrects else 0
+        losses, ious = [], []
+        for t in range(free, frames):
+            target, seen = batch.targets[t], features[t - free]
+            before = bank
+            if t == 0:
+                prompts = encoding.encode(batch.prompts).to(model.device)
+                step = prompt_objects(model, bank, seen, prompts, False)
+            else:
+                shown = torch.rand(count, device=model.device) >= rollout.hide
+                step = propagate(model, bank, seen, use_previous=shown, present=present[t])
+            bank = step.bank
+            losses.append(self._losses(step, target, present[t], rollout))
+            if t == corrected and t > 0:
+                bank, more = self._corrected(before, step, seen, target, present[t], encoding, rollout)
+                losses += more
+            iou = mask_iou(step.prediction.mask_logits.detach(), target)
+            ious.append((iou * present[t]).sum() / present[t].sum().clamp(min=1))
+        mean = Losses(*(torch.stack([getattr(x, f.name) for x in losses]).mean() for f in fields(Losses)))
+        return mean.total(self.loss), mean, torch.stack(ious)
+
+    def _losses(self, step: Propagated, target: Tensor, present: Tensor, rollout: Rollout) -> Losses:
+        return frame_losses(step.prediction, target, present, rollout.balance, self.loss)
+
+    @torch.no_grad()
+    def _track_freely(
+        self, bank: MemoryBank, batch: TrainingBatch, encoding: PromptEncoding, frames: int
+    ) -> MemoryBank:
+        """The bank after the first frames of the clips."""
+        model = self.model
+        features = split_frames(model.encode_image(batch.images[:frames].flatten(0, 1)), frames)
+        prompts = encoding.encode(batch.prompts).to(model.device)
+        bank = prompt_objects(model, bank, features[0], prompts, False).bank
+        for feature in features[1:]:
+            bank = propagate(model, bank, feature).bank
+        return bank
+
+    def _corrected(
+        self,
+        before: MemoryBank,
+        step: Propagated,
+        features: ImageFeatures,
+        target: Tensor,
+        present: Tensor,
+        encoding: PromptEncoding,
+        rollout: Rollout,
+    ) -> tuple[MemoryBank, list[Losses]]:
+        """The bank after a click on the largest mistake of every object, and the loss of what it gave."""
+        found = step.prediction.mask_logits[:, 0] > 0
+        wrong = (found != (target[:, 0] > 0.5)) & present[:, None, None]
+        if features.embedding.shape[0] > 1 or not wrong.any():  # objects of several images part ways
+            return step.bank, []
+        rows = wrong.flatten(1).any(1).nonzero()[:, 0]
+        pairs = zip(wrong[rows].cpu().numpy(), found[rows].cpu().numpy(), strict=True)
+        prompts = [correction(*pair) for pair in pairs]
+        known = step.bank.select(rows).before_newest()
+        encoded = encoding.encode(prompts, before.select(rows).mask_logits.detach()).to(self.model.device)
+        again = prompt_objects(self.model, known, features, encoded, True)
+        order = torch.arange(len(present), device=rows.device)
+        order[rows] = len(present) + torch.arange(len(rows), device=rows.device)
+        bank = step.bank.append(again.bank).select(order)
+        return bank, [self._losses(again, target[rows], present[rows], rollout)]
+
+
+def correction(wrong: np.ndarray, found: np.ndarray) -> Prompt:
+    """A click in the middle of the larger kind of mistake of a mask [4h, 4w]: missed, or too much."""
+    missed, extra = wrong & ~found, wrong & found
+    label = int(missed.sum() >= extra.sum())
+    place = click(np.random.default_rng(int(wrong.sum())), missed if label else extra)
+    at_input = (place + 0.5) * LOW_RES_STRIDE - 0.5
+    return Prompt(points=at_input, point_labels=np.array([label]))
+
+
+def _grid(model: PanoSAM2) -> Equirect:
+    return Equirect(model.input_size[1], model.input_size[0])
