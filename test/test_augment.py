@@ -40,9 +40,8 @@ def test_turning_back_gives_the_picture_again() -> None:
     there = turned(images, labels, rotation)
     back, ids = turned(*there, rotation.T)
     middle = slice(32, 96)
-    column, error = (
-        np.abs(other[:, middle].astype(int) - images[:, middle]).mean() for other in (np.roll(images, 1, 2), back)
-    )
+    others = np.roll(images, 1, 2), back
+    column, error = (np.abs(x[:, middle].astype(int) - images[:, middle]).mean() for x in others)
     assert error < 0.5 * column  # of what a shift by one column would make
     assert (ids != labels).mean() < 0.01
 

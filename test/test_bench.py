@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,8 @@ from panosam2_ros.evaluation.bench_upstream import FILL, UpstreamRun, upstream_p
 from panosam2_ros.model.build import load_official, random_model
 
 
-def test_upstream_is_timed_with_any_number_of_objects(tmp_path: Path) -> None:
+def test_upstream_is_timed_with_any_number_of_objects(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(bench, "INPUTS", ((64, 128),))
     folder = tmp_path / "video"
     folder.mkdir()
     video = [frame[::8, ::8] for frame in bench.frames(FILL + 2)]
@@ -25,9 +28,22 @@ def test_upstream_is_timed_with_any_number_of_objects(tmp_path: Path) -> None:
     tracker = bench.multiplied(full, 3)
     assert tracker._bank.maskmem.valid.all() and [t.obj_id for t in tracker.tracks()] == [1, 2, 3]
     assert bench.our_ms(model, (1, 3), bench.frames(2), 1).keys() == {1, 3} and len(full.tracks()) == 1
+    count, costs = bench.adapters(tmp_path / "tiny.pt", bench.frames(2), 1)
+    assert 10_000 < count < 1_000_000 and costs.keys() == {"1", "8"}
     found = bench.parts(model, 2, bench.frames(2), 1)
     assert {"encode_image", "memory_attention", "refinement", "long_short_memory"} <= found.keys()
     assert all(ms > 0 for ms in found.values())
+
+
+def test_what_is_compared_is_timed_in_turns() -> None:
+    order: list[str] = []
+
+    def action(name: str, seconds: float) -> None:
+        order.append(name)
+        time.sleep(seconds)
+
+    fast, slow = bench.compared_ms([partial(action, "a", 0), partial(action, "b", 0.01)], 2)
+    assert "".join(order) == "aabb" * 2 and slow > 9 > fast
 
 
 def test_shares_rates_and_sizes_are_what_they_are_called() -> None:

@@ -12,7 +12,7 @@ import itertools
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +27,7 @@ from tqdm import tqdm
 from panosam2_ros.evaluation.bench_nano import growth, median_ms, nano_steps
 from panosam2_ros.evaluation.bench_upstream import FILL, UpstreamRun, upstream_predictor
 from panosam2_ros.evaluation.report import machine, versions, write_json
-from panosam2_ros.model.build import build_model, load_official
+from panosam2_ros.model.build import build_model, compile_trunk, load_official
 from panosam2_ros.model.official import official_config
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.periodic import fit_image
@@ -162,19 +162,47 @@ def memory_mib() -> dict[str, float]:
     return found
 
 
+def compared_ms(actions: Sequence[Callable[[], object]], repeats: int) -> list[float]:
+    """Median milliseconds of each action, taken in turns: what slows the machine slows all of them."""
+    times = [[median_ms(action, 1) for action in actions] for _ in range(repeats)]
+    return [float(ms) for ms in np.median(times, 0)]
+
+
 def adapters(weights: Path, video: Sequence[Image], repeats: int) -> tuple[int, dict[str, dict[str, float]]]:
     """Parameters of PanoSAM2's learned parts, and what a step costs with and without them."""
-    model = load_official(weights, INPUTS[-1]).eval().requires_grad_(False)
-    assert model.refinement is not None and model.long_short is not None
-    own = [*model.refinement.parameters(), *model.long_short.parameters()]
-    with_parts = our_ms(model, (1, 8), video, repeats)
-    model.refinement = model.long_short = None
-    without = our_ms(model, (1, 8), video, repeats)
-    costs = {
-        str(n): {"ms": ms - without[n], "percent": 100 * (ms / without[n] - 1)}
-        for n, ms in with_parts.items()
-    }
+    models = [load_official(weights, INPUTS[-1]).eval().requires_grad_(False) for _ in range(2)]
+    own = [p for part in (models[0].refinement, models[0].long_short) if part for p in part.parameters()]
+    models[1].refinement = models[1].long_short = None
+    full, stamps, costs = [full_tracker(model, video) for model in models], itertools.count(FILL + 1), {}
+    for count in (1, 8):
+        steps = [partial(_step, multiplied(tracker, count), video[0], stamps) for tracker in full]
+        ms, without = compared_ms(steps, repeats + 3)
+        costs[str(count)] = {"ms": ms - without, "percent": 100 * (ms / without - 1)}
     return sum(p.numel() for p in own), costs
+
+
+@torch.inference_mode()
+def compiled(weights: Path, repeats: int) -> dict[str, dict[str, float]]:
+    """Milliseconds of the encoder as it is and compiled, by type; empty where it cannot be compiled."""
+    found = {}
+    for dtype in DTYPES:
+        models = [load_official(weights, INPUTS[-1]).eval().requires_grad_(False) for _ in range(2)]
+        for model in models:
+            model.compute_in(dtype)
+        try:
+            compile_trunk(models[1])
+        except RuntimeError as error:
+            print(error)
+            return {}
+        pixels = torch.zeros(1, 3, *INPUTS[-1])
+        plain, fused = compared_ms([partial(_encode, model, pixels) for model in models], repeats + 3)
+        found[str(dtype).removeprefix("torch.")] = {"ms": plain, "compiled_ms": fused}
+    return found
+
+
+def _encode(model: PanoSAM2, pixels: torch.Tensor) -> None:
+    with model.precision():
+        model.encode_image(pixels)
 
 
 def bench(options: argparse.Namespace) -> dict[str, Any]:
@@ -187,6 +215,7 @@ def bench(options: argparse.Namespace) -> dict[str, Any]:
         model = load_official(weights, INPUTS[-1]).eval().requires_grad_(False)
         by_part = {str(n): parts(model, n, video, options.repeats) for n in (1, 8)}
         count, costs = adapters(weights, video, options.repeats)
+        compiling = compiled(weights, options.repeats)
     nano = build_model()
     rss = growth(options.growth_frames, 4)
     steps = nano_steps(options.repeats + 3)
@@ -203,6 +232,7 @@ def bench(options: argparse.Namespace) -> dict[str, Any]:
         "encoder_gemm_share": share,
         "adapter_params": count,
         "adapter_cost": costs,
+        "compiled_encoder": compiling,
         "memory_mib_per_object": memory_mib(),
         "rss_mib": rss,
         "rss_growth_mib": rss["at_the_end"] - rss["after_200_frames"],

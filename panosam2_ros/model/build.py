@@ -60,13 +60,13 @@ def build_model(
         fold_batch_norm(model.image_encoder.trunk)
     model.compute_in(select_dtype(precision, chosen, small))
     if compiled:
-        _compile(model)
+        compile_trunk(model)
     return model
 
 
 @torch.inference_mode()
-def _compile(model: PanoSAM2) -> None:
-    """Compile what sees tensors of one shape only, and run it once."""
+def compile_trunk(model: PanoSAM2) -> None:
+    """Compile what sees tensors of one shape only, and run it once; RuntimeError where that fails."""
     model.image_encoder.trunk.compile(dynamic=False)
     try:
         with model.precision():
