@@ -22,13 +22,13 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from panosam2_ros.equirect import CameraFrame, Equirect
-from panosam2_ros.model.build import build_model
 from panosam2_ros.msg import ObjectBearingArray
-from panosam2_ros.object_state import StateConfig
 from panosam2_ros.ros import conversions
 from panosam2_ros.ros.conversions import ImageError, stamp_to_ns
 from panosam2_ros.ros.diagnostics import Health
+from panosam2_ros.ros.engine import build_tracker, worker_limits
 from panosam2_ros.ros.lifetime import ros_running
+from panosam2_ros.ros.memory_keeper import MemoryKeeper
 from panosam2_ros.ros.parameters import (
     Parameters,
     declare_parameters,
@@ -44,9 +44,7 @@ from panosam2_ros.ros.worker import (
     Frame,
     Worker,
     WorkerCounts,
-    WorkerLimits,
 )
-from panosam2_ros.tracker import PanoTracker, TrackerConfig
 from panosam2_ros.tracks import TrackedFrame
 
 ImageMsg: TypeAlias = Any  # sensor_msgs Image or CompressedImage
@@ -61,6 +59,8 @@ class PanoSam2Node(LifecycleNode):
         self._settings = declare_parameters(self)
         self._state = "unconfigured"
         self._worker: Worker[ImageMsg] | None = None
+        self._keeper: MemoryKeeper | None = None
+        self._save_timer: Timer | None = None
         self._subscription: Subscription | None = None
         self._watch: ImageWatch | None = None
         self._tracked = (0, 0.0)  # objects, MiB: written by the worker's thread, whole
@@ -109,34 +109,29 @@ class PanoSam2Node(LifecycleNode):
         return True
 
     def _configure(self, parameters: Parameters) -> None:
-        model = build_model(
-            parameters.model,
-            parameters.device,
-            parameters.precision,
-            parameters.adapters,
-            parameters.compile,
+        tracker = build_tracker(parameters)
+        keeper = MemoryKeeper(
+            tracker, parameters.memory_directory, parameters.memory_file, self._memory_failed
         )
-        config = TrackerConfig(
-            max_objects=parameters.max_objects,
-            state=StateConfig(lost_after=parameters.lost_after),
-            vertical_fov=parameters.vertical_fov,
-            seam_steering=parameters.seam_steering,
-            mask_width=parameters.mask_width,
-            min_island=parameters.min_island,
-            max_hole=parameters.max_hole,
-        )
-        limits = WorkerLimits(
-            parameters.history_seconds, parameters.history_mib, parameters.prompt_queue
-        )
-        self._device = str(model.device)
+        if restored := keeper.restore():
+            self.get_logger().info(restored)
+        self._device = str(tracker.model.device)
         self._worker = Worker(
-            PanoTracker(model, config),
+            tracker,
             Callbacks(self._decode, self._publish, self._failed),
-            limits,
+            worker_limits(parameters),
             partial(_use_threads, parameters.num_threads),
         )
+        self._keeper = keeper
+        self.tracker_changed()
         self._worker.start()
+        if parameters.memory_file and parameters.save_interval > 0:
+            self._save_timer = self.create_timer(parameters.save_interval, self._save_soon)
         self.get_logger().info(f"model {parameters.model} on {self._device}")
+
+    def _save_soon(self) -> None:
+        if self._worker is not None and self._keeper is not None:
+            self._keeper.save_soon(self._worker)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe."""
@@ -160,6 +155,7 @@ class PanoSam2Node(LifecycleNode):
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe; weights and what is remembered stay."""
         self._unsubscribe()
+        self._save_soon()
         self._state = "inactive"
         return super().on_deactivate(state)
 
@@ -182,15 +178,22 @@ class PanoSam2Node(LifecycleNode):
         return SUCCESS
 
     def close(self) -> None:
-        """Unsubscribe, end the worker, free what it held; more than once does no harm."""
+        """Unsubscribe, end the worker, save, free what it held; more than once does no harm."""
         self._unsubscribe()
+        if self._save_timer is not None:
+            self.destroy_timer(self._save_timer)
+            self._save_timer = None
         worker, self._worker = self._worker, None
+        keeper, self._keeper = self._keeper, None
         if worker is None:
             return
-        if not worker.stop(timeout=30.0):
+        stopped = worker.stop(timeout=30.0)
+        if not stopped:
             self.get_logger().error("inference does not end; leaving it behind")
+        if keeper is not None:
+            keeper.close(stopped)
         self._tracked = (0, 0.0)
-        del worker
+        del worker, keeper
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -279,11 +282,23 @@ class PanoSam2Node(LifecycleNode):
         angles = (now.camera_roll, now.camera_pitch, now.camera_yaw)
         return conversions.camera_frame(now.frame_convention, header.frame_id, *angles)
 
+    @property
+    def keeper(self) -> MemoryKeeper | None:
+        """None while unconfigured."""
+        return self._keeper
+
     def tracker_changed(self) -> None:
         """On the worker's thread: keep what the diagnostics tell of the tracker."""
         worker = self._worker
         if worker is not None:
             self._tracked = (len(worker.tracker.tracks()), worker.tracker.memory_mib)
+
+    def _memory_failed(self, reason: str) -> None:
+        """On any thread."""
+        if self.context.ok():
+            self._reporter.failed(reason, "memory")
+        else:
+            self.get_logger().error(reason)
 
     def service_failed(self, error: Exception) -> None:
         """A service call raised."""

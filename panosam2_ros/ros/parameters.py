@@ -134,6 +134,20 @@ class Parameters:
     history_mib: float = _declared(
         256.0, "MiB that these images may hold", Change.LIVE, (0.0, 65536.0)
     )
+    memory_directory: str = _declared(
+        "~/.ros/panosam2",
+        "folder of all memory files; services name files inside it",
+        Change.UNCONFIGURED,
+    )
+    memory_file: str = _declared(
+        "",
+        "file in memory_directory that is restored when the node is configured, and saved every "
+        "save_interval, when it is deactivated and when it ends; empty: none",
+        Change.UNCONFIGURED,
+    )
+    save_interval: float = _declared(
+        10.0, "s between savings of memory_file; 0: only at the end", Change.UNCONFIGURED, (0.0, 86400.0)
+    )
     image_timeout: float = _declared(
         3.0, "s without images until that is warned about", Change.LIVE, (0.1, 3600.0)
     )

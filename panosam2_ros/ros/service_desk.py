@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -11,14 +12,30 @@ from rclpy.node import Node
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
+from panosam2_ros.memory_file import MemoryFileError, TrackerMemory
 from panosam2_ros.ros import services
 from panosam2_ros.ros.conversions import stamp_to_ns
+from panosam2_ros.ros.memory_keeper import MemoryKeeper
 from panosam2_ros.ros.transport import forget_lookup_errors
 from panosam2_ros.ros.worker import Worker, WorkerBusyError, WorkerStoppedError
-from panosam2_ros.srv import ListObjects, Prompt, RemoveObjects
+from panosam2_ros.srv import ListObjects, MemoryFile, Prompt, RemoveObjects
 
 Response = TypeVar("Response")
 _UNCONFIGURED = "the node is not configured: call its lifecycle transition configure first"
+
+
+def _remembered(worker: Worker[Any]) -> TrackerMemory | str:
+    return worker.tracker.memory()
+
+
+def _recall(memory: TrackerMemory, worker: Worker[Any]) -> str:
+    worker.tracker.recall(memory)
+    return ""
+
+
+def _reason(success: bool, message: str) -> str:
+    """The answer to a call that has no message of its own."""
+    return message
 
 
 class Desk(Protocol):
@@ -26,6 +43,8 @@ class Desk(Protocol):
 
     @property
     def worker(self) -> Worker[Any] | None: ...
+    @property
+    def keeper(self) -> MemoryKeeper | None: ...
     @property
     def vertical_fov(self) -> float: ...  # rad
     @property
@@ -46,6 +65,8 @@ class ServiceDesk:
             (RemoveObjects, "~/remove_objects", self._remove),
             (ListObjects, "~/list_objects", self._list),
             (Trigger, "~/reset", self._reset),
+            (MemoryFile, "~/save_memory", self._save),
+            (MemoryFile, "~/load_memory", self._load),
         ):
             node.create_service(kind, name, callback, callback_group=group)
             forget_lookup_errors()
@@ -76,6 +97,46 @@ class ServiceDesk:
     async def _reset(self, _: Trigger.Request, __: Trigger.Response) -> Trigger.Response:
         return await self._serve(services.reset, Trigger.Response)
 
+    async def _save(self, request: MemoryFile.Request, _: MemoryFile.Response) -> MemoryFile.Response:
+        """The worker hands over what is remembered, a thread of the keeper's writes it."""
+        memory: TrackerMemory | str = await self._serve(_remembered, _reason)
+        if isinstance(memory, str):
+            return MemoryFile.Response(message=memory)
+        _saved, reason = await self._with_keeper(lambda keeper: keeper.save(request.name, memory))
+        ids = [] if reason else [item.obj_id for item in memory.objects]
+        return MemoryFile.Response(success=not reason, message=reason, object_ids=ids)
+
+    async def _load(self, request: MemoryFile.Request, _: MemoryFile.Response) -> MemoryFile.Response:
+        """A thread of the keeper's reads, the worker takes in what was remembered."""
+        memory, reason = await self._with_keeper(lambda keeper: keeper.load(request.name))
+        if reason:
+            return MemoryFile.Response(message=reason)
+        refusal = await self._serve(partial(_recall, memory), _reason)
+        ids = [] if refusal else [item.obj_id for item in memory.objects]
+        return MemoryFile.Response(success=not refusal, message=refusal, object_ids=ids)
+
+    async def _with_keeper(
+        self, start: Callable[[MemoryKeeper], concurrent.futures.Future[Any]]
+    ) -> tuple[Any, str]:
+        """What came of reading or writing a file, and why it did not."""
+        keeper = self._desk.keeper
+        if keeper is None:
+            return None, _UNCONFIGURED
+        answer: Future = Future()
+
+        def finished(done: concurrent.futures.Future[Any]) -> None:
+            error = done.exception()
+            self._done(answer, None if error else done.result(), error)
+
+        try:
+            start(keeper).add_done_callback(finished)
+        except (MemoryFileError, RuntimeError) as refusal:  # a bad name; a keeper that was closed meanwhile
+            return None, str(refusal)
+        result, error = await answer
+        if error is not None and not isinstance(error, (MemoryFileError, OSError)):
+            self._desk.service_failed(error)
+        return result, "" if error is None else str(error)
+
     async def _serve(
         self,
         job: Callable[[Worker[Any]], Response],
@@ -104,8 +165,8 @@ class ServiceDesk:
         finally:
             self._desk.tracker_changed()
 
-    def _done(self, answer: Future, response: Any, error: Exception | None) -> None:
-        """On the worker's thread."""
+    def _done(self, answer: Future, response: Any, error: BaseException | None) -> None:
+        """On another thread."""
         answer.set_result((response, error))
         if self._node.executor is not None:
             self._node.executor.wake()  # else it sleeps on: it does not watch futures

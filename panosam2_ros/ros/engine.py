@@ -1,0 +1,37 @@
+"""Parameters -> a tracker with its network. Nothing here knows ROS messages."""
+
+from __future__ import annotations
+
+from panosam2_ros.model.build import build_model
+from panosam2_ros.object_state import StateConfig
+from panosam2_ros.ros.parameters import Parameters
+from panosam2_ros.ros.worker import WorkerLimits
+from panosam2_ros.tracker import PanoTracker, TrackerConfig
+
+
+def build_tracker(parameters: Parameters) -> PanoTracker:
+    """A tracker that knows nothing yet; raises what ``build_model`` and ``TrackerConfig`` raise."""
+    model = build_model(
+        parameters.model,
+        parameters.device,
+        parameters.precision,
+        parameters.adapters,
+        parameters.compile,
+    )
+    config = TrackerConfig(
+        max_objects=parameters.max_objects,
+        state=StateConfig(lost_after=parameters.lost_after),
+        vertical_fov=parameters.vertical_fov,
+        seam_steering=parameters.seam_steering,
+        mask_width=parameters.mask_width,
+        min_island=parameters.min_island,
+        max_hole=parameters.max_hole,
+    )
+    return PanoTracker(model, config)
+
+
+def worker_limits(parameters: Parameters) -> WorkerLimits:
+    """What may wait and what is kept."""
+    return WorkerLimits(
+        parameters.history_seconds, parameters.history_mib, parameters.prompt_queue
+    )

@@ -1,0 +1,117 @@
+"""What the tracker remembers, to files and back. Files are written and read on a thread of its own.
+
+The tracker's thread only hands over a snapshot, which costs it nothing, or takes one in. Nothing here
+knows ROS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from panosam2_ros.memory_file import (
+    MemoryFileError,
+    TrackerMemory,
+    load_memory,
+    memory_path,
+    save_memory,
+)
+from panosam2_ros.propagation import empty_bank
+from panosam2_ros.ros.worker import Worker, WorkerBusyError, WorkerStoppedError
+from panosam2_ros.tracker import PanoTracker
+
+REFUSED = ".refused"  # ending of a file that could not be used and must not be written over
+Failed = Callable[[str], None]  # told why a file could not be written or read; any thread
+
+
+class MemoryKeeper:
+    """The memory files of one tracker.
+
+    ``file``: the one that is restored at the start and saved again and again; empty: none.
+    """
+
+    def __init__(self, tracker: PanoTracker, directory: str, file: str, failed: Failed) -> None:
+        self.directory, self._tracker, self._failed = Path(directory).expanduser(), tracker, failed
+        self._network = tracker.network
+        self._path = memory_path(self.directory, file) if file else None
+        self._pool = ThreadPoolExecutor(1, "memory")
+        self._pending: Future[None] | None = None
+
+    def restore(self) -> str:
+        """Recall the file, before the tracker has a thread; what came of it, for the log.
+
+        A file that cannot be used is put aside, and the tracker starts empty.
+        """
+        if self._path is None:
+            return ""
+        try:
+            memory = self._read(self._path)
+        except FileNotFoundError:
+            return f"no memory at {self._path} yet: starting empty"
+        except (MemoryFileError, OSError) as error:
+            aside = self._path.with_name(self._path.name + REFUSED)
+            try:
+                self._path.replace(aside)
+                kept = f"the file is kept as {aside}"
+            except OSError as also:
+                kept = f"nor could it be put aside: {also}"
+            self._failed(f"memory not restored: {error}; {kept}; starting empty")
+            return ""
+        self._tracker.recall(memory)
+        ids = [item.obj_id for item in memory.objects]
+        return f"remembering objects {ids} from {self._path}"
+
+    def save(self, name: str, memory: TrackerMemory) -> Future[None]:
+        """Write a file of that name; raises MemoryFileError for a name that leads elsewhere."""
+        path = memory_path(self.directory, name)
+        return self._pool.submit(save_memory, path, memory, self._network)
+
+    def load(self, name: str) -> Future[TrackerMemory]:
+        """Read a file of that name; raises MemoryFileError for a name that leads elsewhere."""
+        return self._pool.submit(self._read, memory_path(self.directory, name))
+
+    def save_soon(self, worker: Worker[Any]) -> None:
+        """Save what is remembered now, unless the last time is not over yet."""
+        if self._path is None or (self._pending is not None and not self._pending.done()):
+            return
+        self._pending = Future()
+        try:
+            worker.submit(self._tracker.memory, partial(self._write_later, self._pending))
+        except (WorkerBusyError, WorkerStoppedError):
+            self._pending.set_result(None)  # the next time will do
+
+    def _write_later(
+        self, pending: Future[None], memory: TrackerMemory | None, error: Exception | None
+    ) -> None:
+        """On the worker's thread."""
+        if memory is None:
+            pending.set_result(None)
+            return
+
+        def write() -> None:
+            self._write(memory)
+            pending.set_result(None)
+
+        self._pool.submit(write)
+
+    def _write(self, memory: TrackerMemory) -> None:
+        assert self._path is not None
+        try:
+            save_memory(self._path, memory, self._network)
+        except OSError as error:
+            self._failed(
+                f"memory not saved to {self._path}: {error}; make room there or set memory_directory"
+            )
+
+    def _read(self, path: Path) -> TrackerMemory:
+        like = empty_bank(self._tracker.model, 0)
+        return load_memory(path, like, self._network, self._tracker.max_objects)
+
+    def close(self, stopped: bool) -> None:
+        """Finish what is being written; ``stopped``: the tracker has no thread any more, so save it."""
+        if stopped and self._path is not None:
+            self._pool.submit(self._write, self._tracker.memory())
+        self._pool.shutdown(wait=True)

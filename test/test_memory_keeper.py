@@ -1,0 +1,137 @@
+"""What is remembered goes to files and comes back: by service, at the end, and after a kill."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
+pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
+
+import rclpy
+from conftest import Process, wait_for
+from lifecycle_msgs.msg import Transition
+from station import Station, ball_prompt, start
+from std_srvs.srv import Trigger
+
+from panosam2_ros.ros.memory_keeper import REFUSED
+from panosam2_ros.srv import ListObjects, MemoryFile
+
+MODEL = "panosam2_nano"
+
+
+@pytest.fixture(scope="module")
+def station() -> Iterator[Station]:
+    rclpy.init()
+    node = Station()
+    yield node
+    node.destroy_node()
+    rclpy.try_shutdown()
+
+
+def node(folder: Path, log: str = "log.txt", **parameters: object) -> Process:
+    settings = {"memory_directory": str(folder), "memory_file": "state", **parameters}
+    return start(MODEL, folder / log, **settings)
+
+
+def ready(process: Process) -> None:
+    wait_for(lambda: "waiting for images" in process.output, 60, "the node to be active")
+
+
+def labels(station: Station) -> list[tuple[int, str]]:
+    listed = station.call(ListObjects, "list_objects").objects.objects
+    return [(item.object_id, item.label) for item in listed]
+
+
+def test_saving_and_loading_by_name(station: Station, tmp_path: Path) -> None:
+    def call(service: str, name: str) -> MemoryFile.Response:
+        return station.call(MemoryFile, service, MemoryFile.Request(name=name))
+
+    with node(tmp_path, memory_file="''") as process:
+        ready(process)
+        station.show()
+        station.prompt(ball_prompt(label="ball"), ball_prompt(label="twin"))
+        saved = call("save_memory", "home")
+        assert saved.success and list(saved.object_ids) == [1, 2], saved
+        assert [p.name for p in tmp_path.glob("*.safetensors")] == ["home.safetensors"]
+        station.call(Trigger, "reset")
+        station.show()
+        station.prompt(ball_prompt(label="other"))
+        loaded = call("load_memory", "home")
+        assert loaded.success and list(loaded.object_ids) == [1, 2], loaded
+        assert labels(station) == [(1, "ball"), (2, "twin")]
+        assert [o.object_id for o in station.bearings[station.show()].objects] == [1, 2]
+        for name in ("../home", "/etc/passwd", "", "a/b", ".hidden"):
+            for service in ("save_memory", "load_memory"):
+                refused = call(service, name)
+                assert not refused.success and "no path" in refused.message, refused
+        missing = call("load_memory", "nowhere")
+        assert not missing.success and "no memory at" in missing.message
+        (tmp_path / "broken.safetensors").write_bytes(b"\x10" + b"\0" * 400)
+        broken = call("load_memory", "broken")
+        assert not broken.success and "not a whole safetensors file" in broken.message
+        assert labels(station) == [(1, "ball"), (2, "twin")]  # nothing is lost by a refusal
+        assert process.running
+
+
+def test_what_was_tracked_is_known_again_after_a_kill(station: Station, tmp_path: Path) -> None:
+    file = tmp_path / "state.safetensors"
+    with node(tmp_path, save_interval=0.2) as process:
+        ready(process)
+        station.show()
+        station.prompt(ball_prompt(label="ball"))
+        station.show()
+        written = file.stat().st_mtime_ns if file.exists() else 0
+        wait_for(lambda: file.exists() and file.stat().st_mtime_ns > written, 20, "the file to be written")
+        station.spin_for(0.5)
+        process.stop(signal.SIGKILL)
+    with node(tmp_path, "again.txt") as process:
+        ready(process)
+        assert "remembering objects [1]" in process.output
+        (track,) = station.bearings[station.show()].objects
+        assert (track.object_id, track.label, track.state) == (1, "ball", track.VISIBLE)
+        answer = station.prompt(ball_prompt(label="new"))
+        assert answer.results[0].bearing.object_id == 2  # ids are never used again
+
+
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "deactivate", "cleanup"])
+def test_what_is_remembered_is_saved_at_the_end(how: str, station: Station, tmp_path: Path) -> None:
+    with node(tmp_path, save_interval=0.0) as process:
+        ready(process)
+        station.show()
+        station.prompt(ball_prompt(label="ball"))
+        assert not list(tmp_path.glob("*.safetensors"))
+        if how in ("SIGTERM", "SIGINT"):
+            assert process.stop(getattr(signal, how)) == 0
+        else:
+            assert station.change(Transition.TRANSITION_DEACTIVATE)
+            if how == "cleanup":
+                assert station.change(Transition.TRANSITION_CLEANUP)
+        wait_for(lambda: (tmp_path / "state.safetensors").exists(), 10, "the file")
+        assert "Traceback" not in process.output
+
+
+def test_a_file_that_cannot_be_used_is_put_aside(station: Station, tmp_path: Path) -> None:
+    (tmp_path / "state.safetensors").write_bytes(b"nonsense")
+    with node(tmp_path, save_interval=0.0) as process:
+        ready(process)
+        assert "memory not restored" in process.output and "starting empty" in process.output
+        assert (tmp_path / f"state.safetensors{REFUSED}").read_bytes() == b"nonsense"
+        station.show()
+        assert station.prompt(ball_prompt()).success
+
+
+def test_a_folder_that_cannot_be_written_is_reported_and_survived(station: Station, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with start(MODEL, tmp_path / "log.txt", memory_directory=str(tmp_path / "file"), memory_file="state",
+               save_interval=0.1) as process:  # fmt: skip
+        ready(process)
+        station.show()
+        assert station.prompt(ball_prompt()).success
+        wait_for(lambda: "memory not saved" in process.output, 20, "the report")
+        saved = station.call(MemoryFile, "save_memory", MemoryFile.Request(name="home"))
+        assert not saved.success and saved.message
+        assert station.show() in station.bearings
