@@ -21,7 +21,8 @@ LEVELS = (
     {"propagation", "steering", "tracks"},
     {"tracker"},
     {"data"},
-    {"evaluation", "training"},
+    {"evaluation"},
+    {"training"},
     {"ros"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}
