@@ -1,0 +1,99 @@
+"""Which of two trackers is better, and how surely: paired differences on the same sequences.
+
+``python -m panosam2_ros.evaluation.compare --a RUN [RUN ...] --b RUN [RUN ...]``: folders that ``evaluate``
+wrote, one for every seed of a training (``OUT/synthpano/tracker-box-accuracy``, say). Seeds of one side
+count together; sequences are drawn, as everywhere, not frames.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from panosam2_ros.evaluation.report import write_json
+from panosam2_ros.evaluation.results import CONDITIONS, EVERY, SequenceResult
+from panosam2_ros.evaluation.runner import SequenceRun
+from panosam2_ros.evaluation.summary import Difference, compare
+
+SUMMARY = "summary.json"  # the one file in such a folder that is no sequence
+
+
+def read_results(folder: Path) -> list[SequenceResult]:
+    """The results of a folder's sequences; ValueError where it has none."""
+    files = sorted(path for path in folder.glob("*.json") if path.name != SUMMARY)
+    stored = [json.loads(path.read_text()) for path in files]
+    if not stored or any("score" not in entry for entry in stored):
+        raise ValueError(
+            f"{folder} holds no results of sequences: give a folder that evaluate wrote in accuracy mode, "
+            "OUT/DATASET/METHOD-PROMPT-MODE"
+        )
+    return [SequenceRun.from_json(entry["score"]).result for entry in stored]
+
+
+def together(runs: Sequence[Sequence[SequenceResult]]) -> list[SequenceResult]:
+    """Several runs over the same sequences as one: a sequence has the objects of all runs.
+
+    Raises ValueError where the sequences differ.
+    """
+    first, *others = ({result.name: result for result in run} for run in runs)
+    for other in others:
+        if odd := first.keys() ^ other.keys():
+            raise ValueError(f"runs of one side need the same sequences; only one has {sorted(odd)}")
+    return [
+        replace(result, objects=sum((other[name].objects for other in others), result.objects))
+        for name, result in first.items()
+    ]
+
+
+def differences(
+    a: Sequence[SequenceResult], b: Sequence[SequenceResult], score: str = "JF_sphere"
+) -> dict[str, Difference]:
+    """``compare`` of everything, of the sequences with each attribute, and under each condition.
+
+    Left out: what fewer than two sequences have.
+    """
+    found = {EVERY: compare(a, b, score)}
+    for attribute in sorted({name for result in a for name in result.attributes}):
+        ours, theirs = ([r for r in side if attribute in r.attributes] for side in (a, b))
+        if _several(ours, EVERY):
+            found[attribute] = compare(ours, theirs, score)
+    for condition in CONDITIONS:
+        if _several(a, condition):
+            found[condition] = compare(a, b, score, condition)
+    return found
+
+
+def _several(results: Sequence[SequenceResult], condition: str) -> bool:
+    """Whether a bootstrap over sequences has something to draw from."""
+    return sum(result.tally(condition).pairs > 0 for result in results) > 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; answers its exit status."""
+    parser = argparse.ArgumentParser("panosam2_ros.evaluation.compare", description=__doc__)
+    parser.add_argument("--a", type=Path, nargs="+", required=True, help="folders of results, one a seed")
+    parser.add_argument("--b", type=Path, nargs="+", required=True)
+    parser.add_argument("--score", default="JF_sphere")
+    parser.add_argument("--out", type=Path, help="JSON")
+    options = parser.parse_args(arguments)
+    try:
+        a, b = (together([read_results(folder) for folder in side]) for side in (options.a, options.b))
+        found = differences(a, b, options.score)
+    except ValueError as error:
+        parser.exit(2, f"compare: {error}\n")
+    print(f"| {options.score}, a - b | sequences | difference | 95 % | a better in |")
+    print("|---|---:|---:|---:|---:|")
+    for name, d in found.items():
+        interval = f"{d.ci95[0]:+.3f} to {d.ci95[1]:+.3f}"
+        print(f"| {name} | {d.sequences} | {d.difference:+.3f} | {interval} | {d.better:.0%} |")
+    if options.out:
+        write_json(options.out, {name: d.__dict__ for name, d in found.items()})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
