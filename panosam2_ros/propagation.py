@@ -14,7 +14,7 @@ from panosam2_ros.memory_bank import BankRules, FrameMemory, MemoryBank
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.periodic import mean_column
+from panosam2_ros.periodic import mean_column, wrap_resize
 from panosam2_ros.prompts import LOW_RES_STRIDE, EncodedPrompts
 
 NO_OBJ_SCORE = -1024.0  # SAM2's logits of the mask of an absent object
@@ -27,6 +27,7 @@ class Propagated:
 
     prediction: MaskPrediction
     mask_logits: Tensor  # [N, 1, 4h, 4w]: a prompt's mask where one was given, else the decoder's
+    fine_logits: Tensor  # [N, 1, H', W'], the same at the stride of the masks that come out
     scores: Tensor  # [N] logits of presence; a prompt says that its object is present
     bank: MemoryBank  # after this frame
 
@@ -35,9 +36,8 @@ class Propagated:
         prediction = MaskPrediction(
             *(getattr(self.prediction, f.name)[rows] for f in fields(MaskPrediction))
         )
-        return Propagated(
-            prediction, self.mask_logits[rows], self.scores[rows], self.bank.select(rows)
-        )
+        own = (self.mask_logits[rows], self.fine_logits[rows], self.scores[rows])
+        return Propagated(prediction, *own, self.bank.select(rows))
 
 
 def empty_bank(model: PanoSAM2, count: int) -> MemoryBank:
@@ -71,7 +71,7 @@ def propagate(
         present = (prediction.object_score_logits > 0) & (prediction.mask_logits > 0).flatten(1).any(1)
     after = _remember(model, bank, features, prediction, prediction.mask_logits, present, False)
     return Propagated(
-        prediction, prediction.mask_logits, prediction.object_score_logits, after
+        prediction, prediction.mask_logits, prediction.fine_logits, prediction.object_score_logits, after
     )
 
 
@@ -93,10 +93,18 @@ def prompt_objects(
     prediction = model.decode(embedding, features, decoder_prompts, prompts.centre, prompts.ambiguous)
     given = prompts.is_given[:, None, None, None]
     mask_logits = torch.where(given, prompts.given, prediction.mask_logits)
+    given_fine = _resized(prompts.given, prediction.fine_logits, model.config.wrap)
+    fine = torch.where(given, given_fine, prediction.fine_logits)
     present = torch.ones_like(prompts.is_given)
     after = _remember(model, bank, features, prediction, mask_logits, present, True)
     sure = torch.full_like(prediction.object_score_logits, CERTAIN)
-    return Propagated(prediction, mask_logits, sure, after)
+    return Propagated(prediction, mask_logits, fine, sure, after)
+
+
+def _resized(masks: Tensor, like: Tensor, wrap: bool) -> Tensor:
+    """Masks [N, 1, 4h, 4w] at the size of ``like``."""
+    height, width = like.shape[-2:]
+    return wrap_resize(masks, height, width, wrap)
 
 
 def _as_sam2_takes_masks(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from panosam2_ros.bearing import mask_bearing
@@ -286,8 +287,8 @@ class PanoTracker:
         masks = self._mask_grid(grid)
         scores = result.scores.sigmoid().tolist()
         ious = result.prediction.mask_iou.tolist()
-        back = -self._turn * (self.model.config.stride // LOW_RES_STRIDE)
-        logits = result.mask_logits[:, 0].roll(back, -1).float().cpu().numpy()
+        back = -self._turn * (self.model.config.stride // self.model.config.mask_stride)
+        logits = result.fine_logits[:, 0].roll(back, -1).float().cpu().numpy()
         present = {
             item.obj_id: own
             for item, own, score in zip(known, logits, scores, strict=True)
@@ -310,10 +311,11 @@ class PanoTracker:
         config = self.config
         if config.min_island <= 0 and config.max_hole <= 0:
             return result
-        masks = result.mask_logits[:, 0].float().cpu().numpy()
+        masks = result.fine_logits[:, 0].float().cpu().numpy()
         limits = (config.vertical_fov, config.min_island, config.max_hole)
         tidy = torch.from_numpy(np.stack([without_specks(mask, *limits) for mask in masks]))[:, None]
-        tidy, bank = tidy.to(result.mask_logits), result.bank
+        fine, bank = tidy.to(result.fine_logits), result.bank
+        tidy = F.avg_pool2d(fine, LOW_RES_STRIDE // self.model.config.mask_stride)
         seen = bank.maskmem.written.amax(1) == bank.frame - 1
         kept = torch.where(seen[:, None, None, None], tidy, bank.mask_logits)
-        return replace(result, mask_logits=tidy, bank=replace(bank, mask_logits=kept))
+        return replace(result, mask_logits=tidy, fine_logits=fine, bank=replace(bank, mask_logits=kept))

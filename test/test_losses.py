@@ -63,8 +63,9 @@ def test_dice_and_iou_of_known_masks() -> None:
 def test_masks_of_absent_objects_are_not_judged_but_their_presence_is() -> None:
     target = torch.zeros(2, 1, 8, 16)
     target[0, ..., :4] = 1
+    logits = torch.randn(2, 1, 8, 16)
     prediction = MaskPrediction(
-        torch.randn(2, 1, 8, 16), torch.rand(2), torch.randn(2, 4), torch.tensor([2.0, 2.0])
+        logits, torch.rand(2), torch.randn(2, 4), torch.tensor([2.0, 2.0]), logits
     )
     present = torch.tensor([True, False])
     losses = frame_losses(prediction, target, present, 1.0)
@@ -116,8 +117,9 @@ def test_sam2s_loss_is_its_formulas() -> None:
     """Focal with alpha 1/4 and gamma 2, dice, absolute error of IoU, cross entropy; 20 : 1 : 1 : 1."""
     torch.manual_seed(0)
     target, present = some_targets(), torch.tensor([True, True])
+    logits = torch.randn(2, 1, 16, 32)
     prediction = MaskPrediction(
-        torch.randn(2, 1, 16, 32), torch.rand(2), torch.randn(2, 4), torch.tensor([2.0, -1.0])
+        logits, torch.rand(2), torch.randn(2, 4), torch.tensor([2.0, -1.0]), logits
     )
     losses = frame_losses(prediction, target, present, 1.0, SAM2_LOSS)
     x, t = prediction.mask_logits.numpy().astype(float), target.numpy()

@@ -92,7 +92,7 @@ def test_islands_go_while_tracking_and_stay_in_a_mask_that_was_given(
             *(torch.tensor([flag]) for flag in (True, False, True)), torch.ones(1),
         ))  # fmt: skip
         sure = torch.full((1,), 5.0)
-        return replace(result, mask_logits=found, scores=sure, bank=bank)
+        return replace(result, mask_logits=found, fine_logits=found, scores=sure, bank=bank)
 
     monkeypatch.setattr("panosam2_ros.tracker.propagate", as_found)
     seen = tracker.step(picture(1), 1).tracks[0]

@@ -100,10 +100,10 @@ def batches(small: Path, **changes: Any) -> Batches:
 def test_a_batch_has_prompts_on_objects_that_are_there(small: Path) -> None:
     batch = batches(small, batch=2, frames=3, free=0, kinds=(0.0, 1.0, 0.0))[0]
     assert batch.images.shape == (3, 2, 3, 64, 128) and batch.images.dtype == torch.uint8
-    assert batch.targets.shape == (3, 4, 1, 16, 32)
+    assert batch.targets.shape == (3, 4, 1, 32, 64)
     for prompt, target in zip(batch.prompts, batch.targets[0, :, 0], strict=True):
         u, v = prompt.points[0]
-        assert target[int(v) // 4, int(u) // 4] > 0
+        assert target[int(v) // 2, int(u) // 2] > 0
     boxes = batches(small, batch=2, free=0, kinds=(1.0, 0.0, 0.0))[0].prompts
     assert all(p.box is not None for p in boxes)
 
@@ -186,13 +186,13 @@ def test_gradients_are_gathered_over_as_many_steps_as_asked(small: Path, tmp_pat
 def test_adapters_alone_learn_and_have_a_file_of_their_own(small: Path, tmp_path: Path) -> None:
     weights = tmp_path / "official.safetensors"
     save_weights(random_model(3), weights)
-    parts = {"refine_steps": 1, "long_pointer": True}
+    parts = {"refine_steps": 1, "long_pointer": True, "mask_stride": 2}
     small = write_recipe(small, start=str(weights), model=parts, learn="adapters")
     trainer = Trainer(read_config(small), tmp_path / "run", sources(tmp_path))
     before = {name: p.clone() for name, p in trainer.model.named_parameters()}
     trainer.run(save_every=1000)
     moved = {name for name, p in trainer.model.named_parameters() if not torch.equal(p, before[name])}
-    assert {name.split(".")[0] for name in moved} == {"refinement", "long_short"}
+    assert {name.split(".")[0] for name in moved} == {"refinement", "long_short", "detail"}
     other = reconfigured(load_weights(weights), parts)
     load_adapters(other, tmp_path / "run" / "panosam2_nano_adapters.safetensors")
     assert torch.equal(other.long_short.gate, trainer.average.model.long_short.gate)  # type: ignore[union-attr]
@@ -270,11 +270,11 @@ def test_a_correction_is_a_click_on_the_larger_mistake() -> None:
     truth[4:12, 28:], truth[4:12, :6] = True, True  # across the seam
     found[4:12, 28:] = True
     found[0, 10] = True
-    missed = correction(found != truth, found)
+    missed = correction(found != truth, found, 4)
     assert missed.point_labels.tolist() == [1]
     u, v = missed.points[0]
     assert truth[int(v) // 4, int(u) // 4] and not found[int(v) // 4, int(u) // 4]
-    extra = correction(found != (found & False), found)
+    extra = correction(found != (found & False), found, 4)
     u, v = extra.points[0]
     assert extra.point_labels.tolist() == [0] and found[int(v) // 4, int(u) // 4]
 

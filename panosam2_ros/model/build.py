@@ -19,7 +19,7 @@ from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.resources import resource, sha256
 
 EMBEDDED = "panosam2_nano"
-ADAPTERS = ("refinement", "long_short")  # learned parts that the official checkpoints do not have
+ADAPTERS = ("refinement", "long_short", "detail")  # learned parts that the official checkpoints do not have
 CONFIG_KEY = "panosam2_config"  # in the file's metadata
 NETWORK_KEY = "panosam2_adapters_of"  # in that of a file that holds nothing but ADAPTERS
 # What torch.load and looking into the result raise for files that are something else.

@@ -48,6 +48,7 @@ class ModelConfig:
     # PanoSAM2's learned parts and its rules of memory; off unless weights were made with them.
     refine_steps: int = 0  # of distortion refinement
     long_pointer: bool = False  # the long-term pointer modulates what is read
+    mask_stride: int = 4  # of the masks that come out; 2: with the help of the convolutional trunk's stem
     recreate_slots: bool = False  # empty and doubtful slots are filled from the last confident frame
     anchors: int = 0  # slots for older frames that were confident and unlike each other
     anchor_interval: int = 10  # frames
@@ -55,6 +56,12 @@ class ModelConfig:
     confident_iou: float = 0.8  # predicted IoU from which a frame is confident
     doubtful_iou: float = 0.0  # predicted IoU below which a frame is not remembered
     remember_absent: bool = False  # frames without the object are remembered as such; on = SAM2
+
+    def __post_init__(self) -> None:
+        if self.mask_stride not in (2, 4) or (self.mask_stride == 2 and self.trunk != "conv"):
+            raise ValueError(
+                f"mask_stride is 4, or 2 with the conv trunk; got {self.mask_stride} with {self.trunk}"
+            )
 
     @property
     def stride(self) -> int:

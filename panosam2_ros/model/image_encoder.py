@@ -33,6 +33,7 @@ class ImageFeatures:
     embedding: Tensor  # [B, C, h, w], stride 16
     high_res_s4: Tensor  # [B, C / 8, 4h, 4w], ready for the mask decoder
     high_res_s8: Tensor  # [B, C / 4, 2h, 2w]
+    stem: Tensor | None = None  # [B, C_stem, 8h, 8w], where masks are made at stride 2
 
 
 class WrapConv2d(nn.Conv2d):
@@ -93,7 +94,10 @@ class ConvTrunk(nn.Module):
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """x [B, 3, H, W] -> maps at strides 4, 8, 16, 32."""
-        x = self.stem(x)
+        return self.from_stem(self.stem(x))
+
+    def from_stem(self, x: Tensor) -> list[Tensor]:
+        """What ``forward`` gives, from the stem's map at stride 2."""
         maps = []
         for stage in self.stages:
             x = stage(x)
@@ -213,13 +217,16 @@ def build_image_encoder(config: ModelConfig) -> ImageEncoder:
     return ImageEncoder(trunk, neck, scalp=1)
 
 
-def encode_pyramid(encoder: ImageEncoder, images: Tensor, to_s4: nn.Conv2d, to_s8: nn.Conv2d) -> list[Tensor]:
-    """Maps at strides 4, 8 and 16, the first two as the mask decoder takes them, ``to_s4`` and ``to_s8``.
+def encode_pyramid(
+    encoder: ImageEncoder, maps: list[Tensor], to_s4: nn.Conv2d, to_s8: nn.Conv2d
+) -> list[Tensor]:
+    """The trunk's maps, at strides 4 to 32 -> maps at strides 4, 8 and 16, of which the mask decoder takes
+    the first two as they are, through ``to_s4`` and ``to_s8``.
 
     What SAM2's neck and the decoder's convolutions give. Nothing lies between the neck's 1x1
     convolutions at strides 4 and 8 and the decoder's, so that the two are one, of fewer channels.
     """
-    s4, s8, s16, s32 = encoder.trunk(images)
+    s4, s8, s16, s32 = maps
     of_s32, of_s16, of_s8, of_s4 = (level.conv for level in encoder.neck.convs)
     coarse = F.interpolate(of_s32(s32).float(), scale_factor=2.0, mode="nearest")
     return [_both(of_s4, to_s4, s4), _both(of_s8, to_s8, s8), of_s16(s16) + coarse]

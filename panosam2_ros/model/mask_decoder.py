@@ -53,6 +53,7 @@ class MaskPrediction:
     mask_iou: Tensor  # [N], predicted IoU, 0..1
     sam_token: Tensor  # [N, C], the token that becomes the object pointer
     object_score_logits: Tensor  # [N], > 0: the object is in this image
+    fine_logits: Tensor  # [N, 1, H', W'], mask_logits at the stride of the masks that come out
 
     def float(self) -> MaskPrediction:
         """The same in float32."""
@@ -160,4 +161,5 @@ def decode_canonical(
         ],
     )
     masks, iou, token = choose_masks(decoder, four, ious, tokens, multimask)
-    return MaskPrediction(roll_columns(masks, -4 * shift), iou, token, score[:, 0])
+    masks = roll_columns(masks, -4 * shift)
+    return MaskPrediction(masks, iou, token, score[:, 0], masks)

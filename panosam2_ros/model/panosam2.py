@@ -10,10 +10,12 @@ from dataclasses import replace
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from sam2.modeling.sam2_utils import MLP, get_1d_sine_pe
 from torch import Tensor, nn
 
 from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.model.detail import MaskDetail
 from panosam2_ros.model.image_encoder import (
     ImageFeatures,
     build_image_encoder,
@@ -86,6 +88,7 @@ class PanoSAM2(nn.Module):
         self.position_code = build_position_code(config.position_code, hidden)
         self.memory_position_code = build_position_code(config.position_code, memory)
         self.input_size = (config.input_height, config.input_width)
+        self.detail = MaskDetail(config.trunk_channels[0], config.wrap) if config.mask_stride == 2 else None
         if config.wrap:
             wrap_convolutions(self)
         self.refinement = (
@@ -127,12 +130,16 @@ class PanoSAM2(nn.Module):
         margin = self.config.wrap_margin
         padded = wrap_pad(normalise_pixels(images), margin, margin, 0, 0)
         decoder = self.sam_mask_decoder
-        levels = encode_pyramid(self.image_encoder, padded, decoder.conv_s0, decoder.conv_s1)
-        if margin:
-            levels = [level[..., margin // s : level.shape[-1] - margin // s]
-                      for level, s in zip(levels, (4, 8, 16), strict=True)]  # fmt: skip
-        s4, s8, s16 = levels
-        return ImageFeatures(embedding=s16, high_res_s4=s4, high_res_s8=s8)
+        trunk, stem = self.image_encoder.trunk, None
+        if self.detail is None:
+            maps = trunk(padded)
+        else:
+            stem = trunk.stem(padded)
+            maps = trunk.from_stem(stem)
+            stem = _without_margin(stem, margin // 2)
+        levels = encode_pyramid(self.image_encoder, maps, decoder.conv_s0, decoder.conv_s1)
+        s4, s8, s16 = (_without_margin(x, margin // s) for x, s in zip(levels, (4, 8, 16), strict=True))
+        return ImageFeatures(embedding=s16, high_res_s4=s4, high_res_s8=s8, stem=stem)
 
     def without_memory(self, features: ImageFeatures, count: int) -> Tensor:
         """Embedding [count, C, h, w] of objects of which nothing is remembered."""
@@ -193,11 +200,14 @@ class PanoSAM2(nn.Module):
         prediction = decode_canonical(
             self.sam_mask_decoder, self.sam_prompt_encoder, embedding, features, prompts, centre, multimask
         ).float()
-        if self.refinement is None:
-            return prediction
-        return replace(
-            prediction, mask_logits=self.refinement(prediction.mask_logits, features.high_res_s4)
-        )
+        mask_logits = prediction.mask_logits
+        if self.refinement is not None:
+            mask_logits = self.refinement(mask_logits, features.high_res_s4)
+        if self.detail is None:
+            return replace(prediction, mask_logits=mask_logits, fine_logits=mask_logits)
+        assert features.stem is not None
+        fine = self.detail(mask_logits, features.stem.float())
+        return replace(prediction, mask_logits=F.avg_pool2d(fine, 2), fine_logits=fine)
 
     def object_pointer(self, sam_token: Tensor, present: Tensor) -> Tensor:
         """Pointers [N, C] from tokens [N, C]; ``no_obj_ptr`` where not ``present`` [N] bool."""
@@ -220,3 +230,8 @@ class PanoSAM2(nn.Module):
         )
         absent = self.no_obj_embed_spatial[..., None, None]
         return torch.where(present[:, None, None, None], maps, maps + absent)
+
+
+def _without_margin(x: Tensor, margin: int) -> Tensor:
+    """x [..., W] without ``margin`` columns on either side."""
+    return x[..., margin : x.shape[-1] - margin]

@@ -27,11 +27,12 @@ from panosam2_ros.data.sources import SourceLibrary
 from panosam2_ros.data.synthetic import SceneConfig, clip
 from panosam2_ros.equirect import mask_box
 from panosam2_ros.evaluation.datasets import Dataset as VideoDataset
-from panosam2_ros.prompts import LOW_RES_STRIDE, Prompt
+from panosam2_ros.prompts import Prompt
 from panosam2_ros.training.curriculum import Stage
 
 HIDDEN_ODDS = 5.0  # how much likelier an object is taken that is absent at times: they are rare
 MIN_PIXELS = 12  # an object with fewer in the first frame is not prompted
+TARGET_STRIDE = 2  # of what masks are compared with
 KEPT = 150  # clips that are drawn from
 _PREFETCHED = 8
 
@@ -96,7 +97,7 @@ class TrainingBatch:
     """B clips of T frames with O objects each."""
 
     images: Tensor  # [T, B, 3, H, W] uint8
-    targets: Tensor  # [T, B * O, 1, H / 4, W / 4] float, share of the object in each pixel
+    targets: Tensor  # [T, B * O, 1, H / 2, W / 2] float, share of the object in each pixel
     prompts: list[Prompt]  # of frame 0, B * O
 
     def to(self, device: torch.device) -> TrainingBatch:
@@ -148,7 +149,7 @@ class Batches(Dataset[TrainingBatch]):
     def _one(
         self, rng: np.random.Generator, window: tuple[int, int], frames: int
     ) -> tuple[Tensor, Tensor, list[Prompt]]:
-        """Images [T, 3, H, W], targets [T, O, 1, H / 4, W / 4] and prompts of one clip."""
+        """Images [T, 3, H, W], targets [T, O, 1, H / 2, W / 2] and prompts of one clip."""
         objects = self.stage.objects
         images, labels, ids = self._cut(rng, window, frames)
         hidden = np.array([not (labels == i).any((1, 2)).all() for i in ids])
@@ -156,7 +157,7 @@ class Batches(Dataset[TrainingBatch]):
         chosen = rng.choice(ids, objects, ids.size < objects, odds / odds.sum())
         masks = labels[:, None] == chosen[None, :, None, None]  # [T, O, H, W]
         prompts = [simulated_prompt(rng, mask, self.stage.kinds) for mask in masks[0]]
-        shares = F.avg_pool2d(torch.from_numpy(masks).float(), LOW_RES_STRIDE)
+        shares = F.avg_pool2d(torch.from_numpy(masks).float(), TARGET_STRIDE)
         return torch.from_numpy(images.transpose(0, 3, 1, 2).copy()), shares[:, :, None], prompts
 
     def _cut(

@@ -152,13 +152,13 @@ def frame_losses(
     balance: float,
     config: LossConfig = SMALL_LOSS,
 ) -> Losses:
-    """Losses of one frame: target [N, 1, 4h, 4w] shares of object, present [N] bool.
+    """Losses of one frame: target [N, 1, H', W'] shares of object at the fine logits' size, present [N] bool.
 
     Masks are judged only where the object is present, as SAM2 does. ``balance``: of the balanced
     cross entropy.
     """
     share = present.float() / present.sum().clamp(min=1)
-    logits, pixels = prediction.mask_logits, pixel_weights(target, config)
+    logits, pixels = prediction.fine_logits, pixel_weights(target, config)
     if config.mask == "focal":
         mask = focal_loss(logits, target, pixels)
     else:

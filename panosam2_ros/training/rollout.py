@@ -6,18 +6,19 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from panosam2_ros.equirect import Equirect
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.prompts import LOW_RES_STRIDE, Prompt, PromptEncoding
+from panosam2_ros.prompts import Prompt, PromptEncoding
 from panosam2_ros.propagation import Propagated, empty_bank, prompt_objects, propagate
 from panosam2_ros.training.clips import TrainingBatch, click
 from panosam2_ros.training.losses import LossConfig, Losses, frame_losses, mask_iou
 
-MIN_SHARE = 0.5  # summed share of stride-4 pixels from which an object counts as present
+MIN_SHARE = 2.0  # summed share of stride-2 pixels from which an object counts as present
 
 
 @dataclass(frozen=True)
@@ -33,8 +34,11 @@ class Rollout:
 def split_frames(features: ImageFeatures, frames: int) -> list[ImageFeatures]:
     """Features of [T * B] images -> T of B images."""
     levels = (features.embedding, features.high_res_s4, features.high_res_s8)
-    parts = [level.unflatten(0, (frames, -1)) for level in levels]
-    return [ImageFeatures(*(part[t] for part in parts)) for t in range(frames)]
+    s16, s4, s8 = (level.unflatten(0, (frames, -1)) for level in levels)
+    stem = None if features.stem is None else features.stem.unflatten(0, (frames, -1))
+    return [
+        ImageFeatures(s16[t], s4[t], s8[t], None if stem is None else stem[t]) for t in range(frames)
+    ]
 
 
 class ClipLoss(nn.Module):
@@ -71,12 +75,14 @@ class ClipLoss(nn.Module):
             if t == corrected and t > 0:
                 bank, more = self._corrected(before, step, seen, target, present[t], encoding, rollout)
                 losses += more
-            iou = mask_iou(step.prediction.mask_logits.detach(), target)
+            fine = step.prediction.fine_logits.detach()
+            iou = mask_iou(fine, as_fine_as(fine, target))
             ious.append((iou * present[t]).sum() / present[t].sum().clamp(min=1))
         mean = Losses(*(torch.stack([getattr(x, f.name) for x in losses]).mean() for f in fields(Losses)))
         return mean.total(self.loss), mean, torch.stack(ious)
 
     def _losses(self, step: Propagated, target: Tensor, present: Tensor, rollout: Rollout) -> Losses:
+        target = as_fine_as(step.prediction.fine_logits, target)
         return frame_losses(step.prediction, target, present, rollout.balance, self.loss)
 
     @torch.no_grad()
@@ -103,13 +109,14 @@ class ClipLoss(nn.Module):
         rollout: Rollout,
     ) -> tuple[MemoryBank, list[Losses]]:
         """The bank after a click on the largest mistake of every object, and the loss of what it gave."""
-        found = step.prediction.mask_logits[:, 0] > 0
-        wrong = (found != (target[:, 0] > 0.5)) & present[:, None, None]
+        fine = step.prediction.fine_logits
+        found = fine[:, 0] > 0
+        wrong = (found != (as_fine_as(fine, target)[:, 0] > 0.5)) & present[:, None, None]
         if features.embedding.shape[0] > 1 or not wrong.any():  # objects of several images part ways
             return step.bank, []
         rows = wrong.flatten(1).any(1).nonzero()[:, 0]
         pairs = zip(wrong[rows].cpu().numpy(), found[rows].cpu().numpy(), strict=True)
-        prompts = [correction(*pair) for pair in pairs]
+        prompts = [correction(*pair, self.model.config.mask_stride) for pair in pairs]
         known = step.bank.select(rows).before_newest()
         encoded = encoding.encode(prompts, before.select(rows).mask_logits.detach()).to(self.model.device)
         again = prompt_objects(self.model, known, features, encoded, True)
@@ -119,12 +126,20 @@ class ClipLoss(nn.Module):
         return bank, [self._losses(again, target[rows], present[rows], rollout)]
 
 
-def correction(wrong: np.ndarray, found: np.ndarray) -> Prompt:
-    """A click in the middle of the larger kind of mistake of a mask [4h, 4w]: missed, or too much."""
+def as_fine_as(logits: Tensor, target: Tensor) -> Tensor:
+    """Targets [N, 1, H, W] at the size of the logits, of which theirs is a multiple."""
+    return F.avg_pool2d(target, target.shape[-1] // logits.shape[-1])
+
+
+def correction(wrong: np.ndarray, found: np.ndarray, stride: int) -> Prompt:
+    """A click in the middle of the larger kind of mistake of a mask [H, W]: missed, or too much.
+
+    ``stride``: pixels of the network's input per pixel of the mask.
+    """
     missed, extra = wrong & ~found, wrong & found
     label = int(missed.sum() >= extra.sum())
     place = click(np.random.default_rng(int(wrong.sum())), missed if label else extra)
-    at_input = (place + 0.5) * LOW_RES_STRIDE - 0.5
+    at_input = (place + 0.5) * stride - 0.5
     return Prompt(points=at_input, point_labels=np.array([label]))
 
 
