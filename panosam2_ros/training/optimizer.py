@@ -1,7 +1,7 @@
 """How weights are moved: matrices by Muon, everything else by AdamW.
 
-Measured here (420 steps of one clip on one core, the same clips, from the same weights): mean IoU over
-60 frames of validation 0.486 with Muon, 0.420 with AdamW alone.
+Measured here (420 steps of one clip on one core, the same clips and learning rates, from the same weights,
+mean IoU over 60 frames of validation 0.479): 0.486 with Muon, 0.420 with AdamW alone.
 """
 
 from __future__ import annotations
