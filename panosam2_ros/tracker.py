@@ -5,9 +5,9 @@ An object has an id for ever (``obj_id``) and a row of the memory bank for now (
 
 from __future__ import annotations
 
-import math
+import copy
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,58 +15,22 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from panosam2_ros.bearing import mask_bearing
+from panosam2_ros.catching_up import Behind, joined
 from panosam2_ros.equirect import Equirect
 from panosam2_ros.masks import paint, without_specks
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.memory_file import MAX_OBJ_ID, Network, RememberedObject, TrackerMemory
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.object_state import ObjectMotion, StateConfig
+from panosam2_ros.object_state import ObjectMotion
 from panosam2_ros.periodic import fit_image
 from panosam2_ros.prompts import LOW_RES_STRIDE, Prompt, PromptEncoding, check_prompt, of_same_length
 from panosam2_ros.propagation import Propagated, empty_bank, prompt_objects, propagate
 from panosam2_ros.steering import SeamSteering
-from panosam2_ros.tracks import NOTHING_FOUND, PromptOutcome, Track, TrackedFrame
+from panosam2_ros.tracker_config import TrackerConfig
+from panosam2_ros.tracks import NOTHING_FOUND, Known, PromptOutcome, Track, TrackedFrame
 
-_LEAST_WIDTH = 64  # of label images: below, a pixel is larger than most objects
 Image = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class TrackerConfig:
-    """Limits and behaviour of a tracker."""
-
-    max_objects: int = 32
-    vertical_fov: float = math.pi  # rad, of the images; pi for full spheres
-    seam_steering: bool = False  # keep the network's seam away from objects; they then depend on each other
-    mask_width: int = 0  # columns of label images; 0: the image's
-    min_island: float = 0.25  # solid angle of a mask's smaller parts that stay, as a share of the largest's
-    max_hole: float = 0.0  # solid angle of holes that are filled, as a share of the mask's
-    state: StateConfig = field(default_factory=StateConfig)
-
-    def __post_init__(self) -> None:
-        if self.mask_width and self.mask_width < _LEAST_WIDTH:
-            raise ValueError(
-                f"mask_width must be 0 (the image's) or at least {_LEAST_WIDTH}, got {self.mask_width}"
-            )
-
-
-@dataclass
-class _Known:
-    """What the tracker keeps of an object beside its row of the memory bank."""
-
-    obj_id: int
-    label: str
-    motion: ObjectMotion
-    score: float = 0.0
-    mask_iou: float = 0.0
-
-    def track(self) -> Track:
-        motion = self.motion
-        return Track(
-            self.obj_id, self.label, motion.state, self.score, self.mask_iou,
-            motion.last_seen, motion.bearing, motion.angular_velocity,
-        )  # fmt: skip
 
 
 class PanoTracker:
@@ -75,14 +39,16 @@ class PanoTracker:
     Not thread safe: one thread calls it, always the same.
     """
 
-    def __init__(self, model: PanoSAM2, config: TrackerConfig = TrackerConfig()) -> None:
-        self.model, self.config = model, config
+    def __init__(self, model: PanoSAM2, config: TrackerConfig | None = None) -> None:
+        self.model, self.config = model, config or TrackerConfig()
         self.epoch = 0  # counts up at reset; ids are unique within one
-        self._known: list[_Known] = []  # in the order of the memory bank's rows and of ids
+        self._known: list[Known] = []  # in the order of the memory bank's rows and of ids
         self._bank: MemoryBank = empty_bank(model, 0)
         self._next_id = 1
         self._newest: tuple[Image, ImageFeatures] | None = None  # prompts refer to it most often
-        self._steering = SeamSteering() if config.seam_steering else None
+        self._stamp: int | None = None  # ns, of the newest image
+        self._behind: list[Behind] = []  # objects that were prompted on older images, oldest first
+        self._steering = SeamSteering() if self.config.seam_steering else None
         self._turn = 0  # token columns by which images are rolled right for the network
 
     @property
@@ -96,7 +62,9 @@ class PanoTracker:
 
     def tracks(self) -> tuple[Track, ...]:
         """Every known object as of the newest image, ordered by id."""
-        return tuple(known.track() for known in self._known)
+        found = {track.obj_id: track for late in self._behind for track in late.tracks()}
+        found |= {known.obj_id: known.track() for known in self._known}
+        return tuple(found[obj_id] for obj_id in sorted(found))
 
     @torch.inference_mode()
     def step(self, image: Image, stamp: int) -> TrackedFrame:
@@ -108,10 +76,10 @@ class PanoTracker:
         grid = self._grid(image)
         self._steer()
         features = self._encode(image)
-        self._newest = (image, features)
+        self._newest, self._stamp = (image, features), stamp
         if not self._known:
             masks = self._mask_grid(grid)
-            return TrackedFrame(stamp, np.zeros((masks.height, masks.width), np.uint16), ())
+            return TrackedFrame(stamp, np.zeros((masks.height, masks.width), np.uint16), self.tracks())
         with self.model.precision():
             result = self._tidied(propagate(self.model, self._bank, features))
         self._bank = result.bank
@@ -144,15 +112,51 @@ class PanoTracker:
                     outcomes.update(zip(group, done, strict=True))
         return [outcomes[i] for i in range(len(prompts))]
 
+    @property
+    def behind(self) -> int | None:
+        """Stamp (ns) of the oldest image up to which some object was tracked; None: all to the newest."""
+        return self._behind[0].stamp if self._behind else None
+
+    @torch.inference_mode()
+    def catch_up(self, image: Image, stamp: int) -> None:
+        """Track the objects that are farthest behind through one of the images after ``behind``.
+
+        Once that is the newest, they are tracked with all others. Raises ValueError as ``step``.
+        """
+        grid, late = self._grid(image), self._behind[0]
+        with self.model.precision():
+            result = self._tidied(propagate(self.model, late.bank, self._features(image)))
+        late.bank, late.stamp = result.bank, stamp
+        self._observe(late.known, result, grid, stamp)
+        self.settle()
+
+    def skip(self, stamp: int) -> None:
+        """An image that those farthest behind should have gone through cannot be had."""
+        self._behind[0].stamp = stamp
+        self.settle()
+
+    def settle(self, everything: bool = False) -> None:
+        """Take over objects that have come to the newest image; ``everything``: no image is left for any."""
+        waiting = []
+        for late in sorted(self._behind, key=lambda late: late.stamp):
+            if everything or self._stamp is None or late.stamp >= self._stamp:
+                self._known, self._bank = joined(self._known, self._bank, late)
+            else:
+                waiting.append(late)
+        self._behind = waiting
+
     def remove(self, obj_ids: Sequence[int]) -> list[int]:
         """Forget objects; answers those that were known."""
-        gone = {known.obj_id for known in self._known} & set(obj_ids)
+        gone = {track.obj_id for track in self.tracks()} & set(obj_ids)
+        parts = [late.without(list(gone)) for late in self._behind]
+        self._behind = [late for late in parts if late.known]
         self._keep([known.obj_id not in gone for known in self._known])
         return sorted(gone)
 
     def reset(self) -> None:
         """Forget everything; ids start again at 1 in a new epoch."""
         self._keep([False] * len(self._known))
+        self._behind = []
         self._next_id = 1
         self.epoch += 1
 
@@ -163,16 +167,19 @@ class PanoTracker:
 
     def memory(self) -> TrackerMemory:
         """All that is remembered; it does not change any more when the tracker goes on."""
-        objects = tuple(RememberedObject(k.obj_id, k.label, k.motion.remembered()) for k in self._known)
-        return TrackerMemory(self._bank.rolled(-self._turn), objects, self.epoch, self._next_id)
+        known, bank = self._known, self._bank
+        for late in self._behind:
+            known, bank = joined(known, bank, late)
+        objects = tuple(RememberedObject(k.obj_id, k.label, k.motion.remembered()) for k in known)
+        return TrackerMemory(bank.rolled(-self._turn), objects, self.epoch, self._next_id)
 
     def recall(self, memory: TrackerMemory) -> None:
         """Forget everything and go on from ``memory``, of the same network."""
         self._known = [
-            _Known(o.obj_id, o.label, ObjectMotion.recalled(o.motion, self.config.state))
+            Known(o.obj_id, o.label, ObjectMotion.recalled(o.motion, self.config.state))
             for o in memory.objects
         ]
-        self._bank, self._newest = memory.bank.rolled(self._turn), None
+        self._bank, self._newest, self._behind = memory.bank.rolled(self._turn), None, []
         self._next_id, self.epoch = memory.next_id, memory.epoch
 
     def _keep(self, wanted: Sequence[bool]) -> None:
@@ -202,6 +209,8 @@ class PanoTracker:
         move = self._steering.move(tokens)
         if move:
             self._bank = self._bank.rolled(move)
+            for late in self._behind:
+                late.bank = late.bank.rolled(move)
             self._turn = (self._turn + move) % tokens.size
             self._newest = None  # its features are of another turn
 
@@ -215,7 +224,12 @@ class PanoTracker:
         self, prompt: Prompt, earlier: Sequence[Prompt], admitted: int, grid: Equirect
     ) -> bool:
         """Whether a prompt makes a new memory; ValueError says why it is refused."""
-        known = {k.obj_id for k in self._known}
+        known = {track.obj_id for track in self.tracks()}
+        if prompt.obj_id and prompt.obj_id in known - {k.obj_id for k in self._known}:
+            raise ValueError(
+                f"object {prompt.obj_id} was prompted on an older image and is still being tracked to the "
+                "newest: call again in a moment"
+            )
         if prompt.obj_id and prompt.obj_id not in known:
             raise ValueError(
                 f"object {prompt.obj_id} is not known; known are {sorted(known)}; 0 makes a new one"
@@ -253,35 +267,34 @@ class PanoTracker:
         encoded = encoded.rolled(self._turn, model.config.stride, model.input_size[1])
         with model.precision():
             result = prompt_objects(model, bank, features, encoded.to(model.device), remembered)
-        found = (result.mask_logits > 0).flatten(1).any(1)
-        for i in found.nonzero()[:, 0].tolist():
-            rows[i] = self._store(prompts[i], rows[i], result.bank.select(torch.tensor([i])))
-        stored = [self._known[row] for row, full in zip(rows, found, strict=True) if full]
-        self._observe(stored, result.select(found.nonzero()[:, 0]), grid, stamp)
-        return [
-            PromptOutcome(True, "", self._known[row].track()) if full else NOTHING_FOUND
-            for row, full in zip(rows, found, strict=True)
-        ]
+        found = (result.mask_logits > 0).flatten(1).any(1).nonzero()[:, 0].tolist()
+        late = self._stamp is not None and stamp < self._stamp
+        chosen = result.select(torch.tensor(found, dtype=torch.int64))
+        new = Behind([self._entry(prompts[i], late) for i in found], chosen.bank, stamp)
+        self._observe(new.known, chosen, grid, stamp)
+        if late and found:
+            self._behind.append(new)
+        else:
+            self._known, self._bank = joined(self._known, self._bank, new)
+        seen = {i: item.track() for i, item in zip(found, new.known, strict=True)}
+        return [PromptOutcome(True, "", seen[i]) if i in seen else NOTHING_FOUND for i in range(len(prompts))]
 
     def _row(self, obj_id: int) -> int:
         """``obj_idx`` of an object; -1 for one that is not known."""
         return next((i for i, k in enumerate(self._known) if k.obj_id == obj_id), -1)
 
-    def _store(self, prompt: Prompt, row: int, memory: MemoryBank) -> int:
-        """Put one object's memory into the bank; answers its row."""
+    def _entry(self, prompt: Prompt, late: bool) -> Known:
+        """What is kept of a prompted object; a copy for one that is corrected on an older image."""
+        row = self._row(prompt.obj_id)
         if row < 0:
-            self._known.append(_Known(self._next_id, prompt.label, ObjectMotion(self.config.state)))
             self._next_id += 1
-            self._bank = self._bank.append(memory)
-            return len(self._known) - 1
-        self._known[row].label = prompt.label or self._known[row].label
-        order = torch.arange(len(self._known))
-        order[row] = len(self._known)
-        self._bank = self._bank.append(memory).select(order)
-        return row
+            return Known(self._next_id - 1, prompt.label, ObjectMotion(self.config.state))
+        entry = copy.deepcopy(self._known[row]) if late else self._known[row]
+        entry.label = prompt.label or entry.label
+        return entry
 
     def _observe(
-        self, known: Sequence[_Known], result: Propagated, grid: Equirect, stamp: int
+        self, known: Sequence[Known], result: Propagated, grid: Equirect, stamp: int
     ) -> NDArray[np.uint16]:
         """Update what is known of objects from their masks; the label image of those that are visible."""
         masks = self._mask_grid(grid)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from panosam2_ros.bearing import Bearing
 from panosam2_ros.equirect import Floats
-from panosam2_ros.object_state import TrackState
+from panosam2_ros.object_state import ObjectMotion, TrackState
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,24 @@ class Track:
     last_seen: int  # ns, stamp of the last image in which it was VISIBLE
     bearing: Bearing  # measured if VISIBLE, else predicted or last known; camera optical axes
     angular_velocity: Floats  # [3] rad/s, optical axes; NaN while unknown
+
+
+@dataclass
+class Known:
+    """What the tracker keeps of an object beside its row of the memory bank."""
+
+    obj_id: int
+    label: str
+    motion: ObjectMotion
+    score: float = 0.0
+    mask_iou: float = 0.0
+
+    def track(self) -> Track:
+        motion = self.motion
+        return Track(
+            self.obj_id, self.label, motion.state, self.score, self.mask_iou,
+            motion.last_seen, motion.bearing, motion.angular_velocity,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -31,10 +31,26 @@ class FakeTracker:
 
     def __init__(self) -> None:
         self.steps: list[int] = []
+        self.behind: int | None = None  # stamp that an object has come to
+        self.caught_up: list[int] = []
+        self.settled: list[bool] = []
         self.threads: set[int] = set()
         self.gate = threading.Event()
         self.gate.set()
         self.raise_at = -1
+
+    def catch_up(self, image: Any, stamp: int) -> None:
+        if stamp == self.raise_at:
+            raise RuntimeError("out of memory")
+        self.caught_up.append(stamp)
+        self.behind = stamp if self.steps and stamp < self.steps[-1] else None
+
+    def skip(self, stamp: int) -> None:
+        self.behind = stamp
+
+    def settle(self, everything: bool = False) -> None:
+        self.settled.append(everything)
+        self.behind = None
 
     def step(self, image: Any, stamp: int) -> str:
         assert self.gate.wait(10)
@@ -263,3 +279,58 @@ def test_it_idles_without_work(bench: Bench) -> None:
     before = time.process_time()
     time.sleep(0.3)
     assert time.process_time() - before < 0.1
+
+
+def late_bench(stamps: int = 10, **limits: Any) -> Bench:
+    """Stamps 1.. have been processed; nothing is behind yet."""
+    bench = Bench(**limits)
+    for stamp in range(1, stamps + 1):
+        bench.offer(stamp)
+        bench.settle()
+    return bench
+
+
+def prompted_at(bench: Bench, stamp: int) -> None:
+    bench.do(lambda: setattr(bench.tracker, "behind", stamp))
+    wait_for(lambda: bench.tracker.behind is None)
+    assert bench.worker.stop(10)
+
+
+def test_late_objects_go_through_every_kth_kept_image_up_to_the_newest() -> None:
+    bench = late_bench(replay_every=3)
+    prompted_at(bench, 2)
+    assert bench.tracker.caught_up == [5, 8, 10] and not bench.tracker.settled
+
+
+def test_live_images_come_between_the_steps_of_catching_up() -> None:
+    bench = late_bench(replay_every=1)
+    bench.tracker.gate.clear()
+    bench.offer(11)  # is being processed, slowly
+    bench.worker.submit(lambda: setattr(bench.tracker, "behind", 7), lambda *_: None, 7)
+    time.sleep(0.1)
+    bench.offer(12)
+    bench.tracker.gate.set()
+    wait_for(lambda: bench.tracker.behind is None and bench.tracker.steps[-1] == 12)
+    assert bench.worker.stop(10)
+    assert bench.tracker.steps == list(range(1, 13)) and bench.tracker.caught_up[-1] >= 11
+    assert bench.frames[-1] == (12, "tracked 12")
+
+
+def test_images_that_cannot_be_had_any_more_are_left_out() -> None:
+    bench = Bench(replay_every=2)
+    for stamp in range(1, 9):
+        bench.offer(stamp, "bad" if stamp == 4 else "good")
+        bench.settle()
+    prompted_at(bench, 2)
+    assert bench.tracker.caught_up == [6, 8]
+    expired = late_bench(history_seconds=0.0)
+    prompted_at(expired, 2)
+    assert expired.tracker.caught_up == [10]  # the only one that is kept
+
+
+def test_an_error_while_catching_up_is_reported_and_ends_it() -> None:
+    bench = late_bench(replay_every=1)
+    bench.tracker.raise_at = 5
+    prompted_at(bench, 3)
+    assert bench.tracker.caught_up == [4] and bench.tracker.settled == [True]
+    assert bench.errors == ["5: out of memory"]

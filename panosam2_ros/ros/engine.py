@@ -33,5 +33,8 @@ def build_tracker(parameters: Parameters) -> PanoTracker:
 def worker_limits(parameters: Parameters) -> WorkerLimits:
     """What may wait and what is kept."""
     return WorkerLimits(
-        parameters.history_seconds, parameters.history_mib, parameters.prompt_queue
+        parameters.history_seconds,
+        parameters.history_mib,
+        parameters.prompt_queue,
+        parameters.replay_every,
     )

@@ -134,6 +134,13 @@ class Parameters:
     history_mib: float = _declared(
         256.0, "MiB that these images may hold", Change.LIVE, (0.0, 65536.0)
     )
+    replay_every: int = _declared(
+        3,
+        "an object that was prompted on an older image is tracked to the newest through every so manieth "
+        "of the images that are kept",
+        Change.UNCONFIGURED,
+        (1, 1000),
+    )
     memory_directory: str = _declared(
         "~/.ros/panosam2",
         "folder of all memory files; services name files inside it",

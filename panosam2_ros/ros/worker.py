@@ -10,17 +10,17 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
 from numpy.typing import NDArray
+
+from panosam2_ros.ros.frame_history import Frame, FrameHistory, M, NoSuchFrameError, not_held
 
 if TYPE_CHECKING:
     from panosam2_ros.tracker import PanoTracker
     from panosam2_ros.tracks import TrackedFrame
 
-M = TypeVar("M")  # an image message
-MIB = 1 << 20
 Pixels = NDArray[np.uint8]
 
 
@@ -32,19 +32,6 @@ class WorkerStoppedError(RuntimeError):
     """The thread ended before it came to the job."""
 
 
-class NoSuchFrameError(LookupError):
-    """No image of that stamp is held; says which ones are."""
-
-
-@dataclass(frozen=True)
-class Frame(Generic[M]):
-    """An image as it came."""
-
-    stamp: int  # ns
-    message: M
-    size: int  # bytes
-
-
 @dataclass(frozen=True)
 class WorkerLimits:
     """What may wait and what is kept."""
@@ -52,6 +39,7 @@ class WorkerLimits:
     history_seconds: float = 2.0  # of images, for prompts at their stamp
     history_mib: float = 256.0
     jobs: int = 16  # that wait
+    replay_every: int = 3  # every how manieth kept image an object goes through that was prompted late
 
 
 @dataclass(frozen=True)
@@ -80,35 +68,6 @@ class _Job:
     stamp: int  # of the image that it is about; 0: the newest
 
 
-class FrameHistory(Generic[M]):
-    """The newest frames, bounded in time and in bytes."""
-
-    def __init__(self, seconds: float, mib: float) -> None:
-        self.seconds, self.mib = seconds, mib
-        self._frames: deque[Frame[M]] = deque()
-        self._bytes = 0
-
-    def add(self, frame: Frame[M]) -> None:
-        """Take a frame in and let go of those that are too old or too many."""
-        self._frames.append(frame)
-        self._bytes += frame.size
-        while self._frames and self._expired(frame.stamp):
-            self._bytes -= self._frames.popleft().size
-
-    def _expired(self, newest: int) -> bool:
-        # Stamps that jump back (a bag that loops) leave nothing behind that belongs together.
-        age = abs(newest - self._frames[0].stamp) * 1e-9
-        return age > self.seconds or self._bytes > self.mib * MIB
-
-    def find(self, stamp: int) -> Frame[M] | None:
-        """The frame of exactly this stamp (ns)."""
-        return next((f for f in reversed(self._frames) if f.stamp == stamp), None)
-
-    def stamps(self) -> list[int]:
-        """ns, in the order in which they came."""
-        return [frame.stamp for frame in self._frames]
-
-
 class Worker(Generic[M]):
     """Runs a tracker on a thread of its own; ``start`` and ``stop`` once each."""
 
@@ -121,6 +80,7 @@ class Worker(Generic[M]):
     ) -> None:
         self.tracker = tracker  # touched by jobs and by this thread only
         self._callbacks, self._on_start, self._job_limit = callbacks, on_start, limits.jobs
+        self._replay_every = limits.replay_every
         self._history: FrameHistory[M] = FrameHistory(limits.history_seconds, limits.history_mib)
         self._change = threading.Condition()  # guards everything below
         self._jobs: deque[_Job] = deque()
@@ -203,14 +163,14 @@ class Worker(Generic[M]):
         if stamp == 0:
             raise NoSuchFrameError("no image has been processed yet: call again when one has come")
         if held is None:
-            raise NoSuchFrameError(_not_held(stamp, stamps))
+            raise NoSuchFrameError(not_held(stamp, stamps))
         return held, self._callbacks.decode(held.message)
 
     def _run(self) -> None:
         self._on_start()
         while True:
             with self._change:
-                while not (self._stopping or self._jobs or self._waiting):
+                while not (self._stopping or self._jobs or self._waiting or self._late):
                     self._change.wait()
                 if self._stopping:
                     return
@@ -219,7 +179,35 @@ class Worker(Generic[M]):
                 self._work(job)
             elif frame is not None:
                 self._process(frame)
+            if self._late:  # between images, so that none has to wait for more than one step of this
+                self._replay()
             del job, frame  # an image of many megabytes must not stay alive while waiting
+
+    @property
+    def _late(self) -> bool:
+        """Whether some object was prompted on an older image and has not come to the newest."""
+        return self.tracker.behind is not None
+
+    def _replay(self) -> None:
+        """Track such objects through one of the kept images that they have not seen."""
+        behind = self.tracker.behind
+        with self._change:
+            until = self._newest[0].stamp if self._newest else 0
+            stamps = [s for s in self._history.stamps() if behind is not None and behind < s <= until]
+        if not stamps:
+            self.tracker.settle(everything=True)
+            return
+        stamp = stamps[min(self._replay_every, len(stamps)) - 1]
+        try:
+            frame, image = self.frame_at(stamp)
+        except Exception:  # it has gone meanwhile, or cannot be read: those that follow will do
+            self.tracker.skip(stamp)
+            return
+        try:
+            self.tracker.catch_up(image, stamp)
+        except Exception as error:
+            self.tracker.settle(everything=True)
+            self._callbacks.on_error(frame, error)
 
     def _take(self) -> tuple[_Job | None, Frame[M] | None]:
         """A job or an image, in turns; an image that a job is about always comes first."""
@@ -257,26 +245,3 @@ class Worker(Generic[M]):
     def _count(self, **more: int) -> None:
         changed = {name: getattr(self._counts, name) + n for name, n in more.items()}
         self._counts = replace(self._counts, **changed)
-
-
-def _seconds(stamp: int) -> str:
-    return f"{stamp // 10**9}.{stamp % 10**9:09d}"
-
-
-def _not_held(stamp: int, stamps: list[int]) -> str:
-    if not stamps:
-        return f"no image of stamp {_seconds(stamp)} is held, nor any other: is the camera running?"
-    oldest, newest = min(stamps), max(stamps)
-    held = f"held are {len(stamps)} from {_seconds(oldest)} to {_seconds(newest)}"
-    if stamp < oldest:
-        return (
-            f"the image of stamp {_seconds(stamp)} has expired; {held}. Ask sooner, or raise "
-            "history_seconds and history_mib"
-        )
-    if stamp > newest:
-        return f"the image of stamp {_seconds(stamp)} has not come yet; {held}"
-    nearest = min(stamps, key=lambda s: abs(s - stamp))
-    return (
-        f"no image has exactly the stamp {_seconds(stamp)}: it never arrived, or the stamp was "
-        f"rounded; {held}, the nearest is {_seconds(nearest)}"
-    )

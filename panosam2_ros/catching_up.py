@@ -1,0 +1,51 @@
+"""Objects that were prompted on an older image: their own memory, until it has come to the newest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from panosam2_ros.memory_bank import MemoryBank
+from panosam2_ros.object_state import TrackState
+from panosam2_ros.tracks import Known, Track
+
+
+@dataclass
+class Behind:
+    """Objects that are known as of ``stamp`` (ns), an older image than the newest."""
+
+    known: list[Known]  # rows of the bank
+    bank: MemoryBank
+    stamp: int
+
+    def tracks(self) -> list[Track]:
+        """What may be said of them now: where they were, never that they are seen."""
+        return [
+            replace(track, state=TrackState.OCCLUDED, mask_iou=0.0)
+            if track.state is TrackState.VISIBLE
+            else track
+            for track in (item.track() for item in self.known)
+        ]
+
+    def without(self, obj_ids: Sequence[int]) -> Behind:
+        """Without some objects."""
+        rows = [i for i, item in enumerate(self.known) if item.obj_id not in obj_ids]
+        bank = self.bank.select(torch.tensor(rows, dtype=torch.int64))
+        return Behind([self.known[i] for i in rows], bank, self.stamp)
+
+
+def joined(
+    known: list[Known], bank: MemoryBank, late: Behind
+) -> tuple[list[Known], MemoryBank]:
+    """Rows and bank with the late ones, in the order of ids; of those in both the late memory counts."""
+    both = bank.append(late.bank)
+    rows = {item.obj_id: (i, item) for i, item in enumerate(known)}
+    for i, item in enumerate(late.known, len(known)):
+        _, own = rows.get(item.obj_id, (i, item))
+        own.label = item.label
+        rows[item.obj_id] = (i, own)  # a corrected object was seen all along: its motion goes on
+    ordered = [rows[obj_id] for obj_id in sorted(rows)]
+    chosen = torch.tensor([i for i, _ in ordered], dtype=torch.int64)
+    return [item for _, item in ordered], both.select(chosen)

@@ -1,0 +1,29 @@
+"""Limits and behaviour of a tracker."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from panosam2_ros.object_state import StateConfig
+
+_LEAST_WIDTH = 64  # of label images: below, a pixel is larger than most objects
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """Limits and behaviour of a tracker."""
+
+    max_objects: int = 32
+    vertical_fov: float = math.pi  # rad, of the images; pi for full spheres
+    seam_steering: bool = False  # keep the network's seam away from objects; they then depend on each other
+    mask_width: int = 0  # columns of label images; 0: the image's
+    min_island: float = 0.25  # solid angle of a mask's smaller parts that stay, as a share of the largest's
+    max_hole: float = 0.0  # solid angle of holes that are filled, as a share of the mask's
+    state: StateConfig = field(default_factory=StateConfig)
+
+    def __post_init__(self) -> None:
+        if self.mask_width and self.mask_width < _LEAST_WIDTH:
+            raise ValueError(
+                f"mask_width must be 0 (the image's) or at least {_LEAST_WIDTH}, got {self.mask_width}"
+            )
