@@ -246,6 +246,7 @@ if __name__ == "__main__":
     trainer = Trainer(recipe, out / "run", Sources(out, None))
     images = next(trainer._batches(recipe.stages[0])).images
     trainer.run(save_every=1000)
+    assert Trainer(recipe, out / "run", Sources(out, None)).stage == 1  # goes on where it ended
     rank, count = trainer.accelerator.process_index, trainer.accelerator.num_processes
     state = {"model": trainer.model.state_dict(), "images": images, "processes": count}
     torch.save(state, out / f"{rank}.pt")

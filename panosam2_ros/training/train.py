@@ -124,7 +124,7 @@ class Trainer:
             self.optimizers = [self.accelerator.prepare_optimizer(optimizer) for optimizer in plain]
 
     def _resume(self) -> None:
-        state = torch.load(self.checkpoint, weights_only=True, map_location=self.accelerator.device)
+        state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
         self.model.load_state_dict(state["model"])
         self.average.model.load_state_dict(state["average"])
         self.average.updates = state["updates"]
