@@ -27,7 +27,7 @@ from panosam2_ros.training.curriculum import Stage, learning_rate, read_config
 from panosam2_ros.training.losses import LossConfig
 from panosam2_ros.training.optimizer import build_optimizers, orthogonalised
 from panosam2_ros.training.rollout import ClipLoss, Rollout, correction
-from panosam2_ros.training.ship import ship, training_hours
+from panosam2_ros.training.ship import mixed, ship, training_hours
 from panosam2_ros.training.train import Sources, Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -301,6 +301,15 @@ def test_muon_makes_updates_of_one_size_and_finds_a_least_square() -> None:
     assert loss < 0.01 * before
     with pytest.raises(ValueError, match="muon or adamw"):
         build_optimizers(layer, "sgd", 0.0)
+
+
+def test_weights_of_two_stages_can_be_mixed() -> None:
+    last, first = reconfigured(random_model(1), {"mask_stride": 2}), random_model(2)
+    new, old = last.state_dict(), first.state_dict()
+    kept = {name: value.clone() for name, value in new.items()}
+    for name, value in mixed(last, first, 0.25).state_dict().items():
+        wanted = 0.75 * kept[name] + 0.25 * old[name] if name in old else kept[name]
+        assert torch.allclose(value.float(), wanted.float(), atol=1e-6), name
 
 
 def test_pauses_between_sessions_are_no_training_time() -> None:

@@ -17,6 +17,7 @@ import yaml
 
 from panosam2_ros.data.sources import VERSIONS
 from panosam2_ros.model.build import EMBEDDED, load_weights, save_weights
+from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.resources import resource, sha256
 
 PAUSE = 60.0  # s between two steps from which on the run stood still
@@ -46,10 +47,29 @@ def curve(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def ship(run: Path, config: Path, models: Path) -> Path:
-    """Copy ``run``'s weights into ``models``; answers the manifest's path."""
+def mixed(model: PanoSAM2, earlier: PanoSAM2, share: float) -> PanoSAM2:
+    """The mean of two stages' weights, ``share`` of the earlier's; parts that it lacks stay.
+
+    Stages that went different ways from one start are good at different things, and their mean is often
+    better at both: Wortsman et al. 2022, arXiv 2203.05482.
+    """
+    before = earlier.state_dict()
+    state = {
+        name: torch.lerp(value, before[name], share)
+        if name in before and value.is_floating_point()
+        else value
+        for name, value in model.state_dict().items()
+    }
+    model.load_state_dict(state)
+    return model
+
+
+def ship(run: Path, config: Path, models: Path, earlier: Path | None = None, share: float = 0.0) -> Path:
+    """Copy ``run``'s weights into ``models``, mixed with ``earlier`` ones; answers the manifest's path."""
     target = models / f"{EMBEDDED}.safetensors"
     model = load_weights(run / f"{EMBEDDED}.safetensors")
+    if earlier is not None:
+        model = mixed(model, load_weights(earlier), share)
     save_weights(model, target)
     entries = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     processes = max(entry["processes"] for entry in entries)
@@ -61,6 +81,7 @@ def ship(run: Path, config: Path, models: Path) -> Path:
         "parameters": sum(p.numel() for p in model.parameters()),
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "command": f"{launcher} -m panosam2_ros.training.train --config {config}",
+        "share_of_earlier_weights": share,
         "config": yaml.safe_load(config.read_text()),
         "sources": VERSIONS,
         "torch": torch.__version__,
@@ -79,8 +100,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder that the training wrote")
     parser.add_argument("--config", type=Path, required=True, help="what it was trained with")
     parser.add_argument("--models", type=Path, help="default: the package's own folder of models")
+    parser.add_argument("--earlier", type=Path, help="weights of an earlier stage, to mix with the last one's")
+    parser.add_argument("--share", type=float, default=0.0, help="of the earlier weights, 0..1")
     options = parser.parse_args(arguments)
-    print(ship(options.run, options.config, options.models or resource("models")))
+    models = options.models or resource("models")
+    print(ship(options.run, options.config, models, options.earlier, options.share))
 
 
 if __name__ == "__main__":
