@@ -100,7 +100,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder that the training wrote")
     parser.add_argument("--config", type=Path, required=True, help="what it was trained with")
     parser.add_argument("--models", type=Path, help="default: the package's own folder of models")
-    parser.add_argument("--earlier", type=Path, help="weights of an earlier stage, to mix with the last one's")
+    parser.add_argument("--earlier", type=Path, help="weights of an earlier stage to mix in")
     parser.add_argument("--share", type=float, default=0.0, help="of the earlier weights, 0..1")
     options = parser.parse_args(arguments)
     models = options.models or resource("models")
