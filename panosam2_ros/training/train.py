@@ -160,6 +160,7 @@ class Trainer:
             self.stage, self.step = self.stage + 1, 0
             self._new_optimizers()
             self.save()
+        self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
 
     def _batches(self, stage: Stage) -> Iterator[TrainingBatch]:
