@@ -59,10 +59,10 @@ def test_shares_rates_and_sizes_are_what_they_are_called() -> None:
 
 
 def test_steps_and_growth_of_the_small_network_are_measured(monkeypatch) -> None:
-    monkeypatch.setattr(bench_nano, "CASES", ((2, 256, 0), (2, 256, 64)))
+    monkeypatch.setattr(bench_nano, "CASES", ((2, 1024, 0), (2, 1024, 64)))
     whole, reduced = bench_nano.nano_steps(1)
     assert (whole["objects"], whole["image"], whole["mask_width"], reduced["mask_width"]) == (
-        2, "256x128", 256, 64,
+        2, "1024x512", 1024, 64,
     )  # fmt: skip
     assert whole["ms"] > 0 and whole["numpy_peak_mib"] > reduced["numpy_peak_mib"] > 0
     grown = bench_nano.growth(3, 2, 256)
