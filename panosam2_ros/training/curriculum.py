@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,12 @@ def read_config(path: Path, variant: str = "") -> Recipe:
     if recipe.learn not in ("all", "adapters"):
         raise ValueError(f"learn in {path} is all or adapters, got {recipe.learn!r}")
     return recipe
+
+
+def trial(recipe: Recipe, share: float, rate: float) -> Recipe:
+    """A recipe with ``share`` of every stage's steps and ``rate`` times its learning rates, for a search."""
+    stages = (replace(s, steps=max(1, round(share * s.steps)), lr=rate * s.lr) for s in recipe.stages)
+    return replace(recipe, stages=tuple(stages))
 
 
 def _filled(kind: Any, options: dict[str, Any], what: str, path: Path) -> Any:

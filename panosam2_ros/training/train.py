@@ -33,7 +33,7 @@ from panosam2_ros.evaluation.datasets import DatasetSpec, open_dataset
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.training.adapt import save_learned, start_model
 from panosam2_ros.training.clips import Batches, ClipSource, DatasetClips, RenderedClips, TrainingBatch
-from panosam2_ros.training.curriculum import Recipe, Stage, learning_rate, read_config
+from panosam2_ros.training.curriculum import Recipe, Stage, learning_rate, read_config, trial
 from panosam2_ros.training.losses import Losses
 from panosam2_ros.training.optimizer import build_optimizers
 from panosam2_ros.training.rollout import ClipLoss, Rollout
@@ -265,6 +265,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--config", type=Path, required=True)
     parser.add_argument("--variant", default="", help="of the configuration; also the model's name")
     parser.add_argument("--seed", type=int, help="in the place of the configuration's")
+    parser.add_argument("--rate", type=float, default=1.0, help="factor of all learning rates, for a search")
+    parser.add_argument("--share", type=float, default=1.0, help="of every stage's steps, for a search")
     parser.add_argument("--out", type=Path, default=Path("runs/nano"), help="checkpoints and log")
     parser.add_argument("--sources", type=Path, default=Path("runs/sources"),
                         help="folder of the unpacked npm packages; fetched where it is missing")  # fmt: skip
@@ -276,7 +278,7 @@ def main(arguments: list[str] | None = None) -> None:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     if options.threads:
         torch.set_num_threads(options.threads)
-    recipe = read_config(options.config, options.variant)
+    recipe = trial(read_config(options.config, options.variant), options.share, options.rate)
     if options.seed is not None:
         recipe = replace(recipe, seed=options.seed)
     trainer = Trainer(recipe, options.out, Sources(options.sources, options.models))
