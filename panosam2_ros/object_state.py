@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from panosam2_ros.bearing import UNKNOWN_VARIANCE, Bearing
+from panosam2_ros.bearing import UNKNOWN_VARIANCE, Bearing, bounded_covariance
 from panosam2_ros.equirect import Floats, angle_between, normalised, tangent_basis
 
 
@@ -135,7 +135,7 @@ class ObjectMotion:
             self.state = TrackState.OCCLUDED
             last_known, moved = self._predict(seen, elapsed * 1e-9)
         variance = (self._config.velocity_noise * unseen) ** 2
-        covariance = _bounded(moved + variance * np.eye(2))
+        covariance = bounded_covariance(moved + variance * np.eye(2))
         self.bearing = replace(last_known, covariance=covariance, solid_angle=0.0)
 
     def _predict(self, seen: Bearing, elapsed: float) -> tuple[Bearing, Floats]:
@@ -160,12 +160,6 @@ def _anywhere() -> Bearing:
 
 def _unknown_velocity() -> Floats:
     return np.full(3, math.nan)
-
-
-def _bounded(covariance: Floats) -> Floats:
-    """No direction is less certain than one that may be anywhere."""
-    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
-    return np.asarray(vectors * np.minimum(values, UNKNOWN_VARIANCE) @ vectors.T)
 
 
 def _rotation(vector: Floats) -> Floats:

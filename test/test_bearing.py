@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from panosam2_ros.bearing import UNKNOWN_VARIANCE, mask_bearing
+from panosam2_ros.bearing import ELLIPSE_95, UNKNOWN_VARIANCE, mask_bearing, squared_deviation
 from panosam2_ros.equirect import (
     Equirect,
     Floats,
@@ -99,6 +99,7 @@ def test_one_pixel_points_at_its_centre(u: int, v: int) -> None:
 def test_direction_is_the_area_weighted_sum_of_unit_vectors() -> None:
     mask = np.random.default_rng(5).random((256, 512)) < 0.01
     mask[:, 100:400] = False
+    mask[:64] = mask[192:] = False
     weights = GRID.pixel_solid_angles()[:, None] * mask
     slow = normalised((vectors(GRID) * weights[..., None]).sum((0, 1)))
     bearing = mask_bearing(mask, GRID, 0.0)
@@ -108,7 +109,7 @@ def test_direction_is_the_area_weighted_sum_of_unit_vectors() -> None:
     east, north = tangent_basis(slow)
     local = vectors(GRID)[mask] @ np.stack([east, north], 1)
     spread = np.einsum("n,ni,nj->ij", weights[mask], local, local) / weights.sum()
-    assert np.allclose(bearing.covariance, spread + np.eye(2) * PIXEL**2 / 12, atol=1e-5)
+    assert np.allclose(bearing.covariance, 4 * spread + np.eye(2) * PIXEL**2 / 12, atol=1e-5)
 
 
 def test_extents_hold_every_pixel_of_the_mask() -> None:
@@ -131,6 +132,27 @@ def test_covariance_shrinks_with_a_better_mask() -> None:
     variances = [np.trace(b.covariance) for b in bearings if b is not None]
     assert variances == sorted(variances, reverse=True)
     assert variances[-1] == pytest.approx(2 * PIXEL**2 / 12)
+
+
+def test_the_ellipse_of_a_gaussian_holds_95_percent_of_it() -> None:
+    """Across the seam and near a pole; drawn from the covariance, on the sphere's great circles."""
+    rng = np.random.default_rng(11)
+    covariance = np.array([[0.04, 0.01], [0.01, 0.01]])
+    for centre in (lonlat_to_vector(math.pi, 0.0), lonlat_to_vector(1.0, 1.5)):
+        basis, inside = np.stack(tangent_basis(centre)), 0
+        for offset in rng.multivariate_normal([0, 0], covariance, 2000):
+            angle = float(np.linalg.norm(offset))
+            other = math.cos(angle) * centre + math.sin(angle) * (offset / angle) @ basis
+            inside += squared_deviation(centre, covariance, other) <= ELLIPSE_95
+        assert 0.935 < inside / 2000 < 0.965
+    assert squared_deviation(centre, np.zeros((2, 2)), other) == math.inf
+    assert squared_deviation(centre, covariance, centre) == pytest.approx(0, abs=1e-12)
+
+
+def test_no_mask_is_less_certain_than_nothing() -> None:
+    most = mask_bearing(cap(GRID, lonlat_to_vector(0.3, 0.2), 2.0), GRID, 0.0)
+    assert most is not None
+    assert np.linalg.eigvalsh(most.covariance).max() == pytest.approx(UNKNOWN_VARIANCE)
 
 
 def test_empty_and_whole_masks() -> None:

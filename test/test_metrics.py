@@ -358,10 +358,11 @@ def test_frames_keep_their_order() -> None:
 def test_bearing_error_is_the_angle_between_report_and_truth() -> None:
     turned = rotation_matrix(np.array([0, math.radians(10), 0])) @ FORWARD
     truth = {1: FORWARD}
+    wide = math.radians(10) ** 2 * np.eye(2)  # 10 degrees are one standard deviation
     frames = [
         Frame(HERE, HERE, truth, {1: Report(True, turned)}),  # prompted
-        Frame(HERE, HERE, truth, {1: Report(True, turned)}),  # 10 degrees
-        Frame(HERE, THERE, truth, {1: Report(True, -FORWARD)}),  # visible, but elsewhere
+        Frame(HERE, HERE, truth, {1: Report(True, turned, wide)}),  # 10 degrees
+        Frame(HERE, THERE, truth, {1: Report(True, -FORWARD, wide)}),  # visible, but elsewhere
         Frame(HERE, HERE, truth, {1: Report(False, FORWARD)}),  # not reported
         Frame(HERE, HERE, truth, {}),  # not known
         Frame(NOTHING, NOTHING, {}, {1: Report(True, FORWARD)}),  # absent
@@ -376,6 +377,7 @@ def test_bearing_error_is_the_angle_between_report_and_truth() -> None:
     assert summary.visible_but_wrong_rate == pytest.approx(2 / 3)
     assert summary.bearing_error_deg_median == pytest.approx(95)
     assert summary.bearing_error_on_target_deg_p95 == pytest.approx(10)
+    assert (summary.covered_rate, summary.covered_on_target_rate) == (1 / 2, 1)
 
 
 def test_bearings_come_from_masks_where_nothing_else_is_given() -> None:

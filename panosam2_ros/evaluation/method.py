@@ -62,7 +62,9 @@ class TrackerMethod:
     def step(self, image: Image, index: int) -> Answer:
         frame = self._tracker.step(image, self._stamp(index))
         reports = {
-            self._ids[track.obj_id]: Report(track.state is TrackState.VISIBLE, track.bearing.direction)
+            self._ids[track.obj_id]: Report(
+                track.state is TrackState.VISIBLE, track.bearing.direction, track.bearing.covariance
+            )
             for track in frame.tracks
         }
         return Answer(relabelled(frame.labels, self._ids), reports)

@@ -36,6 +36,7 @@ _COLUMNS = {  # heading -> field
     "roll": "roll_equivariance",
     "bearing °": "bearing_error_deg_median",
     "p95 °": "bearing_error_deg_p95",
+    "covered": "covered_on_target_rate",
     "fps": "fps",
 }
 
@@ -79,6 +80,8 @@ def result_row(
         "roll_equivariance": roll_equivariance,
         "bearing_error_deg_median": None if summary is None else summary.bearing_error_deg_median,
         "bearing_error_deg_p95": None if summary is None else summary.bearing_error_deg_p95,
+        "covered_rate": None if summary is None else summary.covered_rate,
+        "covered_on_target_rate": None if summary is None else summary.covered_on_target_rate,
         "fps": fps,
         "input": subject.input,
         "machine": machine(subject.device, subject.threads),
@@ -117,10 +120,10 @@ def write_json(path: Path, value: object) -> None:
 
 def table(rows: Sequence[Row]) -> str:
     """A Markdown table; columns in which nothing was measured are left out."""
-    measured = {h: f for h, f in _COLUMNS.items() if any(row[f] is not None for row in rows)}
+    measured = {h: f for h, f in _COLUMNS.items() if any(row.get(f) is not None for row in rows)}
     lines = [["", "prompt", *measured]]
     lines += [["---", "---", *["---:"] * len(measured)]]
-    lines += [[r["name"], r["prompt"], *[cell(r[f], f) for f in measured.values()]] for r in rows]
+    lines += [[r["name"], r["prompt"], *[cell(r.get(f), f) for f in measured.values()]] for r in rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

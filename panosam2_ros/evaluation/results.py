@@ -45,6 +45,10 @@ class ObjectResult:
     reported_visible: int
     reported_while_absent: int  # ... but the truth is not visible
     reported_elsewhere: int  # ... and the truth is, but the mask has J_sphere < 0.1
+    ellipses: int  # truth visible and report visible, with a covariance
+    ellipses_on_target: int  # ... and the mask on its object
+    covered: int  # ellipses of 95 % that hold the true direction
+    covered_on_target: int
     id_switches: int  # times that the mask moved onto another object or look-alike
     frames_on_another: int
 

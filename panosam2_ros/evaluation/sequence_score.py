@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.bearing import mask_bearing
+from panosam2_ros.bearing import ELLIPSE_95, mask_bearing, squared_deviation
 from panosam2_ros.equirect import Equirect, Floats, angle_between, vector_to_lonlat
 from panosam2_ros.evaluation.metrics import MaskMetrics, PairScores
 from panosam2_ros.evaluation.results import EVERY, ObjectResult, SequenceResult, Tally
@@ -34,6 +34,7 @@ class Report:
 
     visible: bool
     direction: Floats  # [3] unit vector, camera optical axes
+    covariance: Floats | None = None  # [2, 2] rad^2, of it in its tangent plane (east, north)
 
 
 @dataclass(frozen=True)
@@ -210,10 +211,16 @@ class _ObjectScore:
             return
         error = math.degrees(float(angle_between(truth, report.direction)))
         self._errors.append(error)
-        if scores.J_sphere < ELSEWHERE:
-            self._counts["reported_elsewhere"] += 1
-        else:
+        on_target = scores.J_sphere >= ELSEWHERE
+        self._counts["reported_elsewhere"] += not on_target
+        if on_target:
             self._errors_on_target.append(error)
+        if report.covariance is not None:
+            inside = squared_deviation(report.direction, report.covariance, truth) <= ELLIPSE_95
+            self._counts["ellipses"] += 1
+            self._counts["ellipses_on_target"] += on_target
+            self._counts["covered"] += inside
+            self._counts["covered_on_target"] += inside and on_target
 
 
 _COUNTS = (
@@ -223,6 +230,10 @@ _COUNTS = (
     "reported_visible",
     "reported_while_absent",
     "reported_elsewhere",
+    "ellipses",
+    "ellipses_on_target",
+    "covered",
+    "covered_on_target",
     "id_switches",
     "frames_on_another",
 )

@@ -61,6 +61,8 @@ class Summary:
     bearing_error_deg_p95: float | None
     bearing_error_on_target_deg_median: float | None  # ... and the mask on its object
     bearing_error_on_target_deg_p95: float | None
+    covered_rate: float | None  # of 95 % ellipses: hold the true direction; truth and report both visible
+    covered_on_target_rate: float | None  # ... and the mask on its object
 
     def to_json(self) -> dict[str, Any]:
         """Flat, for a list of results; with the groups beside."""
@@ -189,6 +191,8 @@ def _rates(objects: Sequence[ObjectResult]) -> dict[str, Any]:
         "visible_but_wrong_rate": _ratio(wrong, total("reported_visible")),
         "reported_while_absent": total("reported_while_absent"),
         "reported_elsewhere": total("reported_elsewhere"),
+        "covered_rate": _ratio(total("covered"), total("ellipses")),
+        "covered_on_target_rate": _ratio(total("covered_on_target"), total("ellipses_on_target")),
         "id_switches": total("id_switches"),
         "frames_on_another": total("frames_on_another"),
     }
