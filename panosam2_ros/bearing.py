@@ -16,7 +16,7 @@ from panosam2_ros.equirect import Equirect, Floats, angle_between, mask_box, nor
 # squared angle to a point that is uniform on the sphere, (pi^2 - 4) / 2.
 UNKNOWN_VARIANCE = (math.pi**2 - 4) / 4
 # Standard deviations of the centroid per spread of the mask and share of it that is wrong: with 2 the
-# 95 % ellipse held 94 % of 1,110 true directions, with 1 only 72 % (panosam2_nano, scenes like its training's).
+# 95 % ellipse held 94 % of 1,110 true directions, with 1 72 % (panosam2_nano, scenes like those trained on).
 _DOUBT = 2.0
 ELLIPSE_95 = 5.991  # chi-squared of two dimensions: squared deviation at the edge of the 95 % ellipse
 _BAND = 64  # rows that are converted to numbers at a time
