@@ -80,14 +80,14 @@ def result_row(
         "roll_equivariance": roll_equivariance,
         "bearing_error_deg_median": None if summary is None else summary.bearing_error_deg_median,
         "bearing_error_deg_p95": None if summary is None else summary.bearing_error_deg_p95,
-        "covered_rate": None if summary is None else summary.covered_rate,
-        "covered_on_target_rate": None if summary is None else summary.covered_on_target_rate,
         "fps": fps,
         "input": subject.input,
         "machine": machine(subject.device, subject.threads),
         "date": datetime.now(timezone.utc).date().isoformat(),
         "weights_sha256": subject.weights_sha256,
         "versions": versions(),
+        "covered_rate": None if summary is None else summary.covered_rate,
+        "covered_on_target_rate": None if summary is None else summary.covered_on_target_rate,
     }
 
 
