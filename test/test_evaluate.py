@@ -235,7 +235,8 @@ def test_a_row_has_exactly_the_agreed_fields() -> None:
     video = FakeVideo(moving(4, 2), {1: 0}, attributes=frozenset({"crossing_border"}))
     summary = summarise([run(video, Oracle(video)).result])
     row = result_row(subject(), summary, fps=12.0)
-    assert list(row) == [*FIELDS, "date", "weights_sha256", "versions", "covered_rate", "covered_on_target_rate"]
+    more = ["date", "weights_sha256", "versions", "covered_rate", "covered_on_target_rate"]
+    assert list(row) == FIELDS + more
     assert row["JF_sphere_crossing_border"] == 1 and row["JF_sphere_high_latitude"] is None
     assert "12.0" in table([row]) and "reappearing" not in table([row])
 
