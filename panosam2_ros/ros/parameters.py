@@ -129,10 +129,10 @@ class Parameters:
         0.0, "rad, its yaw, about z up: positive looks left", Change.LIVE, (-math.pi, math.pi)
     )
     history_seconds: float = _declared(
-        2.0, "s of images that are kept for prompts at their stamp", Change.LIVE, (0.0, 600.0)
+        4.0, "s of images that are kept for prompts at their stamp", Change.LIVE, (0.0, 600.0)
     )
     history_mib: float = _declared(
-        256.0, "MiB that these images may hold", Change.LIVE, (0.0, 65536.0)
+        512.0, "MiB that these images may hold", Change.LIVE, (0.0, 65536.0)
     )
     replay_every: int = _declared(
         3,

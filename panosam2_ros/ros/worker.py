@@ -36,8 +36,8 @@ class WorkerStoppedError(RuntimeError):
 class WorkerLimits:
     """What may wait and what is kept."""
 
-    history_seconds: float = 2.0  # of images, for prompts at their stamp
-    history_mib: float = 256.0
+    history_seconds: float = 4.0  # of images, for prompts at their stamp
+    history_mib: float = 512.0
     jobs: int = 16  # that wait
     replay_every: int = 3  # every how manieth kept image an object goes through that was prompted late
 
