@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -188,11 +188,18 @@ class CameraFrame:
     roll: float = 0.0
     pitch: float = 0.0
     yaw: float = 0.0
+    whole: Floats | None = field(default=None, compare=False)  # [3, 3] in the place of the angles
 
     def rotation(self) -> Floats:
         """[3, 3]: a direction in the camera's optical axes -> the frame's axes."""
+        if self.whole is not None:
+            return self.whole
         body = body_rotation(self.roll, self.pitch, self.yaw) @ _BODY_OF_OPTICAL
         return body if self.convention is FrameConvention.BODY else _BODY_OF_OPTICAL.T @ body
+
+    def seen_from(self, turn: Floats, convention: FrameConvention) -> CameraFrame:
+        """The same camera in another frame; ``turn`` [3, 3]: this frame's axes -> that one's."""
+        return CameraFrame(convention, whole=np.asarray(turn @ self.rotation()))
 
     def to_frame(self, vectors: ArrayLike) -> Floats:
         """Optical vectors [..., 3] in the frame's axes."""

@@ -20,7 +20,12 @@ def build_tracker(parameters: Parameters) -> PanoTracker:
     )
     config = TrackerConfig(
         max_objects=parameters.max_objects,
-        state=StateConfig(lost_after=parameters.lost_after),
+        state=StateConfig(
+            lost_after=parameters.lost_after,
+            appear=parameters.appear_score,
+            disappear=parameters.disappear_score,
+            velocity_smoothing=parameters.velocity_smoothing,
+        ),
         vertical_fov=parameters.vertical_fov,
         seam_steering=parameters.seam_steering,
         mask_width=parameters.mask_width,

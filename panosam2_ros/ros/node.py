@@ -37,6 +37,7 @@ from panosam2_ros.ros.parameters import (
 )
 from panosam2_ros.ros.reporting import Reporter
 from panosam2_ros.ros.service_desk import ServiceDesk
+from panosam2_ros.ros.target_frame import TargetFrame
 from panosam2_ros.ros.transport import forget_lookup_errors, keep_buffers, profile_line
 from panosam2_ros.ros.watch import ImageTopic, ImageWatch
 from panosam2_ros.ros.worker import (
@@ -65,6 +66,7 @@ class PanoSam2Node(LifecycleNode):
         self._watch: ImageWatch | None = None
         self._tracked = (0, 0.0)  # objects, MiB: written by the worker's thread, whole
         self._device, self._frame_id = "", ""
+        self._target = TargetFrame(self, "")
         self._create_interfaces()
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
@@ -116,6 +118,7 @@ class PanoSam2Node(LifecycleNode):
         if restored := keeper.restore():
             self.get_logger().info(restored)
         self._device = str(tracker.model.device)
+        self._target = TargetFrame(self, parameters.target_frame)
         self._worker = Worker(
             tracker,
             Callbacks(self._decode, self._publish, self._failed),
@@ -246,11 +249,11 @@ class PanoSam2Node(LifecycleNode):
         if worker is None or not self.context.ok():
             return
         header, tracker = frame.message.header, worker.tracker
-        camera = self.camera_of(header)
+        turned, camera = self._target.of(header, self.camera_of(header))
         if self._masks.get_subscription_count():
             self._masks.publish(conversions.masks_msg(header, tracked.labels))
         self._bearings.publish(
-            conversions.bearings_msg(header, tracker.epoch, tracked.tracks, camera)
+            conversions.bearings_msg(turned, tracker.epoch, tracked.tracks, camera)
         )
         self.tracker_changed()
         self._reporter.processed(frame.stamp)
@@ -310,6 +313,8 @@ class PanoSam2Node(LifecycleNode):
         warnings: dict[str, str] = {}
         if self._watch is not None:
             warnings = self._watch.warnings(self._settings)
+        if self._target.problem:
+            warnings["target_frame"] = self._target.problem
         self._reporter.warned(warnings)
         if self._state != "active":
             warnings["state"] = f"the node is {self._state}"

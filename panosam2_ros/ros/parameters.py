@@ -103,6 +103,18 @@ class Parameters:
         Change.UNCONFIGURED,
         (0.0, 1.0),
     )
+    appear_score: float = _declared(
+        0.5, "score from which an object that was not seen counts as VISIBLE", Change.UNCONFIGURED, (0.0, 1.0)
+    )
+    disappear_score: float = _declared(
+        0.5,
+        "score down to which a VISIBLE object stays so, at most appear_score",
+        Change.UNCONFIGURED,
+        (0.0, 1.0),
+    )
+    velocity_smoothing: float = _declared(
+        0.3, "s, time constant of the angular velocity; 0: none", Change.UNCONFIGURED, (0.0, 60.0)
+    )
     lost_after: float = _declared(
         3.0, "s unseen until OCCLUDED becomes LOST", Change.UNCONFIGURED, (0.0, 3600.0)
     )
@@ -127,6 +139,12 @@ class Parameters:
     )
     camera_yaw: float = _declared(
         0.0, "rad, its yaw, about z up: positive looks left", Change.LIVE, (-math.pi, math.pi)
+    )
+    target_frame: str = _declared(
+        "",
+        "frame in which ~/bearings are published, by tf2; empty, without tf2 or without a transform at the "
+        "image's stamp: the image's frame",
+        Change.UNCONFIGURED,
     )
     history_seconds: float = _declared(
         4.0, "s of images that are kept for prompts at their stamp", Change.LIVE, (0.0, 600.0)
