@@ -1,0 +1,45 @@
+"""The interface reference: ``python -m panosam2_ros.ros.reference > docs/interface.md``.
+
+Made from the message files and the declarations of parameters, so that it says what they say.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+from panosam2_ros.ros.parameters import Parameters
+
+ROOT = Path(__file__).resolve().parents[2]
+_HEAD = """# Interface reference
+
+Made by `python -m panosam2_ros.ros.reference` from the message files and the declared parameters; a test
+fails where they differ. Topics and services are listed in the [README](../README.md#interface). Parameters
+may change at any time (*live*), while the node is *unconfigured*, or only at its *start*.
+"""
+
+
+def reference(root: Path = ROOT) -> str:
+    """The page, Markdown; ``root``: the checkout."""
+    files = [*sorted((root / "msg").glob("*.msg")), *sorted((root / "srv").glob("*.srv"))]
+    kinds = [f"## {path.parent.name}/{path.name}\n\n```\n{path.read_text().strip()}\n```\n" for path in files]
+    return "\n".join([_HEAD, _parameters(), *kinds])
+
+
+def _parameters() -> str:
+    lines = ["## Parameters", "", "| name | type | default | allowed | may change | meaning |"]
+    lines.append("|---|---|---|---|---|---|")
+    for item in fields(Parameters):
+        about, value = item.metadata, item.default
+        allowed = ", ".join(f"`{choice}`" for choice in about["choices"])
+        if about["span"]:
+            allowed = " to ".join(f"{end:.6g}" for end in about["span"])
+        shown = f"`{value:.6g}`" if isinstance(value, float) else f"`{value!r}`"
+        cells = [f"`{item.name}`", type(value).__name__, shown, allowed, about["change"].name.lower()]
+        lines.append(f"| {' | '.join([*cells, about['description']])} |")
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    sys.stdout.write(reference())
