@@ -6,11 +6,9 @@ band of rows at a time, only round its mask, bilinearly and across the seam.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -115,51 +113,3 @@ def _span(first: int, extent: int, source: int, target: int) -> tuple[int, int]:
     """Range of target pixels that source pixels first..first + extent can reach."""
     scale = target / source
     return int((first - 1) * scale), int((first + extent + 2) * scale) + 1
-
-
-def without_specks(logits: Logits, vertical_fov: float, islands: float, holes: float) -> Logits:
-    """Logits whose mask has no small islands and no small holes, on the sphere.
-
-    ``islands``: the solid angle below which a part goes, as a share of the largest part's;
-    ``holes``: below which a hole is filled, as a share of the mask's. What changes sides keeps its
-    magnitude, so that the outline stays where it is.
-    """
-    mask = logits > 0
-    if islands > 0:
-        parts, angles = _components(mask, 8, vertical_fov)
-        small = angles < islands * angles[1:].max(initial=0.0)
-        mask &= ~small[parts]
-    if holes > 0:
-        gaps, angles = _components(~mask, 4, vertical_fov)
-        small = angles < holes * angles[0]
-        mask |= small[gaps] & (gaps > 0)
-    return np.where(mask, np.abs(logits), -np.abs(logits))
-
-
-def _components(
-    mask: NDArray[np.bool_], connectivity: int, vertical_fov: float
-) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Connected parts [h, w], 0 = not in the mask, and the solid angle of each (of part 0 too).
-
-    ``connectivity`` 8 or 4: whether corners join. They do so across the seam and at the poles, too.
-    """
-    height, width = mask.shape
-    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=connectivity)
-    parts, names = np.asarray(labels), np.arange(count)
-    for a, b in _neighbours_outside(parts, connectivity == 8, vertical_fov == math.pi):
-        if a and b:
-            names[names == names[b]] = names[a]
-    parts = names[parts].astype(np.int32)
-    angles = Equirect(2 * height, height, vertical_fov).pixel_solid_angles()  # networks may be square
-    return parts, np.asarray(np.bincount(parts.ravel(), angles.repeat(width), count), float)
-
-
-def _neighbours_outside(parts: NDArray[np.int32], corners: bool, poles: bool) -> NDArray[np.int32]:
-    """Pairs [N, 2] of parts that meet where the image ends."""
-    first, last = parts[:, 0], parts[:, -1]
-    meetings = [(first, last)]
-    if corners:
-        meetings += [(first[1:], last[:-1]), (first[:-1], last[1:])]
-    if corners and poles:
-        meetings += [(np.full_like(row, row.max()), row) for row in (parts[0], parts[-1])]
-    return np.unique(np.concatenate([np.stack(pair, 1) for pair in meetings]), axis=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import enum
 import math
 from collections.abc import Mapping
@@ -93,6 +94,12 @@ class ObjectMotion:
         """Whether an object with this presence score (0..1) counts as seen; with hysteresis."""
         seen = self.state is TrackState.VISIBLE
         return score >= (self._config.disappear if seen else self._config.appear)
+
+    def expected(self, stamp: int) -> Bearing | None:
+        """Where it should be at ``stamp`` (ns), were it not seen; None for one that is lost."""
+        ahead = copy.copy(self)  # what ``update`` changes it replaces
+        ahead.update(stamp, None)
+        return None if ahead.state is TrackState.LOST else ahead.bearing
 
     def update(self, stamp: int, bearing: Bearing | None) -> None:
         """Take in the image of ``stamp`` (ns); None: the object was not seen in it."""

@@ -6,18 +6,17 @@ An object has an id for ever (``obj_id``) and a row of the memory bank for now (
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from panosam2_ros.bearing import mask_bearing
 from panosam2_ros.catching_up import Behind, joined
-from panosam2_ros.equirect import Equirect
-from panosam2_ros.masks import paint, without_specks
+from panosam2_ros.equirect import Equirect, rotation_matrix
+from panosam2_ros.masks import paint
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.memory_file import MAX_OBJ_ID, Network, RememberedObject, TrackerMemory
 from panosam2_ros.model.image_encoder import ImageFeatures
@@ -27,6 +26,7 @@ from panosam2_ros.periodic import fit_image
 from panosam2_ros.prompts import LOW_RES_STRIDE, Prompt, PromptEncoding, check_prompt, of_same_length
 from panosam2_ros.propagation import Propagated, empty_bank, prompt_objects, propagate
 from panosam2_ros.steering import SeamSteering
+from panosam2_ros.tidying import Expected, tidied
 from panosam2_ros.tracker_config import TrackerConfig
 from panosam2_ros.tracks import NOTHING_FOUND, Known, PromptOutcome, Track, TrackedFrame
 
@@ -81,7 +81,7 @@ class PanoTracker:
             masks = self._mask_grid(grid)
             return TrackedFrame(stamp, np.zeros((masks.height, masks.width), np.uint16), self.tracks())
         with self.model.precision():
-            result = self._tidied(propagate(self.model, self._bank, features))
+            result = self._tidied(self._known, propagate(self.model, self._bank, features), stamp)
         self._bank = result.bank
         labels = self._observe(self._known, result, grid, stamp)
         return TrackedFrame(stamp, labels, self.tracks())
@@ -125,7 +125,8 @@ class PanoTracker:
         """
         grid, late = self._grid(image), self._behind[0]
         with self.model.precision():
-            result = self._tidied(propagate(self.model, late.bank, self._features(image)))
+            result = propagate(self.model, late.bank, self._features(image))
+            result = self._tidied(late.known, result, stamp)
         late.bank, late.stamp = result.bank, stamp
         self._observe(late.known, result, grid, stamp)
         self.settle()
@@ -316,19 +317,13 @@ class PanoTracker:
             item.mask_iou = min(max(iou, 0.0), 1.0) if bearing else 0.0
         return labels
 
-    def _tidied(self, result: Propagated) -> Propagated:
-        """Without small islands and holes, also in the mask that the next frame starts from.
-
-        Prompted frames stay as they are: a mask that somebody gave may have parts.
-        """
-        config = self.config
-        if config.min_island <= 0 and config.max_hole <= 0:
-            return result
-        masks = result.fine_logits[:, 0].float().cpu().numpy()
-        limits = (config.vertical_fov, config.min_island, config.max_hole)
-        tidy = torch.from_numpy(np.stack([without_specks(mask, *limits) for mask in masks]))[:, None]
-        fine, bank = tidy.to(result.fine_logits), result.bank
-        tidy = F.avg_pool2d(fine, LOW_RES_STRIDE // self.model.config.mask_stride)
-        seen = bank.maskmem.written.amax(1) == bank.frame - 1
-        kept = torch.where(seen[:, None, None, None], tidy, bank.mask_logits)
-        return replace(result, mask_logits=tidy, fine_logits=fine, bank=replace(bank, mask_logits=kept))
+    def _tidied(self, known: Sequence[Known], result: Propagated, stamp: int) -> Propagated:
+        """Without parts that do not belong to the objects, given where they should be."""
+        angle = 2 * math.pi * self._turn * self.model.config.stride / self.model.input_size[1]
+        turn = rotation_matrix(np.array([0.0, angle, 0.0]))  # images are rolled right by as much
+        bearings = [item.motion.expected(stamp) for item in known]
+        expected = [
+            None if b is None else Expected(turn @ b.direction, math.sqrt(np.linalg.norm(b.covariance, 2)))
+            for b in bearings
+        ]
+        return tidied(result, self.config.tidy_rules, expected, self.model.config.mask_stride)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from panosam2_ros.object_state import StateConfig
+from panosam2_ros.tidying import TidyRules
 
 _LEAST_WIDTH = 64  # of label images: below, a pixel is larger than most objects
 
@@ -18,9 +19,15 @@ class TrackerConfig:
     vertical_fov: float = math.pi  # rad, of the images; pi for full spheres
     seam_steering: bool = False  # keep the network's seam away from objects; they then depend on each other
     mask_width: int = 0  # columns of label images; 0: the image's
-    min_island: float = 0.25  # solid angle of a mask's smaller parts that stay, as a share of the largest's
-    max_hole: float = 0.0  # solid angle of holes that are filled, as a share of the mask's
+    min_island: float = 0.25  # see tidying.TidyRules
+    island_reach: float = 0.1  # rad
+    max_hole: float = 0.0
     state: StateConfig = field(default_factory=StateConfig)
+
+    @property
+    def tidy_rules(self) -> TidyRules:
+        """What does not belong to a mask."""
+        return TidyRules(self.min_island, self.max_hole, self.island_reach, self.vertical_fov)
 
     def __post_init__(self) -> None:
         if self.mask_width and self.mask_width < _LEAST_WIDTH:

@@ -97,6 +97,13 @@ class Parameters:
         Change.UNCONFIGURED,
         (0.0, 1.0),
     )
+    island_reach: float = _declared(
+        0.1,
+        "rad; parts of a mask weigh less for min_island the farther they are from where the object should "
+        "be: by exp(-1/2) at this distance; 0: all the same",
+        Change.UNCONFIGURED,
+        (0.0, math.pi),
+    )
     max_hole: float = _declared(
         0.0,
         "holes are filled up to this share of the solid angle of the mask; 0: none",

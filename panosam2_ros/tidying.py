@@ -1,0 +1,129 @@
+"""Masks without what does not belong to them: islands, parts where the object cannot be, holes.
+
+On the sphere: across the seam and over the poles.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from panosam2_ros.equirect import Equirect, Floats, lonlat_to_vector
+from panosam2_ros.masks import Logits
+from panosam2_ros.prompts import LOW_RES_STRIDE
+from panosam2_ros.propagation import Propagated
+
+
+@dataclass(frozen=True)
+class TidyRules:
+    """What counts as not belonging to a mask."""
+
+    min_island: float = 0.25  # weight of smaller parts that stay, as a share of the heaviest's; 0: all stay
+    max_hole: float = 0.0  # solid angle of holes that are filled, as a share of the mask's; 0: none
+    # rad; a part weighs its solid angle times exp(-(d/s)^2/2) at distance d from where the object should be,
+    # s^2 the variance of that plus this squared; 0: its solid angle
+    reach: float = 0.1
+    vertical_fov: float = math.pi  # rad
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Where an object should be."""
+
+    direction: Floats  # [3] unit vector, optical axes of the logits' panorama
+    deviation: float  # rad
+
+
+def tidied(
+    result: Propagated, rules: TidyRules, expected: Sequence[Expected | None], mask_stride: int
+) -> Propagated:
+    """Objects' masks tidied, also those that the next frame starts from; ``mask_stride``: of what comes out.
+
+    Prompted frames should stay as they are: a mask that somebody gave may have parts.
+    """
+    if rules.min_island <= 0 and rules.max_hole <= 0:
+        return result
+    masks = result.fine_logits[:, 0].float().cpu().numpy()
+    tidy = [without_specks(mask, rules, place) for mask, place in zip(masks, expected, strict=True)]
+    fine, bank = torch.from_numpy(np.stack(tidy))[:, None].to(result.fine_logits), result.bank
+    low = F.avg_pool2d(fine, LOW_RES_STRIDE // mask_stride)
+    seen = bank.maskmem.written.amax(1) == bank.frame - 1
+    kept = torch.where(seen[:, None, None, None], low, bank.mask_logits)
+    return replace(result, mask_logits=low, fine_logits=fine, bank=replace(bank, mask_logits=kept))
+
+
+def without_specks(logits: Logits, rules: TidyRules, expected: Expected | None = None) -> Logits:
+    """Logits whose mask has no islands and no small holes, on the sphere.
+
+    What changes sides keeps its magnitude, so that the outline stays where it is.
+    """
+    mask = logits > 0
+    if rules.min_island > 0:
+        parts, weights = _components(mask, 8, rules.vertical_fov)
+        weights[0] = 0
+        if expected is not None and rules.reach > 0 and np.count_nonzero(weights) > 1:
+            weights *= _nearness(parts, len(weights), expected, rules)
+        mask &= ~(weights < rules.min_island * weights.max())[parts]
+    if rules.max_hole > 0:
+        gaps, angles = _components(~mask, 4, rules.vertical_fov)
+        small = angles < rules.max_hole * angles[0]
+        mask |= small[gaps] & (gaps > 0)
+    return np.where(mask, np.abs(logits), -np.abs(logits))
+
+
+def _nearness(
+    parts: NDArray[np.int32], count: int, expected: Expected, rules: TidyRules
+) -> NDArray[np.float64]:
+    """exp(-(d/s)^2/2) of each part [count], d to its nearest pixel; the nearest has 1."""
+    cosine = _pixel_vectors(*parts.shape, rules.vertical_fov) @ expected.direction
+    nearest = np.full(count, -1.0)
+    for part in np.unique(parts[parts > 0]):
+        nearest[part] = cosine[parts == part].max()
+    distance = np.arccos(np.clip(nearest, -1, 1))
+    exponent = distance**2 / (2 * (rules.reach**2 + expected.deviation**2))
+    return np.asarray(np.exp(exponent.min() - exponent))
+
+
+@functools.lru_cache(maxsize=4)
+def _pixel_vectors(height: int, width: int, vertical_fov: float) -> Floats:
+    """Unit vectors [h, w, 3]; networks may be square."""
+    grid = Equirect(2 * height, height, vertical_fov)
+    columns = grid.column_longitudes().reshape(width, -1).mean(1)
+    return lonlat_to_vector(*np.meshgrid(columns, grid.row_latitudes()))
+
+
+def _components(
+    mask: NDArray[np.bool_], connectivity: int, vertical_fov: float
+) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    """Connected parts [h, w], 0 = not in the mask, and the solid angle of each (of part 0 too).
+
+    ``connectivity`` 8 or 4: whether corners join. They do so across the seam and at the poles, too.
+    """
+    height, width = mask.shape
+    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=connectivity)
+    parts, names = np.asarray(labels), np.arange(count)
+    for a, b in _neighbours_outside(parts, connectivity == 8, vertical_fov == math.pi):
+        if a and b:
+            names[names == names[b]] = names[a]
+    parts = names[parts].astype(np.int32)
+    angles = Equirect(2 * height, height, vertical_fov).pixel_solid_angles()  # networks may be square
+    return parts, np.asarray(np.bincount(parts.ravel(), angles.repeat(width), count), float)
+
+
+def _neighbours_outside(parts: NDArray[np.int32], corners: bool, poles: bool) -> NDArray[np.int32]:
+    """Pairs [N, 2] of parts that meet where the image ends."""
+    first, last = parts[:, 0], parts[:, -1]
+    meetings = [(first, last)]
+    if corners:
+        meetings += [(first[1:], last[:-1]), (first[:-1], last[1:])]
+    if corners and poles:
+        meetings += [(np.full_like(row, row.max()), row) for row in (parts[0], parts[-1])]
+    return np.unique(np.concatenate([np.stack(pair, 1) for pair in meetings]), axis=0)
