@@ -25,8 +25,8 @@ from panosam2_ros.equirect import CameraFrame, Equirect
 from panosam2_ros.msg import ObjectBearingArray
 from panosam2_ros.ros import conversions
 from panosam2_ros.ros.conversions import ImageError, stamp_to_ns
-from panosam2_ros.ros.diagnostics import Health
 from panosam2_ros.ros.engine import build_tracker, worker_limits
+from panosam2_ros.ros.health import Health, Machinery, Tracked
 from panosam2_ros.ros.lifetime import ros_running
 from panosam2_ros.ros.memory_keeper import MemoryKeeper
 from panosam2_ros.ros.parameters import (
@@ -44,6 +44,7 @@ from panosam2_ros.ros.worker import (
     Frame,
     Worker,
     WorkerCounts,
+    WorkerQueue,
 )
 from panosam2_ros.tracks import TrackedFrame
 
@@ -63,8 +64,8 @@ class PanoSam2Node(LifecycleNode):
         self._save_timer: Timer | None = None
         self._subscription: Subscription | None = None
         self._watch: ImageWatch | None = None
-        self._tracked = (0, 0.0)  # objects, MiB: written by the worker's thread, whole
-        self._device, self._frame_id = "", ""
+        self._tracked = Tracked()  # written by the worker's thread, whole
+        self._machinery, self._frame_id = Machinery(), ""
         self._create_interfaces()
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
@@ -115,19 +116,21 @@ class PanoSam2Node(LifecycleNode):
         )
         if restored := keeper.restore():
             self.get_logger().info(restored)
-        self._device = str(tracker.model.device)
+        device = str(tracker.model.device)
+        self._machinery = Machinery(device, parameters.model, tracker.model.weights_sha256)
         self._worker = Worker(
             tracker,
             Callbacks(self._decode, self._publish, self._failed),
             worker_limits(parameters),
             partial(_use_threads, parameters.num_threads),
         )
+        tracker.thrift.spare = self._worker.forget_frames
         self._keeper = keeper
         self.tracker_changed()
         self._worker.start()
         if parameters.memory_file and parameters.save_interval > 0:
             self._save_timer = self.create_timer(parameters.save_interval, self._save_soon)
-        self.get_logger().info(f"model {parameters.model} on {self._device}")
+        self.get_logger().info(f"model {parameters.model} on {device}")
 
     def _save_soon(self) -> None:
         if self._worker is not None and self._keeper is not None:
@@ -192,7 +195,7 @@ class PanoSam2Node(LifecycleNode):
             self.get_logger().error("inference does not end; leaving it behind")
         if keeper is not None:
             keeper.close(stopped)
-        self._tracked = (0, 0.0)
+        self._tracked, self._machinery = Tracked(), Machinery()
         del worker, keeper
         gc.collect()
         if torch.cuda.is_available():
@@ -291,7 +294,7 @@ class PanoSam2Node(LifecycleNode):
         """On the worker's thread: keep what the diagnostics tell of the tracker."""
         worker = self._worker
         if worker is not None:
-            self._tracked = (len(worker.tracker.tracks()), worker.tracker.memory_mib)
+            self._tracked = Tracked.of(worker.tracker)
 
     def _memory_failed(self, reason: str) -> None:
         """On any thread."""
@@ -307,23 +310,17 @@ class PanoSam2Node(LifecycleNode):
     # --- diagnostics
 
     def _report(self) -> None:
-        warnings: dict[str, str] = {}
-        if self._watch is not None:
-            warnings = self._watch.warnings(self._settings)
-        self._reporter.warned(warnings)
-        if self._state != "active":
-            warnings["state"] = f"the node is {self._state}"
-        objects, memory_mib = self._tracked
-        self._reporter.publish(Health(
+        health = Health(
             state=self._state,
-            warnings=tuple(warnings.values()),
             counts=self._worker.counts if self._worker else WorkerCounts(),
+            queue=self._worker.queue if self._worker else WorkerQueue(),
             lost=self._watch.lost if self._watch else 0,
-            objects=objects,
-            memory_mib=memory_mib,
-            device=self._device,
+            tracked=self._tracked,
+            machinery=self._machinery,
             dds=f"{get_rmw_implementation_identifier()}; for the camera driver: {profile_line()}",
-        ))  # fmt: skip
+        )
+        arrival = self._watch.findings(self._settings) if self._watch else {}
+        self._reporter.report(health, arrival, self._settings)
 
 
 def _use_threads(count: int) -> None:

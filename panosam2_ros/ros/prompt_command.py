@@ -63,7 +63,7 @@ def box(client: Client, options: argparse.Namespace) -> None:
 def direction(client: Client, options: argparse.Namespace) -> None:
     """A new object in a direction."""
     numbers = options.numbers
-    x, y, z = numbers if len(numbers) == 3 else _vector(*numbers, _axes(client))
+    x, y, z = numbers if len(numbers) == 3 else _vector(numbers[0], numbers[1], _axes(client))
     prompt = ObjectPrompt(label=options.label, directions=[Vector3(x=x, y=y, z=z)], direction_labels=[1])
     _ask(client, options, prompt)
 
