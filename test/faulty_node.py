@@ -68,7 +68,19 @@ def slow() -> None:
     tracker.PanoTracker.step = step  # type: ignore[method-assign]
 
 
+def slow_to_configure() -> None:
+    """Loading the weights takes three seconds."""
+    real = node.build_tracker
+
+    def build(parameters: Any) -> Any:
+        print("configuring", flush=True)
+        time.sleep(3.0)
+        return real(parameters)
+
+    node.build_tracker = build
+
+
 if __name__ == "__main__":
-    FAULTS = (inference_raises, out_of_memory, no_memory_at_all, disk_full, slow)
+    FAULTS = (inference_raises, out_of_memory, no_memory_at_all, disk_full, slow, slow_to_configure)
     {fault.__name__: fault for fault in FAULTS}[sys.argv.pop(1)]()
     node.main()
