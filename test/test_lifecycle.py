@@ -41,6 +41,7 @@ def station() -> Iterator[Station]:
 
 
 def brought_to(station: Station, state: str) -> None:
+    assert station.state() == State.PRIMARY_STATE_UNCONFIGURED  # it is up
     for transition in TO[state]:
         assert station.change(transition), state
 

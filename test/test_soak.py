@@ -13,6 +13,7 @@ pytest.importorskip("rclpy", reason="the folder of the worker needs ROS 2: make"
 from panosam2_ros.ros import soak
 
 
+@pytest.mark.slow
 def test_two_hundred_frames(tmp_path: Path) -> None:
     out = tmp_path / "soak.json"
     soak.main(["--frames", "200", "--threads", "1", "--out", str(out)])

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleNode, LifecyclePublisher, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -29,26 +29,16 @@ from panosam2_ros.ros.engine import build_tracker, worker_limits
 from panosam2_ros.ros.health import Health, Machinery, Tracked
 from panosam2_ros.ros.lifetime import ros_running
 from panosam2_ros.ros.memory_keeper import MemoryKeeper
-from panosam2_ros.ros.parameters import (
-    Parameters,
-    declare_parameters,
-    read_parameters,
-    refusal,
-)
+from panosam2_ros.ros.parameters import Parameters, declare_parameters, read_parameters, refusal
 from panosam2_ros.ros.reporting import Reporter
 from panosam2_ros.ros.service_desk import ServiceDesk
 from panosam2_ros.ros.transport import forget_lookup_errors, keep_buffers, profile_line
 from panosam2_ros.ros.watch import ImageTopic, ImageWatch
-from panosam2_ros.ros.worker import (
-    Callbacks,
-    Frame,
-    Worker,
-    WorkerCounts,
-    WorkerQueue,
-)
+from panosam2_ros.ros.worker import Callbacks, Frame, Worker, WorkerCounts, WorkerQueue
 from panosam2_ros.tracks import TrackedFrame
 
 ImageMsg: TypeAlias = Any  # sensor_msgs Image or CompressedImage
+_OVERRIDING = QoSOverridingOptions.with_default_policies()  # history, depth and reliability by parameter
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -75,12 +65,16 @@ class PanoSam2Node(LifecycleNode):
             self._start_timer = self.create_timer(0.0, self._autostart)
 
     def _create_interfaces(self) -> None:
-        reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-        self._masks = self.create_lifecycle_publisher(Image, "~/masks", reliable)
-        self._bearings = self.create_lifecycle_publisher(ObjectBearingArray, "~/bearings", reliable)
+        self._masks = self._create_output(Image, "~/masks")
+        self._bearings = self._create_output(ObjectBearingArray, "~/bearings")
         forget_lookup_errors()
         self._reporter = Reporter(self)
         ServiceDesk(self, self)
+
+    def _create_output(self, kind: type, name: str) -> LifecyclePublisher:
+        # a profile of its own: overrides are written into it
+        reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+        return self.create_lifecycle_publisher(kind, name, reliable, qos_overriding_options=_OVERRIDING)
 
     # --- lifecycle
 
@@ -148,9 +142,8 @@ class PanoSam2Node(LifecycleNode):
         name = self.resolve_topic_name("image") + ("/compressed" if compressed else "")
         kind = CompressedImage if compressed else Image
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        overriding = QoSOverridingOptions.with_default_policies()
         self._subscription = self.create_subscription(
-            kind, name, self._receive, qos, qos_overriding_options=overriding
+            kind, name, self._receive, qos, qos_overriding_options=_OVERRIDING
         )
         self._watch = ImageWatch(self, ImageTopic(name, f"sensor_msgs/msg/{kind.__name__}", qos))
         self.get_logger().info(f"waiting for images on {name} ({qos.reliability.name.lower()})")
@@ -310,10 +303,11 @@ class PanoSam2Node(LifecycleNode):
     # --- diagnostics
 
     def _report(self) -> None:
+        worker = self._worker
         health = Health(
             state=self._state,
-            counts=self._worker.counts if self._worker else WorkerCounts(),
-            queue=self._worker.queue if self._worker else WorkerQueue(),
+            counts=worker.counts if worker else WorkerCounts(),
+            queue=worker.queue if worker else WorkerQueue(),
             lost=self._watch.lost if self._watch else 0,
             tracked=self._tracked,
             machinery=self._machinery,
