@@ -36,13 +36,14 @@ class Thrift:
         self.times = 0  # that memory ran out
         self.spare: Callable[[], bool] = lambda: False  # lets go of what can be done without: was there any?
         self._patience, self._since = patience, 0.0
+        self._too_many = 0  # objects, that were tried when all were
 
     def pieces(self, work: Callable[[slice], T], count: int) -> list[T]:
         """``work`` on the rows 0..count, all at once or in pieces, each of them once.
 
         Raises what ``work`` raised where memory runs out though nothing is left to spare.
         """
-        self._recover(count)
+        self._recover()
         done: list[T] = []
         start = 0
         while start < count:
@@ -72,6 +73,8 @@ class Thrift:
         self.times += 1
         self._since = time.monotonic()
         spared = self.spare()
+        if not self.at_once:
+            self._too_many = tried
         if tried > 1:
             self.at_once = (tried + 1) // 2
         return spared or tried > 1
@@ -79,12 +82,11 @@ class Thrift:
     def _is_recent(self) -> bool:
         return time.monotonic() - self._since < self._patience
 
-    def _recover(self, count: int) -> None:
+    def _recover(self) -> None:
         if self.at_once and not self._is_recent():
-            self.at_once *= 2
             self._since = time.monotonic()
-            if self.at_once >= count:
-                self.at_once = 0
+            more = 2 * self.at_once
+            self.at_once = more if more < self._too_many else 0
 
 
 def _release() -> None:

@@ -71,6 +71,7 @@ def test_out_of_memory_beyond_help_is_reported_and_survived(station: Station, tm
             station.camera.publish(image_msg(station.stamp))
             station.spin_for(0.3)
         station.until_status(DiagnosticStatus.ERROR, "inference failed: MemoryError: injected")
+        assert int(station.value("out_of_memory")) > 0 and int(station.value("frames_failed")) > 0
         assert station.call(Trigger, "reset").success
         station.show()  # without objects there is nothing to run out over
         assert process.running

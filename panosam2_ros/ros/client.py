@@ -75,7 +75,7 @@ class Client:
         if not future.done():
             raise ClientError(
                 f"{self._name(name)} did not answer within {self._timeout:g} s: see /diagnostics, or wait "
-                "longer with --timeout"
+                "longer (timeout)"
             )
         answer = future.result()
         if not getattr(answer, "success", True):
@@ -85,7 +85,6 @@ class Client:
     def bearings(self) -> Iterator[ObjectBearingArray]:
         """The newest message whenever there is one."""
         arrived: deque[ObjectBearingArray] = deque(maxlen=1)
-
 
         def keep(message: ObjectBearingArray) -> None:  # rclpy asks for a signature, which append lacks
             arrived.append(message)

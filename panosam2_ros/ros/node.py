@@ -255,6 +255,7 @@ class PanoSam2Node(LifecycleNode):
         """On the worker's thread."""
         if not self.context.ok():
             return  # publishing fails while the process ends
+        self.tracker_changed()
         if isinstance(error, ImageError):
             self._reporter.failed(f"image refused: {error}", "image")
             return
