@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build check environment test demo bench lint colcon clean
+.PHONY: build check environment test demo bench soak lint colcon clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -71,6 +71,10 @@ demo: build
 
 bench: build
 	@$(BIN)/python -m panosam2_ros.evaluation.bench $(ARGS)
+
+# ten thousand frames while objects come and go: out/soak.json
+soak: build
+	@$(BIN)/python -m panosam2_ros.ros.soak $(ARGS)
 
 lint: build
 	@$(BIN)/ruff check .

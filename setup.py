@@ -140,6 +140,7 @@ def main() -> None:
                 "panosam2_node = panosam2_ros.ros.node:main",
                 "panosam2_virtual_camera = panosam2_ros.ros.virtual_camera:main",
                 "panosam2_demo = panosam2_ros.ros.demo:main",
+                "panosam2_prompt = panosam2_ros.ros.prompt_command:main",
             ]
         },
     )

@@ -202,8 +202,8 @@ class MemoryBank:
             frame=newest,
         )
 
-    def select(self, rows: Tensor) -> MemoryBank:
-        """The bank of these rows, [M] int64, in this order."""
+    def select(self, rows: Tensor | slice) -> MemoryBank:
+        """The bank of these rows, [M] int64, in this order; of a slice, without a copy."""
         return self._map(lambda parts: parts[0][rows])
 
     def append(self, other: MemoryBank) -> MemoryBank:

@@ -5,7 +5,9 @@ The tracker and the training drive the same two functions, so what is trained is
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -38,6 +40,22 @@ class Propagated:
         )
         own = (self.mask_logits[rows], self.fine_logits[rows], self.scores[rows])
         return Propagated(prediction, *own, self.bank.select(rows))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Propagated]) -> Propagated:
+        """The objects of all parts, in this order."""
+        if len(parts) == 1:
+            return parts[0]
+        predictions = [part.prediction for part in parts]
+        return cls(
+            MaskPrediction(
+                *(torch.cat([getattr(p, f.name) for p in predictions]) for f in fields(MaskPrediction))
+            ),
+            torch.cat([part.mask_logits for part in parts]),
+            torch.cat([part.fine_logits for part in parts]),
+            torch.cat([part.scores for part in parts]),
+            reduce(MemoryBank.append, [part.bank for part in parts]),
+        )
 
 
 def empty_bank(model: PanoSAM2, count: int) -> MemoryBank:

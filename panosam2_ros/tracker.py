@@ -8,6 +8,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
+from functools import partial
+from itertools import chain
 
 import numpy as np
 import torch
@@ -26,6 +28,7 @@ from panosam2_ros.periodic import fit_image
 from panosam2_ros.prompts import LOW_RES_STRIDE, Prompt, PromptEncoding, check_prompt, of_same_length
 from panosam2_ros.propagation import Propagated, empty_bank, prompt_objects, propagate
 from panosam2_ros.steering import SeamSteering
+from panosam2_ros.thrift import Thrift
 from panosam2_ros.tidying import Expected, tidied
 from panosam2_ros.tracker_config import TrackerConfig
 from panosam2_ros.tracks import NOTHING_FOUND, Known, PromptOutcome, Track, TrackedFrame
@@ -45,6 +48,7 @@ class PanoTracker:
         self._known: list[Known] = []  # in the order of the memory bank's rows and of ids
         self._bank: MemoryBank = empty_bank(model, 0)
         self._next_id = 1
+        self.thrift = Thrift()
         self._newest: tuple[Image, ImageFeatures] | None = None  # prompts refer to it most often
         self._stamp: int | None = None  # ns, of the newest image
         self._behind: list[Behind] = []  # objects that were prompted on older images, oldest first
@@ -81,7 +85,7 @@ class PanoTracker:
             masks = self._mask_grid(grid)
             return TrackedFrame(stamp, np.zeros((masks.height, masks.width), np.uint16), self.tracks())
         with self.model.precision():
-            result = self._tidied(self._known, propagate(self.model, self._bank, features), stamp)
+            result = self._tidied(self._known, self._propagate(self._bank, features), stamp)
         self._bank = result.bank
         labels = self._observe(self._known, result, grid, stamp)
         return TrackedFrame(stamp, labels, self.tracks())
@@ -108,7 +112,8 @@ class PanoTracker:
             for indices, remembered in ((fresh, False), (refine, True)):
                 for group in of_same_length(indices, prompts):
                     chosen = [prompts[i] for i in group]
-                    done = self._apply(chosen, remembered, features, grid, stamp, newest)
+                    apply = partial(self._apply, chosen, remembered, features, grid, stamp, newest)
+                    done = chain.from_iterable(self.thrift.pieces(apply, len(group)))
                     outcomes.update(zip(group, done, strict=True))
         return [outcomes[i] for i in range(len(prompts))]
 
@@ -125,7 +130,7 @@ class PanoTracker:
         """
         grid, late = self._grid(image), self._behind[0]
         with self.model.precision():
-            result = propagate(self.model, late.bank, self._features(image))
+            result = self._propagate(late.bank, self._features(image))
             result = self._tidied(late.known, result, stamp)
         late.bank, late.stamp = result.bank, stamp
         self._observe(late.known, result, grid, stamp)
@@ -197,9 +202,20 @@ class PanoTracker:
         return Equirect(width, max(round(grid.height * width / grid.width), 1), grid.vertical_fov)
 
     def _encode(self, image: Image) -> ImageFeatures:
-        pixels = fit_image(image, *self.model.input_size).to(self.model.device)
-        with self.model.precision():
-            return self.model.encode_image(pixels.roll(self._turn * self.model.config.stride, -1))
+        def encode(_: slice) -> ImageFeatures:
+            pixels = fit_image(image, *self.model.input_size).to(self.model.device)
+            with self.model.precision():
+                return self.model.encode_image(pixels.roll(self._turn * self.model.config.stride, -1))
+
+        return self.thrift.pieces(encode, 1)[0]
+
+    def _propagate(self, bank: MemoryBank, features: ImageFeatures) -> Propagated:
+        """``propagate``, in as many pieces as memory asks for: objects do not depend on each other."""
+
+        def some(rows: slice) -> Propagated:
+            return propagate(self.model, bank.select(rows), features)
+
+        return Propagated.joined(self.thrift.pieces(some, len(bank)))
 
     def _steer(self) -> None:
         """Turn the network's view, and what is remembered in it, away from objects on its seam."""
@@ -255,8 +271,10 @@ class PanoTracker:
         grid: Equirect,
         stamp: int,
         newest: bool,
+        piece: slice,  # of the prompts
     ) -> list[PromptOutcome]:
         """Segment checked prompts, all new or all corrections, and remember what they gave."""
+        prompts = prompts[piece]
         rows = [self._row(p.obj_id) for p in prompts]
         model, known = self.model, torch.tensor(rows)
         bank = self._bank.select(known) if remembered else empty_bank(model, len(prompts))

@@ -49,6 +49,10 @@ class Process:
     def running(self) -> bool:
         return self._process.poll() is None
 
+    def wait(self, timeout: float = 60.0) -> int:
+        """Until it ends by itself; its exit code. Raises subprocess.TimeoutExpired where it does not."""
+        return self._process.wait(timeout)
+
     def stop(self, how: signal.Signals = signal.SIGTERM, timeout: float = 20.0) -> int:
         """Signal it and wait; its exit code. Raises subprocess.TimeoutExpired where it hangs."""
         self._process.send_signal(how)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import math
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
-from conftest import Process
+from conftest import Process, wait_for
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -62,8 +63,8 @@ def image_msg(stamp: int, pixels: NDArray[np.uint8] = SCENE, encoding: str = "rg
 class Station(Node):
     """Camera and planner in one; every call spins until it has what it came for."""
 
-    def __init__(self) -> None:
-        super().__init__("station")
+    def __init__(self, namespace: str = "") -> None:
+        super().__init__("station", namespace=namespace)
         self.camera = self.create_publisher(Image, "image", qos_profile_sensor_data)
         self.jpeg = self.create_publisher(CompressedImage, "image/compressed", 5)  # reliable
         self.masks: dict[int, Image] = {}
@@ -143,10 +144,27 @@ class Station(Node):
         )
 
 
-def start(weights: str, log: Path, **parameters: Any) -> Process:
+def start(
+    weights: str,
+    log: Path,
+    namespace: str = "",
+    fault: str = "",  # of faulty_node.py; empty: the node as it is
+    **parameters: Any,
+) -> Process:
+    """The node in a process of its own, with small settings."""
     settings = {"model": weights, "num_threads": 1, "diagnostics_period": 0.2, **parameters}
     arguments = [a for k, v in settings.items() for a in ("-p", f"{k}:={v}")]
+    if namespace:
+        arguments += ["-r", f"__ns:={namespace}"]
+    if fault:
+        path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+        return Process("faulty_node", fault, "--ros-args", *arguments, log=log, PYTHONPATH=path)
     return Process("panosam2_ros.ros.node", "--ros-args", *arguments, log=log)
+
+
+def until_active(process: Process) -> None:
+    """Wait until the node has subscribed."""
+    wait_for(lambda: "waiting for images" in process.output, 90, "the node to be active")
 
 
 def ball_prompt(**more: Any) -> ObjectPrompt:

@@ -77,6 +77,7 @@ def test_saving_and_loading_by_name(station: Station, tmp_path: Path) -> None:
         assert process.running
 
 
+@pytest.mark.faults
 def test_what_was_tracked_is_known_again_after_a_kill(station: Station, tmp_path: Path) -> None:
     file = tmp_path / "state.safetensors"
     with node(tmp_path, save_interval=0.2) as process:
@@ -97,6 +98,7 @@ def test_what_was_tracked_is_known_again_after_a_kill(station: Station, tmp_path
         assert answer.results[0].bearing.object_id == 2  # ids are never used again
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "deactivate", "cleanup"])
 def test_what_is_remembered_is_saved_at_the_end(how: str, station: Station, tmp_path: Path) -> None:
     with node(tmp_path, save_interval=0.0) as process:
@@ -114,6 +116,7 @@ def test_what_is_remembered_is_saved_at_the_end(how: str, station: Station, tmp_
         assert "Traceback" not in process.output
 
 
+@pytest.mark.faults
 def test_a_file_that_cannot_be_used_is_put_aside(station: Station, tmp_path: Path) -> None:
     (tmp_path / "state.safetensors").write_bytes(b"nonsense")
     with node(tmp_path, save_interval=0.0) as process:
@@ -124,6 +127,7 @@ def test_a_file_that_cannot_be_used_is_put_aside(station: Station, tmp_path: Pat
         assert station.prompt(ball_prompt()).success
 
 
+@pytest.mark.faults
 def test_a_folder_that_cannot_be_written_is_reported_and_survived(station: Station, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with start(MODEL, tmp_path / "log.txt", memory_directory=str(tmp_path / "file"), memory_file="state",

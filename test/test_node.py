@@ -205,6 +205,7 @@ BAD_PROMPTS = {
 }
 
 
+@pytest.mark.faults
 def test_bad_prompts_are_refused_with_the_reason(planner: Station) -> None:
     answer = planner.prompt(*(prompt for prompt, _ in BAD_PROMPTS.values()))
     for (name, (_, reason)), result in zip(BAD_PROMPTS.items(), answer.results, strict=True):
@@ -215,6 +216,7 @@ def test_bad_prompts_are_refused_with_the_reason(planner: Station) -> None:
     assert planner.bearings[stamp].objects == []
 
 
+@pytest.mark.faults
 def test_prompts_at_a_stamp(planner: Station) -> None:
     first = planner.show()
     second = planner.show()
@@ -255,6 +257,7 @@ def test_remove_list_reset(planner: Station) -> None:
     assert not labels_of(planner.masks[stamp]).any()
 
 
+@pytest.mark.faults
 def test_bad_images_are_reported_once_and_survived(planner: Station, process: Process) -> None:
     def refused() -> int:
         return process.output.count("image refused")
@@ -282,6 +285,7 @@ def test_bad_images_are_reported_once_and_survived(planner: Station, process: Pr
     planner.spin_until(lambda: planner.stamp in planner.bearings)
 
 
+@pytest.mark.faults
 def test_camera_that_stops_and_comes_back(planner: Station) -> None:
     planner.prompt(ball_prompt())
     planner.show()
@@ -355,6 +359,7 @@ def test_camera_angles_turn_the_bearings(planner: Station) -> None:
     assert not planner.set(camera_yaw=9.0)[0].successful
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_clean_shutdown_while_images_come(
     weights: str, station: Station, tmp_path: Path, how: signal.Signals
@@ -373,6 +378,7 @@ def test_clean_shutdown_while_images_come(
         assert "Traceback" not in process.output and "rcutils" not in process.output, process.output
 
 
+@pytest.mark.faults
 def test_a_wrong_model_leaves_the_node_alive_and_says_why(station: Station, tmp_path: Path) -> None:
     with start("no_such_model", tmp_path / "log.txt") as process:
         wait_for(lambda: "unknown model" in process.output, 60, "the reason")

@@ -17,7 +17,9 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from panosam2_ros.resources import resource
-from panosam2_ros.ros.diagnostics import Health, Statistics, Throttle, diagnostics_msg
+from panosam2_ros.ros.diagnostics import Statistics, Throttle, diagnostics_msg
+from panosam2_ros.ros.findings import ERROR, WARN, Finding
+from panosam2_ros.ros.health import Health, Machinery
 from panosam2_ros.ros.parameters import Parameters
 from panosam2_ros.ros.transport import (
     Arrival,
@@ -29,7 +31,6 @@ from panosam2_ros.ros.transport import (
     rate,
 )
 from panosam2_ros.ros.watch import ImageTopic, ImageWatch
-from panosam2_ros.ros.worker import WorkerCounts
 
 PERIOD = 33_333_333  # ns
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -118,23 +119,26 @@ def watch(publishers: list[Any]) -> ImageWatch:
 def test_warnings_of_the_watch() -> None:
     impatient = Parameters(image_timeout=0.1)
     silent = watch([])
-    assert silent.warnings(Parameters()) == {}
+    assert silent.findings(Parameters()) == {}
     time.sleep(0.12)
-    assert "no image on /image for 0 s: nobody" in silent.warnings(impatient)["silence"]
+    assert "no image on /image for 0 s: nobody" in silent.findings(impatient)["silence"].text
+    assert silent.findings(impatient)["silence"].level == WARN
+    hopeless = Parameters(image_timeout=0.1, image_timeout_error=0.11)
+    assert silent.findings(hopeless)["silence"].level == ERROR
     lossy = watch([])
     for i in range(0, 60, 3):
         lossy.arrived(i * PERIOD, {"publication_sequence_number": i})
-    assert (
-        lossy.lost == 38 and "67% of the images on /image" in lossy.warnings(Parameters())["loss"]
-    )
-    assert lossy.warnings(Parameters(loss_warning=1.0)) == {}
+    loss = lossy.findings(Parameters())["loss"]
+    assert lossy.lost == 38 and "67% of the images on /image" in loss.text and loss.level == ERROR
+    assert lossy.findings(Parameters(loss_error=0.0))["loss"].level == WARN
+    assert lossy.findings(Parameters(loss_warning=1.0, loss_error=1.0)) == {}
 
 
 def test_a_driver_that_sets_no_stamps_is_named() -> None:
     stuck = watch([])
     for i in range(8):
         stuck.arrived(0, {"publication_sequence_number": i})
-    assert "header.stamp" in stuck.warnings(Parameters())["stamps"]
+    assert "header.stamp" in stuck.findings(Parameters())["stamps"].text
 
 
 def test_mallopt_is_there_on_linux() -> None:
@@ -159,16 +163,14 @@ def test_statistics_and_levels() -> None:
         time.sleep(0.01)
     assert statistics.latency(0.5) == pytest.approx(0.15)
     assert 20 < statistics.rate() < 100
-    health = Health("active", (), WorkerCounts(5, 4, 1, 0), 7, 2, 0.25, "cpu", "dds")
     stamp = Time(sec=5)
-    status = diagnostics_msg(stamp, "/panosam2", health, statistics).status[0]
+    values = Health("active", machinery=Machinery("cpu")).values(statistics)
+    status = diagnostics_msg(stamp, "/panosam2", [], values).status[0]
     assert status.level == DiagnosticStatus.OK and status.message == "active"
-    values = {v.key: v.value for v in status.values}
-    assert values["frames_lost"] == "7" and values["frames_dropped"] == "1"
-    assert values["memory_mib"] == "0.25" and values["objects"] == "2"
-    warned = Health("active", ("no image",), WorkerCounts(), 0, 0, 0.0, "cpu", "")
-    status = diagnostics_msg(stamp, "/panosam2", warned, statistics).status[0]
+    assert status.hardware_id == "cpu" and {v.key: v.value for v in status.values} == values
+    found = [Finding(WARN, "no image"), Finding(ERROR, "inference failed")]
+    status = diagnostics_msg(stamp, "/panosam2", found[:1], values).status[0]
     assert status.level == DiagnosticStatus.WARN and status.message == "no image"
-    statistics.failed("inference failed")
-    status = diagnostics_msg(stamp, "/panosam2", warned, statistics).status[0]
-    assert status.level == DiagnosticStatus.ERROR and status.message == "inference failed"
+    status = diagnostics_msg(stamp, "/panosam2", found, values).status[0]
+    assert status.level == DiagnosticStatus.ERROR
+    assert status.message == "inference failed; no image"

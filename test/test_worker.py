@@ -90,7 +90,7 @@ class Bench:
     def settle(self) -> WorkerCounts:
         def idle() -> bool:
             c = self.worker.counts
-            return c.received == c.processed + c.dropped + c.failed
+            return c.received == c.processed + c.dropped + c.failed + c.unreadable
 
         wait_for(idle)
         return self.worker.counts
@@ -145,7 +145,7 @@ def test_bad_images_and_failing_inference_do_not_end_it(bench: Bench) -> None:
     bench.offer(3)
     counts = bench.settle()
     assert bench.errors == ["1: bad image", "2: out of memory"]
-    assert bench.tracker.steps == [3] and counts.failed == 2 and counts.processed == 1
+    assert bench.tracker.steps == [3] and (counts.unreadable, counts.failed, counts.processed) == (1, 1, 1)
     assert bench.worker.newest is not None and bench.worker.newest.stamp == 3
 
 

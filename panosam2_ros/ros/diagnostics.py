@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from panosam2_ros.ros.findings import OK, Finding
 from panosam2_ros.ros.transport import rate
-from panosam2_ros.ros.worker import WorkerCounts
 
 _WINDOW = 200  # images over which rate and latency are taken
-_ERROR_STAYS = 5.0  # s for which an error shows in the level
 _MOST_TEXTS = 100
 
 
@@ -47,7 +47,7 @@ class Statistics:
         self._lock = threading.Lock()
         self._done: deque[float] = deque(maxlen=_WINDOW)  # s, monotonic
         self._latencies: deque[float] = deque(maxlen=_WINDOW)  # s
-        self._error, self._error_at = "", -_ERROR_STAYS
+        self._error, self._error_at = "", -math.inf
 
     def processed(self, latency: float) -> None:
         """An image's results were published ``latency`` s after its stamp."""
@@ -76,52 +76,24 @@ class Statistics:
         return self._error
 
     @property
-    def error_is_fresh(self) -> bool:
-        return time.monotonic() - self._error_at < _ERROR_STAYS
+    def error_age(self) -> float:
+        """s since the last error; infinite before the first."""
+        return time.monotonic() - self._error_at
 
 
-@dataclass(frozen=True)
-class Health:
-    """What one diagnostic message says."""
-
-    state: str  # of the lifecycle
-    warnings: tuple[str, ...]
-    counts: WorkerCounts
-    lost: int
-    objects: int
-    memory_mib: float
-    device: str
-    dds: str
-
-
-def diagnostics_msg(stamp: object, name: str, health: Health, stats: Statistics) -> DiagnosticArray:
-    """One status; ``stamp`` is the time of the report, a builtin_interfaces Time."""
-    level, message = DiagnosticStatus.OK, health.state
-    if health.warnings:
-        level, message = DiagnosticStatus.WARN, "; ".join(health.warnings)
-    if stats.error_is_fresh:
-        level, message = DiagnosticStatus.ERROR, stats.last_error
-    values = {
-        "state": health.state,
-        "rate_hz": f"{stats.rate():.2f}",
-        "latency_p50_ms": f"{1e3 * stats.latency(0.5):.1f}",
-        "latency_p95_ms": f"{1e3 * stats.latency(0.95):.1f}",
-        "frames_received": str(health.counts.received),
-        "frames_processed": str(health.counts.processed),
-        "frames_dropped": str(health.counts.dropped),
-        "frames_failed": str(health.counts.failed),
-        "frames_lost": str(health.lost),
-        "objects": str(health.objects),
-        "memory_mib": f"{health.memory_mib:.2f}",
-        "device": health.device,
-        "last_error": stats.last_error,
-        "dds": health.dds,
-    }
+def diagnostics_msg(
+    stamp: object,  # builtin_interfaces Time of the report
+    name: str,
+    findings: Collection[Finding],
+    values: Mapping[str, str],
+) -> DiagnosticArray:
+    """One status: as bad as the worst of what was found, which comes first in its message."""
+    ordered = sorted(findings, key=lambda finding: finding.level, reverse=True)
     status = DiagnosticStatus(
-        level=level,
+        level=ordered[0].level if ordered else OK,
         name=f"{name}: tracking",
-        message=message,
-        hardware_id=health.device,
+        message="; ".join(finding.text for finding in ordered) or values["state"],
+        hardware_id=values["device"],
         values=[KeyValue(key=key, value=value) for key, value in values.items()],
     )
     array = DiagnosticArray(status=[status])

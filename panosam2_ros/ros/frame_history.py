@@ -43,6 +43,15 @@ class FrameHistory(Generic[M]):
         age = abs(newest - self._frames[0].stamp) * 1e-9
         return age > self.seconds or self._bytes > self.mib * MIB
 
+    def clear(self) -> None:
+        """Let go of all."""
+        self._frames.clear()
+        self._bytes = 0
+
+    @property
+    def held_mib(self) -> float:
+        return self._bytes / MIB
+
     def find(self, stamp: int) -> Frame[M] | None:
         """The frame of exactly this stamp (ns)."""
         return next((f for f in reversed(self._frames) if f.stamp == stamp), None)

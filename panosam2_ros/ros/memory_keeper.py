@@ -92,8 +92,10 @@ class MemoryKeeper:
             return
 
         def write() -> None:
-            self._write(memory)
-            pending.set_result(None)
+            try:
+                self._write(memory)
+            finally:  # else nothing would ever be saved again
+                pending.set_result(None)
 
         self._pool.submit(write)
 
@@ -101,7 +103,7 @@ class MemoryKeeper:
         assert self._path is not None
         try:
             save_memory(self._path, memory, self._network)
-        except OSError as error:
+        except (OSError, MemoryError) as error:
             self._failed(
                 f"memory not saved to {self._path}: {error}; make room there or set memory_directory"
             )

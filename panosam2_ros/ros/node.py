@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleNode, LifecyclePublisher, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -25,30 +25,22 @@ from panosam2_ros.equirect import CameraFrame, Equirect
 from panosam2_ros.msg import ObjectBearingArray
 from panosam2_ros.ros import conversions
 from panosam2_ros.ros.conversions import ImageError, stamp_to_ns
-from panosam2_ros.ros.diagnostics import Health
 from panosam2_ros.ros.engine import build_tracker, worker_limits
+from panosam2_ros.ros.findings import WARN, Finding
+from panosam2_ros.ros.health import Health, Machinery, Tracked
 from panosam2_ros.ros.lifetime import ros_running
 from panosam2_ros.ros.memory_keeper import MemoryKeeper
-from panosam2_ros.ros.parameters import (
-    Parameters,
-    declare_parameters,
-    read_parameters,
-    refusal,
-)
+from panosam2_ros.ros.parameters import Parameters, declare_parameters, read_parameters, refusal
 from panosam2_ros.ros.reporting import Reporter
 from panosam2_ros.ros.service_desk import ServiceDesk
 from panosam2_ros.ros.target_frame import TargetFrame
 from panosam2_ros.ros.transport import forget_lookup_errors, keep_buffers, profile_line
 from panosam2_ros.ros.watch import ImageTopic, ImageWatch
-from panosam2_ros.ros.worker import (
-    Callbacks,
-    Frame,
-    Worker,
-    WorkerCounts,
-)
+from panosam2_ros.ros.worker import Callbacks, Frame, Worker, WorkerCounts, WorkerQueue
 from panosam2_ros.tracks import TrackedFrame
 
 ImageMsg: TypeAlias = Any  # sensor_msgs Image or CompressedImage
+_OVERRIDING = QoSOverridingOptions.with_default_policies()  # history, depth and reliability by parameter
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -64,8 +56,8 @@ class PanoSam2Node(LifecycleNode):
         self._save_timer: Timer | None = None
         self._subscription: Subscription | None = None
         self._watch: ImageWatch | None = None
-        self._tracked = (0, 0.0)  # objects, MiB: written by the worker's thread, whole
-        self._device, self._frame_id = "", ""
+        self._tracked = Tracked()  # written by the worker's thread, whole
+        self._machinery, self._frame_id = Machinery(), ""
         self._target = TargetFrame(self, "")
         self._create_interfaces()
         self.add_on_set_parameters_callback(self._check_parameters)
@@ -76,12 +68,16 @@ class PanoSam2Node(LifecycleNode):
             self._start_timer = self.create_timer(0.0, self._autostart)
 
     def _create_interfaces(self) -> None:
-        reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-        self._masks = self.create_lifecycle_publisher(Image, "~/masks", reliable)
-        self._bearings = self.create_lifecycle_publisher(ObjectBearingArray, "~/bearings", reliable)
+        self._masks = self._create_output(Image, "~/masks")
+        self._bearings = self._create_output(ObjectBearingArray, "~/bearings")
         forget_lookup_errors()
         self._reporter = Reporter(self)
         ServiceDesk(self, self)
+
+    def _create_output(self, kind: type, name: str) -> LifecyclePublisher:
+        # a profile of its own: overrides are written into it
+        reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+        return self.create_lifecycle_publisher(kind, name, reliable, qos_overriding_options=_OVERRIDING)
 
     # --- lifecycle
 
@@ -117,7 +113,8 @@ class PanoSam2Node(LifecycleNode):
         )
         if restored := keeper.restore():
             self.get_logger().info(restored)
-        self._device = str(tracker.model.device)
+        device = str(tracker.model.device)
+        self._machinery = Machinery(device, parameters.model, tracker.model.weights_sha256)
         self._target = TargetFrame(self, parameters.target_frame)
         self._worker = Worker(
             tracker,
@@ -125,12 +122,13 @@ class PanoSam2Node(LifecycleNode):
             worker_limits(parameters),
             partial(_use_threads, parameters.num_threads),
         )
+        tracker.thrift.spare = self._worker.forget_frames
         self._keeper = keeper
         self.tracker_changed()
         self._worker.start()
         if parameters.memory_file and parameters.save_interval > 0:
             self._save_timer = self.create_timer(parameters.save_interval, self._save_soon)
-        self.get_logger().info(f"model {parameters.model} on {self._device}")
+        self.get_logger().info(f"model {parameters.model} on {device}")
 
     def _save_soon(self) -> None:
         if self._worker is not None and self._keeper is not None:
@@ -148,9 +146,8 @@ class PanoSam2Node(LifecycleNode):
         name = self.resolve_topic_name("image") + ("/compressed" if compressed else "")
         kind = CompressedImage if compressed else Image
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        overriding = QoSOverridingOptions.with_default_policies()
         self._subscription = self.create_subscription(
-            kind, name, self._receive, qos, qos_overriding_options=overriding
+            kind, name, self._receive, qos, qos_overriding_options=_OVERRIDING
         )
         self._watch = ImageWatch(self, ImageTopic(name, f"sensor_msgs/msg/{kind.__name__}", qos))
         self.get_logger().info(f"waiting for images on {name} ({qos.reliability.name.lower()})")
@@ -195,7 +192,7 @@ class PanoSam2Node(LifecycleNode):
             self.get_logger().error("inference does not end; leaving it behind")
         if keeper is not None:
             keeper.close(stopped)
-        self._tracked = (0, 0.0)
+        self._tracked, self._machinery = Tracked(), Machinery()
         del worker, keeper
         gc.collect()
         if torch.cuda.is_available():
@@ -262,6 +259,7 @@ class PanoSam2Node(LifecycleNode):
         """On the worker's thread."""
         if not self.context.ok():
             return  # publishing fails while the process ends
+        self.tracker_changed()
         if isinstance(error, ImageError):
             self._reporter.failed(f"image refused: {error}", "image")
             return
@@ -294,7 +292,7 @@ class PanoSam2Node(LifecycleNode):
         """On the worker's thread: keep what the diagnostics tell of the tracker."""
         worker = self._worker
         if worker is not None:
-            self._tracked = (len(worker.tracker.tracks()), worker.tracker.memory_mib)
+            self._tracked = Tracked.of(worker.tracker)
 
     def _memory_failed(self, reason: str) -> None:
         """On any thread."""
@@ -310,25 +308,20 @@ class PanoSam2Node(LifecycleNode):
     # --- diagnostics
 
     def _report(self) -> None:
-        warnings: dict[str, str] = {}
-        if self._watch is not None:
-            warnings = self._watch.warnings(self._settings)
-        if self._target.problem:
-            warnings["target_frame"] = self._target.problem
-        self._reporter.warned(warnings)
-        if self._state != "active":
-            warnings["state"] = f"the node is {self._state}"
-        objects, memory_mib = self._tracked
-        self._reporter.publish(Health(
+        worker = self._worker
+        health = Health(
             state=self._state,
-            warnings=tuple(warnings.values()),
-            counts=self._worker.counts if self._worker else WorkerCounts(),
+            counts=worker.counts if worker else WorkerCounts(),
+            queue=worker.queue if worker else WorkerQueue(),
             lost=self._watch.lost if self._watch else 0,
-            objects=objects,
-            memory_mib=memory_mib,
-            device=self._device,
+            tracked=self._tracked,
+            machinery=self._machinery,
             dds=f"{get_rmw_implementation_identifier()}; for the camera driver: {profile_line()}",
-        ))  # fmt: skip
+        )
+        found = self._watch.findings(self._settings) if self._watch else {}
+        if self._target.problem:
+            found["target_frame"] = Finding(WARN, self._target.problem)
+        self._reporter.report(health, found, self._settings)
 
 
 def _use_threads(count: int) -> None:

@@ -181,10 +181,31 @@ class Parameters:
         10.0, "s between savings of memory_file; 0: only at the end", Change.UNCONFIGURED, (0.0, 86400.0)
     )
     image_timeout: float = _declared(
-        3.0, "s without images until that is warned about", Change.LIVE, (0.1, 3600.0)
+        3.0, "s without images until /diagnostics warns", Change.LIVE, (0.1, 3600.0)
+    )
+    image_timeout_error: float = _declared(
+        30.0, "s without images until that is an error; 0: never", Change.LIVE, (0.0, 86400.0)
     )
     loss_warning: float = _declared(
-        0.05, "share of images lost on the way that is warned about", Change.LIVE, (0.0, 1.0)
+        0.05, "share of images lost on the way above which it warns; 0: never", Change.LIVE, (0.0, 1.0)
+    )
+    loss_error: float = _declared(
+        0.5, "share above which that is an error; 0: never", Change.LIVE, (0.0, 1.0)
+    )
+    latency_warning: float = _declared(
+        1.0, "s from stamp to results (p95) above which it warns; 0: never", Change.LIVE, (0.0, 3600.0)
+    )
+    latency_error: float = _declared(
+        0.0, "s above which that is an error; 0: never", Change.LIVE, (0.0, 3600.0)
+    )
+    rate_warning: float = _declared(
+        0.0, "images processed per s below which it warns; 0: never", Change.LIVE, (0.0, 1000.0)
+    )
+    rate_error: float = _declared(
+        0.0, "images per s below which that is an error; 0: never", Change.LIVE, (0.0, 1000.0)
+    )
+    error_stays: float = _declared(
+        5.0, "s for which the last error shows as the level of /diagnostics", Change.LIVE, (0.0, 3600.0)
     )
     diagnostics_period: float = _declared(
         1.0, "s between messages on /diagnostics", Change.LIVE, (0.05, 60.0)

@@ -8,7 +8,10 @@ from collections.abc import Mapping
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 
-from panosam2_ros.ros.diagnostics import Health, Statistics, Throttle, diagnostics_msg
+from panosam2_ros.ros.diagnostics import Statistics, Throttle, diagnostics_msg
+from panosam2_ros.ros.findings import Finding
+from panosam2_ros.ros.health import Health, findings
+from panosam2_ros.ros.parameters import Parameters
 
 
 class Reporter:
@@ -31,14 +34,13 @@ class Reporter:
             trace = "".join(traceback.format_exception(error)).rstrip() if error else ""
             self._node.get_logger().error(f"{text}\n{trace}".rstrip())
 
-    def warned(self, warnings: Mapping[str, str]) -> None:
-        """Into the log what is not as it should be, by kind."""
-        for kind, text in warnings.items():
+    def report(self, health: Health, arrival: Mapping[str, Finding], limits: Parameters) -> None:
+        """One diagnostic message; into the log goes what is wrong with the ``arrival`` of images."""
+        for kind, finding in arrival.items():
             if self._throttle.due(kind):
-                self._node.get_logger().warning(text)
-
-    def publish(self, health: Health) -> None:
-        """One diagnostic message."""
+                self._node.get_logger().warning(finding.text)
         stamp = self._node.get_clock().now().to_msg()
         name = self._node.get_fully_qualified_name()
-        self._publisher.publish(diagnostics_msg(stamp, name, health, self._statistics))
+        found = {**findings(health, self._statistics, limits), **arrival}
+        values = health.values(self._statistics)
+        self._publisher.publish(diagnostics_msg(stamp, name, found.values(), values))

@@ -9,6 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
+from rclpy.qos import QoSProfile
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
@@ -21,6 +22,8 @@ from panosam2_ros.ros.worker import Worker, WorkerBusyError, WorkerStoppedError
 from panosam2_ros.srv import ListObjects, MemoryFile, Prompt, RemoveObjects
 
 Response = TypeVar("Response")
+# ROS's own depth of 10 loses calls of a burst before this process sees them, so that they get no answer
+_QUEUE = QoSProfile(depth=64)
 _UNCONFIGURED = "the node is not configured: call its lifecycle transition configure first"
 
 
@@ -68,7 +71,7 @@ class ServiceDesk:
             (MemoryFile, "~/save_memory", self._save),
             (MemoryFile, "~/load_memory", self._load),
         ):
-            node.create_service(kind, name, callback, callback_group=group)
+            node.create_service(kind, name, callback, qos_profile=_QUEUE, callback_group=group)
             forget_lookup_errors()
 
     async def _prompt(self, request: Prompt.Request, _: Prompt.Response) -> Prompt.Response:

@@ -10,6 +10,7 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.utilities import get_rmw_implementation_identifier
 
+from panosam2_ros.ros.findings import OK, WARN, Finding, above
 from panosam2_ros.ros.parameters import Parameters
 from panosam2_ros.ros.transport import Arrival, LossCounter, describe_publishers, loss_remedy
 
@@ -46,21 +47,24 @@ class ImageWatch:
         self._stuck = self._stuck + 1 if stamp == self._stamp else 0
         self._stamp = stamp
 
-    def warnings(self, parameters: Parameters) -> dict[str, str]:
-        """What is wrong now: kind -> text with the remedy; empty if all is well."""
+    def findings(self, parameters: Parameters) -> dict[str, Finding]:
+        """What is wrong now, by kind; empty if all is well."""
         silence = time.monotonic() - self._last
-        if silence > parameters.image_timeout:
-            return {"silence": self._silence(silence)}
+        level = above(silence, parameters.image_timeout, parameters.image_timeout_error)
+        if level != OK:
+            return {"silence": Finding(level, self._silence(silence))}
         if self._stuck >= _STUCK:
-            return {
-                "stamps": f"all images on {self._topic.name} have the stamp {self._stamp} ns: "
+            text = (
+                f"all images on {self._topic.name} have the stamp {self._stamp} ns: "
                 "velocities, states and prompts need the driver to set header.stamp"
-            }
+            )
+            return {"stamps": Finding(WARN, text)}
         share = self._losses.share()
-        if share > parameters.loss_warning:
+        level = above(share, parameters.loss_warning, parameters.loss_error)
+        if level != OK:
             remedy = loss_remedy(get_rmw_implementation_identifier())
             text = f"{share:.0%} of the images on {self._topic.name} are lost on the way; {remedy}"
-            return {"loss": text}
+            return {"loss": Finding(level, text)}
         return {}
 
     def _silence(self, seconds: float) -> str:

@@ -44,12 +44,27 @@ class WorkerLimits:
 
 @dataclass(frozen=True)
 class WorkerCounts:
-    """Since the start. received = processed + dropped + failed + those that still wait."""
+    """Since the start.
+
+    received = processed + dropped + unreadable + failed + the one that waits or is being processed.
+    """
 
     received: int = 0
     processed: int = 0
     dropped: int = 0  # replaced by a newer one before their turn
-    failed: int = 0  # could not be read, or inference raised
+    failed: int = 0  # inference raised
+    unreadable: int = 0  # ``decode`` raised
+    refused: int = 0  # calls, because too many waited already
+
+
+@dataclass(frozen=True)
+class WorkerQueue:
+    """What waits and what is kept now."""
+
+    calls: int = 0
+    images: int = 0  # 0 or 1: a newer one takes its place
+    kept: int = 0  # images, for prompts at their stamp
+    kept_mib: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -114,6 +129,20 @@ class Worker(Generic[M]):
             return self._counts
 
     @property
+    def queue(self) -> WorkerQueue:
+        with self._change:
+            kept = self._history
+            waits = int(self._waiting is not None)
+            return WorkerQueue(len(self._jobs), waits, len(kept.stamps()), kept.held_mib)
+
+    def forget_frames(self) -> bool:
+        """Let go of the images that are kept; whether there were any."""
+        with self._change:
+            any_kept = self._history.held_mib > 0
+            self._history.clear()
+            return any_kept
+
+    @property
     def newest(self) -> Frame[M] | None:
         """The newest processed frame."""
         with self._change:
@@ -144,6 +173,7 @@ class Worker(Generic[M]):
             if self._stopping:
                 raise WorkerStoppedError("the tracker was stopped")
             if len(self._jobs) >= self._job_limit:
+                self._count(refused=1)
                 raise WorkerBusyError(
                     f"{len(self._jobs)} calls wait for the tracker already: call again later"
                 )
@@ -231,12 +261,18 @@ class Worker(Generic[M]):
     def _process(self, frame: Frame[M]) -> None:
         try:
             image = self._callbacks.decode(frame.message)
+        except Exception as error:  # one bad frame must not end the stream
+            with self._change:
+                self._count(unreadable=1)
+            self._callbacks.on_error(frame, error)
+            return
+        try:
             tracked = self.tracker.step(image, frame.stamp)
             with self._change:
                 self._newest = (frame, image)
                 self._count(processed=1)
             self._callbacks.on_frame(frame, tracked)
-        except Exception as error:  # one bad frame must not end the stream
+        except Exception as error:  # nor must one on which inference fails
             with self._change:
                 if self._newest is None or self._newest[0] is not frame:
                     self._count(failed=1)

@@ -1,0 +1,122 @@
+"""How the node is: what one diagnostic message says, and the limits beyond which it is not well."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from panosam2_ros.object_state import TrackState
+from panosam2_ros.ros.diagnostics import Statistics
+from panosam2_ros.ros.findings import ERROR, OK, WARN, Finding, above, below
+from panosam2_ros.ros.parameters import Parameters
+from panosam2_ros.ros.worker import WorkerCounts, WorkerQueue
+from panosam2_ros.tracker import PanoTracker
+
+_OTHER_CLOCK = 3600.0  # s of latency that no queue explains
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """What a tracker knew when its thread last looked."""
+
+    by_state: dict[TrackState, int] = field(default_factory=dict)
+    memory_mib: float = 0.0
+    at_once: int = 0  # objects that go through the network; 0: all
+    out_of_memory: int = 0  # times
+    shortage: str = ""  # what was reduced since memory ran out
+
+    @classmethod
+    def of(cls, tracker: PanoTracker) -> Tracked:
+        """To be called on the tracker's thread."""
+        states = Counter(track.state for track in tracker.tracks())
+        thrift = tracker.thrift
+        return cls(dict(states), tracker.memory_mib, thrift.at_once, thrift.times, thrift.warning())
+
+    @property
+    def objects(self) -> int:
+        return sum(self.by_state.values())
+
+
+@dataclass(frozen=True)
+class Machinery:
+    """What tracks; empty while unconfigured."""
+
+    device: str = ""
+    model: str = ""
+    weights_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Health:
+    """What one diagnostic message says."""
+
+    state: str  # of the lifecycle
+    counts: WorkerCounts = field(default_factory=WorkerCounts)
+    queue: WorkerQueue = field(default_factory=WorkerQueue)
+    lost: int = 0  # images on the way
+    tracked: Tracked = Tracked()
+    machinery: Machinery = Machinery()
+    dds: str = ""
+
+    def values(self, statistics: Statistics) -> dict[str, str]:
+        """Keys and values of the message; docs/diagnostics.md explains each."""
+        counts, queue, tracked = self.counts, self.queue, self.tracked
+        states = {state: tracked.by_state.get(state, 0) for state in TrackState}
+        each = tracked.memory_mib / tracked.objects if tracked.objects else 0.0
+        return {
+            "state": self.state,
+            "rate_hz": f"{statistics.rate():.2f}",
+            "latency_p50_ms": f"{1e3 * statistics.latency(0.5):.1f}",
+            "latency_p95_ms": f"{1e3 * statistics.latency(0.95):.1f}",
+            "frames_received": str(counts.received),
+            "frames_processed": str(counts.processed),
+            "frames_dropped": str(counts.dropped),
+            "frames_unreadable": str(counts.unreadable),
+            "frames_failed": str(counts.failed),
+            "frames_lost": str(self.lost),
+            "frames_waiting": str(queue.images),
+            "frames_kept": str(queue.kept),
+            "frames_kept_mib": f"{queue.kept_mib:.1f}",
+            "calls_waiting": str(queue.calls),
+            "calls_refused": str(counts.refused),
+            "objects": str(tracked.objects),
+            **{f"objects_{state.name.lower()}": str(count) for state, count in states.items()},
+            "objects_at_once": str(tracked.at_once),
+            "memory_mib": f"{tracked.memory_mib:.2f}",
+            "memory_per_object_mib": f"{each:.3f}",
+            "out_of_memory": str(tracked.out_of_memory),
+            "device": self.machinery.device,
+            "model": self.machinery.model,
+            "weights_sha256": self.machinery.weights_sha256,
+            "last_error": statistics.last_error,
+            "dds": self.dds,
+        }
+
+
+def findings(health: Health, statistics: Statistics, limits: Parameters) -> dict[str, Finding]:
+    """What is not as it should be beside the arrival of images, by kind."""
+    found: dict[str, Finding] = {}
+    if statistics.error_age < limits.error_stays:
+        found["error"] = Finding(ERROR, statistics.last_error)
+    if health.state != "active":
+        found["state"] = Finding(WARN, f"the node is {health.state}")
+    if health.tracked.shortage:
+        found["shortage"] = Finding(WARN, health.tracked.shortage)
+    if health.state == "active" and health.counts.processed:
+        found |= _speed(statistics, limits)
+    return found
+
+
+def _speed(statistics: Statistics, limits: Parameters) -> dict[str, Finding]:
+    found: dict[str, Finding] = {}
+    latency, rate = statistics.latency(0.95), statistics.rate()
+    if abs(latency) > _OTHER_CLOCK:
+        text = f"images are stamped {latency:.0f} s ago by this node's clock: set use_sim_time for bags"
+        if limits.latency_warning or limits.latency_error:
+            found["clock"] = Finding(WARN, text)
+    elif (level := above(latency, limits.latency_warning, limits.latency_error)) != OK:
+        text = f"results come {latency:.2f} s after their images (p95); a smaller model or fewer objects help"
+        found["latency"] = Finding(level, text)
+    if (level := below(rate, limits.rate_warning, limits.rate_error)) != OK:
+        found["rate"] = Finding(level, f"{rate:.1f} images a second are processed, fewer than is asked for")
+    return found

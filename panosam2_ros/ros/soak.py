@@ -1,0 +1,197 @@
+"""`make soak`: the node's tracker and worker over many frames while objects come and go.
+
+Does memory grow, do frames take longer? Images and prompts go through the real worker, without
+DDS; every object is prompted on an image that is some frames old, corrected, and removed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from panosam2_ros.equirect import Equirect, lonlat_to_vector
+from panosam2_ros.evaluation.bench_nano import resident_mib
+from panosam2_ros.evaluation.report import machine, versions, write_json
+from panosam2_ros.model.build import build_model
+from panosam2_ros.prompts import Prompt
+from panosam2_ros.ros.frame_history import Frame
+from panosam2_ros.ros.worker import Callbacks, Worker, WorkerLimits
+from panosam2_ros.tracker import PanoTracker
+from panosam2_ros.tracks import TrackedFrame
+
+WIDTH, HEIGHT = 512, 256
+PERIOD = 50  # frames in which all objects come and go once, so that spans of whole periods compare
+ADDED_AT = (5, 12, 19, 26)  # frames of a period
+CORRECTED_AT, EMPTIED_AT = 33, 45
+LATE = 3  # frames; objects are prompted on an image that is so old
+FRAME_NS = 100_000_000
+RADIUS = 0.25  # rad, of the balls
+_PATIENCE = 120.0  # s for one frame
+
+_GRID = Equirect(WIDTH, HEIGHT)
+_RAYS = lonlat_to_vector(*np.meshgrid(_GRID.column_longitudes(), _GRID.row_latitudes()))
+_COLOURS = np.array([(210, 40, 40), (40, 200, 60), (50, 80, 220), (220, 200, 40)], np.uint8)
+
+
+def ball(index: int, frame: int) -> NDArray[np.bool_]:
+    """Mask [H, W] of the ball ``index``: they go round at several heights and speeds."""
+    lon, lat = 0.9 * index + 0.01 * (index + 1) * frame, 0.5 * np.sin(0.02 * frame + index)
+    return np.asarray(_RAYS @ lonlat_to_vector(lon, lat) > np.cos(RADIUS))
+
+
+def picture(frame: int, noise: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Image [H, W, 3]: balls before noise that drifts."""
+    image = np.roll(noise, 3 * frame, 1)
+    for i, colour in enumerate(_COLOURS):
+        image[ball(i, frame)] = colour
+    return image
+
+
+@dataclass
+class Soak:
+    """A worker, and what came of every frame."""
+
+    worker: Worker[NDArray[np.uint8]]
+    processed: threading.Event = field(default_factory=threading.Event)
+    latency_ms: list[float] = field(default_factory=list)
+    added: int = 0
+    removed: int = 0
+    errors: list[str] = field(default_factory=list)
+    known: list[int] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, tracker: PanoTracker) -> Soak:
+        """The worker runs until it is stopped."""
+
+        def on_frame(_: Any, __: TrackedFrame) -> None:
+            soak.processed.set()
+
+        def on_error(_: Any, error: Exception) -> None:
+            soak.errors.append(f"{type(error).__name__}: {error}")
+            soak.processed.set()
+
+        soak = cls(Worker(tracker, Callbacks(lambda image: image, on_frame, on_error), WorkerLimits()))
+        soak.worker.start()
+        return soak
+
+    def frame(self, index: int, image: NDArray[np.uint8]) -> None:
+        """One image from the camera, and what the planner asks for in that moment."""
+        self.processed.clear()
+        begin = time.monotonic()
+        self.worker.offer(Frame(index * FRAME_NS, image, image.nbytes))
+        if not self.processed.wait(_PATIENCE):
+            raise RuntimeError(f"frame {index} was not processed within {_PATIENCE:g} s")
+        self.latency_ms.append(1e3 * (time.monotonic() - begin))
+        phase = index % PERIOD
+        if phase in ADDED_AT:
+            which = ADDED_AT.index(phase)
+            prompt = Prompt(mask=ball(which, index - LATE), label=f"ball {which}")
+            self.known += self._prompt(prompt, index - LATE)
+            self.added += 1
+        elif phase == CORRECTED_AT and self.known:
+            self._prompt(Prompt(obj_id=self.known[-1], mask=ball(len(ADDED_AT) - 1, index)), index)
+        elif phase == EMPTIED_AT:
+            self.removed += len(self._do(lambda: self.worker.tracker.remove(self.known)))
+            self.known = []
+
+    def _prompt(self, prompt: Prompt, index: int) -> list[int]:
+        def job() -> Any:
+            frame, image = self.worker.frame_at(index * FRAME_NS)
+            return self.worker.tracker.prompt(image, frame.stamp, [prompt])
+
+        (outcome,) = self._do(job)
+        if outcome.track is None:
+            self.errors.append(outcome.message)
+            return []
+        return [outcome.track.obj_id]
+
+    def _do(self, job: Callable[[], Any]) -> Any:
+        """What a job on the worker's thread answers."""
+        answers: list[tuple[Any, Exception | None]] = []
+        answered = threading.Event()
+
+        def done(result: Any, error: Exception | None) -> None:
+            answers.append((result, error))
+            answered.set()
+
+        self.worker.submit(job, done)
+        if not answered.wait(_PATIENCE):
+            raise RuntimeError(f"no answer within {_PATIENCE:g} s")
+        result, error = answers[0]
+        if error is not None:
+            raise error
+        return result
+
+
+def run(frames: int, model: str = "panosam2_nano") -> dict[str, Any]:
+    """All of it; ``frames`` are rounded up to whole periods, four at least."""
+    periods = max(-(-frames // PERIOD), 4)
+    tenth, warm_up = max(periods // 10, 1), max(periods // 5, 1)
+    noise = np.random.default_rng(0).integers(60, 120, (HEIGHT, WIDTH, 3), np.uint8)
+    soak, resident = Soak.of(PanoTracker(build_model(model))), []
+    try:
+        for period in tqdm(range(periods), desc="soak", unit="period", mininterval=5.0):
+            for index in range(period * PERIOD, (period + 1) * PERIOD):
+                soak.frame(index, picture(index, noise))
+            resident.append(resident_mib())
+    finally:
+        soak.worker.stop(_PATIENCE)
+    times = soak.latency_ms
+    first = times[warm_up * PERIOD : (warm_up + tenth) * PERIOD]
+    return {
+        "frames": len(times),
+        "rss_growth_mib": round(resident[-1] - resident[warm_up - 1], 2),
+        "latency_ms_p50_first": round(float(np.median(first)), 2),
+        "latency_ms_p50_last": round(float(np.median(times[-tenth * PERIOD :])), 2),
+        "latency_ms_p95": round(float(np.quantile(times[warm_up * PERIOD :], 0.95)), 2),
+        "warm_up_frames": warm_up * PERIOD,
+        "rss_mib": [round(r, 1) for r in resident[:: max(periods // 20, 1)]],
+        "objects_added": soak.added,
+        "objects_removed": soak.removed,
+        "errors": soak.errors[:20],
+        "model": model,
+        "image": f"{WIDTH}x{HEIGHT}",
+        "load_average": os.getloadavg()[0],
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command; status 1 where a frame or a prompt failed."""
+    parser = argparse.ArgumentParser("panosam2_ros.ros.soak", description=__doc__)
+    parser.add_argument("--frames", type=int, default=10_000, help=f"in whole periods of {PERIOD}")
+    parser.add_argument("--model", default="panosam2_nano", help="name or weights file")
+    parser.add_argument("--threads", type=int, default=0, help="of torch; 0: its own choice")
+    parser.add_argument("--out", type=Path, default=Path("out/soak.json"))
+    options = parser.parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    given = sys.argv[1:] if arguments is None else arguments
+    result = {
+        "command": shlex.join(["python", "-m", "panosam2_ros.ros.soak", *given]),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": machine("cpu", torch.get_num_threads()),
+        "versions": versions(),
+        **run(options.frames, options.model),
+    }
+    write_json(options.out, result)
+    print("\n".join(f"{key}: {value}" for key, value in result.items()))
+    if result["errors"]:
+        sys.exit("soak: some frames or prompts failed, see errors")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Out of memory: the same results from smaller pieces, every piece once, and an end to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from panosam2_ros import tracker as tracker_module
+from panosam2_ros.model.build import random_model
+from panosam2_ros.prompts import Prompt
+from panosam2_ros.thrift import Thrift, ran_out
+from panosam2_ros.tracker import PanoTracker
+
+WIDTH, HEIGHT = 256, 128
+IMAGE = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
+
+
+class Machine:
+    """Work that needs memory in proportion to its rows."""
+
+    def __init__(self, room: int) -> None:
+        self.room, self.done, self.tried = room, [], 0
+
+    def __call__(self, rows: slice) -> range:
+        self.tried += 1
+        if rows.stop - rows.start > self.room:
+            raise MemoryError("no room")
+        self.done += range(rows.start, rows.stop)
+        return range(rows.start, rows.stop)
+
+
+@pytest.mark.parametrize("count, room", [(1, 1), (8, 8), (8, 3), (7, 1), (32, 5)])
+def test_every_row_is_done_once_and_in_order(count: int, room: int) -> None:
+    machine, thrift = Machine(room), Thrift()
+    pieces = thrift.pieces(machine, count)
+    assert [i for piece in pieces for i in piece] == machine.done == list(range(count))
+    assert thrift.times == machine.tried - len(pieces)
+    assert bool(thrift.warning()) == (room < count)
+
+
+def test_what_was_done_before_memory_ran_out_is_not_done_again() -> None:
+    thrift, rooms, done = Thrift(), iter([4, 1, 9, 9, 9]), []
+
+    def work(rows: slice) -> None:
+        if rows.stop - rows.start > next(rooms):
+            raise MemoryError
+        done.append((rows.start, rows.stop))
+
+    thrift.at_once, thrift._since = 4, float("inf")
+    thrift.pieces(work, 8)
+    assert done == [(0, 4), (4, 6), (6, 8)]
+
+
+def test_where_nothing_helps_the_error_passes_and_kept_things_are_let_go_first() -> None:
+    thrift, kept = Thrift(), [True]
+    thrift.spare = lambda: bool(kept and kept.pop())
+    machine = Machine(0)
+    with pytest.raises(MemoryError):
+        thrift.pieces(machine, 1)
+    assert machine.tried == 2 and not kept
+    with pytest.raises(ZeroDivisionError):
+        thrift.pieces(lambda rows: 1 // 0, 4)
+    assert thrift.times == 2
+
+
+def test_after_a_while_more_is_tried_again() -> None:
+    thrift, machine = Thrift(patience=0.0), Machine(2)
+    thrift.pieces(machine, 8)
+    assert thrift.at_once == 2
+    machine.room = 8
+    for count, expected in ((1, 4), (8, 0), (8, 0)):  # the image encoder's piece is no reason to hurry
+        thrift.pieces(machine, count)
+        assert thrift.at_once == expected
+    assert thrift.warning() == ""
+
+
+def test_which_errors_mean_that_memory_ran_out() -> None:
+    assert ran_out(MemoryError()) and ran_out(torch.cuda.OutOfMemoryError("CUDA out of memory"))
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert ran_out(raised.value)
+    assert not ran_out(RuntimeError("shapes differ")) and not ran_out(ValueError("memory"))
+
+
+def prompts(count: int) -> list[Prompt]:
+    masks = np.zeros((count, HEIGHT, WIDTH), bool)
+    for i, mask in enumerate(masks):
+        mask[40:70, 20 + 30 * i : 50 + 30 * i] = True
+    return [Prompt(mask=mask) for mask in masks]
+
+
+def track(at_once: int) -> tuple[PanoTracker, Any]:
+    torch.manual_seed(0)
+    tracker = PanoTracker(random_model())
+    tracker.thrift.at_once, tracker.thrift._since = at_once, float("inf")
+    tracker.step(IMAGE, 1)
+    assert all(outcome.success for outcome in tracker.prompt(IMAGE, 1, prompts(5)))
+    for stamp in (2, 3):
+        frame = tracker.step(np.roll(IMAGE, 3 * stamp, 1), stamp)
+    return tracker, frame
+
+
+def test_pieces_give_what_the_whole_gives() -> None:
+    whole, frame = track(0)
+    cut, same = track(2)
+    assert (frame.labels == same.labels).mean() > 0.999
+    assert [t.obj_id for t in same.tracks] == [1, 2, 3, 4, 5]
+    for name, tensor in whole.memory().bank.tensors().items():
+        torch.testing.assert_close(cut.memory().bank.tensors()[name], tensor, rtol=1e-3, atol=1e-3)
+
+
+def test_a_tracker_that_runs_out_goes_on_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = tracker_module.propagate
+
+    def cramped(model: Any, bank: Any, features: Any) -> Any:
+        if len(bank) > 2:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return real(model, bank, features)
+
+    monkeypatch.setattr(tracker_module, "propagate", cramped)
+    cut, frame = track(0)
+    assert cut.thrift.at_once == 2 and cut.thrift.times == 2
+    monkeypatch.undo()
+    assert (frame.labels == track(0)[1].labels).mean() > 0.999
+
+
+def test_no_object_is_made_twice_where_prompts_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = tracker_module.prompt_objects, []
+
+    def cramped(model: Any, bank: Any, *rest: Any) -> Any:
+        calls.append(len(bank))
+        if len(bank) > 2 or len(calls) == 4:
+            raise MemoryError
+        return real(model, bank, *rest)
+
+    monkeypatch.setattr(tracker_module, "prompt_objects", cramped)
+    tracker = PanoTracker(random_model())
+    tracker.step(IMAGE, 1)
+    outcomes = tracker.prompt(IMAGE, 1, prompts(5))
+    assert [o.track.obj_id for o in outcomes if o.track] == [1, 2, 3, 4, 5]
+    assert calls == [5, 3, 2, 2, 1, 1, 1]
