@@ -21,9 +21,10 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 
 from panosam2_ros.bearing import mask_bearing
+from panosam2_ros.encodings import image_to_array
 from panosam2_ros.equirect import CameraFrame, Equirect, FrameConvention, angle_between
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray
-from panosam2_ros.ros.conversions import image_to_array, stamp_to_ns
+from panosam2_ros.ros.conversions import stamp_to_ns
 
 MODULE = "panosam2_ros.ros.virtual_camera"
 

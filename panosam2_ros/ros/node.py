@@ -21,10 +21,11 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from panosam2_ros.encodings import ImageError, compressed_to_array, image_to_array
 from panosam2_ros.equirect import CameraFrame, Equirect
 from panosam2_ros.msg import ObjectBearingArray
 from panosam2_ros.ros import conversions
-from panosam2_ros.ros.conversions import ImageError, stamp_to_ns
+from panosam2_ros.ros.conversions import stamp_to_ns
 from panosam2_ros.ros.diagnostics import Health
 from panosam2_ros.ros.engine import build_tracker, worker_limits
 from panosam2_ros.ros.lifetime import ros_running
@@ -230,10 +231,7 @@ class PanoSam2Node(LifecycleNode):
             self.get_logger().info(f"directions are in frame {self._frame_id!r}, axes: {axes}")
 
     def _decode(self, msg: ImageMsg) -> NDArray[Any]:
-        if isinstance(msg, CompressedImage):
-            image = conversions.compressed_to_array(msg)
-        else:
-            image = conversions.image_to_array(msg)
+        image = compressed_to_array(msg) if isinstance(msg, CompressedImage) else image_to_array(msg)
         try:
             Equirect(image.shape[1], image.shape[0], self._settings.vertical_fov)
         except ValueError as error:
