@@ -144,6 +144,7 @@ def main() -> None:
                 "panosam2_node = panosam2_ros.ros.node:main",
                 "panosam2_virtual_camera = panosam2_ros.ros.virtual_camera:main",
                 "panosam2_demo = panosam2_ros.ros.demo:main",
+                "panosam2_track = panosam2_ros.offline.track:main",
             ]
         },
     )

@@ -40,6 +40,15 @@ def ns_to_stamp(nanoseconds: int) -> Time:
     return Time(sec=nanoseconds // _NANO, nanosec=nanoseconds % _NANO)
 
 
+def image_message(header: Header, pixels: NDArray[np.uint8], encoding: str) -> Image:
+    """An Image of pixels [H, W] or [H, W, C]."""
+    height, width = pixels.shape[:2]
+    step = pixels.nbytes // height
+    message = Image(header=header, height=height, width=width, encoding=encoding, step=step)
+    message.data = pixels.tobytes()  # bytes or array.array: a numpy array takes a second
+    return message
+
+
 def masks_msg(header: Header, labels: NDArray[np.uint16]) -> Image:
     """mono16 label image of labels [H, W]: value = object id, 0 = none."""
     height, width = labels.shape
