@@ -29,7 +29,9 @@ def picture(index: int) -> np.ndarray:
     return np.full((32, 64, 3), (10 + index, 100, 200), np.uint8)
 
 
-def write_bag(path: Path, kind: str = "raw", storage: Any = StoragePlugin.MCAP, frames: int = 6) -> Path:
+def write_bag(
+    path: Path, kind: str = "raw", storage: Any = StoragePlugin.MCAP, frames: int = 6
+) -> Path:
     """Images of 5 Hz on one topic and something else beside them; headers are 5 ms before the recording."""
     with Writer(path, version=9, storage_plugin=storage) as writer:
         name = "sensor_msgs/msg/" + ("Image" if kind == "raw" else "CompressedImage")
@@ -50,7 +52,7 @@ def image_message(kind: str, index: int, stamp: int) -> Any:
     bgr = np.ascontiguousarray(picture(index)[..., ::-1])
     if kind == "raw":
         return TYPES.types["sensor_msgs/msg/Image"](
-            header=header, height=32, width=64, encoding="bgr8", is_bigendian=0, step=192, data=bgr.reshape(-1)
+            header=header, height=32, width=64, encoding="bgr8", is_bigendian=0, step=192, data=bgr.ravel()
         )
     data = cv2.imencode(".png", bgr)[1].reshape(-1)
     return TYPES.types["sensor_msgs/msg/CompressedImage"](header=header, format="png", data=data)
@@ -78,7 +80,8 @@ def test_the_file_inside_names_the_bag(tmp_path: Path, storage: Any) -> None:
 
 
 def test_playback_keeps_stamps_and_resizes(tmp_path: Path) -> None:
-    playback = Playback(PlaybackConfig(str(write_bag(tmp_path / "bag")), width=32, height=16, frames=8, loop=True))
+    bag = str(write_bag(tmp_path / "bag"))
+    playback = Playback(PlaybackConfig(bag, width=32, height=16, frames=8, loop=True))
     played = list(playback)
     assert playback.rate == pytest.approx(5.0, rel=0.02)
     assert [p.stamp for p in played] == [START + i % 6 * PERIOD for i in range(8)]

@@ -146,6 +146,25 @@ def test_a_folder_loops_in_the_colours_and_the_size_asked_for(viewer, tmp_path):
     assert not viewer.masks and not viewer.bearings  # no truth for files
 
 
+@pytest.mark.parametrize("restamp", [False, True])
+def test_a_bag_comes_as_it_was_recorded_or_as_if_now(viewer, tmp_path, restamp):
+    pytest.importorskip("rosbags", reason="needs rosbags: make, or pip install rosbags")
+    from test_bag import PERIOD, START, write_bag
+
+    bag = write_bag(tmp_path / "bag", frames=5)
+    with camera(tmp_path, source=bag, topic="/pano/image", restamp=restamp) as process:
+        viewer.watch(process, timeout=60.0)
+        assert process.stop() == 0
+    frame_ids = {msg.header.frame_id for msg in viewer.images}
+    assert [int(image_to_array(msg)[5, 5, 0]) for msg in viewer.images] == [10, 11, 12, 13, 14]
+    if restamp:
+        assert frame_ids == {"camera_optical_frame"}
+        assert min(viewer.stamps) > time.time_ns() - 120 * 10**9
+    else:
+        assert frame_ids == {"pano_optical_frame"}
+        assert viewer.stamps == [START + i * PERIOD for i in range(5)]
+
+
 def test_an_endless_camera_ends_cleanly_when_told(viewer, tmp_path):
     with camera(tmp_path, width=128, height=64, rate=30.0, buffer_mib=1) as process:
         viewer.watch(process, images=5)

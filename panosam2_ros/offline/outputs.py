@@ -6,7 +6,8 @@ import csv
 import json
 import math
 from collections.abc import Iterable, Iterator
-from itertools import groupby
+from itertools import groupby, islice
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +43,14 @@ class Outputs:
 
     def begin(self, frame: int) -> None:
         """Keep what came before a frame, forget what came after it."""
-        kept: list[str] = []
+        kept: list[list[str]] = []
         if frame and self.table.exists():
             with self.table.open(newline="") as file:
-                kept = [line for line in file if line.split(",", 1)[0].isdigit() and int(line.split(",", 1)[0]) < frame]
+                # only the last row can be incomplete, and no state is of a frame after its own
+                kept = [row for row in islice(csv.reader(file), 1, None) if int(row[0]) < frame]
         partial = self.table.with_suffix(".part")
-        partial.write_text(",".join(COLUMNS) + "\n" + "".join(kept))
+        with partial.open("w", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([COLUMNS, *kept])
         partial.replace(self.table)
 
     def write(self, index: int, tracked: TrackedFrame) -> None:
@@ -99,8 +102,8 @@ class Outputs:
 
     def _marks(self) -> dict[int, list[Mark]]:
         with self.table.open(newline="") as file:
-            rows = csv.DictReader(file)
-            return {int(i): [_mark(row) for row in of_frame] for i, of_frame in groupby(rows, lambda r: r["frame"])}
+            frames = groupby(csv.DictReader(file), itemgetter("frame"))
+            return {int(index): [_mark(row) for row in rows] for index, rows in frames}
 
     def _mask(self, index: int) -> Path:
         return self._masks / f"{index:06d}.png"

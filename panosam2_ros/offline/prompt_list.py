@@ -42,7 +42,7 @@ def prompts_by_frame(entries: Sequence[Entry], grid: Equirect) -> dict[int, list
             raise PromptListError(f"prompt {number}, {dict(entry)}: {error}") from error
         found.setdefault(frame, []).append(prompt)
     if not found:
-        raise PromptListError("nothing to track: give prompts by --prompts FILE, --box, --click or --direction")
+        raise PromptListError("nothing to track: give --prompts FILE, --box, --click or --direction")
     return found
 
 
