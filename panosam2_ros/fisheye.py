@@ -109,7 +109,7 @@ def _made(kind: Any, values: dict[str, Any]) -> Any:
 class Remap:
     """The lookup table from images of one size to panoramas of another.
 
-    Memory: 16 bytes a pixel of the panorama, and while it is made a few rows more.
+    Memory: 20 bytes a pixel of the panorama, and while it is made a few rows more.
     """
 
     def __init__(self, camera: DualFisheye, size: tuple[int, int], width: int) -> None:
@@ -127,7 +127,7 @@ class Remap:
         # cv2.remap's own fixed-point form: fast, and 6 bytes a pixel
         self._near = [np.empty((*shape, 2), np.int16) for _ in range(2)]
         self._between = [np.empty(shape, np.uint16) for _ in range(2)]
-        self._share = np.empty(shape, np.float32)  # of the front lens
+        self._shares = np.empty((2, *shape), np.float32)  # of the front lens and of the back one
         for top in range(0, shape[0], _ROWS):
             self._fill(slice(top, min(top + _ROWS, shape[0])))
 
@@ -137,10 +137,11 @@ class Remap:
         for i, lens in enumerate((self._camera.front, self._camera.back)):
             u, v, theta = lens.project(vectors)
             # pixel indices are of centres, and images may be larger than the calibrated ones
-            u, v = (((x + 0.5) * self._scale - 0.5).astype(np.float32) for x in (u, v))
-            self._near[i][rows], self._between[i][rows] = cv2.convertMaps(u, v, cv2.CV_16SC2)
+            across, down = (((x + 0.5) * self._scale - 0.5).astype(np.float32) for x in (u, v))
+            self._near[i][rows], self._between[i][rows] = cv2.convertMaps(across, down, cv2.CV_16SC2)
             angles.append(theta / (lens.fov / 2))
-        self._share[rows] = _front_share(angles[0], angles[1], self._camera)
+        front = _front_share(angles[0], angles[1], self._camera)
+        self._shares[0][rows], self._shares[1][rows] = front, 1 - front
 
     def __call__(self, image: Image) -> Image:
         """The panorama [H, W, 3] of an image [h, w, 3] of ``size``."""
@@ -148,7 +149,7 @@ class Remap:
             cv2.remap(image, near, between, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
             for near, between in zip(self._near, self._between, strict=True)
         ]
-        return np.asarray(cv2.blendLinear(*views, self._share, 1 - self._share), np.uint8)
+        return np.asarray(cv2.blendLinear(*views, *self._shares), np.uint8)
 
 
 def _front_share(front: Floats, back: Floats, camera: DualFisheye) -> NDArray[np.float32]:

@@ -114,7 +114,7 @@ def test_a_run_that_is_killed_goes_on_as_if_it_had_not(images: Path, whole: Path
         process.stop(signal.SIGKILL)
     assert 1 <= len(list(out.glob("frame-*.safetensors"))) <= 2
     with (out / "bearings.csv").open("a") as file:
-        file.write(f"{FRAMES - 1},17")  # what a crash may leave
+        file.write("1,17")  # what a crash may leave
     track.main(arguments(images, out))
     assert (out / "bearings.csv").read_bytes() == (whole / "bearings.csv").read_bytes()
     masks = [path.name for path in sorted((whole / "masks").iterdir())]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,10 @@ from typing import Any
 from panosam2_ros.data.video import Frame, StampedFrame, VideoError
 from panosam2_ros.encodings import ImageError, compressed_to_array, image_to_array
 
-_KINDS = {"sensor_msgs/msg/Image": image_to_array, "sensor_msgs/msg/CompressedImage": compressed_to_array}
+_KINDS: dict[str, Callable[[Any], Frame]] = {
+    "sensor_msgs/msg/Image": image_to_array,
+    "sensor_msgs/msg/CompressedImage": compressed_to_array,
+}
 _FILES = (".mcap", ".db3")
 
 

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from panosam2_ros.memory_file import PREVIOUS, SUFFIX, load_memory, save_memory
-from panosam2_ros.offline.outputs import write_settings
+from panosam2_ros.evaluation.report import write_json
+from panosam2_ros.memory_file import SUFFIX, load_memory, save_memory
 from panosam2_ros.propagation import empty_bank
 from panosam2_ros.tracker import PanoTracker
 
@@ -34,17 +34,16 @@ class Checkpoints:
                     "remove it"
                 )
         else:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_settings(self._settings, wanted)
+            write_json(self._settings, wanted)
 
     def save(self, tracker: PanoTracker, frame: int) -> None:
         """All frames before ``frame`` have been tracked and written."""
         before = self._found()
+        if frame in before:
+            return
         save_memory(self._folder / f"frame-{frame:06d}{SUFFIX}", tracker.memory(), tracker.network)
-        for index, path in before.items():
-            if index != frame:
-                path.unlink()
-        (self._folder / f"frame-{frame:06d}{SUFFIX}{PREVIOUS}").unlink(missing_ok=True)
+        for path in before.values():
+            path.unlink()
 
     def restore(self, tracker: PanoTracker) -> int:
         """The frame to go on with, 0 at the start; MemoryFileError for a state that cannot be used."""

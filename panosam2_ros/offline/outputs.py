@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
@@ -46,8 +45,9 @@ class Outputs:
         kept: list[list[str]] = []
         if frame and self.table.exists():
             with self.table.open(newline="") as file:
-                # only the last row can be incomplete, and no state is of a frame after its own
-                kept = [row for row in islice(csv.reader(file), 1, None) if int(row[0]) < frame]
+                rows = islice(csv.reader(file), 1, None)
+                # the last one may have been cut off anywhere, also in the frame's number
+                kept = [row for row in rows if len(row) == len(COLUMNS) and int(row[0]) < frame]
         partial = self.table.with_suffix(".part")
         with partial.open("w", newline="") as file:
             csv.writer(file, lineterminator="\n").writerows([COLUMNS, *kept])
@@ -133,10 +133,3 @@ def _mark(row: dict[str, str]) -> Mark:
     seen = row["state"] == TrackState.VISIBLE.name
     text = f"{row['object_id']} {row['label']}".strip()
     return Mark(int(row["object_id"]), direction, text if seen else f"{text} {row['state'].lower()}", seen)
-
-
-def write_settings(path: Path, settings: dict[str, Any]) -> None:
-    """JSON, whole or not at all."""
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(settings, indent=1))
-    partial.replace(path)

@@ -1,6 +1,7 @@
 """Node `virtual_camera`: a 360 camera that plays a file or renders a scene with its truth.
 
-Publishes `image` as a driver does: in real time, stamped when the image is taken. Of a synthetic
+Publishes `image` as a driver does: in real time, stamped when the image is taken; images of a ROS bag
+keep their stamps and frame ids, unless `restamp` says otherwise. Of a synthetic
 scene also `~/true_masks` (mono16) and `~/true_bearings`, with the image's header. It never makes up
 for lost time by a burst: where rendering is too slow the rate falls, and the log says so. After the
 last frame the process ends with status 0.
