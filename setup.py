@@ -69,9 +69,12 @@ EXTRAS = {
         "ros-kilted-ament-cmake-ros-core==0.14.5",
         "ros-kilted-ament-package==0.17.2",
     ],
+    # rosbag2 files without ROS
+    "bags": ["rosbags>=0.11"],
     # openexr: the panoramas of the npm package, also for SynthPano; training wants `vtk` too for its models
     "training": ["accelerate>=1.0", "openexr>=3.3", "tensorboard>=2.14"],
     "test": [
+        "pyarrow>=14.0",
         VOS_BENCHMARK,
         "hypothesis>=6.100",
         "mypy==2.4.1",
@@ -79,6 +82,7 @@ EXTRAS = {
         "pytest>=8.0",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.5",
+        "rosbags-image>=0.10",
         "ruff==0.17.6",
         "scikit-image>=0.22",
         "types-PyYAML",
@@ -141,6 +145,7 @@ def main() -> None:
                 "panosam2_virtual_camera = panosam2_ros.ros.virtual_camera:main",
                 "panosam2_demo = panosam2_ros.ros.demo:main",
                 "panosam2_prompt = panosam2_ros.ros.prompt_command:main",
+                "panosam2_track = panosam2_ros.offline.track:main",
             ]
         },
     )

@@ -220,7 +220,7 @@ def test_colcon_builds_the_same_package(tmp_path: Path) -> None:
     done = make("colcon")
     assert done.returncode == 0, done.stdout + done.stderr
     prefix = ROOT / "install" / OWN
-    for name in ("panosam2_node", "virtual_camera", "panosam2_demo", "panosam2_prompt"):
+    for name in ("panosam2_node", "virtual_camera", "panosam2_demo", "panosam2_prompt", "panosam2_track"):
         assert os.access(prefix / "lib" / OWN / name, os.X_OK)
     script = (
         "from panosam2_ros.msg import ObjectBearingArray; from panosam2_ros.resources import resource; "

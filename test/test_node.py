@@ -265,9 +265,9 @@ def test_bad_images_are_reported_once_and_survived(planner: Station, process: Pr
     before = refused()
     short = image_msg(0)
     short.data = short.data[:100]
-    odd = image_msg(0, encoding="yuv422")
+    odd = image_msg(0, encoding="32FC1")
     wide = image_msg(0, SCENE[:64])
-    for bad, reason in ((short, "too short"), (odd, "yuv422"), (wide, "vertical_fov")):
+    for bad, reason in ((short, "too short"), (odd, "32FC1"), (wide, "vertical_fov")):
         for _ in range(5):
             planner.stamp += 100_000_000
             bad.header.stamp = ns_to_stamp(planner.stamp)

@@ -6,7 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from panosam2_ros.data.video import VideoError, open_frames, resized
+from panosam2_ros.data.frames import open_frames
+from panosam2_ros.data.video import VideoError, resized
 
 
 def write_images(folder: Path, sizes: list[tuple[int, int]]) -> None:

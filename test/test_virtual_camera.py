@@ -21,9 +21,10 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 
 from panosam2_ros.bearing import mask_bearing
+from panosam2_ros.encodings import image_to_array
 from panosam2_ros.equirect import CameraFrame, Equirect, FrameConvention, angle_between
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray
-from panosam2_ros.ros.conversions import image_to_array, stamp_to_ns
+from panosam2_ros.ros.conversions import stamp_to_ns
 
 MODULE = "panosam2_ros.ros.virtual_camera"
 
@@ -143,6 +144,25 @@ def test_a_folder_loops_in_the_colours_and_the_size_asked_for(viewer, tmp_path):
     reds = [int(image_to_array(msg)[5, 5, 0]) for msg in viewer.images]
     assert reds == [10, 11, 12, 10, 11, 12, 10, 11]
     assert not viewer.masks and not viewer.bearings  # no truth for files
+
+
+@pytest.mark.parametrize("restamp", [False, True])
+def test_a_bag_comes_as_it_was_recorded_or_as_if_now(viewer, tmp_path, restamp):
+    pytest.importorskip("rosbags", reason="needs rosbags: make, or pip install rosbags")
+    from test_bag import PERIOD, START, write_bag
+
+    bag = write_bag(tmp_path / "bag", frames=5)
+    with camera(tmp_path, source=bag, topic="/pano/image", restamp=restamp) as process:
+        viewer.watch(process, timeout=60.0)
+        assert process.stop() == 0
+    frame_ids = {msg.header.frame_id for msg in viewer.images}
+    assert [int(image_to_array(msg)[5, 5, 0]) for msg in viewer.images] == [10, 11, 12, 13, 14]
+    if restamp:
+        assert frame_ids == {"camera_optical_frame"}
+        assert min(viewer.stamps) > time.time_ns() - 120 * 10**9
+    else:
+        assert frame_ids == {"pano_optical_frame"}
+        assert viewer.stamps == [START + i * PERIOD for i in range(5)]
 
 
 def test_an_endless_camera_ends_cleanly_when_told(viewer, tmp_path):

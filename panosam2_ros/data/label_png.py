@@ -42,6 +42,11 @@ def write_labels(path: Path, labels: NDArray[np.integer]) -> None:
     image.save(path, format="PNG")
 
 
+def write_ids(path: Path, labels: Labels) -> None:
+    """Write labels [H, W] of ids up to 65535 as 16-bit grey."""
+    Image.fromarray(np.ascontiguousarray(labels, np.uint16)).save(path, format="PNG", compress_level=1)
+
+
 def read_labels(path: Path) -> Labels:
     """Read labels [H, W]: of a palette or grey PNG the values, of a colour PNG the palette's ids.
 

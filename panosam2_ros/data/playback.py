@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from panosam2_ros.data.frames import DEFAULT_RATE, open_frames, stamped
 from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.synthetic import ObjectTruth, Scene, SceneConfig
-from panosam2_ros.data.video import Frame, open_frames, resized
+from panosam2_ros.data.video import Frame, resized
 
 SYNTHETIC = "synthetic"
 _DEFAULT_SIZE = (1920, 960)
-_DEFAULT_RATE = {True: 6.0, False: 10.0}  # Hz, by synthetic
+_SYNTHETIC_RATE = 6.0  # Hz
 _CYCLE = 600  # frames of an endless scene, played to and fro so that nothing ever jumps
 
 
@@ -27,6 +28,8 @@ class Played:
     image: Frame  # [H, W, 3] RGB
     labels: NDArray[np.uint8] | None = None  # [H, W] object id, 0 = none
     objects: tuple[ObjectTruth, ...] | None = None
+    stamp: int = 0  # ns
+    frame_id: str | None = None  # None: the source has no stamps and frames of its own
 
     @property
     def size(self) -> int:
@@ -38,7 +41,8 @@ class Played:
 class PlaybackConfig:
     """What to play. Speeds are per second; a synthetic scene moves by speed / rate in a frame."""
 
-    source: str = SYNTHETIC  # or a path: video, image, folder of images
+    source: str = SYNTHETIC  # or a path: video, ROS bag, image, folder of images
+    topic: str = ""  # of a bag; empty: its only image topic
     width: int = 0  # 0: the file's own; 1920 for a synthetic scene
     height: int = 0  # 0: the file's own; 960 for a synthetic scene
     rate: float = 0.0  # Hz; 0: the file's own, 10 for images, 6 for a synthetic scene
@@ -71,11 +75,11 @@ class Playback:
         self.rate = config.rate
         if config.synthetic:
             own = _DEFAULT_SIZE
-            self.rate = self.rate or _DEFAULT_RATE[True]
+            self.rate = self.rate or _SYNTHETIC_RATE
         else:
-            self._file = open_frames(config.source)
+            self._file = open_frames(config.source, config.topic)
             own = self._file.width, self._file.height
-            self.rate = self.rate or self._file.rate or _DEFAULT_RATE[False]
+            self.rate = self.rate or self._file.rate or DEFAULT_RATE
         self.width, self.height = config.width or own[0], config.height or own[1]
 
     @property
@@ -93,8 +97,9 @@ class Playback:
 
     def _files(self) -> Iterator[Played]:
         while True:
-            for frame in self._file:
-                yield Played(resized(frame, self.width, self.height))
+            for frame in stamped(self._file):
+                image = resized(frame.image, self.width, self.height)
+                yield Played(image, stamp=frame.stamp, frame_id=frame.frame_id)
             if not self.config.loop:
                 return
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,15 @@ IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
 class VideoError(ValueError):
     """A source of frames that cannot be used; the message says why and what would do."""
+
+
+@dataclass(frozen=True)
+class StampedFrame:
+    """A frame and when it was taken."""
+
+    image: Frame
+    stamp: int  # ns
+    frame_id: str | None = None  # None: the source has no stamps and frames of its own
 
 
 class FrameSource(Protocol):
@@ -85,25 +95,6 @@ class ImageFiles:
                     f"folder, is {self.width}x{self.height}; images of one size are needed"
                 )
             yield image
-
-
-def open_frames(path: str | Path) -> FrameSource:
-    """A video file, a folder of images (in the order of their names) or a single image.
-
-    Raises VideoError where nothing can be read from there.
-    """
-    path = Path(path).expanduser()
-    if not path.exists():
-        raise VideoError(f"there is no {path}: give a video file, an image or a folder of images")
-    if path.is_dir():
-        paths = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-        if not paths:
-            raise VideoError(
-                f"the folder {path} has no image ({', '.join(IMAGE_SUFFIXES)}); frames are taken "
-                "in the order of their names, from this folder only"
-            )
-        return ImageFiles(paths)
-    return ImageFiles([path]) if path.suffix.lower() in IMAGE_SUFFIXES else VideoFile(path)
 
 
 def resized(frame: Frame, width: int, height: int) -> Frame:

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from panosam2_ros.data.folder_sequence import FolderSequence
+from panosam2_ros.data.frames import open_frames
 from panosam2_ros.data.panovos import PanoVos
 from panosam2_ros.data.sequence import Image, Labels, Mask, VideoSequence
 from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.synthpano.config import FROZEN, BenchmarkConfig
 from panosam2_ros.data.synthpano.truth import SequenceTruth, read_look_alikes
-from panosam2_ros.data.video import open_frames
 from panosam2_ros.data.vos360 import Vos360
 from panosam2_ros.equirect import Equirect, Floats
 from panosam2_ros.evaluation import acceptance

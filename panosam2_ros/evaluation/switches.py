@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from panosam2_ros.data.video import open_frames, resized
+from panosam2_ros.data.frames import open_frames
+from panosam2_ros.data.video import resized
 from panosam2_ros.equirect import Equirect
 from panosam2_ros.evaluation.bench_upstream import upstream_predictor
 from panosam2_ros.evaluation.report import machine, versions, write_json

@@ -8,14 +8,14 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Vector3
 from numpy.typing import NDArray
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from panosam2_ros.encodings import ImageError, pixel_bytes
 from panosam2_ros.equirect import CameraFrame, Equirect, Floats, FrameConvention
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray, ObjectPrompt
 from panosam2_ros.prompts import Prompt
@@ -25,20 +25,6 @@ if TYPE_CHECKING:
 
 _NANO = 1_000_000_000
 _SHORTEST_DIRECTION = 1e-6  # a "unit vector" that is shorter was forgotten, not meant
-
-# encoding -> channels, and how OpenCV makes RGB of it (None: it is)
-_ENCODINGS = {
-    "rgb8": (3, None),
-    "bgr8": (3, cv2.COLOR_BGR2RGB),
-    "rgba8": (4, cv2.COLOR_RGBA2RGB),
-    "bgra8": (4, cv2.COLOR_BGRA2RGB),
-    "mono8": (1, cv2.COLOR_GRAY2RGB),
-}
-
-
-class ImageError(ValueError):
-    """An image message that cannot be read; says what was needed and what came."""
-
 
 class PromptError(ValueError):
     """A prompt message that cannot be read; says what was needed, what came and the remedy."""
@@ -54,46 +40,13 @@ def ns_to_stamp(nanoseconds: int) -> Time:
     return Time(sec=nanoseconds // _NANO, nanosec=nanoseconds % _NANO)
 
 
-def image_to_array(msg: Image) -> NDArray[np.uint8]:
-    """RGB [H, W, 3]; without a copy for rgb8 whose rows are not padded. Raises ImageError."""
-    if msg.encoding not in _ENCODINGS:
-        raise ImageError(
-            f"encoding {msg.encoding!r} is not understood; needed is one of {', '.join(_ENCODINGS)}"
-        )
-    channels, to_rgb = _ENCODINGS[msg.encoding]
-    pixels = _pixels(msg, channels)
-    if to_rgb is None:
-        return np.ascontiguousarray(pixels)
-    return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), to_rgb), np.uint8)
-
-
-def _pixels(msg: Image, channels: int) -> NDArray[np.uint8]:
-    """[H, W, channels], a view; raises ImageError where size, step and data disagree."""
-    row, size = msg.width * channels, f"{msg.width}x{msg.height} {msg.encoding}"
-    if msg.width == 0 or msg.height == 0:
-        raise ImageError(f"the image has no pixels: {size}")
-    if msg.step < row:
-        raise ImageError(f"step {msg.step} is too small: a row of {size} has {row} bytes")
-    if len(msg.data) < msg.step * msg.height:
-        raise ImageError(
-            f"the data are too short: {size} with step {msg.step} needs {msg.step * msg.height} "
-            f"bytes, got {len(msg.data)}"
-        )
-    rows = np.frombuffer(msg.data, np.uint8, msg.step * msg.height).reshape(msg.height, msg.step)
-    return rows[:, :row].reshape(msg.height, msg.width, channels)
-
-
-def compressed_to_array(msg: CompressedImage) -> NDArray[np.uint8]:
-    """RGB [H, W, 3] of a jpeg or png image. Raises ImageError."""
-    data = np.frombuffer(msg.data, np.uint8)
-    # How the camera was held (EXIF) is no matter of the projection.
-    flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-    image = cv2.imdecode(data, flags) if data.size else None
-    if image is None:
-        raise ImageError(
-            f"{data.size} bytes of format {msg.format!r} could not be decoded; needed is jpeg or png"
-        )
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+def image_message(header: Header, pixels: NDArray[np.uint8], encoding: str) -> Image:
+    """An Image of pixels [H, W] or [H, W, C]."""
+    height, width = pixels.shape[:2]
+    step = pixels.nbytes // height
+    message = Image(header=header, height=height, width=width, encoding=encoding, step=step)
+    message.data = pixels.tobytes()  # bytes or array.array: a numpy array takes a second
+    return message
 
 
 def masks_msg(header: Header, labels: NDArray[np.uint16]) -> Image:
@@ -228,6 +181,6 @@ def _mask(msg: Image) -> NDArray[np.bool_] | None:
     if msg.encoding not in ("mono8", "8UC1"):
         raise PromptError(f"a mask is a mono8 image, non-zero is the object; got {msg.encoding!r}")
     try:
-        return _pixels(msg, 1)[..., 0] != 0
+        return pixel_bytes(msg, 1)[..., 0] != 0
     except ImageError as error:
         raise PromptError(f"mask: {error}") from error

@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import torch
-from numpy.typing import NDArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher, LifecycleState, TransitionCallbackReturn
@@ -21,15 +20,17 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from panosam2_ros.equirect import CameraFrame, Equirect
+from panosam2_ros.encodings import ImageError
+from panosam2_ros.equirect import CameraFrame
 from panosam2_ros.msg import ObjectBearingArray
 from panosam2_ros.ros import conversions
-from panosam2_ros.ros.conversions import ImageError, stamp_to_ns
+from panosam2_ros.ros.conversions import stamp_to_ns
 from panosam2_ros.ros.engine import build_tracker, worker_limits
 from panosam2_ros.ros.findings import WARN, Finding
 from panosam2_ros.ros.health import Health, Machinery, Tracked
 from panosam2_ros.ros.lifetime import ros_running
 from panosam2_ros.ros.memory_keeper import MemoryKeeper
+from panosam2_ros.ros.panorama_decoder import PanoramaDecoder
 from panosam2_ros.ros.parameters import Parameters, declare_parameters, read_parameters, refusal
 from panosam2_ros.ros.reporting import Reporter
 from panosam2_ros.ros.service_desk import ServiceDesk
@@ -69,6 +70,7 @@ class PanoSam2Node(LifecycleNode):
 
     def _create_interfaces(self) -> None:
         self._masks = self._create_output(Image, "~/masks")
+        self._panoramas = self._create_output(Image, "~/panorama")
         self._bearings = self._create_output(ObjectBearingArray, "~/bearings")
         forget_lookup_errors()
         self._reporter = Reporter(self)
@@ -107,6 +109,7 @@ class PanoSam2Node(LifecycleNode):
         return True
 
     def _configure(self, parameters: Parameters) -> None:
+        panoramas = PanoramaDecoder(parameters)
         tracker = build_tracker(parameters)
         keeper = MemoryKeeper(
             tracker, parameters.memory_directory, parameters.memory_file, self._memory_failed
@@ -118,7 +121,7 @@ class PanoSam2Node(LifecycleNode):
         self._target = TargetFrame(self, parameters.target_frame)
         self._worker = Worker(
             tracker,
-            Callbacks(self._decode, self._publish, self._failed),
+            Callbacks(panoramas, self._publish, self._failed),
             worker_limits(parameters),
             partial(_use_threads, parameters.num_threads),
         )
@@ -229,17 +232,6 @@ class PanoSam2Node(LifecycleNode):
             axes = self.camera_of(msg.header).convention.value
             self.get_logger().info(f"directions are in frame {self._frame_id!r}, axes: {axes}")
 
-    def _decode(self, msg: ImageMsg) -> NDArray[Any]:
-        if isinstance(msg, CompressedImage):
-            image = conversions.compressed_to_array(msg)
-        else:
-            image = conversions.image_to_array(msg)
-        try:
-            Equirect(image.shape[1], image.shape[0], self._settings.vertical_fov)
-        except ValueError as error:
-            raise ImageError(str(error)) from error
-        return image
-
     def _publish(self, frame: Frame[ImageMsg], tracked: TrackedFrame) -> None:
         """On the worker's thread."""
         worker = self._worker
@@ -249,6 +241,9 @@ class PanoSam2Node(LifecycleNode):
         turned, camera = self._target.of(header, self.camera_of(header))
         if self._masks.get_subscription_count():
             self._masks.publish(conversions.masks_msg(header, tracked.labels))
+        if self._panoramas.get_subscription_count():
+            _, image = worker.frame_at(frame.stamp)
+            self._panoramas.publish(conversions.image_message(header, image, "rgb8"))
         self._bearings.publish(
             conversions.bearings_msg(turned, tracker.epoch, tracked.tracks, camera)
         )

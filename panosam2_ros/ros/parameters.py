@@ -76,6 +76,21 @@ class Parameters:
         Change.UNCONFIGURED,
         choices=("raw", "compressed"),
     )
+    projection: str = _declared(
+        "equirectangular",
+        "of the images; dual_fisheye: two fisheye circles, which become a panorama first, see ~/panorama",
+        Change.UNCONFIGURED,
+        choices=("equirectangular", "dual_fisheye"),
+    )
+    fisheye_calibration: str = _declared(
+        "",
+        "path of the lenses' calibration, as config/dual_fisheye.yaml; empty: two lenses of 190 degrees, "
+        "beside each other, the front one left",
+        Change.UNCONFIGURED,
+    )
+    panorama_width: int = _declared(
+        0, "columns of panoramas made of fisheye images; 0: the image's", Change.UNCONFIGURED, (0, 16384)
+    )
     vertical_fov: float = _declared(
         math.pi,
         "vertical field of view, rad, symmetric about the horizon; pi: a full sphere",

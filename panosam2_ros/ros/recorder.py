@@ -14,7 +14,7 @@ from sensor_msgs.msg import Image
 
 from panosam2_ros.data.recording import RecordingWriter, RunLengths
 from panosam2_ros.data.video import resized
-from panosam2_ros.ros.conversions import image_to_array
+from panosam2_ros.encodings import image_to_array
 
 PICTURE_WIDTH = 1280  # of the images that are kept
 

@@ -8,11 +8,11 @@ from typing import Any
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
+from panosam2_ros.encodings import ImageError
 from panosam2_ros.equirect import CameraFrame, Equirect
 from panosam2_ros.msg import PromptResult
 from panosam2_ros.prompts import Prompt
 from panosam2_ros.ros.conversions import (
-    ImageError,
     PromptError,
     bearing_msg,
     bearings_msg,

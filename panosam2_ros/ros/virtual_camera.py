@@ -1,6 +1,7 @@
 """Node `virtual_camera`: a 360 camera that plays a file or renders a scene with its truth.
 
-Publishes `image` as a driver does: in real time, stamped when the image is taken. Of a synthetic
+Publishes `image` as a driver does: in real time, stamped when the image is taken; images of a ROS bag
+keep their stamps and frame ids, unless `restamp` says otherwise. Of a synthetic
 scene also `~/true_masks` (mono16) and `~/true_bearings`, with the image's header. It never makes up
 for lost time by a burst: where rendering is too slow the rate falls, and the log says so. After the
 last frame the process ends with status 0.
@@ -30,14 +31,15 @@ from panosam2_ros.data.read_ahead import ReadAhead
 from panosam2_ros.data.synthetic import ObjectTruth
 from panosam2_ros.equirect import CameraFrame, Equirect, FrameConvention
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray
-from panosam2_ros.ros.conversions import masks_msg
+from panosam2_ros.ros.conversions import image_message, masks_msg, ns_to_stamp
 from panosam2_ros.ros.lifetime import ros_running
 from panosam2_ros.ros.transport import forget_lookup_errors, keep_buffers
 
 ENCODINGS = ("rgb8", "bgr8")
 _SETTLE = 0.3  # s: we know of a subscriber before it knows of us, and it drops what comes then
 DESCRIPTIONS = {
-    "source": '"synthetic", or the path of a video, an image or a folder of images',
+    "source": '"synthetic", or the path of a video, a ROS bag, an image or a folder of images',
+    "topic": "of a bag; empty: its only image topic",
     "width": "pixels; 0: the file's own, 1920 for a synthetic scene",
     "height": "pixels; 0: the file's own, 960 for a synthetic scene",
     "rate": "Hz; 0: the video's own, 10 for images, 6 for a synthetic scene",
@@ -54,6 +56,7 @@ DESCRIPTIONS = {
     "occlusion": "probability that an object is hidden whole for a while",
     "encoding": "rgb8 or bgr8",
     "frame_id": "of the images; `..._optical_frame`: x right, y down, z forward",
+    "restamp": "true: images of a bag are stamped when published and have this frame_id; false: their own",
     "reliable": "false: publish best effort, as some drivers do",
     "start_when_subscribed": "wait until `image` has this many subscribers; 0: start at once",
     "fill_first": "wait until buffer_mib, or all frames, are ready",
@@ -129,8 +132,10 @@ class VirtualCamera(Node):
         return self._image.get_subscription_count() >= int(self._get("start_when_subscribed"))
 
     def _publish(self, played: Played) -> None:
-        stamp = self.get_clock().now().to_msg()
-        header = Header(stamp=stamp, frame_id=self._get("frame_id"))
+        stamp, frame_id = self.get_clock().now().to_msg(), self._get("frame_id")
+        if played.frame_id is not None and not self._get("restamp"):
+            stamp, frame_id = ns_to_stamp(played.stamp), played.frame_id
+        header = Header(stamp=stamp, frame_id=frame_id)
         pixels = played.image if self._get("encoding") == "rgb8" else played.image[..., ::-1]
         self._image.publish(image_message(header, pixels, self._get("encoding")))
         self.published += 1
@@ -178,6 +183,7 @@ class VirtualCamera(Node):
         own: dict[str, Any] = {
             "encoding": "rgb8",
             "frame_id": "camera_optical_frame",
+            "restamp": False,
             "reliable": True,
             "start_when_subscribed": 0,
             "fill_first": False,
@@ -191,15 +197,6 @@ class VirtualCamera(Node):
 
     def _get(self, name: str) -> Any:
         return self.get_parameter(name).value
-
-
-def image_message(header: Header, pixels: np.ndarray, encoding: str) -> Image:
-    """An Image of pixels [H, W] or [H, W, C]."""
-    height, width = pixels.shape[:2]
-    step = pixels.nbytes // height
-    message = Image(header=header, height=height, width=width, encoding=encoding, step=step)
-    message.data = pixels.tobytes()  # bytes or array.array: a numpy array takes a second
-    return message
 
 
 def _fill(vector: Any, values: np.ndarray) -> None:

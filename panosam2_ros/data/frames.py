@@ -1,0 +1,51 @@
+"""Frames from whatever holds some: a video, a ROS bag, a folder of images or one image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from panosam2_ros.data.bag import BagImages, is_bag
+from panosam2_ros.data.video import (
+    IMAGE_SUFFIXES,
+    FrameSource,
+    ImageFiles,
+    StampedFrame,
+    VideoError,
+    VideoFile,
+)
+
+DEFAULT_RATE = 10.0  # Hz, of sources that have none of their own
+
+
+def open_frames(path: str | Path, topic: str = "") -> FrameSource:
+    """A video file, a ROS bag, a folder of images (in the order of their names) or a single image.
+
+    ``topic`` is a bag's; empty: its only image topic.
+
+    Raises VideoError where nothing can be read from there.
+    """
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise VideoError(f"there is no {path}: give a video file, a ROS bag, an image or a folder of images")
+    if is_bag(path):
+        return BagImages(path, topic)
+    if path.is_dir():
+        paths = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not paths:
+            raise VideoError(
+                f"the folder {path} has no image ({', '.join(IMAGE_SUFFIXES)}); frames are taken "
+                "in the order of their names, from this folder only"
+            )
+        return ImageFiles(paths)
+    return ImageFiles([path]) if path.suffix.lower() in IMAGE_SUFFIXES else VideoFile(path)
+
+
+def stamped(source: FrameSource, rate: float = 0.0) -> Iterator[StampedFrame]:
+    """Frames with the stamps of their source, or of ``rate`` Hz (0: the source's own, or 10) from 0 on."""
+    if isinstance(source, BagImages):
+        yield from source.stamped()
+        return
+    period = 1e9 / (rate or source.rate or DEFAULT_RATE)
+    for index, image in enumerate(source):
+        yield StampedFrame(image, round(index * period))

@@ -1,0 +1,1 @@
+"""Tracking whole videos, bags and folders into files; no ROS is needed."""

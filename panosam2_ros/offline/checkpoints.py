@@ -1,0 +1,60 @@
+"""How a run that was killed goes on: the tracker's memory every so many frames, and what the run is."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from panosam2_ros.evaluation.report import write_json
+from panosam2_ros.memory_file import SUFFIX, load_memory, save_memory
+from panosam2_ros.propagation import empty_bank
+from panosam2_ros.tracker import PanoTracker
+
+_NAME = re.compile(r"frame-(\d+)" + re.escape(SUFFIX))
+
+
+class OtherRunError(ValueError):
+    """The folder holds a run of other settings."""
+
+
+class Checkpoints:
+    """States of a tracker in a folder, by the next frame; only the newest is kept."""
+
+    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+        """Raises OtherRunError where the folder belongs to a run with other settings."""
+        self._folder, self._settings = folder, folder / "run.json"
+        wanted = json.loads(json.dumps(settings))
+        if self._settings.exists():
+            found = json.loads(self._settings.read_text())
+            if other := [key for key in wanted if found.get(key) != wanted[key]]:
+                raise OtherRunError(
+                    f"{folder} holds a run with other settings ({', '.join(other)}): give another --out, or "
+                    "remove it"
+                )
+        else:
+            write_json(self._settings, wanted)
+
+    def save(self, tracker: PanoTracker, frame: int) -> None:
+        """All frames before ``frame`` have been tracked and written."""
+        before = self._found()
+        if frame in before:
+            return
+        save_memory(self._folder / f"frame-{frame:06d}{SUFFIX}", tracker.memory(), tracker.network)
+        for path in before.values():
+            path.unlink()
+
+    def restore(self, tracker: PanoTracker) -> int:
+        """The frame to go on with, 0 at the start; MemoryFileError for a state that cannot be used."""
+        found = self._found()
+        if not found:
+            return 0
+        frame = max(found)
+        like = empty_bank(tracker.model, 0)
+        tracker.recall(load_memory(found[frame], like, tracker.network, tracker.max_objects))
+        return frame
+
+    def _found(self) -> dict[int, Path]:
+        matches = ((path, _NAME.fullmatch(path.name)) for path in self._folder.iterdir())
+        return {int(match[1]): path for path, match in matches if match}

@@ -1,0 +1,53 @@
+"""Image messages -> panoramas, whatever the camera delivers."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage
+
+from panosam2_ros.encodings import ImageError, compressed_to_array, image_to_array
+from panosam2_ros.equirect import Equirect
+from panosam2_ros.fisheye import CalibrationError, DualFisheye, Remap
+from panosam2_ros.ros.parameters import Parameters
+
+
+class PanoramaDecoder:
+    """Called with a sensor_msgs Image or CompressedImage; used by one thread.
+
+    Raises CalibrationError, ValueError or OSError where the parameters cannot be used.
+    """
+
+    def __init__(self, parameters: Parameters) -> None:
+        self._vertical_fov, self._width = parameters.vertical_fov, parameters.panorama_width
+        self._fisheye = parameters.projection == "dual_fisheye"
+        self._camera: DualFisheye | None = None  # None: as cameras usually are
+        self._remap: Remap | None = None  # of the newest size
+        if self._fisheye and self._vertical_fov != math.pi:
+            raise ValueError(
+                f"two fisheye lenses give a full sphere: vertical_fov must be pi, got {self._vertical_fov}"
+            )
+        if self._fisheye and parameters.fisheye_calibration:
+            self._camera = DualFisheye.load(Path(parameters.fisheye_calibration))
+
+    def __call__(self, msg: Any) -> NDArray[np.uint8]:
+        """RGB [H, W, 3]; raises ImageError for what is no panorama and cannot become one."""
+        image = compressed_to_array(msg) if isinstance(msg, CompressedImage) else image_to_array(msg)
+        height, width = image.shape[:2]
+        try:
+            if self._fisheye:
+                return self._table((width, height))(image)
+            Equirect(width, height, self._vertical_fov)
+        except (ValueError, CalibrationError) as error:
+            raise ImageError(str(error)) from error
+        return image
+
+    def _table(self, size: tuple[int, int]) -> Remap:
+        if self._remap is None or self._remap.size != size:
+            camera = self._camera or DualFisheye.side_by_side(*size)
+            self._remap = Remap(camera, size, self._width or size[0] // 2 * 2)
+        return self._remap

@@ -1,0 +1,126 @@
+"""Bags as ros2 bag writes them, mcap and sqlite3, with raw and compressed images."""
+
+from __future__ import annotations
+
+import builtins
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rosbags", reason="needs rosbags: make, or pip install rosbags")
+
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from panosam2_ros.data.frames import open_frames, stamped
+from panosam2_ros.data.playback import Playback, PlaybackConfig
+from panosam2_ros.data.video import VideoError
+
+TYPES = get_typestore(Stores.ROS2_JAZZY)
+START = 1_700_000_000_123_456_789
+PERIOD = 200_000_000  # ns
+KINDS = ["raw", "compressed"]
+
+
+def picture(index: int) -> np.ndarray:
+    return np.full((32, 64, 3), (10 + index, 100, 200), np.uint8)
+
+
+def write_bag(
+    path: Path, kind: str = "raw", storage: Any = StoragePlugin.MCAP, frames: int = 6
+) -> Path:
+    """Images of 5 Hz on one topic and something else beside them; headers are 5 ms before the recording."""
+    with Writer(path, version=9, storage_plugin=storage) as writer:
+        name = "sensor_msgs/msg/" + ("Image" if kind == "raw" else "CompressedImage")
+        images = writer.add_connection("/pano/image", name, typestore=TYPES)
+        words = writer.add_connection("/words", "std_msgs/msg/String", typestore=TYPES)
+        for index in range(frames):
+            stamp = START + index * PERIOD
+            message = image_message(kind, index, stamp)
+            writer.write(images, stamp + 5_000_000, TYPES.serialize_cdr(message, name))
+            word = TYPES.types["std_msgs/msg/String"](data="hello")
+            writer.write(words, stamp + 6_000_000, TYPES.serialize_cdr(word, "std_msgs/msg/String"))
+    return path
+
+
+def image_message(kind: str, index: int, stamp: int) -> Any:
+    time = TYPES.types["builtin_interfaces/msg/Time"](sec=stamp // 10**9, nanosec=stamp % 10**9)
+    header = TYPES.types["std_msgs/msg/Header"](stamp=time, frame_id="pano_optical_frame")
+    bgr = np.ascontiguousarray(picture(index)[..., ::-1])
+    if kind == "raw":
+        return TYPES.types["sensor_msgs/msg/Image"](
+            header=header, height=32, width=64, encoding="bgr8", is_bigendian=0, step=192, data=bgr.ravel()
+        )
+    data = cv2.imencode(".png", bgr)[1].reshape(-1)
+    return TYPES.types["sensor_msgs/msg/CompressedImage"](header=header, format="png", data=data)
+
+
+@pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_images_come_with_their_stamps_and_frame_ids(tmp_path: Path, kind: str, storage: Any) -> None:
+    path = write_bag(tmp_path / "bag", kind, storage)
+    source = open_frames(path)
+    assert (source.width, source.height, source.frames) == (64, 32, 6)
+    assert source.rate == pytest.approx(5.0, rel=0.02)
+    for _ in range(2):  # iterating starts at the first image every time
+        found = list(stamped(source))
+        assert [frame.stamp for frame in found] == [START + i * PERIOD for i in range(6)]
+        assert {frame.frame_id for frame in found} == {"pano_optical_frame"}
+        assert all(np.array_equal(frame.image, picture(i)) for i, frame in enumerate(found))
+
+
+@pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
+def test_the_file_inside_names_the_bag(tmp_path: Path, storage: Any) -> None:
+    folder = write_bag(tmp_path / "bag", storage=storage)
+    (file,) = (p for p in folder.iterdir() if p.suffix in (".mcap", ".db3"))
+    assert open_frames(file).frames == 6
+
+
+def test_playback_keeps_stamps_and_resizes(tmp_path: Path) -> None:
+    bag = str(write_bag(tmp_path / "bag"))
+    playback = Playback(PlaybackConfig(bag, width=32, height=16, frames=8, loop=True))
+    played = list(playback)
+    assert playback.rate == pytest.approx(5.0, rel=0.02)
+    assert [p.stamp for p in played] == [START + i % 6 * PERIOD for i in range(8)]
+    assert {(p.image.shape, p.frame_id) for p in played} == {((16, 32, 3), "pano_optical_frame")}
+
+
+@pytest.mark.parametrize(("topic", "reason"), [("/words", "/pano/image.*'/words'"), ("/none", "'/none'")])
+def test_topics_that_are_not_there(tmp_path: Path, topic: str, reason: str) -> None:
+    path = write_bag(tmp_path / "bag")
+    with pytest.raises(VideoError, match=rf"give topic.*{reason}"):
+        open_frames(path, topic)
+    assert open_frames(path, "/pano/image").frames == 6
+
+
+def test_a_bag_that_is_broken_or_empty(tmp_path: Path) -> None:
+    with pytest.raises(VideoError, match="has no image; record it again"):
+        open_frames(write_bag(tmp_path / "empty", frames=0))
+    path = write_bag(tmp_path / "bag")
+    (path / "metadata.yaml").write_text("nonsense")
+    with pytest.raises(VideoError, match=r"cannot be read.*ros2 bag reindex"):
+        open_frames(path)
+
+
+def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good = image_message("raw", 0, START)
+    bad = type(good)(**{**vars(good), "encoding": "32FC1"})
+    monkeypatch.setattr("test_bag.image_message", lambda *_: bad)
+    with pytest.raises(VideoError, match=rf"image of stamp {START} ns: encoding '32FC1'"):
+        open_frames(write_bag(tmp_path / "bag"))
+
+
+def test_without_rosbags_the_remedy_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, real = write_bag(tmp_path / "bag"), builtins.__import__
+
+    def missing(name: str, *rest: Any) -> Any:
+        if name.startswith("rosbags"):
+            raise ImportError(f"No module named {name!r}")
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(VideoError, match="pip install rosbags"):
+        open_frames(path)

@@ -1,0 +1,218 @@
+"""Every encoding, padding and byte order against conversions written plainly, and against rosbags-image."""
+
+from __future__ import annotations
+
+import array
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from panosam2_ros.encodings import ENCODINGS, ImageError, compressed_to_array, image_to_array
+
+HEIGHT, WIDTH = 8, 12
+COLOURS = np.random.default_rng(0).integers(0, 65536, (HEIGHT, WIDTH, 4), np.uint16)  # R, G, B, A
+YUV = np.random.default_rng(1).integers((16, 0, 0), (236, 256, 256), (HEIGHT, WIDTH, 3)).astype(np.uint8)
+ORDERS = {"rgb": [0, 1, 2], "bgr": [2, 1, 0], "rgba": [0, 1, 2, 3], "bgra": [2, 1, 0, 3], "mono": [1]}
+GENERIC = {"UC1": "mono", "UC3": "bgr", "UC4": "bgra"}
+BAYER = {"rggb": [0, 1, 1, 2], "bggr": [2, 1, 1, 0], "gbrg": [1, 2, 0, 1], "grbg": [1, 0, 2, 1]}
+
+
+@dataclass
+class Message:
+    """What sensor_msgs/Image has."""
+
+    height: int
+    width: int
+    encoding: str
+    is_bigendian: int
+    step: int
+    data: Any
+
+
+@dataclass
+class Compressed:
+    """What sensor_msgs/CompressedImage has."""
+
+    format: str
+    data: Any
+
+
+def depth_of(encoding: str) -> int:
+    return 2 if "16" in encoding else 1
+
+
+def mosaic(encoding: str) -> NDArray[np.intp]:
+    """[H, W] the channel that a pixel of a Bayer image has."""
+    pattern = np.array(BAYER[encoding[6:10]]).reshape(2, 2)
+    return np.tile(pattern, (HEIGHT // 2, WIDTH // 2))
+
+
+def rows_of(encoding: str) -> NDArray[Any]:
+    """[rows, values] as a camera writes them, without padding."""
+    known = COLOURS if depth_of(encoding) == 2 else (COLOURS >> 8).astype(np.uint8)
+    y, u, v = np.moveaxis(YUV, -1, 0)
+    if encoding.startswith("bayer"):
+        return np.take_along_axis(known, mosaic(encoding)[..., None], -1)[..., 0]
+    if encoding in ("yuv422", "uyvy"):
+        return np.stack([u[:, ::2], y[:, ::2], v[:, ::2], y[:, 1::2]], -1).reshape(HEIGHT, -1)
+    if encoding in ("yuv422_yuy2", "yuyv"):
+        return np.stack([y[:, ::2], u[:, ::2], y[:, 1::2], v[:, ::2]], -1).reshape(HEIGHT, -1)
+    if encoding in ("nv12", "nv21"):
+        pair = [u[::2, ::2], v[::2, ::2]][:: 1 if encoding == "nv12" else -1]
+        return np.concatenate([y, np.stack(pair, -1).reshape(HEIGHT // 2, -1)])
+    if encoding == "nv24":
+        return np.concatenate([y, np.stack([u, v], -1).reshape(2 * HEIGHT, -1)])
+    order = GENERIC.get(encoding.lstrip("0123456789"), encoding.rstrip("0123456789"))
+    return known[..., ORDERS[order]].reshape(HEIGHT, -1)
+
+
+def expected(encoding: str) -> NDArray[np.float64]:
+    """[H, W, 3] RGB by the plain formulas."""
+    eight = (COLOURS >> 8).astype(float)
+    if encoding.startswith("bayer"):
+        return demosaiced(encoding, eight)
+    if encoding in ("yuv422", "uyvy", "yuv422_yuy2", "yuyv"):
+        return of_yuv(YUV, YUV[:, ::2].repeat(2, 1))
+    if encoding in ("nv12", "nv21"):
+        return of_yuv(YUV, YUV[::2, ::2].repeat(2, 0).repeat(2, 1))
+    if encoding == "nv24":
+        return of_yuv(YUV, YUV)
+    return eight[..., [1, 1, 1] if "mono" in encoding or "UC1" in encoding else [0, 1, 2]]
+
+
+def of_yuv(luma: NDArray[np.uint8], chroma: NDArray[np.uint8]) -> NDArray[np.float64]:
+    y, u, v = 255 / 219 * (luma[..., 0] - 16.0), chroma[..., 1] - 128.0, chroma[..., 2] - 128.0
+    scale = 255 / 112
+    red = y + scale * (1 - 0.299) * v
+    green = y - scale * (0.114 * (1 - 0.114) * u + 0.299 * (1 - 0.299) * v) / 0.587
+    blue = y + scale * (1 - 0.114) * u
+    return np.clip(np.stack([red, green, blue], -1), 0, 255)
+
+
+def demosaiced(encoding: str, full: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Missing channels are the mean of the nearest pixels that have them; borders stay NaN."""
+    has, found = mosaic(encoding), np.full((HEIGHT, WIDTH, 3), np.nan)
+    for row in range(1, HEIGHT - 1):
+        for column in range(1, WIDTH - 1):
+            for channel in range(3):
+                near = [
+                    (dr * dr + dc * dc, full[row + dr, column + dc, channel])
+                    for dr in (-1, 0, 1)
+                    for dc in (-1, 0, 1)
+                    if has[row + dr, column + dc] == channel
+                ]
+                least = min(distance for distance, _ in near)
+                found[row, column, channel] = np.mean([x for d, x in near if d == least])
+    return found
+
+
+def message(encoding: str, padding: int = 0, big_endian: bool = False) -> Message:
+    rows = rows_of(encoding)
+    raw = rows.astype(rows.dtype.newbyteorder(">" if big_endian else "<")).view(np.uint8)
+    if encoding == "nv24":  # a row of chroma is twice as long, its padding too
+        luma = np.pad(raw[:HEIGHT], ((0, 0), (0, padding)), constant_values=99)
+        pairs = raw[HEIGHT:].reshape(HEIGHT, -1)
+        pairs = np.pad(pairs, ((0, 0), (0, 2 * padding)), constant_values=99)
+        raw = np.concatenate([luma, pairs.reshape(2 * HEIGHT, -1)])
+    else:
+        raw = np.pad(raw, ((0, 0), (0, padding)), constant_values=99)
+    return Message(HEIGHT, WIDTH, encoding, int(big_endian), raw.shape[1], array.array("B", raw.tobytes()))
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+@pytest.mark.parametrize("padding", [0, 5, 64])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_every_encoding(encoding: str, padding: int, big_endian: bool) -> None:
+    found = image_to_array(message(encoding, padding, big_endian))
+    wanted = expected(encoding)
+    tolerance = 2 if "yuv" in encoding or "uyvy" in encoding or "nv" in encoding else 1
+    tolerance = 0.5 + tolerance if not np.array_equal(wanted, np.rint(wanted)) else 0
+    assert found.shape == (HEIGHT, WIDTH, 3) and found.dtype == np.uint8 and found.flags.c_contiguous
+    known = np.isfinite(wanted)
+    assert known.mean() > 0.6
+    assert np.abs(found[known] - wanted[known]).max() <= tolerance
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
+@pytest.mark.parametrize("encoding", [e for e in ENCODINGS if not e.startswith(("nv", "8UC", "16UC"))])
+def test_rosbags_image_agrees(encoding: str, big_endian: bool) -> None:
+    reference = pytest.importorskip("rosbags.image")
+    msg = message(encoding, 0, big_endian)
+    msg.data = np.frombuffer(msg.data, np.uint8)
+    wanted = reference.message_to_cvimage(msg, "rgb8").astype(int)
+    # of 16 bits it takes v * 255 / 65535, the upper byte or one less, and that after a mosaic's means
+    tolerance = 0 if depth_of(encoding) == 1 else 2 if encoding.startswith("bayer") else 1
+    assert np.abs(image_to_array(msg) - wanted).max() <= tolerance
+
+
+@pytest.mark.parametrize("size", [(1920, 960), (3840, 1920), (5760, 2880)])
+@pytest.mark.parametrize(("encoding", "pixel"), [("rgb8", 3), ("bgr16", 6), ("nv12", 1.5), ("yuyv", 2)])
+def test_sizes(size: tuple[int, int], encoding: str, pixel: float) -> None:
+    width, height = size
+    step = width if encoding == "nv12" else int(width * pixel)
+    data = np.full(int(width * height * pixel), 128, np.uint8)
+    found = image_to_array(Message(height, width, encoding, 0, step, data))
+    assert found.shape == (height, width, 3)
+    assert (found == (130 if encoding in ("nv12", "yuyv") else 128)).all()  # Y 128 of 16..235
+
+
+@pytest.mark.parametrize("kind", [bytes, partial(array.array, "B"), partial(np.frombuffer, dtype=np.uint8)])
+def test_rgb8_is_not_copied_whatever_holds_the_data(kind: Any) -> None:
+    msg = message("rgb8")
+    msg.data = kind(bytes(msg.data))
+    found = image_to_array(msg)
+    assert np.shares_memory(found, np.frombuffer(msg.data, np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "change", "reason"),
+    [
+        ("rgb8", {"encoding": "32FC1"}, "'32FC1' is not understood; needed is one of rgb8, bgr8, .*driver"),
+        ("rgb8", {"encoding": ""}, "'' is not understood"),
+        ("rgb8", {"height": 0}, "no pixels.*driver"),
+        ("rgb8", {"step": 35}, "a row of 12x8 rgb8 has 36 bytes.*driver"),
+        ("rgb8", {"height": 9}, "needs 324 bytes, got 288.*driver"),
+        ("rgb16", {"step": 71}, "a row of 12x8 rgb16 has 72 bytes"),
+        ("yuyv", {"width": 11}, "multiples of 2 and 1, got 11x8.*set the camera driver"),
+        ("nv12", {"height": 7}, "multiples of 2 and 2, got 12x7"),
+        ("nv21", {"height": 10}, "needs 180 bytes, got 144"),
+        ("nv24", {"height": 9}, "needs 324 bytes, got 288"),
+    ],
+)
+def test_bad_images_are_refused_with_the_numbers(encoding: str, change: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ImageError, match=reason):
+        image_to_array(replace(message(encoding), **change))
+
+
+@pytest.mark.parametrize("shape", ["colour", "grey"])
+@pytest.mark.parametrize(("form", "depth"), [("png", 8), ("png", 16), ("jpeg", 8)])
+def test_compressed(form: str, depth: int, shape: str) -> None:
+    smooth = cv2.resize(COLOURS[..., :3], (96, 64), interpolation=cv2.INTER_CUBIC)
+    stored = smooth if depth == 16 else (smooth >> 8).astype(np.uint8)
+    stored = stored[..., ::-1] if shape == "colour" else stored[..., 1]
+    data = cv2.imencode(f".{form}", np.ascontiguousarray(stored))[1].tobytes()
+    found = compressed_to_array(Compressed(form, array.array("B", data))).astype(int)
+    wanted = (smooth >> 8).astype(int)
+    wanted = wanted if shape == "colour" else wanted[..., [1, 1, 1]]
+    worst = np.abs(found - wanted)
+    assert worst.max() <= (depth == 16) if form == "png" else worst.mean() < 12
+
+
+@pytest.mark.parametrize("how", ["png compressed ", "jpeg compressed bgr8"])
+def test_a_mosaic_that_was_compressed_as_it_is(how: str) -> None:
+    kept = "bgr8" not in how
+    stored = rows_of("bayer_rggb8") if kept else expected("bgr8").astype(np.uint8)[..., ::-1]
+    data = cv2.imencode(".png", np.ascontiguousarray(stored))[1].tobytes()
+    found = compressed_to_array(Compressed(f"bayer_rggb8; {how}", data))
+    assert np.array_equal(found, image_to_array(message("bayer_rggb8" if kept else "rgb8")))
+
+
+@pytest.mark.parametrize("data", [b"", b"no image at all", b"\xff\xd8\xff\xe0 cut"])
+def test_compressed_rubbish_is_refused(data: bytes) -> None:
+    with pytest.raises(ImageError, match=rf"{len(data)} bytes of format 'jpeg' .* set the publisher"):
+        compressed_to_array(Compressed("jpeg", array.array("B", data)))
