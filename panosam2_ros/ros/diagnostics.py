@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -92,6 +93,7 @@ class Health:
     memory_mib: float
     device: str
     dds: str
+    more: Mapping[str, str] = field(default_factory=dict)  # further values by key
 
 
 def diagnostics_msg(stamp: object, name: str, health: Health, stats: Statistics) -> DiagnosticArray:
@@ -116,6 +118,7 @@ def diagnostics_msg(stamp: object, name: str, health: Health, stats: Statistics)
         "device": health.device,
         "last_error": stats.last_error,
         "dds": health.dds,
+        **health.more,
     }
     status = DiagnosticStatus(
         level=level,

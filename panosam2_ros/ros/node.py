@@ -22,29 +22,21 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from panosam2_ros.equirect import CameraFrame, Equirect
-from panosam2_ros.msg import ObjectBearingArray
 from panosam2_ros.ros import conversions
+from panosam2_ros.ros.clicks import Clicks
 from panosam2_ros.ros.conversions import ImageError, stamp_to_ns
 from panosam2_ros.ros.diagnostics import Health
 from panosam2_ros.ros.engine import build_tracker, worker_limits
 from panosam2_ros.ros.lifetime import ros_running
 from panosam2_ros.ros.memory_keeper import MemoryKeeper
-from panosam2_ros.ros.parameters import (
-    Parameters,
-    declare_parameters,
-    read_parameters,
-    refusal,
-)
+from panosam2_ros.ros.outputs import Outputs
+from panosam2_ros.ros.parameters import Parameters, declare_parameters, read_parameters, refusal
 from panosam2_ros.ros.reporting import Reporter
 from panosam2_ros.ros.service_desk import ServiceDesk
-from panosam2_ros.ros.transport import forget_lookup_errors, keep_buffers, profile_line
+from panosam2_ros.ros.transport import keep_buffers, profile_line
+from panosam2_ros.ros.view_messages import Look, Scene
 from panosam2_ros.ros.watch import ImageTopic, ImageWatch
-from panosam2_ros.ros.worker import (
-    Callbacks,
-    Frame,
-    Worker,
-    WorkerCounts,
-)
+from panosam2_ros.ros.worker import Callbacks, Frame, Worker, WorkerCounts
 from panosam2_ros.tracks import TrackedFrame
 
 ImageMsg: TypeAlias = Any  # sensor_msgs Image or CompressedImage
@@ -74,12 +66,11 @@ class PanoSam2Node(LifecycleNode):
             self._start_timer = self.create_timer(0.0, self._autostart)
 
     def _create_interfaces(self) -> None:
-        reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-        self._masks = self.create_lifecycle_publisher(Image, "~/masks", reliable)
-        self._bearings = self.create_lifecycle_publisher(ObjectBearingArray, "~/bearings", reliable)
-        forget_lookup_errors()
         self._reporter = Reporter(self)
-        ServiceDesk(self, self)
+        self._outputs = Outputs(self, self._reporter)
+        desk = ServiceDesk(self, self)
+        label, frame_id = lambda: self._settings.click_label, lambda: self._frame_id
+        self._clicks = Clicks(self, desk, self._reporter, label, frame_id)
 
     # --- lifecycle
 
@@ -149,6 +140,7 @@ class PanoSam2Node(LifecycleNode):
         self._subscription = self.create_subscription(
             kind, name, self._receive, qos, qos_overriding_options=overriding
         )
+        self._outputs.views.start()
         self._watch = ImageWatch(self, ImageTopic(name, f"sensor_msgs/msg/{kind.__name__}", qos))
         self.get_logger().info(f"waiting for images on {name} ({qos.reliability.name.lower()})")
 
@@ -203,6 +195,7 @@ class PanoSam2Node(LifecycleNode):
         if self._subscription is not None:
             self.destroy_subscription(self._subscription)
             self._subscription = None
+        self._outputs.views.stop()
 
     # --- parameters
 
@@ -245,13 +238,11 @@ class PanoSam2Node(LifecycleNode):
         worker = self._worker
         if worker is None or not self.context.ok():
             return
-        header, tracker = frame.message.header, worker.tracker
-        camera = self.camera_of(header)
-        if self._masks.get_subscription_count():
-            self._masks.publish(conversions.masks_msg(header, tracked.labels))
-        self._bearings.publish(
-            conversions.bearings_msg(header, tracker.epoch, tracked.tracks, camera)
-        )
+        header, now = frame.message.header, self._settings
+        look = Look(now.overlay_width, now.sphere_radius, now.cloud_width)
+        image = worker.frame_at(0)[1]  # the one that was tracked
+        scene = Scene(header, image, tracked, self.camera_of(header), now.vertical_fov, look)
+        self._outputs.publish(scene, worker.tracker.epoch)
         self.tracker_changed()
         self._reporter.processed(frame.stamp)
 
@@ -323,6 +314,7 @@ class PanoSam2Node(LifecycleNode):
             memory_mib=memory_mib,
             device=self._device,
             dds=f"{get_rmw_implementation_identifier()}; for the camera driver: {profile_line()}",
+            more=self._outputs.views.values(),
         ))  # fmt: skip
 
 
