@@ -129,6 +129,7 @@ def draw_grid(
     """The frame's horizon and its meridians every ``step`` degrees, named by azimuth (left is positive)."""
     faint, names = image.copy(), []
     scale = max(0.35, grid.width / 2600)
+    first = max(15.0, 34 * scale)  # row of the names
     turn = CameraFrame(roll=camera.roll, pitch=camera.pitch, yaw=camera.yaw)
     along = np.linspace(-math.pi, math.pi, 361)
     _draw_lines(faint, turn.from_frame(lonlat_to_vector(along, 0.0)), grid, paint)
@@ -137,10 +138,10 @@ def draw_grid(
         _draw_lines(faint, meridian, grid, paint)
         # the poles' neighbourhood is left out: names would lie on top of each other there
         u, v = grid.vector_to_pixel(meridian[45:-30])
-        inside = np.where((v > 34 * scale) & (v < grid.height - 1), v, np.inf)
+        inside = np.where((v >= first) & (v < grid.height - 1), v, np.inf)
         top = int(np.argmin(inside))
         if np.isfinite(inside[top]):
-            at = float(u[top]), round(float(v[top])) if camera.pitch or camera.roll else 34 * scale
+            at = float(u[top]), round(float(v[top])) if camera.pitch or camera.roll else first
             names.append((at, f"{degrees:+d}" if degrees % 180 else f"{degrees}"))
     cv2.addWeighted(faint, 0.5, image, 0.5, 0, dst=image)
     for (at_u, at_v), name in names:
@@ -149,7 +150,9 @@ def draw_grid(
 
 def _draw_lines(image: Image, directions: Floats, grid: Equirect, paint: Colour) -> None:
     """Through directions [N, 3], optical axes; interrupted where it crosses the seam."""
-    u, v = (np.round(x).astype(int) for x in grid.vector_to_pixel(directions))
+    # a line halfway between two columns must not jump between them with the last digit
+    u, v = (np.floor(x + 0.5 + 1e-6).astype(int) for x in grid.vector_to_pixel(directions))
+    u %= grid.width
     breaks = np.flatnonzero(np.abs(np.diff(u)) > grid.width // 2) + 1
     pieces = np.split(np.stack([u, v], -1).astype(np.int32), breaks)
     cv2.polylines(image, pieces, False, paint, 1)

@@ -16,7 +16,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from panosam2_ros import drawing, overlay, scene
 from panosam2_ros.data.video import resized
-from panosam2_ros.equirect import CameraFrame, Equirect, Floats
+from panosam2_ros.equirect import CameraFrame, Equirect, Floats, tangent_basis
 from panosam2_ros.object_state import TrackState
 from panosam2_ros.ros.conversions import byte_array
 from panosam2_ros.tracks import Track, TrackedFrame
@@ -146,8 +146,10 @@ def _object_markers(view: Scene, track: Track) -> list[Marker]:
     radius, bearing = view.look.sphere_radius, track.bearing
     colour, alpha = _paint(track)
     tip = view.camera.to_frame(bearing.direction) * radius
-    cone = _ring(view.camera.to_frame(scene.extent_border(bearing)) * radius)
-    ellipse = _ring(view.camera.to_frame(scene.covariance_border(bearing)) * (1.01 * radius))
+    # a little inside the sphere of points, whose middle is the place to look from
+    cone = _ring(view.camera.to_frame(scene.extent_border(bearing)) * (0.99 * radius))
+    ellipse = _ring(view.camera.to_frame(scene.covariance_border(bearing)) * (0.98 * radius))
+    above = view.camera.to_frame(tangent_basis(bearing.direction)[1]) * (0.1 * radius)
     origin = Point()
     sides = [p for a, b in itertools.pairwise(cone) for p in (origin, a, b)]
 
@@ -168,7 +170,7 @@ def _object_markers(view: Scene, track: Track) -> list[Marker]:
     doubt.points = ellipse
     text = marker("text", Marker.TEXT_VIEW_FACING, Vector3(z=0.08 * radius), 1 / max(alpha, 1e-6))
     text.text = overlay.name(track.obj_id, track.label, track.state, track.score)
-    text.pose.position = _point(1.1 * tip)
+    text.pose.position = _point(0.85 * tip + above)
     return [arrow, extent, doubt, text]
 
 

@@ -87,7 +87,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--box", type=_box, action="append", required=True, metavar="U0,V0,U1,V1", help="repeat for more")
     add("--seconds", type=float, default=2.0, help="of the video after the prompt, until the pictures")
     add("--rate", type=float, default=5.0, help="Hz")
-    add("--yaw", type=float, default=180.0, help="degrees, to the left: where to the eye looks")
+    add("--yaw", type=float, default=0.0, help="degrees to the left: where the eye looks")
     add("--out", type=Path, default=Path("docs/pictures"))
     return parser.parse_args(arguments)
 
@@ -142,20 +142,21 @@ def watch(options: argparse.Namespace, logs: Path) -> dict[str, Any]:
 
 
 def pictures(views: dict[str, Any], yaw: float) -> dict[str, np.ndarray]:
-    """Overlay; sphere and markers from within; markers alone from above behind."""
+    """Overlay; sphere and markers from within; markers alone from outside."""
     cloud, markers = views["mask_cloud"], views["markers"]
     axes = camera_frame("auto", cloud.header.frame_id, 0.0, 0.0, 0.0)
     turn = np.radians(yaw)
     radius = float(np.linalg.norm(np.frombuffer(cloud.data[:12], "<f4")))
 
-    def at(ahead: float, up: float) -> Floats:
-        """A place ``ahead`` of the camera where the eye looks to, in sphere radii; in the frame's axes."""
-        optical = np.array([-np.sin(turn) * ahead, -up, np.cos(turn) * ahead])
+    def at(ahead: float, up: float, aside: float = 0.0) -> Floats:
+        """A place ahead of the camera, above and to the right, in sphere radii; in the frame's axes."""
+        sine, cosine = np.sin(turn), np.cos(turn)
+        optical = np.array([aside * cosine - ahead * sine, -up, aside * sine + ahead * cosine])
         return axes.to_frame(optical * radius)
 
     upright = at(0.0, 1.0) / radius
     within = Eye(at(-0.75, 0.3), at(1.0, -0.1), upright, angle=80)
-    outside = Eye(at(-1.9, 1.3), at(0.2, 0.0), upright, angle=50)
+    outside = Eye(at(2.0, 0.9, 0.8), at(0.3, -0.35), upright, angle=40)
     return {
         "overlay": compressed_to_array(views["overlay/compressed"]),
         "sphere": scene_picture(cloud, markers, within),
