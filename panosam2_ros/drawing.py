@@ -165,7 +165,11 @@ def _patch(image: Image, u: float, half: int) -> Iterator[tuple[Image, int]]:
     OpenCV knows no wrapping and cuts lines at an image's edge differently from one across it.
     """
     half = min(half, image.shape[1] // 2)
-    columns = np.arange(round(u) - half, round(u) + half) % image.shape[1]
+    left, right = round(u) - half, round(u) + half
+    if left >= 0 and right <= image.shape[1]:
+        yield image[:, left:right], half
+        return
+    columns = np.arange(left, right) % image.shape[1]
     patch = np.ascontiguousarray(image[:, columns])
     yield patch, half
     image[:, columns] = patch

@@ -19,6 +19,7 @@ from panosam2_ros.ros.view_messages import POINT
 
 Picture = NDArray[np.uint8]  # [H, W, 3] RGB
 _BACKGROUND = 48 / 255
+_TEXT_PIXELS = 550  # height of text of 1 m that is 1 m away
 
 
 @dataclass(frozen=True)
@@ -134,21 +135,17 @@ def _line(marker: Marker, _: Any) -> Any:
 def _text(marker: Marker, camera: Any) -> Any:
     import vtk
 
-    words = vtk.vtkVectorText()
-    words.SetText(marker.text)
-    words.Update()
-    low, high = np.reshape(words.GetOutput().GetBounds(), (3, 2)).T
-    follower = vtk.vtkFollower()
-    mapper = vtk.vtkPolyDataMapper()
-    mapper.SetInputConnection(words.GetOutputPort())
-    follower.SetMapper(mapper)
-    follower.SetOrigin(*(low + high) / 2)
-    at = marker.pose.position
-    follower.SetPosition(*np.array([at.x, at.y, at.z]) - (low + high) / 2)
-    follower.SetScale(marker.scale.z)
-    follower.SetCamera(camera)
-    follower.GetProperty().LightingOff()
-    return _painted(follower, marker)
+    words = vtk.vtkBillboardTextActor3D()
+    words.SetInput(marker.text)
+    at, paint = marker.pose.position, marker.color
+    words.SetPosition(at.x, at.y, at.z)
+    away = np.linalg.norm(np.array([at.x, at.y, at.z]) - camera.GetPosition())
+    font = words.GetTextProperty()
+    font.SetFontSize(round(_TEXT_PIXELS * marker.scale.z / float(away)))
+    font.SetColor(paint.r, paint.g, paint.b)
+    font.SetJustificationToCentered()
+    font.ShadowOn()
+    return words
 
 
 _ACTORS = {

@@ -168,9 +168,11 @@ def _object_markers(view: Scene, track: Track) -> list[Marker]:
     extent.points = sides
     doubt = marker("covariance", Marker.LINE_STRIP, Vector3(x=0.4 * thin))
     doubt.points = ellipse
-    text = marker("text", Marker.TEXT_VIEW_FACING, Vector3(z=0.08 * radius), 1 / max(alpha, 1e-6))
+    text = marker("text", Marker.TEXT_VIEW_FACING, Vector3(z=0.08 * radius))
+    red, green, blue = (0.5 + c / 2 for c in colour)  # readable before its own mask
+    text.color = ColorRGBA(r=red, g=green, b=blue, a=1.0)
     text.text = overlay.name(track.obj_id, track.label, track.state, track.score)
-    text.pose.position = _point(0.85 * tip + above)
+    text.pose.position = _point(0.7 * tip + above)
     return [arrow, extent, doubt, text]
 
 
