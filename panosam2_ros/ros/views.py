@@ -19,7 +19,7 @@ from panosam2_ros.ros.reporting import Reporter
 from panosam2_ros.ros.transport import forget_lookup_errors
 from panosam2_ros.ros.view_messages import Scene
 
-_PATIENCE = 10.0  # s, for the picture that is being drawn when views stop
+_PATIENCE = 2.0  # s, for the picture that is being drawn when views stop
 _QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
 _TYPES = {
     "overlay": Image,
