@@ -8,13 +8,15 @@ file that includes this one first, or export the same variables for it.
 
 from pathlib import Path
 
-from launch.actions import DeclareLaunchArgument, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
+from launch.launch_context import LaunchContext
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchDescription
+from panosam2_ros.ros import rviz_config
 
 # share/panosam2_ros/config when installed, config/ in the checkout
 CONFIG = Path(__file__).parents[1] / "config"
@@ -54,6 +56,11 @@ def arguments() -> list[DeclareLaunchArgument]:
             "rviz", default_value="false", choices=["true", "false"], description="Start RViz as well"
         ),
         DeclareLaunchArgument(
+            "camera_frame",
+            default_value="camera_optical_frame",
+            description="frame_id of the images, for RViz",
+        ),
+        DeclareLaunchArgument(
             "dds_profile",
             default_value=str(CONFIG / "fastdds.xml"),
             description="Fast DDS profile for everything started here, unless the environment names one; "
@@ -72,33 +79,33 @@ def environment() -> list[SetEnvironmentVariable]:
     ]
 
 
-def nodes() -> list[Node]:
-    """The node, and RViz where it is asked for."""
-    namespace, image = LaunchConfiguration("namespace"), LaunchConfiguration("image")
+def node() -> Node:
+    """The node itself."""
+    image = LaunchConfiguration("image")
     autostart = ParameterValue(LaunchConfiguration("autostart"), value_type=bool)
-    node = Node(
+    return Node(
         package="panosam2_ros",
         executable="panosam2_node",
         name="panosam2",
-        namespace=namespace,
+        namespace=LaunchConfiguration("namespace"),
         parameters=[LaunchConfiguration("params_file"), {"autostart": autostart}],
         remappings=[("image", image), ("image/compressed", [image, "/compressed"])],
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
         output="both",
     )
-    rviz = Node(
-        package="rviz2",
-        executable="rviz2",
-        name="rviz",
-        namespace=namespace,
-        arguments=["-d", str(CONFIG / "panosam2.rviz")],
-        # the file has absolute names; these put them where the node has them
-        remappings=[("/image", image), ("/panosam2/masks", "panosam2/masks")],
-        condition=IfCondition(LaunchConfiguration("rviz")),
-    )
-    return [node, rviz]
+
+
+def rviz(context: LaunchContext) -> list[Node]:
+    """RViz with the topics and the frame of this node, and that frame where z is not up in the camera's."""
+    named = ("namespace", "image", "camera_frame")
+    config = rviz_config.write(*(LaunchConfiguration(name).perform(context) for name in named))
+    started = [Node(package="rviz2", executable="rviz2", name="panosam2_rviz", arguments=["-d", str(config)])]
+    if upright := rviz_config.upright_transform(LaunchConfiguration("camera_frame").perform(context)):
+        started.append(Node(package="tf2_ros", executable="static_transform_publisher", arguments=upright))
+    return started
 
 
 def generate_launch_description() -> LaunchDescription:
     """Called by `ros2 launch`."""
-    return LaunchDescription([*arguments(), *environment(), *nodes()])
+    see = OpaqueFunction(function=rviz, condition=IfCondition(LaunchConfiguration("rviz")))
+    return LaunchDescription([*arguments(), *environment(), node(), see])

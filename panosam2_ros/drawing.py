@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.equirect import Equirect, Floats, box_width
+from panosam2_ros.equirect import UPRIGHT, CameraFrame, Equirect, Floats, box_width, lonlat_to_vector
 
 Image = NDArray[np.uint8]  # [H, W, 3] RGB
 Labels = NDArray[np.uint16]  # [H, W]
@@ -46,15 +46,6 @@ def colour(obj_id: int) -> Colour:
     hue = (0.4 + obj_id * _GOLDEN) % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.75 if obj_id % 2 else 0.6, 1.0)
     return round(255 * red), round(255 * green), round(255 * blue)
-
-
-def overlay(image: Image, labels: Labels, marks: Sequence[Mark], grid: Equirect) -> Image:
-    """A copy of the image with masks filled and outlined, and marks."""
-    picture = image.copy()
-    fill_masks(picture, labels)
-    outline_masks(picture, labels, stroke(grid.width))
-    draw_marks(picture, marks, grid)
-    return picture
 
 
 def stroke(width: int) -> int:
@@ -128,20 +119,43 @@ def draw_box(image: Image, box: Sequence[float], paint: Colour = WHITE) -> None:
         cv2.rectangle(patch, *corners, paint, thick)
 
 
-def draw_grid(image: Image, grid: Equirect, step: int = 30, paint: Colour = GREY) -> None:
-    """The horizon and meridians every ``step`` degrees, named by azimuth (left is positive)."""
-    faint = image.copy()
-    _, horizon = grid.lonlat_to_pixel(0.0, 0.0)
-    cv2.line(faint, (0, round(float(horizon))), (grid.width, round(float(horizon))), paint, 1)
-    named: list[tuple[float, str]] = []
-    for degrees in range(-180 + step, 181, step):
-        u = float(grid.lonlat_to_pixel(-math.radians(degrees), 0.0)[0])
-        cv2.line(faint, (round(u), 0), (round(u), grid.height), paint, 1)
-        named.append((u, f"{degrees:+d}" if degrees % 180 else f"{degrees}"))
-    cv2.addWeighted(faint, 0.5, image, 0.5, 0, dst=image)
+def draw_grid(
+    image: Image,
+    grid: Equirect,
+    step: int = 30,
+    paint: Colour = GREY,
+    camera: CameraFrame = UPRIGHT,
+) -> None:
+    """The frame's horizon and its meridians every ``step`` degrees, named by azimuth (left is positive)."""
+    faint, names = image.copy(), []
     scale = max(0.35, grid.width / 2600)
-    for u, name in named:
-        draw_text(image, name, u, 34 * scale, paint, scale)
+    first = max(15.0, 34 * scale)  # row of the names
+    turn = CameraFrame(roll=camera.roll, pitch=camera.pitch, yaw=camera.yaw)
+    along = np.linspace(-math.pi, math.pi, 361)
+    _draw_lines(faint, turn.from_frame(lonlat_to_vector(along, 0.0)), grid, paint)
+    for degrees in range(-180 + step, 181, step):
+        meridian = turn.from_frame(lonlat_to_vector(-math.radians(degrees), along / 2))
+        _draw_lines(faint, meridian, grid, paint)
+        # the poles' neighbourhood is left out: names would lie on top of each other there
+        u, v = grid.vector_to_pixel(meridian[45:-30])
+        inside = np.where((v >= first) & (v < grid.height - 1), v, np.inf)
+        top = int(np.argmin(inside))
+        if np.isfinite(inside[top]):
+            at = float(u[top]), round(float(v[top])) if camera.pitch or camera.roll else first
+            names.append((at, f"{degrees:+d}" if degrees % 180 else f"{degrees}"))
+    cv2.addWeighted(faint, 0.5, image, 0.5, 0, dst=image)
+    for (at_u, at_v), name in names:
+        draw_text(image, name, at_u, at_v, paint, scale)
+
+
+def _draw_lines(image: Image, directions: Floats, grid: Equirect, paint: Colour) -> None:
+    """Through directions [N, 3], optical axes; interrupted where it crosses the seam."""
+    # a line halfway between two columns must not jump between them with the last digit
+    u, v = (np.floor(x + 0.5 + 1e-6).astype(int) for x in grid.vector_to_pixel(directions))
+    u %= grid.width
+    breaks = np.flatnonzero(np.abs(np.diff(u)) > grid.width // 2) + 1
+    pieces = np.split(np.stack([u, v], -1).astype(np.int32), breaks)
+    cv2.polylines(image, pieces, False, paint, 1)
 
 
 @contextmanager
@@ -151,7 +165,11 @@ def _patch(image: Image, u: float, half: int) -> Iterator[tuple[Image, int]]:
     OpenCV knows no wrapping and cuts lines at an image's edge differently from one across it.
     """
     half = min(half, image.shape[1] // 2)
-    columns = np.arange(round(u) - half, round(u) + half) % image.shape[1]
+    left, right = round(u) - half, round(u) + half
+    if left >= 0 and right <= image.shape[1]:
+        yield image[:, left:right], half
+        return
+    columns = np.arange(left, right) % image.shape[1]
     patch = np.ascontiguousarray(image[:, columns])
     yield patch, half
     image[:, columns] = patch

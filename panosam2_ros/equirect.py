@@ -235,6 +235,9 @@ class CameraFrame:
         return np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))
 
 
+UPRIGHT = CameraFrame()  # a camera whose frame has its own optical axes
+
+
 def body_rotation(roll: float, pitch: float, yaw: float) -> Floats:
     """[3, 3] rotation about fixed x forward (roll), y left (pitch), z up (yaw), in that order."""
     (sr, cr), (sp, cp), (sy, cy) = ((math.sin(a), math.cos(a)) for a in (roll, pitch, yaw))

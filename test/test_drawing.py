@@ -72,11 +72,3 @@ def test_an_unseen_object_is_drawn_hollow():
     drawing.draw_marks(seen, [drawing.Mark(2, ahead, "")], GRID)
     drawing.draw_marks(unseen, [drawing.Mark(2, ahead, "", seen=False)], GRID)
     assert seen[63:66, 127:130].any() and not unseen[63:66, 127:130].any()
-
-
-def test_overlay_leaves_the_image_itself_alone():
-    image = blank()
-    picture = drawing.overlay(image, labels_at(0), [], GRID)
-    assert picture.any() and not image.any()
-    drawing.draw_grid(image, GRID)
-    assert image[:, 128].any()

@@ -16,6 +16,7 @@ from panosam2_ros.object_state import TrackState
 from panosam2_ros.ros.diagnostics import Statistics
 from panosam2_ros.ros.findings import ERROR, OK, WARN, above, below
 from panosam2_ros.ros.health import Health, Machinery, Tracked, findings
+from panosam2_ros.ros.latest import LatestCounts
 from panosam2_ros.ros.parameters import Parameters
 from panosam2_ros.ros.worker import WorkerCounts, WorkerQueue
 from panosam2_ros.thrift import Thrift
@@ -46,13 +47,15 @@ def test_values() -> None:
     tracked = Tracked({TrackState.VISIBLE: 2, TrackState.LOST: 2}, 1.0, 3, 4, "short")
     counts = WorkerCounts(received=9, processed=4, dropped=3, failed=1, unreadable=1, refused=6)
     machinery = Machinery("cuda:0", "panosam2_nano", "abc")
-    health = Health("active", counts, WorkerQueue(2, 1, 7, 1.5), 8, tracked, machinery, "dds")
+    views = LatestCounts(5, 6)
+    health = Health("active", counts, WorkerQueue(2, 1, 7, 1.5), 8, tracked, machinery, views, "dds")
     statistics = Statistics()
     statistics.failed("broken")
     values = health.values(statistics)
     assert values["frames_dropped"] == "3" and values["frames_unreadable"] == "1"
     assert values["frames_lost"] == "8" and values["calls_waiting"] == "2" and values["calls_refused"] == "6"
     assert (values["objects"], values["objects_visible"], values["objects_occluded"]) == ("4", "2", "0")
+    assert (values["views_drawn"], values["views_dropped"], values["dds"]) == ("5", "6", "dds")
     assert values["memory_per_object_mib"] == "0.250" and values["objects_at_once"] == "3"
     assert (values["device"], values["weights_sha256"], values["last_error"]) == ("cuda:0", "abc", "broken")
 

@@ -2,17 +2,19 @@
 
 import ast
 import importlib.util
+import inspect
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-import yaml
+
+from panosam2_ros.ros import rviz_config
 
 ROOT = Path(__file__).parents[1]
 LAUNCH = ROOT / "launch" / "panosam2.launch.py"
-RVIZ = ROOT / "config" / "panosam2.rviz"
-ARGUMENTS = {"image", "namespace", "params_file", "log_level", "autostart", "rviz", "dds_profile"}
-PUBLISHED = {"/image", "/panosam2/masks"}
+ARGUMENTS = {
+    "image", "namespace", "params_file", "log_level", "autostart", "rviz", "camera_frame", "dds_profile",
+}  # fmt: skip
 
 
 def calls(name: str) -> list[ast.Call]:
@@ -27,11 +29,23 @@ def keyword(call: ast.Call, name: str) -> object:
     return values[0].value if values and isinstance(values[0], ast.Constant) else None
 
 
+def assigned(name: str) -> ast.expr:
+    """What the launch file assigns to a name."""
+    values = [
+        n.value
+        for n in ast.walk(ast.parse(LAUNCH.read_text()))
+        if isinstance(n, ast.Assign) and getattr(n.targets[0], "id", "") == name
+    ]
+    assert len(values) == 1
+    return values[0]
+
+
 def test_arguments_are_declared_and_described() -> None:
     declared = {ast.literal_eval(c.args[0]): c for c in calls("DeclareLaunchArgument")}
     assert set(declared) == ARGUMENTS
     assert all(keyword(call, "description") for call in declared.values())
-    used = {ast.literal_eval(c.args[0]) for c in calls("LaunchConfiguration")}
+    used = {c.args[0].value for c in calls("LaunchConfiguration") if isinstance(c.args[0], ast.Constant)}
+    used |= set(ast.literal_eval(assigned("named")))
     assert used == ARGUMENTS, "an argument is declared but not used, or used but not declared"
 
 
@@ -53,14 +67,14 @@ def test_files_it_names_exist() -> None:
         and getattr(n.left, "id", "") == "CONFIG"
         and isinstance(n.right, ast.Constant)
     ]
-    assert sorted(names) == ["fastdds.xml", "panosam2.rviz", "panosam2.yaml"]
+    assert sorted(names) == ["fastdds.xml", "panosam2.yaml"]
     missing = [name for name in names if not (ROOT / "config" / name).is_file()]
     assert not missing
 
 
-def test_rviz_shows_only_topics_that_exist() -> None:
-    displays = yaml.safe_load(RVIZ.read_text())["Visualization Manager"]["Displays"]
-    assert {d["Topic"]["Value"] for d in displays} == PUBLISHED
+def test_rviz_gets_the_arguments_in_the_order_in_which_it_takes_them() -> None:
+    taken = list(inspect.signature(rviz_config.write).parameters)
+    assert list(ast.literal_eval(assigned("named"))) == taken[:3]
 
 
 @pytest.fixture

@@ -14,16 +14,18 @@ ROOT = Path(__file__).parents[1]
 # Lowest first. A room (a module or a folder of the package) imports itself and the levels below it.
 LEVELS = (
     {"resources"},
-    {"download", "equirect"},
-    {"periodic", "slot_table"},
+    {"download", "encodings", "equirect", "thrift"},
+    {"fisheye", "periodic", "slot_table"},
     {"bearing", "drawing", "masks", "memory_bank", "model"},
-    {"memory_file", "object_state", "prompts"},
-    {"propagation", "steering", "tracker_config", "tracks"},
-    {"catching_up"},
+    {"memory_file", "object_state", "prompts", "scene"},
+    {"propagation", "steering", "tracks"},
+    {"catching_up", "tidying"},
+    {"tracker_config"},
     {"tracker"},
     {"data"},
+    {"overlay"},
     {"evaluation"},
-    {"training"},
+    {"offline", "training"},
     {"ros"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms}

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +13,8 @@ pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 from std_msgs.msg import Header
 
 from panosam2_ros.equirect import CameraFrame, FrameConvention, body_rotation, lonlat_to_vector
+from panosam2_ros.ros import frames
+from panosam2_ros.ros.frames import Transforms
 from panosam2_ros.ros.target_frame import TargetFrame
 
 OPTICAL, BODY = FrameConvention.OPTICAL, FrameConvention.BODY
@@ -25,6 +26,9 @@ def transforms(monkeypatch: pytest.MonkeyPatch) -> dict:
     known: dict = {}
 
     class Buffer:
+        def __init__(self, node):
+            pass
+
         def lookup_transform(self, target, source, time):
             if (target, source) not in known:
                 raise LookupError(f'"{source}" is not connected to "{target}"')
@@ -32,10 +36,8 @@ def transforms(monkeypatch: pytest.MonkeyPatch) -> dict:
             rotation = SimpleNamespace(x=x, y=y, z=z, w=w)
             return SimpleNamespace(transform=SimpleNamespace(rotation=rotation))
 
-    module = ModuleType("tf2_ros")
-    module.Buffer = Buffer
-    module.TransformListener = lambda buffer, node: object()
-    monkeypatch.setitem(sys.modules, "tf2_ros", module)
+    names = {"Buffer": Buffer, "TransformListener": lambda *_, **__: None, "TransformException": LookupError}
+    monkeypatch.setattr(frames, "tf2_ros", SimpleNamespace(**names))
     return known
 
 
@@ -47,7 +49,7 @@ def test_a_turned_robot_sees_the_same_thing_elsewhere(transforms: dict) -> None:
     """base_link is turned 90 degrees to the left in map: what is ahead of it lies to the left there."""
     transforms["map", "base_link"] = about_z(math.pi / 2)
     camera = CameraFrame(BODY)
-    target = TargetFrame(None, "map")
+    target = TargetFrame(Transforms(None), "map")
     header, turned = target.of(Header(frame_id="base_link"), camera)
     ahead = lonlat_to_vector(0.0, 0.0)
     assert header.frame_id == "map" and not target.problem
@@ -65,7 +67,7 @@ def test_an_optical_camera_on_a_tilted_mount(transforms: dict) -> None:
     w = math.sqrt(1 + np.trace(matrix)) / 2
     off = (matrix - matrix.T) / (4 * w)
     transforms["base_link", "camera_optical_frame"] = (off[2, 1], off[0, 2], off[1, 0], w)
-    target = TargetFrame(None, "base_link")
+    target = TargetFrame(Transforms(None), "base_link")
     _, turned = target.of(Header(frame_id="camera_optical_frame"), CameraFrame(OPTICAL))
     assert turned.convention is BODY
     assert np.allclose(turned.rotation(), CameraFrame(BODY, pitch=down).rotation(), atol=1e-12)
@@ -76,7 +78,7 @@ def test_an_optical_camera_on_a_tilted_mount(transforms: dict) -> None:
 
 def test_without_a_way_bearings_stay_in_the_images_frame_until_there_is_one(transforms: dict) -> None:
     camera, header = CameraFrame(OPTICAL), Header(frame_id="camera")
-    target = TargetFrame(None, "map")
+    target = TargetFrame(Transforms(None), "map")
     assert target.of(header, camera) == (header, camera)
     assert "'camera'" in target.problem and "'map'" in target.problem and "not connected" in target.problem
     transforms["map", "camera"] = (0.0, 0.0, 0.0, 0.0)
@@ -85,10 +87,10 @@ def test_without_a_way_bearings_stay_in_the_images_frame_until_there_is_one(tran
     assert target.of(header, camera)[0].frame_id == "map" and not target.problem
 
 
-@pytest.mark.parametrize("name, said", [("", ""), ("map", "needs tf2_ros")])
+@pytest.mark.parametrize("name, said", [("", ""), ("map", "tf2_ros is not installed")])
 def test_without_tf2(name: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "tf2_ros", None)  # cannot be imported
-    target = TargetFrame(None, name)
+    monkeypatch.setattr(frames, "tf2_ros", None)
+    target = TargetFrame(Transforms(None), name)
     header, camera = Header(frame_id="camera"), CameraFrame(OPTICAL)
     assert target.of(header, camera) == (header, camera)
     assert said in target.problem and bool(said) == bool(target.problem)

@@ -14,9 +14,10 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from panosam2_ros import overlay
 from panosam2_ros.data.label_png import read_labels, write_ids
 from panosam2_ros.data.video import StampedFrame, resized
-from panosam2_ros.drawing import Mark, draw_grid, overlay
+from panosam2_ros.drawing import Mark
 from panosam2_ros.equirect import CameraFrame, Equirect
 from panosam2_ros.object_state import TrackState
 from panosam2_ros.tracks import Track, TrackedFrame
@@ -96,8 +97,9 @@ class Outputs:
     def _drawn(self, index: int, frame: StampedFrame, marks: list[Mark], grid: Equirect) -> np.ndarray:
         labels = read_labels(self._mask(index))
         labels = cv2.resize(labels, (grid.width, grid.height), interpolation=cv2.INTER_NEAREST)
-        picture = overlay(resized(frame.image, grid.width, grid.height), labels, marks, grid)
-        draw_grid(picture, grid)
+        picture = resized(frame.image, grid.width, grid.height)
+        picture = picture.copy() if picture is frame.image else picture
+        overlay.draw_overlay(picture, labels, marks, grid, _CAMERA)
         return picture
 
     def _marks(self) -> dict[int, list[Mark]]:
@@ -130,6 +132,5 @@ def _row(index: int, stamp: int, track: Track) -> Iterator[Any]:
 
 def _mark(row: dict[str, str]) -> Mark:
     direction = np.array([float(row[f"direction_{axis}"]) for axis in "xyz"])
-    seen = row["state"] == TrackState.VISIBLE.name
-    text = f"{row['object_id']} {row['label']}".strip()
-    return Mark(int(row["object_id"]), direction, text if seen else f"{text} {row['state'].lower()}", seen)
+    state, score = TrackState[row["state"]], float(row["score"])
+    return overlay.mark(int(row["object_id"]), row["label"], state, score, direction, _CAMERA)

@@ -6,7 +6,7 @@ import array
 import math
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -52,8 +52,6 @@ def image_message(header: Header, pixels: NDArray[np.uint8], encoding: str) -> I
 def masks_msg(header: Header, labels: NDArray[np.uint16]) -> Image:
     """mono16 label image of labels [H, W]: value = object id, 0 = none."""
     height, width = labels.shape
-    data = array.array("B")  # the one type that rclpy takes without looking at every element
-    data.frombytes(np.ascontiguousarray(labels, np.uint16).data.cast("B"))
     return Image(
         header=header,
         height=height,
@@ -61,8 +59,15 @@ def masks_msg(header: Header, labels: NDArray[np.uint16]) -> Image:
         encoding="mono16",
         is_bigendian=int(sys.byteorder == "big"),
         step=2 * width,
-        data=data,
+        data=byte_array(np.asarray(labels, np.uint16)),
     )
+
+
+def byte_array(values: NDArray[Any]) -> array.array[int]:
+    """The values' bytes in row order, in the one type that rclpy takes without looking at every element."""
+    data = array.array("B")
+    data.frombytes(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
+    return data
 
 
 def bearing_msg(track: Track, camera: CameraFrame) -> ObjectBearing:

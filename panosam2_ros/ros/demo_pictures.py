@@ -13,16 +13,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros import drawing
+from panosam2_ros import drawing, overlay
 from panosam2_ros.data.recording import Seen
 from panosam2_ros.data.video import resized
-from panosam2_ros.equirect import Equirect, vector_to_lonlat
+from panosam2_ros.equirect import UPRIGHT, Equirect, vector_to_lonlat
+from panosam2_ros.overlay import short
 from panosam2_ros.ros.demo_report import Run
 
 Picture = NDArray[np.uint8]  # [H, W, 3] RGB
 WIDTH = 1280  # of the video
 _PANEL, _COLUMNS, _MOMENTS = 960, 2, 6
-_CHART_HEIGHT, _STATES = 320, {1: "", 2: " hidden", 3: " lost"}
+_CHART_HEIGHT = 320
 
 
 class Painter:
@@ -39,7 +40,6 @@ class Painter:
         picture = self._decoded(encoded)
         height = picture.shape[0]
         grid = Equirect(self._width, height)
-        drawing.draw_grid(picture, grid)
         truth, known = self._run.labels(stamp, "true_masks"), self._run.labels(stamp)
         if truth is not None:
             asked = [prompt["truth_id"] for prompt in self._run.prompts]
@@ -48,7 +48,8 @@ class Painter:
         bearings = self._run.bearings(stamp)
         marks = [mark(seen) for seen in bearings.objects] if bearings else []
         labels = self._scaled(known, height) if known is not None else _nothing(grid)
-        return drawing.overlay(picture, labels, marks, grid)
+        overlay.draw_overlay(picture, labels, marks, grid)
+        return picture
 
     def prompt_frame(self, stamp: int) -> Picture | None:
         """The image on which the planner pointed, with what it pointed at."""
@@ -76,16 +77,9 @@ class Painter:
 
 
 def mark(seen: Seen) -> drawing.Mark:
-    """Id, label, state and azimuth (left positive) beside an object's direction."""
-    lon, lat = (math.degrees(float(x)) for x in vector_to_lonlat(seen.direction))
-    words = f"#{seen.obj_id} {short(seen.label)}{_STATES[seen.state]} {-lon:+.0f}/{lat:+.0f} deg"
-    return drawing.Mark(seen.obj_id, np.asarray(seen.direction), words, seen.visible)
-
-
-def short(label: str) -> str:
-    """A label without its folder-like ends, at most 20 ASCII characters: OpenCV draws no more."""
-    plain = "".join(c if c.isascii() and c.isprintable() else "?" for c in Path(label).stem)
-    return plain[:20]
+    """As the node's overlay has it, in the camera's own axes."""
+    direction = np.asarray(seen.direction)
+    return overlay.mark(seen.obj_id, seen.label, seen.state, seen.score, direction, UPRIGHT)
 
 
 def draw_prompt(picture: Picture, prompt: dict[str, Any], grid: Equirect, scale: float) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from panosam2_ros.object_state import TrackState
 from panosam2_ros.ros.diagnostics import Statistics
 from panosam2_ros.ros.findings import ERROR, OK, WARN, Finding, above, below
+from panosam2_ros.ros.latest import LatestCounts
 from panosam2_ros.ros.parameters import Parameters
 from panosam2_ros.ros.worker import WorkerCounts, WorkerQueue
 from panosam2_ros.tracker import PanoTracker
@@ -56,6 +57,7 @@ class Health:
     lost: int = 0  # images on the way
     tracked: Tracked = Tracked()
     machinery: Machinery = Machinery()
+    views: LatestCounts = field(default_factory=LatestCounts)
     dds: str = ""
 
     def values(self, statistics: Statistics) -> dict[str, str]:
@@ -77,6 +79,8 @@ class Health:
             "frames_waiting": str(queue.images),
             "frames_kept": str(queue.kept),
             "frames_kept_mib": f"{queue.kept_mib:.1f}",
+            "views_drawn": str(self.views.done),
+            "views_dropped": str(self.views.dropped),
             "calls_waiting": str(queue.calls),
             "calls_refused": str(counts.refused),
             "objects": str(tracked.objects),

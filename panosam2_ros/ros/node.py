@@ -10,10 +10,9 @@ from typing import Any, TypeAlias
 import torch
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecyclePublisher, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from rclpy.timer import Timer
 from rclpy.utilities import get_rmw_implementation_identifier
@@ -22,26 +21,28 @@ from std_msgs.msg import Header
 
 from panosam2_ros.encodings import ImageError
 from panosam2_ros.equirect import CameraFrame
-from panosam2_ros.msg import ObjectBearingArray
 from panosam2_ros.ros import conversions
+from panosam2_ros.ros.clicks import Clicks
 from panosam2_ros.ros.conversions import stamp_to_ns
 from panosam2_ros.ros.engine import build_tracker, worker_limits
 from panosam2_ros.ros.findings import WARN, Finding
+from panosam2_ros.ros.frames import Transforms
 from panosam2_ros.ros.health import Health, Machinery, Tracked
 from panosam2_ros.ros.lifetime import ros_running
 from panosam2_ros.ros.memory_keeper import MemoryKeeper
+from panosam2_ros.ros.outputs import Outputs
 from panosam2_ros.ros.panorama_decoder import PanoramaDecoder
 from panosam2_ros.ros.parameters import Parameters, declare_parameters, read_parameters, refusal
 from panosam2_ros.ros.reporting import Reporter
 from panosam2_ros.ros.service_desk import ServiceDesk
 from panosam2_ros.ros.target_frame import TargetFrame
-from panosam2_ros.ros.transport import forget_lookup_errors, keep_buffers, profile_line
+from panosam2_ros.ros.transport import QOS_BY_PARAMETER, keep_buffers, profile_line
+from panosam2_ros.ros.view_messages import Look, Scene
 from panosam2_ros.ros.watch import ImageTopic, ImageWatch
 from panosam2_ros.ros.worker import Callbacks, Frame, Worker, WorkerCounts, WorkerQueue
 from panosam2_ros.tracks import TrackedFrame
 
 ImageMsg: TypeAlias = Any  # sensor_msgs Image or CompressedImage
-_OVERRIDING = QoSOverridingOptions.with_default_policies()  # history, depth and reliability by parameter
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -59,7 +60,8 @@ class PanoSam2Node(LifecycleNode):
         self._watch: ImageWatch | None = None
         self._tracked = Tracked()  # written by the worker's thread, whole
         self._machinery, self._frame_id = Machinery(), ""
-        self._target = TargetFrame(self, "")
+        self._transforms = Transforms(self)
+        self._target = TargetFrame(self._transforms, "")
         self._create_interfaces()
         self.add_on_set_parameters_callback(self._check_parameters)
         self.add_post_set_parameters_callback(self._apply_parameters)
@@ -69,17 +71,11 @@ class PanoSam2Node(LifecycleNode):
             self._start_timer = self.create_timer(0.0, self._autostart)
 
     def _create_interfaces(self) -> None:
-        self._masks = self._create_output(Image, "~/masks")
-        self._panoramas = self._create_output(Image, "~/panorama")
-        self._bearings = self._create_output(ObjectBearingArray, "~/bearings")
-        forget_lookup_errors()
         self._reporter = Reporter(self)
-        ServiceDesk(self, self)
-
-    def _create_output(self, kind: type, name: str) -> LifecyclePublisher:
-        # a profile of its own: overrides are written into it
-        reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-        return self.create_lifecycle_publisher(kind, name, reliable, qos_overriding_options=_OVERRIDING)
+        self._outputs = Outputs(self, self._reporter)
+        desk = ServiceDesk(self, self)
+        label, frame_id = lambda: self._settings.click_label, lambda: self._frame_id
+        self._clicks = Clicks(self, desk, self._reporter, label, frame_id, self._transforms)
 
     # --- lifecycle
 
@@ -118,7 +114,7 @@ class PanoSam2Node(LifecycleNode):
             self.get_logger().info(restored)
         device = str(tracker.model.device)
         self._machinery = Machinery(device, parameters.model, tracker.model.weights_sha256)
-        self._target = TargetFrame(self, parameters.target_frame)
+        self._target = TargetFrame(self._transforms, parameters.target_frame)
         self._worker = Worker(
             tracker,
             Callbacks(panoramas, self._publish, self._failed),
@@ -150,8 +146,9 @@ class PanoSam2Node(LifecycleNode):
         kind = CompressedImage if compressed else Image
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._subscription = self.create_subscription(
-            kind, name, self._receive, qos, qos_overriding_options=_OVERRIDING
+            kind, name, self._receive, qos, qos_overriding_options=QOS_BY_PARAMETER
         )
+        self._outputs.views.start()
         self._watch = ImageWatch(self, ImageTopic(name, f"sensor_msgs/msg/{kind.__name__}", qos))
         self.get_logger().info(f"waiting for images on {name} ({qos.reliability.name.lower()})")
 
@@ -206,6 +203,7 @@ class PanoSam2Node(LifecycleNode):
         if self._subscription is not None:
             self.destroy_subscription(self._subscription)
             self._subscription = None
+        self._outputs.views.stop()
 
     # --- parameters
 
@@ -237,16 +235,11 @@ class PanoSam2Node(LifecycleNode):
         worker = self._worker
         if worker is None or not self.context.ok():
             return
-        header, tracker = frame.message.header, worker.tracker
-        turned, camera = self._target.of(header, self.camera_of(header))
-        if self._masks.get_subscription_count():
-            self._masks.publish(conversions.masks_msg(header, tracked.labels))
-        if self._panoramas.get_subscription_count():
-            _, image = worker.frame_at(frame.stamp)
-            self._panoramas.publish(conversions.image_message(header, image, "rgb8"))
-        self._bearings.publish(
-            conversions.bearings_msg(turned, tracker.epoch, tracked.tracks, camera)
-        )
+        header, now = frame.message.header, self._settings
+        look = Look(now.overlay_width, now.sphere_radius, now.cloud_width)
+        image = worker.frame_at(0)[1]  # the one that was tracked
+        scene = Scene(header, image, tracked, self.camera_of(header), now.vertical_fov, look)
+        self._outputs.publish(scene, worker.tracker.epoch, self._target)
         self.tracker_changed()
         self._reporter.processed(frame.stamp)
 
@@ -312,6 +305,7 @@ class PanoSam2Node(LifecycleNode):
             tracked=self._tracked,
             machinery=self._machinery,
             dds=f"{get_rmw_implementation_identifier()}; for the camera driver: {profile_line()}",
+            views=self._outputs.views.counts,
         )
         found = self._watch.findings(self._settings) if self._watch else {}
         if self._target.problem:

@@ -195,6 +195,24 @@ class Parameters:
     save_interval: float = _declared(
         10.0, "s between savings of memory_file; 0: only at the end", Change.UNCONFIGURED, (0.0, 86400.0)
     )
+    click_label: str = _declared(
+        "clicked", "label of the objects that ~/clicked_point prompts", Change.LIVE
+    )
+    overlay_width: int = _declared(
+        1280, "columns of ~/overlay at most, which bounds its cost; 0: the image's", Change.LIVE, (0, 16384)
+    )
+    sphere_radius: float = _declared(
+        2.0,
+        "m, radius of the sphere in ~/mask_cloud and length of the arrows in ~/markers",
+        Change.LIVE,
+        (0.01, 10_000.0),
+    )
+    cloud_width: int = _declared(
+        512,
+        "points of ~/mask_cloud round the horizon; 512 are 83,000 in all, 1.7 MB",
+        Change.LIVE,
+        (64, 4096),
+    )
     image_timeout: float = _declared(
         3.0, "s without images until /diagnostics warns", Change.LIVE, (0.1, 3600.0)
     )

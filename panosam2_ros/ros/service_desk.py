@@ -74,6 +74,14 @@ class ServiceDesk:
             node.create_service(kind, name, callback, qos_profile=_QUEUE, callback_group=group)
             forget_lookup_errors()
 
+    async def prompt(self, request: Prompt.Request) -> Prompt.Response:
+        """As `~/prompt` answers; for the node itself."""
+        return await self._prompt(request, Prompt.Response())
+
+    def failed(self, error: Exception) -> None:
+        """A call of the node itself raised."""
+        self._desk.service_failed(error)
+
     async def _prompt(self, request: Prompt.Request, _: Prompt.Response) -> Prompt.Response:
         job = partial(
             services.prompt,

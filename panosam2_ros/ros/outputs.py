@@ -1,0 +1,43 @@
+"""What comes of every image: label image, bearings, and views for those who look."""
+
+from __future__ import annotations
+
+from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+
+from panosam2_ros.msg import ObjectBearingArray
+from panosam2_ros.ros import conversions
+from panosam2_ros.ros.reporting import Reporter
+from panosam2_ros.ros.target_frame import TargetFrame
+from panosam2_ros.ros.transport import QOS_BY_PARAMETER, forget_lookup_errors
+from panosam2_ros.ros.view_messages import Scene
+from panosam2_ros.ros.views import Views
+
+
+class Outputs:
+    """The node's publishers of results."""
+
+    def __init__(self, node: LifecycleNode, reporter: Reporter) -> None:
+        self._masks = _publisher(node, Image, "~/masks")
+        self._panoramas = _publisher(node, Image, "~/panorama")
+        self._bearings = _publisher(node, ObjectBearingArray, "~/bearings")
+        forget_lookup_errors()
+        self.views = Views(node, reporter)
+
+    def publish(self, scene: Scene, epoch: int, target: TargetFrame) -> None:
+        """On the worker's thread."""
+        header, tracked = scene.header, scene.tracked
+        if self._masks.get_subscription_count():
+            self._masks.publish(conversions.masks_msg(header, tracked.labels))
+        if self._panoramas.get_subscription_count():
+            self._panoramas.publish(conversions.image_message(header, scene.image, "rgb8"))
+        turned, camera = target.of(header, scene.camera)
+        self._bearings.publish(conversions.bearings_msg(turned, epoch, tracked.tracks, camera))
+        self.views.offer(scene)
+
+
+def _publisher(node: LifecycleNode, kind: type, name: str) -> LifecyclePublisher:
+    # a profile of its own: overrides are written into it
+    reliable = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+    return node.create_lifecycle_publisher(kind, name, reliable, qos_overriding_options=QOS_BY_PARAMETER)

@@ -1,0 +1,121 @@
+"""Publishes what there is to look at: only while somebody subscribes, on a thread of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image, PointCloud2
+from std_msgs.msg import Header
+from visualization_msgs.msg import MarkerArray
+
+from panosam2_ros.ros import detections, view_messages
+from panosam2_ros.ros.latest import LatestCounts, LatestWins
+from panosam2_ros.ros.reporting import Reporter
+from panosam2_ros.ros.transport import forget_lookup_errors
+from panosam2_ros.ros.view_messages import Scene
+
+_PATIENCE = 2.0  # s, for the picture that is being drawn when views stop
+_QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
+_TYPES = {
+    "overlay": Image,
+    "overlay/compressed": CompressedImage,
+    "markers": MarkerArray,
+    "mask_cloud": PointCloud2,
+}
+Draw = Callable[[Scene, Sequence[str]], Sequence[Any]]  # one message per topic that is wanted
+
+
+class Views:
+    """``start`` and ``stop`` on the executor's thread, ``offer`` on any."""
+
+    def __init__(self, node: LifecycleNode, reporter: Reporter) -> None:
+        self._node, self._reporter = node, reporter
+        self._publishers: dict[str, Publisher[Any]] = {}
+        self._views: dict[tuple[str, ...], Draw] = {
+            ("overlay", "overlay/compressed"): _overlay,
+            ("markers",): self._markers,
+            ("mask_cloud",): lambda scene, _: [view_messages.cloud_msg(scene)],
+        }
+        for name, kind in _TYPES.items():
+            self._publishers[name] = node.create_lifecycle_publisher(kind, f"~/{name}", _QOS)
+            forget_lookup_errors()
+        self._labels: detections.LabelPublisher | None = None
+        if detections.AVAILABLE:
+            self._publishers["detections"] = detections.detections_publisher(node)
+            self._views[("detections",)] = lambda scene, _: [detections.detections_msg(scene)]
+            self._labels = detections.LabelPublisher(node)
+        self._shown: set[int] = set()  # ids with markers; the view thread's own while it runs
+        self._thread: LatestWins[Scene] | None = None
+        self._header = Header()
+
+    @property
+    def counts(self) -> LatestCounts:
+        """Since the last start."""
+        thread = self._thread
+        return thread.counts if thread else LatestCounts()
+
+    def start(self) -> None:
+        """From now on scenes are taken."""
+        self.stop()
+        self._thread = LatestWins(self._draw, "views")
+
+    def stop(self) -> None:
+        """No view comes after this; what RViz shows of objects goes. More than once does no harm."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        if not thread.stop(_PATIENCE):
+            self._node.get_logger().error("a view does not end; leaving it behind")
+        self._shown = set()
+        if self._node.context.ok():
+            self._publishers["markers"].publish(view_messages.no_markers_msg(self._header))
+        if self._labels is not None:
+            self._labels.forget()
+
+    def offer(self, scene: Scene) -> None:
+        """Takes an image and what is known of it, if anybody looks; never waits."""
+        thread = self._thread
+        if thread is None:
+            return
+        if self._labels is not None:
+            self._labels.tell(scene)
+        if any(self._wanted(names) for names in self._views):
+            thread.offer(scene)
+        else:
+            self._shown = set()
+
+    def _wanted(self, names: Sequence[str]) -> list[str]:
+        return [name for name in names if self._publishers[name].get_subscription_count()]
+
+    def _draw(self, scene: Scene) -> None:
+        """On the view thread; what goes wrong with one view touches no other."""
+        for names, draw in self._views.items():
+            try:
+                wanted = self._wanted(names)
+                messages = draw(scene, wanted) if wanted else []
+                for name, message in zip(wanted, messages, strict=True):
+                    self._publishers[name].publish(message)
+            except Exception as error:
+                self._failed(names[0], error)
+
+    def _failed(self, name: str, error: Exception) -> None:
+        if self._node.context.ok():  # publishing fails while the process ends
+            text = f"view {name} failed: {type(error).__name__}: {error}"
+            self._reporter.failed(text, f"view {name}", error)
+
+    def _markers(self, scene: Scene, _: Sequence[str]) -> list[MarkerArray]:
+        self._header = scene.header
+        known = {track.obj_id for track in scene.tracked.tracks}
+        gone, self._shown = self._shown - known, known
+        return [view_messages.markers_msg(scene, gone)]
+
+
+def _overlay(scene: Scene, wanted: Sequence[str]) -> list[Any]:
+    picture = view_messages.draw_overlay(scene)
+    encode = {"overlay": view_messages.rgb_msg, "overlay/compressed": view_messages.jpeg_msg}
+    return [partial(encode[name], scene.header)(picture) for name in wanted]

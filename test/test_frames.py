@@ -1,0 +1,99 @@
+"""Points from other frames; tf2_ros has no wheel on PyPI: a stand-in with the three names that are used."""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
+
+import rclpy
+from geometry_msgs.msg import PointStamped, TransformStamped
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+
+from panosam2_ros.ros import frames
+from panosam2_ros.ros.frames import FrameError, Points, Transforms
+
+
+class NotYetError(Exception):
+    """As tf2_ros.TransformException."""
+
+
+class Buffer:
+    """Knows one transform, from the third look-up on."""
+
+    def __init__(self, node: Node) -> None:
+        self.asked = 0
+
+    def lookup_transform(self, target: str, source: str, time: Any) -> TransformStamped:
+        self.asked += 1
+        if source != "map" or target != "camera" or self.asked < 3:
+            raise NotYetError(f"{source} does not exist")
+        found = TransformStamped()  # map -> camera: a quarter turn to the left about z, then 1 m forward
+        found.transform.rotation.z = found.transform.rotation.w = math.sqrt(0.5)
+        found.transform.translation.x = 1.0
+        return found
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    rclpy.init()
+    node = Node("frames")
+    yield node
+    node.destroy_node()
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def tf2(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"Buffer": Buffer, "TransformListener": lambda *_, **__: None, "TransformException": NotYetError}
+    monkeypatch.setattr(frames, "tf2_ros", types.SimpleNamespace(**names))
+    monkeypatch.setattr(frames, "_TRIES", 4)
+
+
+def point(frame: str) -> PointStamped:
+    msg = PointStamped()
+    msg.header.frame_id, msg.point.x, msg.point.y = frame, 2.0, 0.5
+    return msg
+
+
+def asked(node: Node, frame: str, camera: str = "camera") -> Any:
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    task = executor.create_task(Points(node, Transforms(node)).point, point(frame), camera)
+    executor.spin_until_future_complete(task, timeout_sec=30)
+    assert task.done(), "it ends"
+    executor.remove_node(node)
+    return task.result()
+
+
+@pytest.mark.parametrize("frame", ["", "camera"])
+def test_the_cameras_own_frame_needs_no_tf2(node: Node, frame: str) -> None:
+    assert np.allclose(asked(node, frame), [2.0, 0.5, 0.0])
+
+
+def test_another_frame_without_tf2_is_refused_with_the_remedy(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frames, "tf2_ros", None)
+    with pytest.raises(FrameError, match=r"'map'.*'camera'.*tf2_ros is not installed: set RViz"):
+        asked(node, "map")
+    with pytest.raises(FrameError, match="no image has come yet"):
+        asked(node, "map", camera="")
+
+
+@pytest.mark.usefixtures("tf2")
+def test_another_frames_point_is_transformed_as_soon_as_that_can_be_done(node: Node) -> None:
+    assert np.allclose(asked(node, "map"), [1.0 - 0.5, 2.0, 0.0])
+
+
+@pytest.mark.usefixtures("tf2")
+def test_a_transform_that_never_comes_is_a_reason(node: Node) -> None:
+    with pytest.raises(FrameError, match=r"no transform from 'odom' to 'camera'.*odom does not exist"):
+        asked(node, "odom")
