@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from sensor_msgs.msg import Image
 
 from panosam2_ros.resources import resource
 from panosam2_ros.ros import rviz_config
-from panosam2_ros.ros.frames import rotated
+from panosam2_ros.ros.frames import rotation_of
 
 # what these classes of RViz 2 subscribe to, or the tool publishes
 TYPES = {
@@ -96,8 +97,8 @@ def test_the_upright_frame_has_its_z_axis_up_and_a_body_frame_is_left_alone() ->
     values = dict(zip(words[::2], words[1::2], strict=True))
     assert values["--frame-id"] == "cam_optical_frame"
     assert values["--child-frame-id"] == rviz_config.fixed_frame("cam_optical_frame")
-    axis, w = np.array([float(values[f"--q{c}"]) for c in "xyz"]), float(values["--qw"])
-    forward, left, up = (rotated(v, axis, w) for v in np.eye(3))  # in optical axes
+    quaternion = SimpleNamespace(**{c: float(values[f"--q{c}"]) for c in "xyzw"})
+    forward, left, up = rotation_of(quaternion).T  # in optical axes
     assert np.allclose([forward, left, up], [[0, 0, 1], [-1, 0, 0], [0, -1, 0]])
 
 
