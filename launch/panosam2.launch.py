@@ -6,6 +6,7 @@ The DDS profile must also reach the process that publishes the images: start the
 file that includes this one first, or export the same variables for it.
 """
 
+import os
 from pathlib import Path
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
@@ -20,8 +21,9 @@ from panosam2_ros.ros import rviz_config
 
 # share/panosam2_ros/config when installed, config/ in the checkout
 CONFIG = Path(__file__).parents[1] / "config"
-# Fast DDS 3 (Kilted) reads the first, Fast DDS 2 (Humble, Jazzy) the second
-PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+# Fast DDS 2 reads the first; Fast DDS 3 (Kilted) the second, and warns of the first
+FAST_DDS_2 = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")
+PROFILE_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE" if FAST_DDS_2 else "FASTDDS_DEFAULT_PROFILES_FILE"
 # glibc otherwise gives image buffers back to the kernel and page-faults every frame again
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "2147483647"}
 
@@ -53,6 +55,19 @@ def arguments() -> list[DeclareLaunchArgument]:
             description="Configure and activate at start; false leaves both to a lifecycle manager",
         ),
         DeclareLaunchArgument(
+            "respawn",
+            default_value="false",
+            choices=["true", "false"],
+            description="Start the node again two seconds after it has ended; with memory_file it knows its "
+            "objects again",
+        ),
+        DeclareLaunchArgument(
+            "use_sim_time",
+            default_value="false",
+            choices=["true", "false"],
+            description="Take the time from /clock, for bags and simulators",
+        ),
+        DeclareLaunchArgument(
             "rviz", default_value="false", choices=["true", "false"], description="Start RViz as well"
         ),
         DeclareLaunchArgument(
@@ -71,8 +86,7 @@ def arguments() -> list[DeclareLaunchArgument]:
 
 def environment() -> list[SetEnvironmentVariable]:
     """Variables for every process started after them; what the user has set stays."""
-    profile = LaunchConfiguration("dds_profile")
-    defaults = {**dict.fromkeys(PROFILE_VARIABLES, profile), **ALLOCATOR}
+    defaults = {PROFILE_VARIABLE: LaunchConfiguration("dds_profile"), **ALLOCATOR}
     return [
         SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=value))
         for name, value in defaults.items()
@@ -82,16 +96,19 @@ def environment() -> list[SetEnvironmentVariable]:
 def node() -> Node:
     """The node itself."""
     image = LaunchConfiguration("image")
-    autostart = ParameterValue(LaunchConfiguration("autostart"), value_type=bool)
+    switched = ("autostart", "use_sim_time")
+    chosen = {name: ParameterValue(LaunchConfiguration(name), value_type=bool) for name in switched}
     return Node(
         package="panosam2_ros",
         executable="panosam2_node",
         name="panosam2",
         namespace=LaunchConfiguration("namespace"),
-        parameters=[LaunchConfiguration("params_file"), {"autostart": autostart}],
+        parameters=[LaunchConfiguration("params_file"), chosen],
         remappings=[("image", image), ("image/compressed", [image, "/compressed"])],
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
         output="both",
+        respawn=LaunchConfiguration("respawn"),
+        respawn_delay=2.0,
     )
 
 

@@ -1,4 +1,4 @@
-"""The launch file: what it declares, what it starts, and that all of it exists."""
+"""The launch files: what they declare, what they start, and that all of it exists."""
 
 import ast
 import importlib.util
@@ -13,13 +13,16 @@ from panosam2_ros.ros import rviz_config
 ROOT = Path(__file__).parents[1]
 LAUNCH = ROOT / "launch" / "panosam2.launch.py"
 ARGUMENTS = {
-    "image", "namespace", "params_file", "log_level", "autostart", "rviz", "camera_frame", "dds_profile",
+    "image", "namespace", "params_file", "log_level", "autostart", "respawn", "use_sim_time", "rviz",
+    "camera_frame", "dds_profile",
 }  # fmt: skip
+# and those of the files that include it
+MORE = {"cameras": {"cameras"}, "with_camera": {"camera_package", "camera_executable"}}
 
 
-def calls(name: str) -> list[ast.Call]:
-    """Every call of that name in the launch file."""
-    tree = ast.parse(LAUNCH.read_text())
+def calls(name: str, file: Path = LAUNCH) -> list[ast.Call]:
+    """Every call of that name in a launch file."""
+    tree = ast.parse(file.read_text())
     return [n for n in ast.walk(tree) if isinstance(n, ast.Call) and getattr(n.func, "id", "") == name]
 
 
@@ -45,13 +48,28 @@ def test_arguments_are_declared_and_described() -> None:
     assert set(declared) == ARGUMENTS
     assert all(keyword(call, "description") for call in declared.values())
     used = {c.args[0].value for c in calls("LaunchConfiguration") if isinstance(c.args[0], ast.Constant)}
-    used |= set(ast.literal_eval(assigned("named")))
+    used |= {*ast.literal_eval(assigned("named")), *ast.literal_eval(assigned("switched"))}
     assert used == ARGUMENTS, "an argument is declared but not used, or used but not declared"
+
+
+@pytest.mark.parametrize("name", MORE)
+def test_files_that_include_it_say_what_they_take(name: str) -> None:
+    file = LAUNCH.with_name(f"{name}.launch.py")
+    declared = {ast.literal_eval(c.args[0]): c for c in calls("DeclareLaunchArgument", file)}
+    assert set(declared) == MORE[name] and all(keyword(call, "description") for call in declared.values())
+    used = {
+        c.args[0].value for c in calls("LaunchConfiguration", file) if isinstance(c.args[0], ast.Constant)
+    }
+    assert MORE[name] <= used <= MORE[name] | ARGUMENTS
+    assert 'with_name("panosam2.launch.py")' in file.read_text()
 
 
 def test_executables_are_installed() -> None:
     ours = [keyword(c, "executable") for c in calls("Node") if keyword(c, "package") == "panosam2_ros"]
     assert ours == ["panosam2_node"]
+    declared = calls("DeclareLaunchArgument", LAUNCH.with_name("with_camera.launch.py"))
+    assert [keyword(c, "default_value") for c in declared] == ["panosam2_ros", "virtual_camera"]
+    assert "install_executable(virtual_camera " in (ROOT / "CMakeLists.txt").read_text()
     cmake, setup = (ROOT / "CMakeLists.txt").read_text(), (ROOT / "setup.py").read_text()
     for name in ours:
         assert f"install_executable({name} " in cmake
@@ -77,40 +95,60 @@ def test_rviz_gets_the_arguments_in_the_order_in_which_it_takes_them() -> None:
     assert list(ast.literal_eval(assigned("named"))) == taken[:3]
 
 
-@pytest.fixture
-def launch_file() -> ModuleType:
-    """The launch file as `ros2 launch` loads it."""
+def loaded(name: str) -> ModuleType:
+    """A launch file as `ros2 launch` loads it."""
     for package in ("launch", "launch_ros"):
         # the checkout's folder launch/ is importable as an empty namespace package
         if (spec := importlib.util.find_spec(package)) is None or spec.origin is None:
             pytest.skip(f"{package} is not importable: PyPI has no wheel of it; runs on a machine with ROS 2")
-    spec = importlib.util.spec_from_file_location("panosam2_launch", LAUNCH)
+    spec = importlib.util.spec_from_file_location(f"{name}_launch", LAUNCH.with_name(f"{name}.launch.py"))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_description_loads(launch_file: ModuleType) -> None:
-    declared = launch_file.generate_launch_description().get_launch_arguments()
-    assert {a.name for a in declared} == ARGUMENTS
+@pytest.mark.parametrize("name", ["panosam2", *MORE])
+def test_description_loads(name: str) -> None:
+    declared = loaded(name).generate_launch_description().get_launch_arguments()
+    names = {a.name for a in declared}
+    assert MORE.get(name, ARGUMENTS) <= names <= MORE.get(name, set()) | ARGUMENTS
     assert all(a.description for a in declared)
 
 
+def test_each_camera_has_a_namespace_of_its_own() -> None:
+    module = loaded("cameras")
+    from launch import LaunchContext
+
+    context = LaunchContext()
+    context.launch_configurations["cameras"] = "left, right,up"
+    groups = module.nodes(context)
+    entities = [entity for group in groups for entity in group.get_sub_entities()]
+    included = [dict(e.launch_arguments) for e in entities if hasattr(e, "launch_arguments")]
+    names = [arguments["namespace"] for arguments in included]
+    assert names == ["left", "right", "up"]
+    for wrong in ("", "left,left", "left,,right"):
+        context.launch_configurations["cameras"] = wrong
+        with pytest.raises(ValueError, match="cameras needs different names"):
+            module.nodes(context)
+
+
 @pytest.mark.parametrize("users_own", [None, "/own/profile.xml"])
+@pytest.mark.parametrize(("distribution", "variable"), [("kilted", "FASTDDS"), ("jazzy", "FASTRTPS")])
 def test_environment_is_exported_and_the_users_own_is_kept(
-    launch_file: ModuleType, monkeypatch: pytest.MonkeyPatch, users_own: str | None
+    monkeypatch: pytest.MonkeyPatch, users_own: str | None, distribution: str, variable: str
 ) -> None:
+    monkeypatch.setenv("ROS_DISTRO", distribution)
+    launch_file = loaded("panosam2")
     from launch import LaunchContext
 
     monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
-    for name in launch_file.PROFILE_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-        if users_own:
-            monkeypatch.setenv(name, users_own)
+    name = f"{variable}_DEFAULT_PROFILES_FILE"
+    monkeypatch.delenv(name, raising=False)
+    if users_own:
+        monkeypatch.setenv(name, users_own)
     context = LaunchContext()
     for action in (*launch_file.arguments(), *launch_file.environment()):
         action.execute(context)
-    for name in launch_file.PROFILE_VARIABLES:
-        assert context.environment[name] == (users_own or str(ROOT / "config" / "fastdds.xml"))
+    assert context.environment[name] == (users_own or str(ROOT / "config" / "fastdds.xml"))
     assert context.environment["MALLOC_TRIM_THRESHOLD_"] == "2147483647"

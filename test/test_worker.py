@@ -198,6 +198,7 @@ def test_images_are_not_starved_by_jobs(bench: Bench) -> None:
 
 
 def test_frames_at_a_stamp(bench: Bench) -> None:
+    bench.worker.set_history(2.0, 64.0)
     for i in range(1, 6):
         bench.offer(i * SECOND)
         bench.settle()

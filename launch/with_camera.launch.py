@@ -1,0 +1,46 @@
+"""Starts a camera driver together with the node `panosam2`, in an environment in which images arrive.
+
+ros2 launch panosam2_ros with_camera.launch.py camera_package:=ricoh_theta camera_executable:=theta_node \\
+    image:=/theta/image_raw camera_frame:=theta_optical_frame
+
+Without a driver's name it is this package's own camera, a rendered scene. A driver that is a component
+(rclcpp) may be loaded into a container instead: include panosam2.launch.py first, which sets the
+environment for all that follows. This node is written in Python and cannot be a component itself.
+All arguments of panosam2.launch.py are taken, too.
+"""
+
+from pathlib import Path
+
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from launch import LaunchDescription
+
+PANOSAM2 = Path(__file__).with_name("panosam2.launch.py")
+
+
+def arguments() -> list[DeclareLaunchArgument]:
+    """What `ros2 launch --show-args` lists beside those of panosam2.launch.py."""
+    return [
+        DeclareLaunchArgument(
+            "camera_package", default_value="panosam2_ros", description="Package of the camera's driver"
+        ),
+        DeclareLaunchArgument(
+            "camera_executable", default_value="virtual_camera", description="The driver's program"
+        ),
+    ]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Called by `ros2 launch`."""
+    panosam2 = IncludeLaunchDescription(PythonLaunchDescriptionSource(str(PANOSAM2)))
+    camera = Node(
+        package=LaunchConfiguration("camera_package"),
+        executable=LaunchConfiguration("camera_executable"),
+        name="camera",
+        namespace=LaunchConfiguration("namespace"),
+        output="both",
+    )
+    return LaunchDescription([*arguments(), panosam2, camera])
