@@ -69,6 +69,7 @@ class FrameMemory:
     cond: Tensor  # [N] bool: it was prompted
     present: Tensor  # [N] bool: the object was seen
     confidence: Tensor  # [N] predicted IoU, 0..1
+    colours: Tensor | None = None  # [N, 2, K], of prompted objects; None: no object was prompted
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,7 @@ class MemoryBank:
     frame: Tensor  # [N] int64, frames this object has lived through
     mask_logits: Tensor  # [N, 1, 4h, 4w], the last mask seen
     centre: Tensor  # [N] int64, token column in the middle of the last mask seen
+    colours: Tensor  # [N, 2, K] of the object and of its surroundings when prompted; see model/colour.py
     rules: BankRules
 
     @classmethod
@@ -102,6 +104,7 @@ class MemoryBank:
         grid: tuple[int, int],  # h, w
         device: torch.device,
         dtype: torch.dtype = torch.float32,  # of the maps
+        colours: int = 0,  # how many are told apart
     ) -> MemoryBank:
         """A bank of objects of which nothing is known."""
         height, width = grid
@@ -121,6 +124,7 @@ class MemoryBank:
             frame=whole,
             mask_logits=torch.zeros(count, 1, 4 * height, 4 * width, device=device),
             centre=whole + width // 2,
+            colours=torch.zeros(count, 2, colours, device=device),
             rules=rules,
         )
 
@@ -173,6 +177,7 @@ class MemoryBank:
             frame=self.frame + 1,
             mask_logits=torch.where(_like(seen, 4), new.mask_logits, self.mask_logits),
             centre=torch.where(seen, new.centre, self.centre),
+            colours=self._colours(new, seen),
             rules=self.rules,
         )
 
@@ -191,6 +196,11 @@ class MemoryBank:
         late = self.frame - last >= self.rules.anchor_interval
         sure = new.confidence >= self.rules.confident
         return new.keep & new.present & ~new.cond & sure & late & unlike.all(1)
+
+    def _colours(self, new: FrameMemory, seen: Tensor) -> Tensor:
+        if new.colours is None:
+            return self.colours
+        return torch.where(_like(seen & new.cond, 3), new.colours, self.colours)
 
     def before_newest(self) -> MemoryBank:
         """As it was before the newest frame, but for what that frame pushed out."""

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from panosam2_ros.memory_bank import MemoryBank
 
-FORMAT = 1
+FORMAT = 2
 SUFFIX, PREVIOUS = ".safetensors", ".previous"
 HEADER_KEY, DIGEST_KEY = "panosam2_memory", "sha256"
 MAX_OBJ_ID = 65535  # what a mono16 label image can hold

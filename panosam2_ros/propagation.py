@@ -10,9 +10,11 @@ from dataclasses import dataclass, fields, replace
 from functools import reduce
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from panosam2_ros.memory_bank import BankRules, FrameMemory, MemoryBank
+from panosam2_ros.model.colour import BINS, colour_evidence, colour_likeness, learned_colours
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
@@ -67,7 +69,10 @@ def empty_bank(model: PanoSAM2, count: int) -> MemoryBank:
         config.anchor_interval, config.anchor_similarity, config.confident_iou, config.recreate_slots,
     )  # fmt: skip
     dtype = getattr(torch, config.memory_dtype)
-    return MemoryBank.empty(count, rules, config.memory_dim, config.hidden_dim, grid, model.device, dtype)
+    colours = BINS if config.colour_evidence else 0
+    return MemoryBank.empty(
+        count, rules, config.memory_dim, config.hidden_dim, grid, model.device, dtype, colours
+    )
 
 
 def propagate(
@@ -85,11 +90,27 @@ def propagate(
         bank.centre,
         torch.ones(len(bank), dtype=torch.bool, device=model.device),
     )
+    scores = prediction.object_score_logits
+    if features.bins is not None:
+        alike = colour_likeness(features.bins, bank.colours, prediction.fine_logits)
+        scores = torch.where(alike < model.config.colour_likeness, scores.clamp(max=-CERTAIN), scores)
+        prediction = _with_colours(model, bank, features.bins, prediction)
     if present is None:
-        present = (prediction.object_score_logits > 0) & (prediction.mask_logits > 0).flatten(1).any(1)
+        present = (scores > 0) & (prediction.mask_logits > 0).flatten(1).any(1)
     after = _remember(model, bank, features, prediction, prediction.mask_logits, present, False)
-    return Propagated(
-        prediction, prediction.mask_logits, prediction.fine_logits, prediction.object_score_logits, after
+    return Propagated(prediction, prediction.mask_logits, prediction.fine_logits, scores, after)
+
+
+def _with_colours(
+    model: PanoSAM2, bank: MemoryBank, bins: Tensor, prediction: MaskPrediction
+) -> MaskPrediction:
+    """The prediction moved by what each pixel's colour says."""
+    evidence = model.config.colour_evidence * colour_evidence(bins, bank.colours)
+    coarse = F.avg_pool2d(evidence, LOW_RES_STRIDE // model.config.mask_stride)
+    return replace(
+        prediction,
+        mask_logits=prediction.mask_logits + coarse,
+        fine_logits=prediction.fine_logits + evidence,
     )
 
 
@@ -114,7 +135,8 @@ def prompt_objects(
     given_fine = _resized(prompts.given, prediction.fine_logits, model.config.wrap)
     fine = torch.where(given, given_fine, prediction.fine_logits)
     present = torch.ones_like(prompts.is_given)
-    after = _remember(model, bank, features, prediction, mask_logits, present, True)
+    colours = None if features.bins is None else learned_colours(features.bins, fine)
+    after = _remember(model, bank, features, prediction, mask_logits, present, True, colours)
     sure = torch.full_like(prediction.object_score_logits, CERTAIN)
     return Propagated(prediction, mask_logits, fine, sure, after)
 
@@ -160,6 +182,7 @@ def _remember(
     mask_logits: Tensor,
     present: Tensor,
     prompted: bool,
+    colours: Tensor | None = None,
 ) -> MemoryBank:
     """Write the frame into the bank for the objects that are present, beyond doubt."""
     cond = torch.full_like(present, prompted)
@@ -178,6 +201,7 @@ def _remember(
             cond=cond,
             present=present,
             confidence=confidence,
+            colours=colours,
         )
     )
 

@@ -55,6 +55,9 @@ class ModelConfig:
     anchor_similarity: float = 0.9  # cosine of anchors' pointers, at most
     confident_iou: float = 0.8  # predicted IoU from which a frame is confident
     doubtful_iou: float = 0.0  # predicted IoU below which a frame is not remembered
+    # Our aid to small networks: colours. See model/colour.py.
+    colour_evidence: float = 0.0  # weight of what a pixel's colour says in its mask logit; 0: none
+    colour_likeness: float = 0.2  # overlap of colours below which a mask is not the object; 0..1
     remember_absent: bool = False  # frames without the object are remembered as such; on = SAM2
 
     def __post_init__(self) -> None:

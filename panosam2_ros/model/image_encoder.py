@@ -34,6 +34,7 @@ class ImageFeatures:
     high_res_s4: Tensor  # [B, C / 8, 4h, 4w], ready for the mask decoder
     high_res_s8: Tensor  # [B, C / 4, 2h, 2w]
     stem: Tensor | None = None  # [B, C_stem, 8h, 8w], where masks are made at stride 2
+    bins: Tensor | None = None  # [B, H', W'] int64, colours of mask pixels where they are evidence
 
 
 class WrapConv2d(nn.Conv2d):

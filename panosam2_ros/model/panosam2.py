@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from sam2.modeling.sam2_utils import MLP, get_1d_sine_pe
 from torch import Tensor, nn
 
+from panosam2_ros.model.colour import colour_bins
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.detail import MaskDetail
 from panosam2_ros.model.image_encoder import (
@@ -139,7 +140,8 @@ class PanoSAM2(nn.Module):
             stem = _without_margin(stem, margin // 2)
         levels = encode_pyramid(self.image_encoder, maps, decoder.conv_s0, decoder.conv_s1)
         s4, s8, s16 = (_without_margin(x, margin // s) for x, s in zip(levels, (4, 8, 16), strict=True))
-        return ImageFeatures(embedding=s16, high_res_s4=s4, high_res_s8=s8, stem=stem)
+        bins = colour_bins(images, self.config.mask_stride) if self.config.colour_evidence else None
+        return ImageFeatures(embedding=s16, high_res_s4=s4, high_res_s8=s8, stem=stem, bins=bins)
 
     def without_memory(self, features: ImageFeatures, count: int) -> Tensor:
         """Embedding [count, C, h, w] of objects of which nothing is remembered."""

@@ -35,10 +35,9 @@ def split_frames(features: ImageFeatures, frames: int) -> list[ImageFeatures]:
     """Features of [T * B] images -> T of B images."""
     levels = (features.embedding, features.high_res_s4, features.high_res_s8)
     s16, s4, s8 = (level.unflatten(0, (frames, -1)) for level in levels)
-    stem = None if features.stem is None else features.stem.unflatten(0, (frames, -1))
-    return [
-        ImageFeatures(s16[t], s4[t], s8[t], None if stem is None else stem[t]) for t in range(frames)
-    ]
+    more = (features.stem, features.bins)
+    stem, bins = ([None] * frames if x is None else x.unflatten(0, (frames, -1)) for x in more)
+    return [ImageFeatures(s16[t], s4[t], s8[t], stem[t], bins[t]) for t in range(frames)]
 
 
 class ClipLoss(nn.Module):
