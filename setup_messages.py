@@ -119,7 +119,8 @@ class BuildMessages(build_ext):
     def _configure(extension: Extension, generated: Path, ros: list[Path], sources: list[Path]) -> None:
         import numpy
 
-        headers = [d for prefix in ros for d in sorted((prefix / "include").glob("*")) if d.is_dir()]
+        roots = [prefix / "include" for prefix in ros]  # fastcdr's headers have no folder of their own
+        headers = [*roots, *(d for root in roots for d in sorted(root.glob("*")) if d.is_dir())]
         parts = ("generator_c", "generator_py", "typesupport_c", "typesupport_fastrtps_c")
         extension.sources = [os.path.relpath(s, ROOT) for s in sources]
         extension.include_dirs = [str(generated / "c"), numpy.get_include(), *map(str, headers)]
