@@ -155,7 +155,8 @@ def test_manifest_names_what_is_used() -> None:
 
 def test_plain_installation_pulls_no_ros_and_one_opencv() -> None:
     assert not [r for r in setup.CORE if r.startswith(("ros-", "opencv-python="))]
-    assert all(r.startswith("ros-kilted-") or r in setup.GENERATOR_NEEDS for r in setup.EXTRAS["wheels"])
+    chosen = f"ros-{setup.ROS_WHEELS}-"
+    assert all(r.startswith(chosen) or r in setup.GENERATOR_NEEDS for r in setup.EXTRAS["wheels"])
     opencv = [d.name for d in importlib.metadata.distributions() if d.name.startswith("opencv")]
     assert opencv == ["opencv-python-headless"]
 
