@@ -22,7 +22,10 @@ ifdef _ROS_WHEELS_BOOTSTRAP_COMPLETE
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE LD_LIBRARY_PATH
 endif
 
-export FASTDDS_DEFAULT_PROFILES_FILE ?= $(CURDIR)/config/fastdds.xml
+# Fast DDS 2 has another name for it
+PROFILES := $(if $(filter jazzy,$(ROS_WHEELS)),FASTRTPS,FASTDDS)_DEFAULT_PROFILES_FILE
+$(PROFILES) ?= $(CURDIR)/config/fastdds.xml
+export $(PROFILES)
 # Keep big buffers in the process instead of page-faulting every image again.
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 2147483647

@@ -14,6 +14,8 @@ from types import TracebackType
 
 import pytest
 
+from panosam2_ros.ros.processes import PROFILES_VARIABLE  # imports no rclpy
+
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -22,7 +24,7 @@ SHARED_MEMORY = Path("/dev/shm")
 DOMAIN = 1 + os.getpid() % 101
 os.environ["ROS_DOMAIN_ID"] = str(DOMAIN)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(ROOT / "config" / "fastdds.xml"))
+os.environ.setdefault(PROFILES_VARIABLE, str(ROOT / "config" / "fastdds.xml"))
 
 
 class Process:

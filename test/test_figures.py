@@ -36,8 +36,10 @@ def test_committed_figure_is_what_the_script_draws(drawn: Path, name: str) -> No
     assert kept.stat().st_size < 150_000
     now, before = cv2.imread(str(drawn / kept.name)), cv2.imread(str(kept))
     assert now.shape == before.shape and now.std() > 10
-    # another OpenCV's letters differ a little
-    assert np.abs(now.astype(int) - before).mean() < 4
+    # at an eighth of the size: OpenCV 4 has other letters than 5
+    size = now.shape[1] // 8, now.shape[0] // 8
+    small = [cv2.resize(i, size, interpolation=cv2.INTER_AREA).astype(int) for i in (now, before)]
+    assert np.abs(small[0] - small[1]).mean() < 2
 
 
 def test_concepts_show_every_figure() -> None:

@@ -21,6 +21,7 @@ from panosam2_ros.ros.diagnostics import Statistics, Throttle, diagnostics_msg
 from panosam2_ros.ros.findings import ERROR, WARN, Finding
 from panosam2_ros.ros.health import Health, Machinery
 from panosam2_ros.ros.parameters import Parameters
+from panosam2_ros.ros.processes import PROFILES_VARIABLE
 from panosam2_ros.ros.transport import (
     Arrival,
     LossCounter,
@@ -104,9 +105,9 @@ def test_silence_is_explained() -> None:
 
 def test_the_remedy_is_a_line_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
     path = resource("config", "fastdds.xml")
-    assert profile_line() == f"export FASTDDS_DEFAULT_PROFILES_FILE={path}"
+    assert profile_line() == f"export {PROFILES_VARIABLE}={path}"
     assert profile_line() in loss_remedy("rmw_fastrtps_cpp")
-    monkeypatch.delenv("FASTDDS_DEFAULT_PROFILES_FILE", raising=False)
+    monkeypatch.delenv(PROFILES_VARIABLE, raising=False)
     assert "this node lacks it too" in loss_remedy("rmw_fastrtps_cpp")
     assert "rmem_max" in loss_remedy("rmw_cyclonedds_cpp")
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 
@@ -18,6 +19,9 @@ from panosam2_ros.resources import resource
 
 _STEPS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))  # s of patience
 _PR_SET_PDEATHSIG = 1
+# Fast DDS 2, until Jazzy, and 3, from Kilted (rclpy 9) on, name it differently
+_FAST_DDS_2 = int(version("rclpy").split(".")[0]) < 9
+PROFILES_VARIABLE = f"{'FASTRTPS' if _FAST_DDS_2 else 'FASTDDS'}_DEFAULT_PROFILES_FILE"
 _DOMAINS = 100  # 1..100 leave the ports of Linux's ephemeral range alone
 
 
@@ -91,7 +95,7 @@ class Processes:
 def environment(log_folder: Path) -> dict[str, str]:
     """Ours, with what it takes for images to arrive and a ROS domain of our own."""
     ours = {
-        "FASTDDS_DEFAULT_PROFILES_FILE": str(resource("config", "fastdds.xml")),
+        PROFILES_VARIABLE: str(resource("config", "fastdds.xml")),
         "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
         "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
         "ROS_DOMAIN_ID": str(1 + os.getpid() % _DOMAINS),

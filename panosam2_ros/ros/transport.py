@@ -16,9 +16,9 @@ from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from panosam2_ros.resources import resource
+from panosam2_ros.ros.processes import PROFILES_VARIABLE
 
 QOS_BY_PARAMETER = QoSOverridingOptions.with_default_policies()  # history, depth and reliability
-PROFILES_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LONGEST_GAP = 300  # images; a longer one is a pause or another publisher, not loss
 _PAUSE = 2.0  # s between stamps; the same where there are no sequence numbers
