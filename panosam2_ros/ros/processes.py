@@ -19,10 +19,16 @@ from panosam2_ros.resources import resource
 
 _STEPS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))  # s of patience
 _PR_SET_PDEATHSIG = 1
-# Fast DDS 2, until Jazzy, and 3, from Kilted (rclpy 9) on, name it differently
-_FAST_DDS_2 = int(version("rclpy").split(".")[0]) < 9
-PROFILES_VARIABLE = f"{'FASTRTPS' if _FAST_DDS_2 else 'FASTDDS'}_DEFAULT_PROFILES_FILE"
 _DOMAINS = 100  # 1..100 leave the ports of Linux's ephemeral range alone
+
+
+def profiles_variable(rclpy_version: str) -> str:
+    """What names Fast DDS's profile: until Jazzy (rclpy 7) it is Fast DDS 2, since Kilted (rclpy 9) 3."""
+    fast_dds_2 = int(rclpy_version.split(".")[0]) < 9
+    return f"{'FASTRTPS' if fast_dds_2 else 'FASTDDS'}_DEFAULT_PROFILES_FILE"
+
+
+PROFILES_VARIABLE = profiles_variable(version("rclpy"))
 
 
 @dataclass(frozen=True)
