@@ -1,8 +1,8 @@
 """Compiles msg/ and srv/ with the rosidl generators' own Python into one extension module.
 
-One library with static dispatch to Fast DDS and to the introspection that Jazzy's Fast DDS asks for as
-well, no CMake: what pip needs. With other middlewares use
-colcon, whose CMakeLists.txt builds every type support that the installation knows.
+One library with static dispatch to Fast DDS, and to the introspection that Jazzy's asks for as well, no
+CMake: what pip needs. With other middlewares use colcon, whose CMakeLists.txt builds every type support
+that the installation knows.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def generate(out: Path, ros: list[Path]) -> list[Path]:
         (GenerateC("c"), out / "c"),
         (GenerateFastRTPSCTypesupport("fastrtps"), out / "c"),
         (GenerateCTypesupport("c", typesupport_implementations=[TYPESUPPORT]), out / "c"),
-        # of its own, since its files have the names of GenerateC's
+        # a folder of its own: its files have the names of GenerateC's
         (GenerateIntrospectionCTypesupport("introspection"), out / "introspection"),
         (GeneratePython("py", typesupport_implementations=["rosidl_typesupport_c"]), out / "py"),
     ]

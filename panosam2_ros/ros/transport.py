@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 from collections import deque
@@ -36,17 +35,6 @@ def keep_buffers() -> bool:
         return False
     held = mallopt(_M_MMAP_THRESHOLD, 1 << 30), mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     return all(held)
-
-
-def forget_lookup_errors() -> None:
-    """To call after creating anything with a message or service of ours.
-
-    `make` compiles those for Fast DDS alone. Kilted's middleware also asks for their introspection
-    type support, does without, but leaves its error standing; the next one then fills the terminal.
-    """
-    # Where the library has another name, noise is all that is left.
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("librcutils.so").rcutils_reset_error()
 
 
 def profile_line() -> str:
