@@ -104,7 +104,12 @@ EXTRAS = {
         *ros_wheels("diagnostic", "lifecycle", "rclpy", "rmw", "std-srvs", "visualization"),
     ],
     # `colcon build` over those wheels
-    "colcon": ["cmake>=3.25", "colcon-common-extensions>=0.3", "ninja>=1.11", *ros_wheels("ament", "python-cmake")],
+    "colcon": [
+        "cmake>=3.25",
+        "colcon-common-extensions>=0.3",
+        "ninja>=1.11",
+        *ros_wheels("ament", "python-cmake"),
+    ],
     # rosbag2 files without ROS
     "bags": ["rosbags>=0.11"],
     # openexr: the panoramas of the npm package, also for SynthPano; training wants `vtk` too for its models
