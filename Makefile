@@ -8,6 +8,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # The interpreter that .venv is made with; `make PYTHON=python3.12` picks another one.
 PYTHON ?= $(shell [ -x $(BIN)/python ] && echo $(BIN)/python || echo python3)
+# The wheels of ROS 2 that .venv is made with: `make ROS_WHEELS=jazzy` makes it anew where it has others.
+export ROS_WHEELS ?= $(shell cat $(VENV)/.ros_wheels 2>/dev/null || echo kilted)
 PIP := $(BIN)/python -m pip --disable-pip-version-check install
 ARGS ?=
 version := import sys; print(sys.version_info[:2])
@@ -20,7 +22,10 @@ ifdef _ROS_WHEELS_BOOTSTRAP_COMPLETE
 unexport _ROS_WHEELS_BOOTSTRAP_COMPLETE LD_LIBRARY_PATH
 endif
 
-export FASTDDS_DEFAULT_PROFILES_FILE ?= $(CURDIR)/config/fastdds.xml
+# Fast DDS 2 has another name for it
+PROFILES := $(if $(filter jazzy,$(ROS_WHEELS)),FASTRTPS,FASTDDS)_DEFAULT_PROFILES_FILE
+$(PROFILES) ?= $(CURDIR)/config/fastdds.xml
+export $(PROFILES)
 # Keep big buffers in the process instead of page-faulting every image again.
 export MALLOC_MMAP_THRESHOLD_ ?= 1073741824
 export MALLOC_TRIM_THRESHOLD_ ?= 2147483647
@@ -46,7 +51,8 @@ check:
 
 environment:
 	@echo "[1/4] $(VENV) with $$($(PYTHON) --version)"
-	@[ "$$($(BIN)/python -c '$(version)' 2>/dev/null)" = "$$($(PYTHON) -c '$(version)')" ] \
+	@{ [ "$$($(BIN)/python -c '$(version)' 2>/dev/null)" = "$$($(PYTHON) -c '$(version)')" ] \
+	  && [ "$$(cat $(VENV)/.ros_wheels 2>/dev/null || echo kilted)" = "$(ROS_WHEELS)" ]; } \
 	  || $(PYTHON) -m venv --clear $(VENV) \
 	  || $(call stop,$(PYTHON) cannot make a virtual environment: Debian: apt install python3-venv)
 	@echo "[2/4] torch (where PyPI has only the CUDA build: several GB)"
@@ -54,6 +60,7 @@ environment:
 	@echo "[3/4] sam2 and ROS 2 and tools"
 	@$(PIP) -q $(call list,environment(*EXTRAS)) || $(call stop,$(no_wheel))
 	@$(PIP) -q --no-deps $(call list,WITHOUT_DEPENDENCIES) || $(call stop,$(no_wheel))
+	@echo "$(ROS_WHEELS)" > $(VENV)/.ros_wheels
 	@echo "$(KEY)" > $(VENV)/.environment
 
 $(VENV)/.messages: msg/*.msg srv/*.srv setup.py setup_messages.py $(VENV)/.environment

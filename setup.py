@@ -38,36 +38,77 @@ CORE = [
 
 # the message generators import these, their metadata does not say so
 GENERATOR_NEEDS = ["catkin-pkg>=1.0", "pyyaml>=6.0"]
+# PyPI's ros-<distribution>-<package>, for x86-64 and CPython 3.10 to 3.14
+_KILTED = {
+    "ament-cmake": "2.7.3",
+    "ament-cmake-include-directories": "2.7.3",
+    "ament-cmake-ros-core": "0.14.5",
+    "ament-package": "0.17.2",
+    "builtin-interfaces": "2.3.0",
+    "diagnostic-msgs": "5.5.1",
+    "geometry-msgs": "5.5.1",
+    "lifecycle-msgs": "2.3.0",
+    "rclpy": "9.1.2",
+    "rmw-fastrtps-cpp": "9.3.3",
+    "rosidl-core-generators": "0.3.1",
+    "rosidl-default-generators": "1.7.1",
+    "sensor-msgs": "5.5.1",
+    "std-msgs": "5.5.1",
+    "std-srvs": "5.5.1",
+    "visualization-msgs": "5.5.1",
+}
+_JAZZY = {
+    "ament-cmake": "2.5.4",
+    "ament-cmake-gmock": "2.5.4",
+    "ament-cmake-gtest": "2.5.4",
+    "ament-cmake-include-directories": "2.5.4",
+    "ament-cmake-pytest": "2.5.4",
+    "ament-cmake-ros": "0.12.0",
+    "ament-package": "0.16.4",
+    "builtin-interfaces": "2.0.3",
+    "diagnostic-msgs": "5.3.6",
+    "geometry-msgs": "5.3.6",
+    "lifecycle-msgs": "2.0.3",
+    "python-cmake-module": "0.11.1",
+    "rclpy": "7.1.6",
+    "rmw-fastrtps-cpp": "8.4.3",
+    "rosidl-core-generators": "0.2.0",
+    "rosidl-default-generators": "1.6.0",
+    "sensor-msgs": "5.3.6",
+    "std-msgs": "5.3.6",
+    "std-srvs": "5.3.6",
+    "visualization-msgs": "5.3.6",
+}
+WHEELS = {"kilted": _KILTED, "jazzy": _JAZZY}
+# which of them: `make ROS_WHEELS=jazzy`, `ROS_WHEELS=jazzy pip install ".[wheels]"`
+ROS_WHEELS = os.environ.get("ROS_WHEELS") or "kilted"
+if ROS_WHEELS not in WHEELS:
+    sys.exit(f"{NAME}: ROS_WHEELS must be one of {', '.join(WHEELS)}, got {ROS_WHEELS!r}")
+
+
+def ros_wheels(*prefixes: str) -> list[str]:
+    """The pinned wheels of the chosen distribution whose package's name starts with one of ``prefixes``."""
+    chosen = WHEELS[ROS_WHEELS].items()
+    return [f"ros-{ROS_WHEELS}-{name}=={version}" for name, version in chosen if name.startswith(prefixes)]
+
+
 ROSIDL_WHEELS = [
     *GENERATOR_NEEDS,
-    "ros-kilted-builtin-interfaces==2.3.0",
-    "ros-kilted-geometry-msgs==5.5.1",
-    "ros-kilted-rosidl-core-generators==0.3.1",
-    "ros-kilted-rosidl-default-generators==1.7.1",
-    "ros-kilted-sensor-msgs==5.5.1",
-    "ros-kilted-std-msgs==5.5.1",
+    *ros_wheels("builtin-interfaces", "geometry-msgs", "rosidl", "sensor-msgs", "std-msgs"),
 ]
 
 EXTRAS = {
-    # ROS 2 itself, for machines without it (x86-64, CPython 3.10 to 3.14)
+    # ROS 2 itself, for machines without it
     "wheels": [
         *ROSIDL_WHEELS,
-        "ros-kilted-diagnostic-msgs==5.5.1",
-        "ros-kilted-lifecycle-msgs==2.3.0",
-        "ros-kilted-rclpy==9.1.2",
-        "ros-kilted-rmw-fastrtps-cpp==9.3.3",
-        "ros-kilted-std-srvs==5.5.1",
-        "ros-kilted-visualization-msgs==5.5.1",
+        *ros_wheels("diagnostic", "lifecycle", "rclpy", "rmw", "std-srvs", "visualization"),
     ],
     # `colcon build` over those wheels
     "colcon": [
         "cmake>=3.25",
         "colcon-common-extensions>=0.3",
         "ninja>=1.11",
-        "ros-kilted-ament-cmake==2.7.3",
-        "ros-kilted-ament-cmake-include-directories==2.7.3",
-        "ros-kilted-ament-cmake-ros-core==0.14.5",
-        "ros-kilted-ament-package==0.17.2",
+        *ros_wheels("ament", "python-cmake"),
     ],
     # rosbag2 files without ROS
     "bags": ["rosbags>=0.11"],

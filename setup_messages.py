@@ -1,7 +1,8 @@
 """Compiles msg/ and srv/ with the rosidl generators' own Python into one extension module.
 
-One library with static dispatch to Fast DDS, no CMake: what pip needs. With other middlewares use
-colcon, whose CMakeLists.txt builds every type support that the installation knows.
+One library with static dispatch to Fast DDS, and to the introspection that Jazzy's asks for as well, no
+CMake: what pip needs. With other middlewares use colcon, whose CMakeLists.txt builds every type support
+that the installation knows.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -24,6 +26,21 @@ ROOT = Path(__file__).resolve().parent
 # service_msgs: the generated introspection event of every service
 DEPENDENCIES = ("builtin_interfaces", "geometry_msgs", "sensor_msgs", "service_msgs", "std_msgs")
 TYPESUPPORT = "rosidl_typesupport_fastrtps_c"
+INTROSPECTION = "rosidl_typesupport_introspection_c"
+# How Fast DDS's type support of a message answers who asks for another one: with its introspection, too.
+_OWN = "get_message_typesupport_handle_function"
+_HANDLE = re.compile(r"(static rosidl_message_type_support_t _(\w+)__type_support = {[^}]*?)" + _OWN)
+_FIND = """\
+const rosidl_message_type_support_t * {introspection}(void);
+
+static const rosidl_message_type_support_t *
+_{name}__find(const rosidl_message_type_support_t * handle, const char * identifier)
+{{
+  const rosidl_message_type_support_t * found = {own}(handle, identifier);
+  return found ? found : {own}({introspection}(), identifier);
+}}
+
+"""
 
 
 def message_extension() -> Extension:
@@ -75,6 +92,7 @@ def generate(out: Path, ros: list[Path]) -> list[Path]:
     from rosidl_generator_py.cli import GeneratePython
     from rosidl_typesupport_c.cli import GenerateCTypesupport
     from rosidl_typesupport_fastrtps_c.cli import GenerateFastRTPSCTypesupport
+    from rosidl_typesupport_introspection_c.cli import GenerateIntrospectionCTypesupport
 
     files = [p for kind in ("msg", "srv") for p in sorted((ROOT / kind).glob(f"*.{kind}"))]
     idl = translate(
@@ -88,10 +106,30 @@ def generate(out: Path, ros: list[Path]) -> list[Path]:
         (GenerateC("c"), out / "c"),
         (GenerateFastRTPSCTypesupport("fastrtps"), out / "c"),
         (GenerateCTypesupport("c", typesupport_implementations=[TYPESUPPORT]), out / "c"),
+        # a folder of its own: its files have the names of GenerateC's
+        (GenerateIntrospectionCTypesupport("introspection"), out / "introspection"),
         (GeneratePython("py", typesupport_implementations=["rosidl_typesupport_c"]), out / "py"),
     ]
     written = [f for g, folder in generators for f in g.generate(NAME, idl, include, folder / NAME)]
+    for file in (out / "c").rglob("*__type_support_c.cpp"):
+        answer_introspection(file, file.parts[-3])
     return sorted({Path(f) for f in written if Path(f).suffix in (".c", ".cpp")})
+
+
+def answer_introspection(file: Path, kind: str) -> None:
+    """Lets the handles in a generated source of Fast DDS's type support find the introspection as well."""
+
+    def found(match: re.Match[str]) -> str:
+        name = match[2]
+        of_message = f"({INTROSPECTION}, {NAME}, {kind}, {name})"
+        introspection = f"ROSIDL_TYPESUPPORT_INTERFACE__MESSAGE_SYMBOL_NAME{of_message}"
+        find = _FIND.format(introspection=introspection, name=name, own=_OWN)
+        return f"{find}{match[1]}_{name}__find"
+
+    text, count = _HANDLE.subn(found, file.read_text())
+    if not count:
+        fail(f"{file.name} is not as the generators of Jazzy and Kilted write it: use colcon build")
+    file.write_text(text)
 
 
 class BuildMessages(build_ext):
@@ -119,14 +157,18 @@ class BuildMessages(build_ext):
     def _configure(extension: Extension, generated: Path, ros: list[Path], sources: list[Path]) -> None:
         import numpy
 
-        headers = [d for prefix in ros for d in sorted((prefix / "include").glob("*")) if d.is_dir()]
+        roots = [prefix / "include" for prefix in ros]  # fastcdr's headers have no folder of their own
+        headers = [*roots, *(d for root in roots for d in sorted(root.glob("*")) if d.is_dir())]
+        own = [generated / "c", generated / "introspection"]
         parts = ("generator_c", "generator_py", "typesupport_c", "typesupport_fastrtps_c")
         extension.sources = [os.path.relpath(s, ROOT) for s in sources]
-        extension.include_dirs = [str(generated / "c"), numpy.get_include(), *map(str, headers)]
+        extension.include_dirs = [numpy.get_include(), *map(str, [*own, *headers])]
         extension.library_dirs = [str(prefix / "lib") for prefix in ros]
         extension.libraries = [
             *(f"{package}__rosidl_{part}" for package in DEPENDENCIES for part in parts),
-            "rosidl_typesupport_fastrtps_c",
+            *(f"{package}__{INTROSPECTION}" for package in DEPENDENCIES),
+            TYPESUPPORT,
+            INTROSPECTION,
             "rosidl_typesupport_fastrtps_cpp",
             "rosidl_typesupport_c",
             "rosidl_runtime_c",

@@ -1,4 +1,4 @@
-# Only for building over the ros-kilted-* wheels of PyPI: -DCMAKE_PROJECT_INCLUDE=<this file>
+# Only for building over the ros-kilted-* or ros-jazzy-* wheels of PyPI: -DCMAKE_PROJECT_INCLUDE=<this file>
 #
 # Two things about include folders stop CMake there, both put right once the project has been read and
 # before anything is generated:

@@ -6,7 +6,6 @@ The DDS profile must also reach the process that publishes the images: start the
 file that includes this one first, or export the same variables for it.
 """
 
-import os
 from pathlib import Path
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
@@ -18,12 +17,10 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchDescription
 from panosam2_ros.ros import rviz_config
+from panosam2_ros.ros.processes import PROFILES_VARIABLE
 
 # share/panosam2_ros/config when installed, config/ in the checkout
 CONFIG = Path(__file__).parents[1] / "config"
-# Fast DDS 2 reads the first; Fast DDS 3 (Kilted) the second, and warns of the first
-FAST_DDS_2 = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")
-PROFILE_VARIABLE = "FASTRTPS_DEFAULT_PROFILES_FILE" if FAST_DDS_2 else "FASTDDS_DEFAULT_PROFILES_FILE"
 # glibc otherwise gives image buffers back to the kernel and page-faults every frame again
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "2147483647"}
 
@@ -86,7 +83,7 @@ def arguments() -> list[DeclareLaunchArgument]:
 
 def environment() -> list[SetEnvironmentVariable]:
     """Variables for every process started after them; what the user has set stays."""
-    defaults = {PROFILE_VARIABLE: LaunchConfiguration("dds_profile"), **ALLOCATOR}
+    defaults = {PROFILES_VARIABLE: LaunchConfiguration("dds_profile"), **ALLOCATOR}
     return [
         SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=value))
         for name, value in defaults.items()

@@ -155,7 +155,8 @@ def test_manifest_names_what_is_used() -> None:
 
 def test_plain_installation_pulls_no_ros_and_one_opencv() -> None:
     assert not [r for r in setup.CORE if r.startswith(("ros-", "opencv-python="))]
-    assert all(r.startswith("ros-kilted-") or r in setup.GENERATOR_NEEDS for r in setup.EXTRAS["wheels"])
+    chosen = f"ros-{setup.ROS_WHEELS}-"
+    assert all(r.startswith(chosen) or r in setup.GENERATOR_NEEDS for r in setup.EXTRAS["wheels"])
     opencv = [d.name for d in importlib.metadata.distributions() if d.name.startswith("opencv")]
     assert opencv == ["opencv-python-headless"]
 
@@ -233,3 +234,45 @@ def test_colcon_builds_the_same_package(tmp_path: Path) -> None:
     assert all(path.startswith(str(prefix)) for path in found.stdout.split())
     from_checkout = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
     assert from_checkout.returncode == 0, from_checkout.stderr
+
+
+def test_installing_without_dependencies_names_all_that_the_core_needs() -> None:
+    text = (ROOT / "docs" / "install.md").read_text()
+    by_hand = re.search(r"`pip install --no-deps \. (rf-sam-2==\S+) && pip install ([\w .-]+)`", text)
+    assert by_hand is not None
+    named = {by_hand[1], *by_hand[2].split(), "torch"}
+    assert named == {r if r == setup.SAM2 else re.split("[<>=]", r)[0] for r in setup.CORE}
+
+
+@pytest.mark.parametrize("distribution", setup.WHEELS)
+def test_wheels_of_either_distribution(distribution: str) -> None:
+    script = "import setup; print(*setup.EXTRAS['wheels'], *setup.EXTRAS['colcon'])"
+    command = [sys.executable, "-B", "-c", script]
+    environment = {**os.environ, "ROS_WHEELS": distribution}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    named = [r for r in done.stdout.split() if r.startswith("ros-")]
+    assert len(named) == len(set(named)) == len(setup.WHEELS[distribution])
+    assert all(r.startswith(f"ros-{distribution}-") for r in named)
+
+
+def test_other_wheels_are_refused() -> None:
+    command = [sys.executable, "-B", "-c", "import setup"]
+    environment = {**os.environ, "ROS_WHEELS": "iron"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode != 0 and "kilted, jazzy" in done.stderr and "'iron'" in done.stderr
+
+
+def test_without_ros_the_core_works_and_the_commands_say_what_to_install() -> None:
+    """As after `pip install .` without the wheels: rclpy cannot be found."""
+    hide = (
+        "import importlib.util, sys\n"
+        "known = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name: None if name == 'rclpy' else known(name)\n"
+    )
+    core = "import panosam2_ros.tracker, panosam2_ros.offline.track; print('core', 'rclpy' in sys.modules)\n"
+    script = f"{hide}{core}import panosam2_ros.ros.prompt_command"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "core False"
+    assert done.returncode != 0
+    last = done.stderr.strip().splitlines()[-1]
+    assert "nodes and commands need rclpy" in last and 'pip install "panosam2_ros[wheels]"' in last

@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from panosam2_ros.ros import rviz_config
+from panosam2_ros.ros.processes import PROFILES_VARIABLE
 
 ROOT = Path(__file__).parents[1]
 LAUNCH = ROOT / "launch" / "panosam2.launch.py"
@@ -134,21 +135,18 @@ def test_each_camera_has_a_namespace_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("users_own", [None, "/own/profile.xml"])
-@pytest.mark.parametrize(("distribution", "variable"), [("kilted", "FASTDDS"), ("jazzy", "FASTRTPS")])
 def test_environment_is_exported_and_the_users_own_is_kept(
-    monkeypatch: pytest.MonkeyPatch, users_own: str | None, distribution: str, variable: str
+    monkeypatch: pytest.MonkeyPatch, users_own: str | None
 ) -> None:
-    monkeypatch.setenv("ROS_DISTRO", distribution)
     launch_file = loaded("panosam2")
     from launch import LaunchContext
 
     monkeypatch.delenv("MALLOC_TRIM_THRESHOLD_", raising=False)
-    name = f"{variable}_DEFAULT_PROFILES_FILE"
-    monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv(PROFILES_VARIABLE, raising=False)
     if users_own:
-        monkeypatch.setenv(name, users_own)
+        monkeypatch.setenv(PROFILES_VARIABLE, users_own)
     context = LaunchContext()
     for action in (*launch_file.arguments(), *launch_file.environment()):
         action.execute(context)
-    assert context.environment[name] == (users_own or str(ROOT / "config" / "fastdds.xml"))
+    assert context.environment[PROFILES_VARIABLE] == (users_own or str(ROOT / "config" / "fastdds.xml"))
     assert context.environment["MALLOC_TRIM_THRESHOLD_"] == "2147483647"

@@ -45,6 +45,7 @@ from panosam2_ros.model.build import random_model, save_weights
 from panosam2_ros.msg import ObjectBearing, ObjectPrompt
 from panosam2_ros.resources import resource
 from panosam2_ros.ros.conversions import ns_to_stamp, stamp_to_ns
+from panosam2_ros.ros.processes import PROFILES_VARIABLE
 from panosam2_ros.srv import ListObjects, RemoveObjects
 
 
@@ -310,7 +311,7 @@ def test_diagnostics(planner: Station) -> None:
     assert planner.value("objects") == "1" and float(planner.value("memory_mib")) > 0
     assert float(planner.value("rate_hz")) > 0
     assert planner.value("device") == "cpu"
-    assert "FASTDDS_DEFAULT_PROFILES_FILE=" in planner.value("dds")
+    assert f"{PROFILES_VARIABLE}=" in planner.value("dds")
 
 
 def test_lifecycle_keeps_and_frees(planner: Station, process: Process) -> None:

@@ -21,6 +21,7 @@ from panosam2_ros.ros.diagnostics import Statistics, Throttle, diagnostics_msg
 from panosam2_ros.ros.findings import ERROR, WARN, Finding
 from panosam2_ros.ros.health import Health, Machinery
 from panosam2_ros.ros.parameters import Parameters
+from panosam2_ros.ros.processes import PROFILES_VARIABLE, profiles_variable
 from panosam2_ros.ros.transport import (
     Arrival,
     LossCounter,
@@ -104,11 +105,18 @@ def test_silence_is_explained() -> None:
 
 def test_the_remedy_is_a_line_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
     path = resource("config", "fastdds.xml")
-    assert profile_line() == f"export FASTDDS_DEFAULT_PROFILES_FILE={path}"
+    assert profile_line() == f"export {PROFILES_VARIABLE}={path}"
     assert profile_line() in loss_remedy("rmw_fastrtps_cpp")
-    monkeypatch.delenv("FASTDDS_DEFAULT_PROFILES_FILE", raising=False)
+    monkeypatch.delenv(PROFILES_VARIABLE, raising=False)
     assert "this node lacks it too" in loss_remedy("rmw_fastrtps_cpp")
     assert "rmem_max" in loss_remedy("rmw_cyclonedds_cpp")
+
+
+@pytest.mark.parametrize(
+    ("rclpy_version", "name"), [("3.3.16", "FASTRTPS"), ("7.1.6", "FASTRTPS"), ("9.1.2", "FASTDDS")]
+)
+def test_the_profile_has_the_name_that_this_fast_dds_reads(rclpy_version: str, name: str) -> None:
+    assert profiles_variable(rclpy_version) == f"{name}_DEFAULT_PROFILES_FILE"
 
 
 def watch(publishers: list[Any]) -> ImageWatch:

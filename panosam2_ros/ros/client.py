@@ -14,7 +14,6 @@ from rclpy.node import Node
 from rclpy.parameter import parameter_value_to_python
 
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray, ObjectPrompt
-from panosam2_ros.ros.transport import forget_lookup_errors
 from panosam2_ros.srv import ListObjects, MemoryFile, Prompt, RemoveObjects
 
 _PROMPT = "panosam2_ros/srv/Prompt"
@@ -64,7 +63,6 @@ class Client:
     def call(self, kind: Any, name: str, request: Any) -> Any:
         """What the node's service ``name`` answers; a refusal raises its reason."""
         service = self._node.create_client(kind, f"{self._target}/{name}")
-        forget_lookup_errors()
         try:
             if not service.wait_for_service(self._timeout):
                 raise ClientError(self._missing(name))
@@ -91,7 +89,6 @@ class Client:
 
         topic = f"{self._target}/bearings"
         subscription = self._node.create_subscription(ObjectBearingArray, topic, keep, 1)
-        forget_lookup_errors()
         try:
             while True:
                 self._spin_until(arrived)

@@ -18,7 +18,6 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from panosam2_ros.equirect import box_width, mask_box
-from panosam2_ros.ros.transport import forget_lookup_errors
 from panosam2_ros.ros.view_messages import Scene
 from panosam2_ros.tracks import Track
 
@@ -33,9 +32,7 @@ AVAILABLE = vision is not None
 def detections_publisher(node: LifecycleNode) -> Any:
     """`~/detections`."""
     qos = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
-    publisher = node.create_lifecycle_publisher(vision.Detection2DArray, "~/detections", qos)
-    forget_lookup_errors()
-    return publisher
+    return node.create_lifecycle_publisher(vision.Detection2DArray, "~/detections", qos)
 
 
 def detections_msg(scene: Scene) -> Any:
@@ -87,7 +84,6 @@ class LabelPublisher:
             depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
         )
         self._publisher = node.create_lifecycle_publisher(vision.LabelInfo, "~/label_info", qos)
-        forget_lookup_errors()
         self._told: dict[int, str] | None = None
 
     def tell(self, scene: Scene) -> None:

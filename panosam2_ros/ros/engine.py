@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from panosam2_ros.model.build import build_model
 from panosam2_ros.object_state import StateConfig
 from panosam2_ros.ros.parameters import Parameters
@@ -44,3 +46,9 @@ def worker_limits(parameters: Parameters) -> WorkerLimits:
         parameters.prompt_queue,
         parameters.replay_every,
     )
+
+
+def use_threads(count: int) -> None:
+    """CPU threads of the calling thread's model; 0: torch's choice."""
+    if count > 0:
+        torch.set_num_threads(count)

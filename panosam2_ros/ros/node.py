@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
@@ -24,10 +24,11 @@ from panosam2_ros.equirect import CameraFrame
 from panosam2_ros.ros import conversions
 from panosam2_ros.ros.clicks import Clicks
 from panosam2_ros.ros.conversions import stamp_to_ns
-from panosam2_ros.ros.engine import build_tracker, worker_limits
+from panosam2_ros.ros.engine import build_tracker, use_threads, worker_limits
 from panosam2_ros.ros.findings import WARN, Finding
 from panosam2_ros.ros.frames import Transforms
 from panosam2_ros.ros.health import Health, Machinery, Tracked
+from panosam2_ros.ros.lifecycle import SteadyLifecycleNode
 from panosam2_ros.ros.lifetime import ros_running
 from panosam2_ros.ros.memory_keeper import MemoryKeeper
 from panosam2_ros.ros.outputs import Outputs
@@ -46,7 +47,7 @@ ImageMsg: TypeAlias = Any  # sensor_msgs Image or CompressedImage
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
-class PanoSam2Node(LifecycleNode):
+class PanoSam2Node(SteadyLifecycleNode):
     """Tracks prompted objects in a stream of panoramas."""
 
     def __init__(self, **options: Any) -> None:
@@ -119,7 +120,7 @@ class PanoSam2Node(LifecycleNode):
             tracker,
             Callbacks(panoramas, self._publish, self._failed),
             worker_limits(parameters),
-            partial(_use_threads, parameters.num_threads),
+            partial(use_threads, parameters.num_threads),
         )
         tracker.thrift.spare = self._worker.forget_frames
         self._keeper = keeper
@@ -311,11 +312,6 @@ class PanoSam2Node(LifecycleNode):
         if self._target.problem:
             found["target_frame"] = Finding(WARN, self._target.problem)
         self._reporter.report(health, found, self._settings)
-
-
-def _use_threads(count: int) -> None:
-    if count > 0:
-        torch.set_num_threads(count)
 
 
 def main(args: list[str] | None = None) -> None:

@@ -10,7 +10,7 @@ from panosam2_ros.msg import ObjectBearingArray
 from panosam2_ros.ros import conversions
 from panosam2_ros.ros.reporting import Reporter
 from panosam2_ros.ros.target_frame import TargetFrame
-from panosam2_ros.ros.transport import QOS_BY_PARAMETER, forget_lookup_errors
+from panosam2_ros.ros.transport import QOS_BY_PARAMETER
 from panosam2_ros.ros.view_messages import Scene
 from panosam2_ros.ros.views import Views
 
@@ -22,7 +22,6 @@ class Outputs:
         self._masks = _publisher(node, Image, "~/masks")
         self._panoramas = _publisher(node, Image, "~/panorama")
         self._bearings = _publisher(node, ObjectBearingArray, "~/bearings")
-        forget_lookup_errors()
         self.views = Views(node, reporter)
 
     def publish(self, scene: Scene, epoch: int, target: TargetFrame) -> None:

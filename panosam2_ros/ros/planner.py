@@ -33,7 +33,7 @@ from panosam2_ros.msg import ObjectBearing, ObjectBearingArray, ObjectPrompt
 from panosam2_ros.ros.conversions import camera_frame, ns_to_stamp, stamp_to_ns
 from panosam2_ros.ros.lifetime import ros_running
 from panosam2_ros.ros.recorder import Recorder, mono16
-from panosam2_ros.ros.transport import forget_lookup_errors, keep_buffers
+from panosam2_ros.ros.transport import keep_buffers
 from panosam2_ros.srv import Prompt
 
 _QUIET = 2.5  # s without a new result after the camera's last frame: the run is over
@@ -92,14 +92,12 @@ class Planner(Node):
         self._sent = 0.0
         self._recorder = Recorder(Path(task.folder))
         self._client = self.create_client(Prompt, "/panosam2/prompt")
-        forget_lookup_errors()
         self._images: Subscription[Image] | None = None
         subscribe = self.create_subscription
         self._needed: list[Subscription[Any]] = [
             subscribe(Image, "/panosam2/masks", self._on_masks, 20),
             subscribe(ObjectBearingArray, "/panosam2/bearings", self._on_bearings, 20),
         ]
-        forget_lookup_errors()
         subscribe(DiagnosticArray, "/diagnostics", self._on_diagnostics, 20)
         if task.from_truth:
             camera = "/virtual_camera"

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 
@@ -19,6 +20,21 @@ from panosam2_ros.resources import resource
 _STEPS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))  # s of patience
 _PR_SET_PDEATHSIG = 1
 _DOMAINS = 100  # 1..100 leave the ports of Linux's ephemeral range alone
+
+
+def _rclpy_version() -> str:
+    with contextlib.suppress(PackageNotFoundError):
+        return version("rclpy")
+    return "9"  # built by hand, without metadata: rather new
+
+
+def profiles_variable(rclpy_version: str) -> str:
+    """What names Fast DDS's profile: until Jazzy (rclpy 7) it is Fast DDS 2, since Kilted (rclpy 9) 3."""
+    fast_dds_2 = int(rclpy_version.split(".")[0]) < 9
+    return f"{'FASTRTPS' if fast_dds_2 else 'FASTDDS'}_DEFAULT_PROFILES_FILE"
+
+
+PROFILES_VARIABLE = profiles_variable(_rclpy_version())
 
 
 @dataclass(frozen=True)
@@ -91,7 +107,7 @@ class Processes:
 def environment(log_folder: Path) -> dict[str, str]:
     """Ours, with what it takes for images to arrive and a ROS domain of our own."""
     ours = {
-        "FASTDDS_DEFAULT_PROFILES_FILE": str(resource("config", "fastdds.xml")),
+        PROFILES_VARIABLE: str(resource("config", "fastdds.xml")),
         "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
         "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
         "ROS_DOMAIN_ID": str(1 + os.getpid() % _DOMAINS),

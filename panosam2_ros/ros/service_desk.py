@@ -17,7 +17,6 @@ from panosam2_ros.memory_file import MemoryFileError, TrackerMemory
 from panosam2_ros.ros import services
 from panosam2_ros.ros.conversions import stamp_to_ns
 from panosam2_ros.ros.memory_keeper import MemoryKeeper
-from panosam2_ros.ros.transport import forget_lookup_errors
 from panosam2_ros.ros.worker import Worker, WorkerBusyError, WorkerStoppedError
 from panosam2_ros.srv import ListObjects, MemoryFile, Prompt, RemoveObjects
 
@@ -72,7 +71,6 @@ class ServiceDesk:
             (MemoryFile, "~/load_memory", self._load),
         ):
             node.create_service(kind, name, callback, qos_profile=_QUEUE, callback_group=group)
-            forget_lookup_errors()
 
     async def prompt(self, request: Prompt.Request) -> Prompt.Response:
         """As `~/prompt` answers; for the node itself."""

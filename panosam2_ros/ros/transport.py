@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 from collections import deque
@@ -16,9 +15,9 @@ from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from panosam2_ros.resources import resource
+from panosam2_ros.ros.processes import PROFILES_VARIABLE
 
 QOS_BY_PARAMETER = QoSOverridingOptions.with_default_policies()  # history, depth and reliability
-PROFILES_VARIABLE = "FASTDDS_DEFAULT_PROFILES_FILE"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LONGEST_GAP = 300  # images; a longer one is a pause or another publisher, not loss
 _PAUSE = 2.0  # s between stamps; the same where there are no sequence numbers
@@ -36,17 +35,6 @@ def keep_buffers() -> bool:
         return False
     held = mallopt(_M_MMAP_THRESHOLD, 1 << 30), mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     return all(held)
-
-
-def forget_lookup_errors() -> None:
-    """To call after creating anything with a message or service of ours.
-
-    `make` compiles those for Fast DDS alone. Kilted's middleware also asks for their introspection
-    type support, does without, but leaves its error standing; the next one then fills the terminal.
-    """
-    # Where the library has another name, noise is all that is left.
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL("librcutils.so").rcutils_reset_error()
 
 
 def profile_line() -> str:

@@ -27,7 +27,6 @@ from panosam2_ros.ros.conversions import camera_frame, stamp_to_ns
 from panosam2_ros.ros.lifetime import ros_running
 from panosam2_ros.ros.processes import Processes, environment, tail
 from panosam2_ros.ros.scene_picture import Eye, scene_picture
-from panosam2_ros.ros.transport import forget_lookup_errors
 from panosam2_ros.srv import Prompt
 
 _START = 240.0  # s for models and pictures to be ready
@@ -44,7 +43,6 @@ class Onlooker(Node):
         for name, kind in _VIEWS.items():
             self.create_subscription(kind, f"/panosam2/{name}", self._keeper(name), 10)
         self._prompts = self.create_client(Prompt, "/panosam2/prompt")
-        forget_lookup_errors()
 
     def _keeper(self, name: str) -> Callable[[Any], None]:
         def keep(msg: Any) -> None:

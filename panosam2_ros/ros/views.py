@@ -16,7 +16,6 @@ from visualization_msgs.msg import MarkerArray
 from panosam2_ros.ros import detections, view_messages
 from panosam2_ros.ros.latest import LatestCounts, LatestWins
 from panosam2_ros.ros.reporting import Reporter
-from panosam2_ros.ros.transport import forget_lookup_errors
 from panosam2_ros.ros.view_messages import Scene
 
 _PATIENCE = 2.0  # s, for the picture that is being drawn when views stop
@@ -43,7 +42,6 @@ class Views:
         }
         for name, kind in _TYPES.items():
             self._publishers[name] = node.create_lifecycle_publisher(kind, f"~/{name}", _QOS)
-            forget_lookup_errors()
         self._labels: detections.LabelPublisher | None = None
         if detections.AVAILABLE:
             self._publishers["detections"] = detections.detections_publisher(node)

@@ -33,7 +33,7 @@ from panosam2_ros.equirect import CameraFrame, Equirect, FrameConvention
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray
 from panosam2_ros.ros.conversions import image_message, masks_msg, ns_to_stamp
 from panosam2_ros.ros.lifetime import ros_running
-from panosam2_ros.ros.transport import forget_lookup_errors, keep_buffers
+from panosam2_ros.ros.transport import keep_buffers
 
 ENCODINGS = ("rgb8", "bgr8")
 _SETTLE = 0.3  # s: we know of a subscriber before it knows of us, and it drops what comes then
@@ -82,7 +82,6 @@ class VirtualCamera(Node):
         if self.playback.config.synthetic:
             self._masks = self.create_publisher(Image, "~/true_masks", 10)
             self._bearings = self.create_publisher(ObjectBearingArray, "~/true_bearings", 10)
-            forget_lookup_errors()
         self.create_timer(1.0, self._report)
         self._last_seen: dict[int, Any] = {}
         self.published = 0
