@@ -174,7 +174,7 @@ def _rewritten(path: Path, change: dict[str, object], **tensors: torch.Tensor) -
 def test_a_file_that_was_made_up_is_refused(saved: Path, tracker: PanoTracker) -> None:
     whole = saved.read_bytes()
     cases: list[tuple[str, dict[str, object], dict[str, torch.Tensor]]] = [
-        ("format 2", {"format": 2}, {}),
+        ("format 9", {"format": 9}, {}),
         ("impossible ids", {"next_id": 3}, {}),
         ("impossible ids", {"next_id": 70000}, {}),
         ("centre is", {}, {"centre": torch.zeros(3, dtype=torch.int64)}),

@@ -1,0 +1,143 @@
+"""Evidence of colour: exact on scenes of two colours, seamless, and what the tracker makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from panosam2_ros.model.build import random_model
+from panosam2_ros.model.colour import BINS, colour_bins, colour_evidence, colour_likeness, learned_colours
+from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.prompts import Prompt
+from panosam2_ros.tracker import PanoTracker
+
+HEIGHT, WIDTH = 32, 64  # of masks
+RED, BLUE, GREEN = (220, 30, 30), (30, 40, 210), (30, 200, 60)
+ANYWHERE = torch.full((1, 1, HEIGHT, WIDTH), 1.0)
+
+
+def disc(column: int, radius: int = 6, size: tuple[int, int] = (HEIGHT, WIDTH)) -> NDArray[np.bool_]:
+    """[H, W], in the middle row, across the seam."""
+    v, u = np.mgrid[: size[0], : size[1]]
+    across = (u - column + size[1] // 2) % size[1] - size[1] // 2
+    return np.asarray(across**2 + (v - size[0] // 2) ** 2 <= radius**2)
+
+
+def painted(mask: NDArray[np.bool_], colour: tuple[int, ...], ground: tuple[int, ...]) -> torch.Tensor:
+    """Image [1, 3, H, W]."""
+    image = np.where(mask[..., None], np.array(colour), np.array(ground))
+    return torch.from_numpy(image).permute(2, 0, 1)[None].float()
+
+
+def logits(mask: NDArray[np.bool_]) -> torch.Tensor:
+    return torch.from_numpy(np.where(mask, 3.0, -3.0)).float()[None, None]
+
+
+def test_bins_tell_colours_apart_and_have_bounds() -> None:
+    colours = [(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)]
+    image = torch.tensor(colours).float().T.view(1, 3, 1, 6).repeat(1, 1, 2, 1).repeat_interleave(2, 3)
+    bins = colour_bins(image, 2)
+    assert bins.shape == (1, 1, 6) and len(bins.unique()) == 6
+    assert bins.min() >= 0 and bins.max() < BINS
+
+
+@pytest.mark.parametrize("column", [20, 0, 63])
+def test_what_has_the_objects_colour_is_spoken_for(column: int) -> None:
+    mask = disc(column)
+    bins = colour_bins(painted(mask, RED, BLUE), 1)
+    colours = learned_colours(bins, logits(mask))
+    assert torch.allclose(colours.sum(-1), torch.ones(1, 2), atol=1e-5)
+    evidence = colour_evidence(bins, colours)[0, 0].numpy()
+    assert (evidence[disc(column, 3)] > 1.9).all()
+    assert (evidence[~disc(column, 10)] < -1.9).all()
+    assert colour_likeness(bins, colours, logits(mask))[0] > 0.99
+    assert colour_likeness(bins, colours, logits(~disc(column, 10)))[0] < 0.05
+
+
+def test_it_turns_with_the_image() -> None:
+    image = torch.randint(0, 255, (1, 3, HEIGHT, WIDTH), generator=torch.manual_seed(0)).float()
+    mask = logits(disc(15))
+    bins = colour_bins(image, 1)
+    still = colour_evidence(bins, learned_colours(bins, mask))
+    turned = colour_evidence(bins.roll(37, -1), learned_colours(bins.roll(37, -1), mask.roll(37, -1)))
+    assert still.abs().max() > 0.5
+    assert torch.allclose(turned, still.roll(37, -1), atol=1e-4)
+
+
+def test_objects_of_two_images_have_their_own_colours() -> None:
+    masks = disc(10), disc(40)
+    images = torch.cat([painted(masks[0], RED, BLUE), painted(masks[1], GREEN, BLUE)])
+    bins = colour_bins(images, 1)
+    together = learned_colours(bins, torch.cat([logits(m) for m in masks]))
+    for i, mask in enumerate(masks):
+        assert torch.allclose(together[i], learned_colours(bins[i : i + 1], logits(mask))[0])
+    likeness = colour_likeness(bins.flip(0), together, torch.cat([logits(m) for m in masks[::-1]]))
+    assert (likeness < 0.05).all()
+
+
+def test_nothing_is_said_of_an_object_whose_colours_are_not_known() -> None:
+    bins = colour_bins(painted(disc(10), RED, BLUE), 1)
+    nothing = torch.zeros(1, 2, BINS)
+    assert not colour_evidence(bins, nothing).any()
+    assert colour_likeness(bins, nothing, ANYWHERE).tolist() == [1.0]
+
+
+def network(weight: float, likeness: float) -> PanoSAM2:
+    config = ModelConfig(colour_evidence=weight, colour_likeness=likeness, mask_stride=2)
+    model = random_model(0, config).eval().requires_grad_(False)
+    model.set_input_size(64, 128)
+    model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias += 3  # it takes everything for present
+    return model
+
+
+def image(column: int, colour: tuple[int, ...], ground: tuple[int, ...] = BLUE) -> NDArray[np.uint8]:
+    mask = disc(column, 12, (64, 128))
+    return np.where(mask[..., None], np.array(colour), np.array(ground)).astype(np.uint8)
+
+
+def prompted(weight: float, likeness: float = 0.0) -> PanoTracker:
+    tracker = PanoTracker(network(weight, likeness))
+    given = disc(30, 12, (64, 128))
+    assert tracker.prompt(image(30, RED), 0, [Prompt(mask=given)])[0].success
+    return tracker
+
+
+def test_colours_lead_even_a_network_that_has_learned_nothing() -> None:
+    tracker = prompted(50.0)
+    with_colours = tracker.step(image(100, RED), 10**8).labels > 0
+    target = disc(100, 12, (64, 128))
+    assert (with_colours & target).sum() / (with_colours | target).sum() > 0.7
+    without = prompted(0.0).step(image(100, RED), 10**8).labels > 0
+    assert (without & target).sum() / (without | target).sum() < 0.3
+
+
+def test_what_has_other_colours_is_not_the_object() -> None:
+    for likeness, written in ((0.0, 1), (0.2, 0)):
+        tracker = prompted(1e-3, likeness)
+        frame = tracker.step(image(30, GREEN, (200, 200, 40)), 10**8)
+        assert (frame.tracks[0].score > 0.01) == frame.labels.any() == bool(written)
+        assert tracker._bank.maskmem.written.max() == written  # the newest frame that is remembered
+
+
+def test_a_correction_learns_colours_anew_and_memory_keeps_them() -> None:
+    tracker = prompted(4.0)
+    before = tracker._bank.colours.clone()
+    assert before.shape == (1, 2, BINS)
+    tracker.step(image(30, RED), 10**8)
+    assert torch.equal(tracker._bank.colours, before)
+    given = disc(90, 12, (64, 128))
+    outcome = tracker.prompt(image(90, GREEN), 2 * 10**8, [Prompt(obj_id=1, mask=given, replace=True)])[0]
+    assert outcome.success and not torch.allclose(tracker._bank.colours, before)
+    assert torch.equal(tracker.memory().bank.colours, tracker._bank.colours)
+
+
+def test_networks_without_it_keep_no_colours() -> None:
+    tracker = prompted(0.0)
+    assert tracker._bank.colours.shape == (1, 2, 0)
+    assert replace(ModelConfig()).colour_evidence == 0.0
+    assert tracker.model.encode_image(torch.zeros(1, 3, 64, 128)).bins is None
