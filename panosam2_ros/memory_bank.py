@@ -69,7 +69,7 @@ class FrameMemory:
     cond: Tensor  # [N] bool: it was prompted
     present: Tensor  # [N] bool: the object was seen
     confidence: Tensor  # [N] predicted IoU, 0..1
-    colours: Tensor | None = None  # [N, 2, K], of prompted objects; None: no object was prompted
+    colours: Tensor | None = None  # [N, 2, K] from now on, of objects that were seen; None: as before
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ class MemoryBank:
     frame: Tensor  # [N] int64, frames this object has lived through
     mask_logits: Tensor  # [N, 1, 4h, 4w], the last mask seen
     centre: Tensor  # [N] int64, token column in the middle of the last mask seen
-    colours: Tensor  # [N, 2, K] of the object and of its surroundings when prompted; see model/colour.py
+    colours: Tensor  # [N, 2, K] of the object and of its surroundings; see model/colour.py
     rules: BankRules
 
     @classmethod
@@ -200,7 +200,7 @@ class MemoryBank:
     def _colours(self, new: FrameMemory, seen: Tensor) -> Tensor:
         if new.colours is None:
             return self.colours
-        return torch.where(_like(seen & new.cond, 3), new.colours, self.colours)
+        return torch.where(_like(seen, 3), new.colours, self.colours)
 
     def before_newest(self) -> MemoryBank:
         """As it was before the newest frame, but for what that frame pushed out."""

@@ -91,13 +91,15 @@ def propagate(
         torch.ones(len(bank), dtype=torch.bool, device=model.device),
     )
     scores = prediction.object_score_logits
+    colours = None
     if features.bins is not None:
         alike = colour_likeness(features.bins, bank.colours, prediction.fine_logits)
         scores = torch.where(alike < model.config.colour_likeness, scores.clamp(max=-CERTAIN), scores)
         prediction = _with_colours(model, bank, features.bins, prediction)
+        colours = _colours_now(model, bank, features.bins, prediction)
     if present is None:
         present = (scores > 0) & (prediction.mask_logits > 0).flatten(1).any(1)
-    after = _remember(model, bank, features, prediction, prediction.mask_logits, present, False)
+    after = _remember(model, bank, features, prediction, prediction.mask_logits, present, False, colours)
     return Propagated(prediction, prediction.mask_logits, prediction.fine_logits, scores, after)
 
 
@@ -112,6 +114,13 @@ def _with_colours(
         mask_logits=prediction.mask_logits + coarse,
         fine_logits=prediction.fine_logits + evidence,
     )
+
+
+def _colours_now(model: PanoSAM2, bank: MemoryBank, bins: Tensor, prediction: MaskPrediction) -> Tensor:
+    """What is known of colours, a little more like this frame's where that is likely right: light changes."""
+    found = learned_colours(bins, prediction.fine_logits)
+    rate = torch.where(prediction.mask_iou >= model.config.colour_iou, model.config.colour_learning, 0.0)
+    return torch.lerp(bank.colours, found, rate[:, None, None])
 
 
 def prompt_objects(

@@ -136,6 +136,20 @@ def test_a_correction_learns_colours_anew_and_memory_keeps_them() -> None:
     assert torch.equal(tracker.memory().bank.colours, tracker._bank.colours)
 
 
+def test_colours_follow_the_light_where_the_mask_is_likely_right() -> None:
+    for least, learned in ((0.0, True), (1.1, False)):  # predicted IoUs are within 0..1
+        tracker = prompted(4.0)
+        tracker.model.config = replace(tracker.model.config, colour_learning=0.5, colour_iou=least)
+        before = tracker._bank.colours.clone()
+        bins = colour_bins(torch.from_numpy(image(30, GREEN)).permute(2, 0, 1)[None].float(), 2)
+        green = int(bins[0, 16, 15])
+        for i in range(1, 4):
+            tracker.step(image(30, GREEN), i * 10**8)
+        change = tracker._bank.colours.sum(1)[0, green] - before.sum(1)[0, green]
+        assert (change > 0.05) == learned
+        assert torch.allclose(tracker._bank.colours.sum(-1), torch.ones(1, 2), atol=1e-4)
+
+
 def test_networks_without_it_keep_no_colours() -> None:
     tracker = prompted(0.0)
     assert tracker._bank.colours.shape == (1, 2, 0)

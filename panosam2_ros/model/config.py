@@ -57,6 +57,8 @@ class ModelConfig:
     doubtful_iou: float = 0.0  # predicted IoU below which a frame is not remembered
     # Our aid to small networks: colours. See model/colour.py.
     colour_evidence: float = 0.0  # weight of what a pixel's colour says in its mask logit; 0: none
+    colour_learning: float = 0.0  # how much of them a frame makes forgotten and learned anew, 0..1, ...
+    colour_iou: float = 0.6  # ... where the predicted IoU is this or more
     colour_likeness: float = 0.2  # overlap of colours below which a mask is not the object; 0..1
     remember_absent: bool = False  # frames without the object are remembered as such; on = SAM2
 
