@@ -6,7 +6,7 @@ import array
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +142,15 @@ class Station(Node):
         self.spin_until(
             lambda: self.status and self.status.level == level and text in self.status.message
         )
+
+
+def stations() -> Iterator[Station]:
+    """A fixture of tests: ``station = pytest.fixture(stations)``."""
+    rclpy.init()
+    node = Station()
+    yield node
+    node.destroy_node()
+    rclpy.try_shutdown()
 
 
 def start(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,11 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
 
-import rclpy
 from conftest import Process, wait_for
 from diagnostic_msgs.msg import DiagnosticStatus
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image
-from station import FRAME, Station, cap, image_msg, start
+from station import FRAME, Station, cap, image_msg, start, stations
 from test_fisheye import photographed
 
 from panosam2_ros.encodings import image_to_array
@@ -38,13 +36,7 @@ def weights(tmp_path: Path) -> str:
     return str(tmp_path / "random.safetensors")
 
 
-@pytest.fixture
-def station() -> Iterator[Station]:
-    rclpy.init()
-    node = Station()
-    yield node
-    node.destroy_node()
-    rclpy.try_shutdown()
+station = pytest.fixture(stations)
 
 
 def coloured(directions: Floats) -> Floats:

@@ -25,7 +25,7 @@ from lifecycle_msgs.msg import Transition
 from numpy.typing import NDArray
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
-from station import SCENE, SEAM, Station, ball_prompt, image_msg, start, until_active
+from station import SCENE, SEAM, Station, ball_prompt, image_msg, start, stations, until_active
 from std_srvs.srv import Trigger
 
 from panosam2_ros.equirect import angle_between
@@ -37,13 +37,7 @@ pytestmark = pytest.mark.faults
 HOUR, YEARS = 3600 * 10**9, 300_000_000 * 10**9
 
 
-@pytest.fixture(scope="module")
-def station() -> Iterator[Station]:
-    rclpy.init()
-    node = Station()
-    yield node
-    node.destroy_node()
-    rclpy.try_shutdown()
+station = pytest.fixture(scope="module")(stations)
 
 
 @pytest.fixture(scope="module")

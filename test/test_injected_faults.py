@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,9 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
 
-import rclpy
 from conftest import Process, wait_for
 from diagnostic_msgs.msg import DiagnosticStatus
-from station import Station, ball_prompt, image_msg, start, until_active
+from station import Station, ball_prompt, image_msg, start, stations, until_active
 from std_srvs.srv import Trigger
 
 from panosam2_ros.srv import MemoryFile
@@ -24,13 +22,7 @@ pytestmark = pytest.mark.faults
 MODEL = "panosam2_nano"
 
 
-@pytest.fixture
-def station() -> Iterator[Station]:
-    rclpy.init()
-    node = Station()
-    yield node
-    node.destroy_node()
-    rclpy.try_shutdown()
+station = pytest.fixture(stations)
 
 
 def test_inference_that_raises_costs_one_image(station: Station, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +11,9 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
 
-import rclpy
 from conftest import wait_for
 from film import Film
-from station import Station, start
+from station import Station, start, stations
 
 from panosam2_ros.data.synthetic import SceneConfig
 from panosam2_ros.msg import ObjectBearing
@@ -43,13 +41,7 @@ MOVING = SceneConfig(
 )
 
 
-@pytest.fixture(scope="module")
-def station() -> Iterator[Station]:
-    rclpy.init()
-    node = Station()
-    yield node
-    node.destroy_node()
-    rclpy.try_shutdown()
+station = pytest.fixture(scope="module")(stations)
 
 
 def error_after_a_late_prompt(station: Station, seed: int) -> float:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,10 +11,9 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
 
-import rclpy
 from conftest import Process, wait_for
 from lifecycle_msgs.msg import State, Transition
-from station import Station, ball_prompt, image_msg, start
+from station import Station, ball_prompt, image_msg, start, stations
 
 pytestmark = pytest.mark.faults
 MODEL = "panosam2_nano"
@@ -31,13 +29,7 @@ TO = {
 ALLOWED = {"unconfigured": {1, 5}, "inactive": {2, 3, 6}, "active": {4, 7}, "finalized": set()}
 
 
-@pytest.fixture
-def station() -> Iterator[Station]:
-    rclpy.init()
-    node = Station()
-    yield node
-    node.destroy_node()
-    rclpy.try_shutdown()
+station = pytest.fixture(stations)
 
 
 def brought_to(station: Station, state: str) -> None:

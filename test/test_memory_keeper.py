@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,10 +10,9 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
 
-import rclpy
 from conftest import Process, wait_for
 from lifecycle_msgs.msg import Transition
-from station import Station, ball_prompt, start
+from station import Station, ball_prompt, start, stations
 from std_srvs.srv import Trigger
 
 from panosam2_ros.ros.memory_keeper import REFUSED
@@ -23,13 +21,7 @@ from panosam2_ros.srv import ListObjects, MemoryFile
 MODEL = "panosam2_nano"
 
 
-@pytest.fixture(scope="module")
-def station() -> Iterator[Station]:
-    rclpy.init()
-    node = Station()
-    yield node
-    node.destroy_node()
-    rclpy.try_shutdown()
+station = pytest.fixture(scope="module")(stations)
 
 
 def node(folder: Path, log: str = "log.txt", **parameters: object) -> Process:

@@ -15,7 +15,6 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
 
-import rclpy
 from conftest import Process, wait_for
 from diagnostic_msgs.msg import DiagnosticStatus
 from geometry_msgs.msg import Vector3
@@ -36,6 +35,7 @@ from station import (
     image_msg,
     mask_msg,
     start,
+    stations,
 )
 from std_srvs.srv import Trigger
 
@@ -61,13 +61,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
         return str(path)
 
 
-@pytest.fixture(scope="module")
-def station() -> Iterator[Station]:
-    rclpy.init()
-    node = Station()
-    yield node
-    node.destroy_node()
-    rclpy.try_shutdown()
+station = pytest.fixture(scope="module")(stations)
 
 
 @pytest.fixture(scope="module")

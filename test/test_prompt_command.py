@@ -16,9 +16,8 @@ pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
 
 import numpy as np
-import rclpy
 from conftest import Process, wait_for
-from station import GRID, SEAM, Station, start
+from station import GRID, SEAM, Station, start, stations
 from std_srvs.srv import Trigger
 
 from panosam2_ros.equirect import FrameConvention, angle_between
@@ -28,13 +27,7 @@ from panosam2_ros.ros.conversions import ns_to_stamp
 U, V = (float(c) for c in GRID.vector_to_pixel(SEAM))
 
 
-@pytest.fixture(scope="module")
-def station() -> Iterator[Station]:
-    rclpy.init()
-    node = Station()
-    yield node
-    node.destroy_node()
-    rclpy.try_shutdown()
+station = pytest.fixture(scope="module")(stations)
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,9 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
 
-import rclpy
 from conftest import Process, wait_for
 from film import Film
-from station import Station, start
+from station import Station, start, stations
 from std_srvs.srv import Trigger
 
 from panosam2_ros.data.synthetic import SceneConfig
@@ -40,13 +39,7 @@ SCENE = SceneConfig(
 )
 
 
-@pytest.fixture(scope="module")
-def station() -> Iterator[Station]:
-    rclpy.init()
-    node = Station()
-    yield node
-    node.destroy_node()
-    rclpy.try_shutdown()
+station = pytest.fixture(scope="module")(stations)
 
 
 @pytest.fixture
