@@ -57,3 +57,10 @@ def test_the_command_prints_a_table_and_refuses_other_folders(
     with pytest.raises(SystemExit):
         command.main(["--a", str(tmp_path), "--b", str(b)])
     assert "holds no results of sequences" in capsys.readouterr().err
+    stored = b / "s1.json"
+    entry = json.loads(stored.read_text())
+    del entry["score"]["result"]["objects"][0]["id_switches"]
+    stored.write_text(json.dumps(entry))
+    with pytest.raises(SystemExit):
+        command.main(["--a", str(a), "--b", str(b)])
+    assert "was written by another version" in capsys.readouterr().err

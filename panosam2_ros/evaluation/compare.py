@@ -23,7 +23,7 @@ SUMMARY = "summary.json"  # the one file in such a folder that is no sequence
 
 
 def read_results(folder: Path) -> list[SequenceResult]:
-    """The results of a folder's sequences; ValueError where it has none."""
+    """The results of a folder's sequences; ValueError where it has none that can be read."""
     files = sorted(path for path in folder.glob("*.json") if path.name != SUMMARY)
     stored = [json.loads(path.read_text()) for path in files]
     if not stored or any("score" not in entry for entry in stored):
@@ -31,7 +31,10 @@ def read_results(folder: Path) -> list[SequenceResult]:
             f"{folder} holds no results of sequences: give a folder that evaluate wrote in accuracy mode, "
             "OUT/DATASET/METHOD-PROMPT-MODE"
         )
-    return [SequenceRun.from_json(entry["score"]).result for entry in stored]
+    try:
+        return [SequenceRun.from_json(entry["score"]).result for entry in stored]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{folder} was written by another version ({error}): evaluate again") from error
 
 
 def together(runs: Sequence[Sequence[SequenceResult]]) -> list[SequenceResult]:
