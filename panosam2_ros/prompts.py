@@ -266,7 +266,8 @@ class PromptEncoding:
         if box is not None:
             u = box[0] + box_width(box[0], box[2], self.grid.width) / 2
         else:
-            lon, _ = self.grid.pixel_to_lonlat(prompt.points[:, 0], 0)
+            on = prompt.point_labels == FOREGROUND  # what it is not may lie anywhere
+            lon, _ = self.grid.pixel_to_lonlat(prompt.points[on if on.any() else slice(None), 0], 0)
             mean = math.atan2(np.sin(lon).sum(), np.cos(lon).sum())
             u = float(self.grid.lonlat_to_pixel(mean, 0.0)[0])
         tokens = self.input_size[1] // self.config.stride

@@ -85,10 +85,11 @@ def test_the_centre_of_prompts_across_the_seam() -> None:
             Prompt(box=(600, 10, 40, 60)),
             Prompt(mask=MASK | np.roll(MASK, 10, 1)),
             points((635, 9), (5, 9), labels=(1, 1)),
+            points((2, 9), (300, 9), labels=(1, 0)),  # what it is not may lie anywhere
         ]
     )
-    assert encoded.centre.tolist() == [0, 0, 0]
-    assert encoded.is_given.tolist() == [False, True, False]
+    assert encoded.centre.tolist() == [0, 0, 0, 0]
+    assert encoded.is_given.tolist() == [False, True, False, False]
 
 
 def test_a_mask_becomes_its_share_of_every_pixel() -> None:
