@@ -86,9 +86,16 @@ def _shares(bins: Tensor, weights: Tensor) -> Tensor:
 
 
 def _grown(mask: Tensor, radius: int) -> Tensor:
-    """Masks [N, 1, h, w] grown by so many pixels on all sides, across the seam."""
-    wide = F.max_pool2d(wrap_pad(mask, radius, radius, 0, 0), (1, 2 * radius + 1), 1)
-    return F.max_pool2d(wide, (2 * radius + 1, 1), 1, (radius, 0))
+    """Masks [N, 1, h, w] of 0 and 1 grown by so many pixels on all sides, across the seam."""
+    wide = _sums(wrap_pad(mask, radius, radius, 0, 0), 2 * radius + 1)
+    tall = _sums(F.pad(wide, (0, 0, radius, radius)).mT, 2 * radius + 1).mT
+    return (tall > 0).float()
+
+
+def _sums(x: Tensor, count: int) -> Tensor:
+    """Sums over each ``count`` neighbouring columns, [..., W] -> [..., W + 1 - count]."""
+    total = F.pad(x.cumsum(-1), (1, 0))
+    return total[..., count:] - total[..., :-count]
 
 
 def _blurred(x: Tensor) -> Tensor:
