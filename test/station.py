@@ -144,10 +144,10 @@ class Station(Node):
         )
 
 
-def stations() -> Iterator[Station]:
-    """A fixture of tests: ``station = pytest.fixture(stations)``."""
+def stations(kind: Any = Station) -> Iterator[Any]:
+    """What a fixture yields from: a station of that kind, with rclpy running."""
     rclpy.init()
-    node = Station()
+    node = kind()
     yield node
     node.destroy_node()
     rclpy.try_shutdown()

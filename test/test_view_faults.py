@@ -10,20 +10,15 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
 
-import rclpy
 from conftest import Process, wait_for
 from diagnostic_msgs.msg import DiagnosticStatus
 from onlooker import Onlooker
-from station import ball_prompt
+from station import ball_prompt, stations
 
 
 @pytest.fixture
 def station() -> Iterator[Onlooker]:
-    rclpy.init()
-    node = Onlooker()
-    yield node
-    node.destroy_node()
-    rclpy.try_shutdown()
+    yield from stations(Onlooker)
 
 
 def test_a_view_that_fails_is_reported_and_hurts_nothing(tmp_path: Path, station: Onlooker) -> None:

@@ -15,13 +15,12 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
 
-import rclpy
 from conftest import Process, wait_for
 from diagnostic_msgs.msg import DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from onlooker import Onlooker
 from sensor_msgs.msg import Image
-from station import FRAME, HEIGHT, SEAM, WIDTH, ball_prompt, start
+from station import FRAME, HEIGHT, SEAM, WIDTH, ball_prompt, start, stations
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker
 
@@ -33,11 +32,7 @@ from panosam2_ros.srv import RemoveObjects
 
 @pytest.fixture(scope="module")
 def station() -> Iterator[Onlooker]:
-    rclpy.init()
-    node = Onlooker()
-    yield node
-    node.destroy_node()
-    rclpy.try_shutdown()
+    yield from stations(Onlooker)
 
 
 @pytest.fixture(scope="module")
