@@ -212,6 +212,15 @@ class MemoryBank:
             frame=newest,
         )
 
+    def keeping_masks(self, before: MemoryBank) -> MemoryBank:
+        """With the last masks of the bank ``before`` the newest frame, of objects not seen in that."""
+        seen = self.maskmem.written.amax(1) == self.frame - 1
+        return replace(
+            self,
+            mask_logits=torch.where(_like(seen, 4), self.mask_logits, before.mask_logits),
+            centre=torch.where(seen, self.centre, before.centre),
+        )
+
     def select(self, rows: Tensor | slice) -> MemoryBank:
         """The bank of these rows, [M] int64, in this order; of a slice, without a copy."""
         return self._map(lambda parts: parts[0][rows])

@@ -23,7 +23,7 @@ from panosam2_ros.model.mask_decoder import (
     NO_PROMPT,
     DecoderPrompts,
 )
-from panosam2_ros.periodic import wrap_pad
+from panosam2_ros.periodic import mean_column, wrap_pad
 
 DENSE_LOGIT = 6.0  # how sure a drawn prompt is
 GIVEN_LOGIT = 10.0  # mask prompts become masks of +-10, as in SAM2
@@ -280,3 +280,11 @@ def of_same_length(indices: Sequence[int], prompts: Sequence[Prompt]) -> list[li
     for i in indices:
         groups.setdefault(prompts[i].sparse_count, []).append(i)
     return list(groups.values())
+
+
+def middle_token(mask_logits: Tensor, otherwise: Tensor) -> Tensor:
+    """Token column [N] in the middle of each mask [N, 1, 4h, 4w]; ``otherwise`` [N] where a mask is empty."""
+    stride = LOW_RES_STRIDE  # tokens are as many stride-4 pixels wide as those are pixels
+    column = mean_column((mask_logits > 0).flatten(0, 1).sum(1).float())
+    token = ((column + 0.5) / stride).floor().nan_to_num(-1).long()
+    return torch.where(token < 0, otherwise, token % (mask_logits.shape[-1] // stride))

@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields, replace
 from functools import reduce
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from panosam2_ros.memory_bank import BankRules, FrameMemory, MemoryBank
@@ -18,8 +17,9 @@ from panosam2_ros.model.colour import BINS, colour_evidence, colour_likeness, le
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.periodic import mean_column, wrap_resize
-from panosam2_ros.prompts import LOW_RES_STRIDE, EncodedPrompts
+from panosam2_ros.periodic import wrap_resize
+from panosam2_ros.prompts import EncodedPrompts, middle_token
+from panosam2_ros.reacquisition import found_again, with_colours
 
 NO_OBJ_SCORE = -1024.0  # SAM2's logits of the mask of an absent object
 CERTAIN = 10.0  # presence logit of a prompted object
@@ -83,8 +83,9 @@ def propagate(
     present: Tensor | None = None,  # [N] bool; training knows which objects are in the image
 ) -> Propagated:
     """Find every object of ``bank`` in an image; remember it where it is present."""
+    conditioned = model.condition(features, bank.read())
     prediction = model.decode(
-        model.condition(features, bank.read()),
+        conditioned,
         features,
         _previous_mask_prompt(model, bank, use_previous),
         bank.centre,
@@ -93,27 +94,19 @@ def propagate(
     scores = prediction.object_score_logits
     colours = None
     if features.bins is not None:
+        evidence = colour_evidence(features.bins, bank.colours)
         alike = colour_likeness(features.bins, bank.colours, prediction.fine_logits)
         scores = torch.where(alike < model.config.colour_likeness, scores.clamp(max=-CERTAIN), scores)
-        prediction = _with_colours(model, bank, features.bins, prediction)
+        prediction = with_colours(model, evidence, prediction)
+        if present is None and model.config.colour_search:
+            prediction, scores = found_again(
+                model, bank, features, conditioned, evidence, prediction, scores
+            )
         colours = _colours_now(model, bank, features.bins, prediction)
     if present is None:
         present = (scores > 0) & (prediction.mask_logits > 0).flatten(1).any(1)
     after = _remember(model, bank, features, prediction, prediction.mask_logits, present, False, colours)
     return Propagated(prediction, prediction.mask_logits, prediction.fine_logits, scores, after)
-
-
-def _with_colours(
-    model: PanoSAM2, bank: MemoryBank, bins: Tensor, prediction: MaskPrediction
-) -> MaskPrediction:
-    """The prediction moved by what each pixel's colour says."""
-    evidence = model.config.colour_evidence * colour_evidence(bins, bank.colours)
-    coarse = F.avg_pool2d(evidence, LOW_RES_STRIDE // model.config.mask_stride)
-    return replace(
-        prediction,
-        mask_logits=prediction.mask_logits + coarse,
-        fine_logits=prediction.fine_logits + evidence,
-    )
 
 
 def _colours_now(model: PanoSAM2, bank: MemoryBank, bins: Tensor, prediction: MaskPrediction) -> Tensor:
@@ -205,7 +198,7 @@ def _remember(
             maskmem_features=model.encode_memory(features, mask_logits, present, prompted),
             obj_ptrs=model.object_pointer(prediction.sam_token, present),
             mask_logits=mask_logits,
-            centre=_middle(mask_logits, bank.centre),
+            centre=middle_token(mask_logits, bank.centre),
             keep=keep,
             cond=cond,
             present=present,
@@ -213,11 +206,3 @@ def _remember(
             colours=colours,
         )
     )
-
-
-def _middle(mask_logits: Tensor, otherwise: Tensor) -> Tensor:
-    """Token column [N] in the middle of each mask; ``otherwise`` [N] where a mask is empty."""
-    stride = LOW_RES_STRIDE  # tokens are as many stride-4 pixels wide as those are pixels
-    column = mean_column((mask_logits > 0).flatten(0, 1).sum(1).float())
-    token = ((column + 0.5) / stride).floor().nan_to_num(-1).long()
-    return torch.where(token < 0, otherwise, token % (mask_logits.shape[-1] // stride))

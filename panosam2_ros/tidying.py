@@ -10,12 +10,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from panosam2_ros.components import components
 from panosam2_ros.equirect import Equirect, Floats, lonlat_to_vector
 from panosam2_ros.masks import Logits
 from panosam2_ros.prompts import LOW_RES_STRIDE
@@ -67,13 +67,13 @@ def without_specks(logits: Logits, rules: TidyRules, expected: Expected | None =
     """
     mask = logits > 0
     if rules.min_island > 0:
-        parts, weights = _components(mask, 8, rules.vertical_fov)
+        parts, weights = components(mask, 8, rules.vertical_fov)
         weights[0] = 0
         if expected is not None and rules.reach > 0 and np.count_nonzero(weights) > 1:
             weights *= _nearness(parts, len(weights), expected, rules)
         mask &= ~(weights < rules.min_island * weights.max())[parts]
     if rules.max_hole > 0:
-        gaps, angles = _components(~mask, 4, rules.vertical_fov)
+        gaps, angles = components(~mask, 4, rules.vertical_fov)
         small = angles < rules.max_hole * angles[0]
         mask |= small[gaps] & (gaps > 0)
     return np.where(mask, np.abs(logits), -np.abs(logits))
@@ -98,32 +98,3 @@ def _pixel_vectors(height: int, width: int, vertical_fov: float) -> Floats:
     grid = Equirect(2 * height, height, vertical_fov)
     columns = grid.column_longitudes().reshape(width, -1).mean(1)
     return lonlat_to_vector(*np.meshgrid(columns, grid.row_latitudes()))
-
-
-def _components(
-    mask: NDArray[np.bool_], connectivity: int, vertical_fov: float
-) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Connected parts [h, w], 0 = not in the mask, and the solid angle of each (of part 0 too).
-
-    ``connectivity`` 8 or 4: whether corners join. They do so across the seam and at the poles, too.
-    """
-    height, width = mask.shape
-    count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=connectivity)
-    parts, names = np.asarray(labels), np.arange(count)
-    for a, b in _neighbours_outside(parts, connectivity == 8, vertical_fov == math.pi):
-        if a and b:
-            names[names == names[b]] = names[a]
-    parts = names[parts].astype(np.int32)
-    angles = Equirect(2 * height, height, vertical_fov).pixel_solid_angles()  # networks may be square
-    return parts, np.asarray(np.bincount(parts.ravel(), angles.repeat(width), count), float)
-
-
-def _neighbours_outside(parts: NDArray[np.int32], corners: bool, poles: bool) -> NDArray[np.int32]:
-    """Pairs [N, 2] of parts that meet where the image ends."""
-    first, last = parts[:, 0], parts[:, -1]
-    meetings = [(first, last)]
-    if corners:
-        meetings += [(first[1:], last[:-1]), (first[:-1], last[1:])]
-    if corners and poles:
-        meetings += [(np.full_like(row, row.max()), row) for row in (parts[0], parts[-1])]
-    return np.unique(np.concatenate([np.stack(pair, 1) for pair in meetings]), axis=0)

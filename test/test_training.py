@@ -21,12 +21,13 @@ from panosam2_ros.data.sources import SourceLibrary
 from panosam2_ros.evaluation.datasets import Dataset
 from panosam2_ros.model.build import load_adapters, load_weights, random_model, reconfigured, save_weights
 from panosam2_ros.model.memory_attention import _rotations_of
+from panosam2_ros.propagation import empty_bank
 from panosam2_ros.resources import sha256
 from panosam2_ros.training.clips import Batches, DatasetClips, RenderedClips, TrainingBatch
 from panosam2_ros.training.curriculum import Stage, learning_rate, read_config
 from panosam2_ros.training.losses import LossConfig
 from panosam2_ros.training.optimizer import build_optimizers, orthogonalised
-from panosam2_ros.training.rollout import ClipLoss, Rollout, correction
+from panosam2_ros.training.rollout import ClipLoss, Rollout, correction, jumped, misled
 from panosam2_ros.training.ship import mixed, ship, training_hours
 from panosam2_ros.training.train import Sources, Trainer
 
@@ -279,6 +280,55 @@ def test_a_correction_is_a_click_on_the_larger_mistake() -> None:
     extra = correction(found != (found & False), found, 4)
     u, v = extra.points[0]
     assert extra.point_labels.tolist() == [0] and found[int(v) // 4, int(u) // 4]
+
+
+def test_a_clip_that_jumps_turns_images_and_targets_alike(small: Path) -> None:
+    batch = batches(small, frames=3, free=0)[0]
+    torch.manual_seed(0)
+    after = jumped(batch, 2)
+    assert torch.equal(after.images[:2], batch.images[:2])
+    assert torch.equal(after.targets[:2], batch.targets[:2])
+    turns = [c for c in range(1, 128) if torch.equal(after.images[2], batch.images[2].roll(c, -1))]
+    assert len(turns) == 1 and turns[0] % 16 == 0
+    assert torch.equal(after.targets[2], batch.targets[2].roll(turns[0] // 2, -1))
+
+
+def test_misleading_masks_are_those_of_others_of_the_clip_or_in_another_place() -> None:
+    model = random_model(1)
+    model.set_input_size(64, 128)
+    bank = empty_bank(model, 6)
+    masks = torch.full((6, 1, 16, 32), -1.0)
+    for i in range(6):
+        masks[i, :, i : i + 3, 4 * i : 4 * i + 2] = i + 1.0
+    bank = replace(bank, mask_logits=masks, centre=torch.arange(6))
+    wrong = torch.tensor([True, True, False] * 2)
+    kinds = set()
+    for seed in range(20):
+        torch.manual_seed(seed)
+        found = misled(bank, wrong, clips=2)
+        assert torch.equal(found.mask_logits[~wrong], masks[~wrong])
+        assert torch.equal(found.centre[~wrong], bank.centre[~wrong])
+        for i in wrong.nonzero()[:, 0].tolist():
+            whose = int(found.mask_logits[i].max()) - 1
+            assert whose // 3 == i // 3, "of another clip"
+            assert not torch.equal(found.mask_logits[i], masks[i])
+            assert (whose == i) == (int(found.centre[i]) != whose)
+            kinds.add(whose == i)
+    assert kinds == {True, False}
+
+
+@pytest.mark.parametrize("option", ["mislead", "jump"])
+def test_misled_and_jumping_clips_are_learned_from(small: Path, option: str) -> None:
+    torch.manual_seed(0)
+    model = random_model(1)
+    model.set_input_size(64, 128)
+    loss = ClipLoss(model.train(), LossConfig())
+    batch = batches(small, frames=3, free=0)[0]
+    plain = float(loss(batch, Rollout())[0].detach())
+    torch.manual_seed(0)
+    total, _, ious = loss(batch, replace(Rollout(), **{option: 1.0}))
+    assert torch.isfinite(total) and float(total.detach()) != plain and len(ious) == 3
+    total.backward()
 
 
 def test_muon_makes_updates_of_one_size_and_finds_a_least_square() -> None:

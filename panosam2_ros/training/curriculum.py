@@ -29,6 +29,8 @@ class Stage:
     free: int = 0  # at most as many before them are tracked without learning: its own mistakes to live with
     hide: float = 0.2  # how often the previous mask is withheld, so that memory must carry identity
     correct: float = 0.0  # how often a click corrects the worst mistakes of one later frame
+    mislead: float = 0.0  # how often the last mask that is shown is another object's, or in another place
+    jump: float = 0.0  # how often a clip goes on turned by a random angle, as after a long occlusion
     optimizer: str = "muon"  # or adamw; starts anew with every stage
     balance: float = 0.4  # of the balanced cross entropy
     freeze_norm: bool = True  # batch norm keeps its running statistics

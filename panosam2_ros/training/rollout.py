@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from panosam2_ros.propagation import Propagated, empty_bank, prompt_objects, pro
 from panosam2_ros.training.clips import TrainingBatch, click
 from panosam2_ros.training.losses import LossConfig, Losses, frame_losses, mask_iou
 
+STRIDE = 16  # pixels of a token; frames are turned by whole ones
 MIN_SHARE = 2.0  # summed share of stride-2 pixels from which an object counts as present
 
 
@@ -29,6 +30,8 @@ class Rollout:
     balance: float = 0.4
     hide: float = 0.2
     correct: float = 0.0
+    mislead: float = 0.0
+    jump: float = 0.0
 
 
 def split_frames(features: ImageFeatures, frames: int) -> list[ImageFeatures]:
@@ -51,6 +54,8 @@ class ClipLoss(nn.Module):
         """The weighted loss, its parts, and the mean IoU of each frame that is learned from [T - free]."""
         model, free = self.model, rollout.free
         frames, count = batch.targets.shape[:2]
+        if frames > 1 and bool(torch.rand(()) < rollout.jump):
+            batch = jumped(batch, int(torch.randint(1, frames, ())))
         present = batch.targets.flatten(2).sum(2) >= MIN_SHARE
         encoding = PromptEncoding(_grid(model), model.input_size, model.config)
         bank = empty_bank(model, count)
@@ -68,7 +73,10 @@ class ClipLoss(nn.Module):
                 step = prompt_objects(model, bank, seen, prompts, False)
             else:
                 shown = torch.rand(count, device=model.device) >= rollout.hide
-                step = propagate(model, bank, seen, use_previous=shown, present=present[t])
+                wrong = torch.rand(count, device=model.device) < rollout.mislead
+                led = misled(bank, wrong, len(seen.embedding)) if rollout.mislead else bank
+                step = propagate(model, led, seen, use_previous=shown, present=present[t])
+                step = replace(step, bank=step.bank.keeping_masks(bank)) if rollout.mislead else step
             bank = step.bank
             losses.append(self._losses(step, target, present[t], rollout))
             if t == corrected and t > 0:
@@ -123,6 +131,37 @@ class ClipLoss(nn.Module):
         order[rows] = len(present) + torch.arange(len(rows), device=rows.device)
         bank = step.bank.append(again.bank).select(order)
         return bank, [self._losses(again, target[rows], present[rows], rollout)]
+
+
+def jumped(batch: TrainingBatch, first: int) -> TrainingBatch:
+    """The same with all frames from ``first`` on turned by a random angle, as after a long occlusion."""
+    tokens = batch.images.shape[-1] // STRIDE
+    columns = STRIDE * int(torch.randint(1, tokens, ()))
+    images, targets = batch.images.clone(), batch.targets.clone()
+    images[first:] = images[first:].roll(columns, -1)
+    targets[first:] = targets[first:].roll(columns * targets.shape[-1] // images.shape[-1], -1)
+    return replace(batch, images=images, targets=targets)
+
+
+def misled(bank: MemoryBank, wrong: Tensor, clips: int) -> MemoryBank:
+    """The bank with other last masks for the objects that are ``wrong`` [N] bool.
+
+    Either those of another object of the same clip, or their own in another place: what an object
+    looks like has to count, not only where it was. The N / ``clips`` objects of a clip are neighbours.
+    """
+    each = len(bank) // clips
+    rows = torch.arange(len(bank), device=wrong.device)
+    others = rows - rows % each + (rows % each + int(torch.randint(1, max(each, 2), ()))) % each
+    tokens = bank.maskmem_features.shape[-1]
+    turned = bank.rolled(int(torch.randint(tokens // 8, tokens - tokens // 8 + 1, ())))
+    swap = (torch.rand(len(bank), device=wrong.device) < 0.5) & (others != rows)
+    masks = torch.where(swap.view(-1, 1, 1, 1), bank.mask_logits[others], turned.mask_logits)
+    centre = torch.where(swap, bank.centre[others], turned.centre)
+    return replace(
+        bank,
+        mask_logits=torch.where(wrong.view(-1, 1, 1, 1), masks, bank.mask_logits),
+        centre=torch.where(wrong, centre, bank.centre),
+    )
 
 
 def as_fine_as(logits: Tensor, target: Tensor) -> Tensor:

@@ -1,0 +1,112 @@
+"""Objects that the network does not find in an image, looked for by their colours.
+
+Our own aid to small networks (SAM2 and the paper have none): the part of the panorama whose colours
+speak most for a lost object is shown to the decoder as if it were the last mask, and the network
+says whether that is the object. It has to know objects by what they are for that: see ``mislead``
+in ``training/curriculum.py``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from panosam2_ros.components import components
+from panosam2_ros.equirect import Equirect
+from panosam2_ros.memory_bank import MemoryBank
+from panosam2_ros.model.colour import colour_likeness
+from panosam2_ros.model.image_encoder import ImageFeatures
+from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
+from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.prompts import LOW_RES_STRIDE, middle_token
+
+AT_ONCE = 4  # objects that are looked for in one image, so that its time is bounded
+SPEAKS = 1.0  # evidence, a log ratio, from which a pixel may belong to a lost object
+MOST_PARTS = 4  # of the panorama that are compared, the largest
+LEAST_IOU = 0.4  # predicted, of what is taken for the object
+SIZE_RATIO = 6.0  # largest ratio of its solid angles, now and when it was last seen
+_SIZE_WEIGHT = 0.1  # of the logarithm of that ratio, beside the overlap of colours
+
+
+def with_colours(model: PanoSAM2, evidence: Tensor, prediction: MaskPrediction) -> MaskPrediction:
+    """The prediction moved by what each pixel's colour says, [N, 1, H', W']."""
+    weighed = model.config.colour_evidence * evidence
+    coarse = F.avg_pool2d(weighed, LOW_RES_STRIDE // model.config.mask_stride)
+    return replace(
+        prediction,
+        mask_logits=prediction.mask_logits + coarse,
+        fine_logits=prediction.fine_logits + weighed,
+    )
+
+
+def found_again(
+    model: PanoSAM2,
+    bank: MemoryBank,
+    features: ImageFeatures,  # with colours
+    conditioned: Tensor,  # [N, C, h, w], the image as memory has it
+    evidence: Tensor,  # [N, 1, H', W']
+    prediction: MaskPrediction,
+    scores: Tensor,  # [N] logits of presence
+) -> tuple[MaskPrediction, Tensor]:
+    """Prediction and scores, replaced for objects that were not found and are now."""
+    assert features.bins is not None
+    rows = _missing(bank, prediction, scores)
+    if not len(rows) or len(features.bins) > 1:  # several: clips of a batch, in training
+        return prediction, scores
+    colours, size = bank.colours[rows], _solid_angles(bank.mask_logits[rows])
+    lost = zip(evidence[rows], colours, size, strict=True)
+    places = torch.stack([_likeliest(features.bins, *one) for one in lost])
+    shown = F.avg_pool2d(places, LOW_RES_STRIDE // model.config.mask_stride) * model.config.prompt_logit
+    yes = torch.ones_like(rows, dtype=torch.bool)
+    middle = middle_token(shown, bank.centre[rows])
+    again = model.decode(conditioned[rows], features, DecoderPrompts.of_masks(shown, yes), middle, yes)
+    again = with_colours(model, evidence[rows], again)
+    alike = colour_likeness(features.bins, colours, again.fine_logits)
+    ratio = _solid_angles(again.mask_logits) / size
+    found = (alike >= model.config.colour_search) & (ratio < SIZE_RATIO) & (ratio > 1 / SIZE_RATIO)
+    found &= (again.object_score_logits > 0) & (again.mask_iou >= LEAST_IOU)
+    rows = rows[found]
+    parts = {
+        f.name: getattr(prediction, f.name).index_copy(0, rows, getattr(again, f.name)[found])
+        for f in fields(MaskPrediction)
+    }
+    return MaskPrediction(**parts), scores.index_copy(0, rows, again.object_score_logits[found])
+
+
+def _missing(bank: MemoryBank, prediction: MaskPrediction, scores: Tensor) -> Tensor:
+    """Rows [M] of objects of known colours that are not in the image, in turns where they are many."""
+    seen = (scores > 0) & (prediction.mask_logits > 0).flatten(1).any(1)
+    known = (bank.colours[:, 0].sum(1) > 0) & (bank.mask_logits > 0).flatten(1).any(1)
+    rows = (known & ~seen).nonzero()[:, 0]
+    if len(rows) > AT_ONCE:
+        rows = rows.roll(-AT_ONCE * int(bank.frame.max()))[:AT_ONCE]
+    return rows
+
+
+def _likeliest(bins: Tensor, evidence: Tensor, colours: Tensor, size: Tensor) -> Tensor:
+    """Where an object's colours are most: [1, H', W'], 1 there and -1 elsewhere.
+
+    ``bins`` and ``evidence`` [1, H', W'], ``colours`` [2, K]; ``size``: its last solid angle, sr.
+    """
+    parts, angles = components((evidence[0] > SPEAKS).cpu().numpy(), 8, math.pi)
+    angles[0] = 0
+    largest = [int(p) for p in np.argsort(-angles)[:MOST_PARTS] if angles[p] > 0]
+    if not largest:
+        return torch.full_like(evidence, -1.0)
+    names = torch.tensor(largest, device=bins.device)
+    masks = torch.where(torch.from_numpy(parts).to(bins.device) == names[:, None, None], 1.0, -1.0)[:, None]
+    alike = colour_likeness(bins, colours.expand(len(names), -1, -1), masks)
+    ratio = _solid_angles(masks) / size
+    return masks[(alike - _SIZE_WEIGHT * ratio.log().abs()).argmax()]
+
+
+def _solid_angles(mask_logits: Tensor) -> Tensor:
+    """Of masks [N, 1, H, W], in sr."""
+    height, width = mask_logits.shape[-2:]
+    rows = torch.from_numpy(Equirect(2 * height, height).pixel_solid_angles()).to(mask_logits)
+    return (mask_logits[:, 0] > 0).sum(-1).to(rows) @ rows * (2 * height / width)  # networks may be square

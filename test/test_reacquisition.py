@@ -1,0 +1,125 @@
+"""Lost objects are looked for where their colours are; the network and their size say whether it is them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from test_colour import BLUE, GREEN, RED, disc, logits, painted
+from torch import Tensor
+
+from panosam2_ros.memory_bank import BankRules, MemoryBank
+from panosam2_ros.model.colour import BINS, colour_bins, colour_evidence, learned_colours
+from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.model.image_encoder import ImageFeatures
+from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
+from panosam2_ros.reacquisition import AT_ONCE, found_again
+
+GRID = (4, 8)  # tokens; masks are 32x64, as the colours of test_colour
+CONFIG = ModelConfig(colour_evidence=1e-3, colour_search=0.6, mask_stride=2)
+
+
+@dataclass
+class Echo:
+    """A decoder that takes every mask it is shown for the object, and is as sure as it is told."""
+
+    score: float = 3.0
+    iou: float = 0.9
+    config: ModelConfig = CONFIG
+    centres: list[list[int]] = field(default_factory=list)
+
+    def decode(
+        self, embedding: Tensor, _: ImageFeatures, prompts: DecoderPrompts, centre: Tensor, __: Tensor
+    ) -> MaskPrediction:
+        assert len(embedding) == len(centre)
+        self.centres.append(centre.tolist())
+        return prediction(prompts.mask_input, self.score, self.iou)
+
+
+def prediction(mask_logits: Tensor, score: float, iou: float = 0.5) -> MaskPrediction:
+    """Of N objects, from masks [N, 1, 16, 32]."""
+    count = len(mask_logits)
+    sure, token = torch.full((count,), score), torch.zeros(count, 2)
+    fine = F.interpolate(mask_logits, scale_factor=2, mode="nearest")
+    return MaskPrediction(mask_logits, torch.full((count,), iou), token, sure, fine)
+
+
+def known(count: int, radius: int = 6) -> MemoryBank:
+    """Objects that were red discs on blue."""
+    bank = MemoryBank.empty(count, BankRules(4, 4, 2), 2, 4, GRID, torch.device("cpu"), colours=BINS)
+    colours = learned_colours(colour_bins(painted(disc(20), RED, BLUE), 1), logits(disc(20)))
+    masks = F.avg_pool2d(logits(disc(40, radius)), 2)
+    return replace(
+        bank,
+        mask_logits=masks.expand(count, -1, -1, -1),
+        colours=colours.expand(count, -1, -1),
+    )
+
+
+def searched(
+    image: Tensor, bank: MemoryBank, model: Echo, before: MaskPrediction
+) -> tuple[MaskPrediction, Tensor]:
+    bins = colour_bins(image, 1)
+    maps = torch.zeros(1, 2, *GRID)
+    features = ImageFeatures(maps, maps, maps, bins=bins)
+    evidence = colour_evidence(bins, bank.colours)
+    conditioned = maps.expand(len(bank), -1, -1, -1)
+    scores = before.object_score_logits
+    return found_again(model, bank, features, conditioned, evidence, before, scores)  # type: ignore[arg-type]
+
+
+def absent(count: int) -> MaskPrediction:
+    return prediction(torch.full((count, 1, 16, 32), -2.0), -4.0)
+
+
+@pytest.mark.parametrize("column", [0, 20, 63])
+def test_it_is_found_where_its_colours_are_and_others_stay_as_they_were(column: int) -> None:
+    image = painted(disc(column), RED, BLUE)
+    before = absent(2)
+    before.mask_logits[1, 0, 2:6, 3:9] = 5.0  # the second is in sight
+    seen = replace(before, object_score_logits=torch.tensor([-4.0, 2.0]))
+    model = Echo()
+    after, scores = searched(image, known(2), model, seen)
+    truth = torch.from_numpy(disc(column))
+    found = after.fine_logits[0, 0] > 0
+    assert float((found & truth).sum() / (found | truth).sum()) > 0.7
+    assert model.centres == [[column // 8]]
+    assert scores.tolist() == [3.0, 2.0]
+    for item in fields(MaskPrediction):
+        assert torch.equal(getattr(after, item.name)[1], getattr(seen, item.name)[1]), item.name
+
+
+@pytest.mark.parametrize(
+    ("image", "model", "radius"),
+    [
+        pytest.param(painted(disc(20), RED, BLUE), Echo(score=-0.1), 6, id="the network says no"),
+        pytest.param(painted(disc(20), RED, BLUE), Echo(iou=0.3), 6, id="a doubtful mask"),
+        pytest.param(painted(disc(20), GREEN, BLUE), Echo(), 6, id="other colours"),
+        pytest.param(painted(disc(20, 15), RED, BLUE), Echo(), 4, id="far too large"),
+    ],
+)
+def test_it_is_not_found(image: Tensor, model: Echo, radius: int) -> None:
+    before = absent(1)
+    after, scores = searched(image, known(1, radius), model, before)
+    assert scores.tolist() == [-4.0] and torch.equal(after.fine_logits, before.fine_logits)
+
+
+def test_what_is_in_sight_or_of_unknown_colours_is_not_looked_for() -> None:
+    model, image = Echo(), painted(disc(20), RED, BLUE)
+    searched(image, known(1), model, prediction(torch.ones(1, 1, 16, 32), 2.0))
+    unknown = replace(known(1), colours=torch.zeros(1, 2, BINS))
+    searched(image, unknown, model, absent(1))
+    assert not model.centres
+
+
+def test_of_many_lost_objects_some_are_looked_for_in_every_image_and_all_in_turn() -> None:
+    count, image = 3 * AT_ONCE - 1, painted(disc(20), RED, BLUE)
+    found = torch.zeros(count, dtype=torch.bool)
+    for frame in range(3):
+        bank = replace(known(count), frame=torch.full((count,), frame))
+        scores = searched(image, bank, Echo(), absent(count))[1]
+        assert int((scores > 0).sum()) == AT_ONCE
+        found |= scores > 0
+    assert found.all()
