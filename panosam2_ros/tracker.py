@@ -15,17 +15,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from panosam2_ros.admission import Admission
 from panosam2_ros.bearing import mask_bearing
 from panosam2_ros.catching_up import Behind, joined
 from panosam2_ros.equirect import Equirect, rotation_matrix
 from panosam2_ros.masks import paint
 from panosam2_ros.memory_bank import MemoryBank
-from panosam2_ros.memory_file import MAX_OBJ_ID, Network, RememberedObject, TrackerMemory
+from panosam2_ros.memory_file import Network, RememberedObject, TrackerMemory
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.object_state import ObjectMotion
 from panosam2_ros.periodic import fit_image
-from panosam2_ros.prompts import LOW_RES_STRIDE, Prompt, PromptEncoding, check_prompt, of_same_length
+from panosam2_ros.prompts import LOW_RES_STRIDE, Prompt, PromptEncoding, of_same_length
 from panosam2_ros.propagation import Propagated, empty_bank, prompt_objects, propagate
 from panosam2_ros.steering import SeamSteering
 from panosam2_ros.thrift import Thrift
@@ -97,15 +98,11 @@ class PanoTracker:
         Bad prompts are refused one by one, with the reason; the others take effect.
         """
         grid = self._grid(image)
-        outcomes: dict[int, PromptOutcome] = {}
-        fresh: list[int] = []
-        refine: list[int] = []
-        for i, prompt in enumerate(prompts):
-            try:
-                new = self._admit(prompt, prompts[:i], len(fresh), grid)
-                (fresh if new else refine).append(i)
-            except ValueError as error:
-                outcomes[i] = PromptOutcome(False, str(error), None)
+        current = {known.obj_id for known in self._known}
+        late = {track.obj_id for track in self.tracks()} - current
+        state = Admission(frozenset(current), frozenset(late), self._next_id, self.config.max_objects)
+        fresh, refine, refused = state.sorted(prompts, grid)
+        outcomes = {i: PromptOutcome(False, reason, None) for i, reason in refused.items()}
         if fresh or refine:
             features = self._features(image)
             newest = self._newest is not None and self._newest[0] is image
@@ -236,32 +233,6 @@ class PanoTracker:
         if self._newest is not None and self._newest[0] is image:
             return self._newest[1]
         return self._encode(image)
-
-    def _admit(
-        self, prompt: Prompt, earlier: Sequence[Prompt], admitted: int, grid: Equirect
-    ) -> bool:
-        """Whether a prompt makes a new memory; ValueError says why it is refused."""
-        known = {track.obj_id for track in self.tracks()}
-        if prompt.obj_id and prompt.obj_id in known - {k.obj_id for k in self._known}:
-            raise ValueError(
-                f"object {prompt.obj_id} was prompted on an older image and is still being tracked to the "
-                "newest: call again in a moment"
-            )
-        if prompt.obj_id and prompt.obj_id not in known:
-            raise ValueError(
-                f"object {prompt.obj_id} is not known; known are {sorted(known)}; 0 makes a new one"
-            )
-        if prompt.obj_id and any(p.obj_id == prompt.obj_id for p in earlier):
-            raise ValueError(f"object {prompt.obj_id} is prompted twice in one request; merge them")
-        new = not prompt.obj_id or prompt.replace
-        check_prompt(prompt, grid, refines=not new)
-        if not prompt.obj_id and len(known) + admitted >= self.config.max_objects:
-            raise ValueError(
-                f"{self.config.max_objects} objects are known already (max_objects); remove some"
-            )
-        if not prompt.obj_id and self._next_id + admitted > MAX_OBJ_ID:
-            raise ValueError(f"all ids up to {MAX_OBJ_ID} are used up in this epoch; reset first")
-        return new
 
     def _apply(
         self,
