@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, fields, replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from test_colour import BLUE, GREEN, RED, disc, logits, painted
 from torch import Tensor
 
+from panosam2_ros.data.sources import SourceLibrary, Split
+from panosam2_ros.data.synthetic import Scene, SceneConfig
+from panosam2_ros.equirect import mask_box
 from panosam2_ros.memory_bank import BankRules, MemoryBank
+from panosam2_ros.model.build import build_model
 from panosam2_ros.model.colour import BINS, colour_bins, colour_evidence, learned_colours
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
+from panosam2_ros.prompts import Prompt
 from panosam2_ros.reacquisition import AT_ONCE, found_again
+from panosam2_ros.tracker import PanoTracker
 
 GRID = (4, 8)  # tokens; masks are 32x64, as the colours of test_colour
 CONFIG = ModelConfig(colour_evidence=1e-3, colour_search=0.6, mask_stride=2)
@@ -123,3 +131,40 @@ def test_of_many_lost_objects_some_are_looked_for_in_every_image_and_all_in_turn
         assert int((scores > 0).sum()) == AT_ONCE
         found |= scores > 0
     assert found.all()
+
+
+HIDDEN, BACK = 12, 10  # frames in another room, and then at most until it is found
+SCENES, ENOUGH = 10, 8
+ROOM = SceneConfig(
+    width=448, height=224, frames=HIDDEN + BACK + 6, objects=(1, 1), camera_speed=0.0,
+    size=(math.radians(25), math.radians(45)), object_speed=(0.0, 0.02), distractors=(1, 1),
+    occlusion=0.0, look_alike=0.0, pole=0.0, seam=0.0,
+)  # fmt: skip
+
+
+def found_after_a_visit(seed: int) -> bool:
+    """Whether an object is found after 1.2 s in another room, the camera then turned by a right angle."""
+    library = SourceLibrary.shipped(Split.VAL)
+    room, other = Scene(ROOM, library, seed), Scene(ROOM, library, 1000 + seed)
+    tracker = PanoTracker(build_model("panosam2_nano"))
+    box = mask_box(room.truth(0).labels == 1)
+    assert box is not None
+    (outcome,) = tracker.prompt(room.render(0).image, 0, [Prompt(box=box)])
+    assert outcome.success
+    for t in range(1, 5):
+        tracker.step(room.render(t).image, t * 10**8)
+    for t in range(5, 5 + HIDDEN):
+        tracker.step(other.render(t).image, t * 10**8)
+    for t in range(5 + HIDDEN, 5 + HIDDEN + BACK):
+        image = np.roll(room.render(t).image, ROOM.width // 4, 1)
+        truth = np.roll(room.truth(t).labels == 1, ROOM.width // 4, 1)
+        mask = tracker.step(image, t * 10**8).labels == 1
+        if (mask & truth).sum() >= 0.5 * (mask | truth).sum():
+            return True
+    return False
+
+
+def test_the_shipped_network_finds_an_object_again_where_it_was_not() -> None:
+    found = [found_after_a_visit(seed) for seed in range(SCENES)]
+    print("found again:", found)
+    assert sum(found) >= ENOUGH
