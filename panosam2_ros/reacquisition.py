@@ -30,6 +30,7 @@ SPEAKS = 1.0  # evidence, a log ratio, from which a pixel may belong to a lost o
 MOST_PARTS = 4  # of the panorama that are compared, the largest
 LEAST_IOU = 0.4  # predicted, of what is taken for the object
 SIZE_RATIO = 6.0  # largest ratio of its solid angles, now and when it was last seen
+MOST_SHARED = 0.5  # less than this share of it belongs to objects that are in sight
 _SIZE_WEIGHT = 0.1  # of the logarithm of that ratio, beside the overlap of colours
 
 
@@ -55,11 +56,13 @@ def found_again(
 ) -> tuple[MaskPrediction, Tensor]:
     """Prediction and scores, replaced for objects that were not found and are now."""
     assert features.bins is not None
-    rows = _missing(bank, prediction, scores)
+    seen = (scores > 0) & (prediction.mask_logits > 0).flatten(1).any(1)
+    rows = _missing(bank, seen)
     if not len(rows) or len(features.bins) > 1:  # several: clips of a batch, in training
         return prediction, scores
     colours, size = bank.colours[rows], _solid_angles(bank.mask_logits[rows])
-    lost = zip(evidence[rows], colours, size, strict=True)
+    taken = (prediction.fine_logits[seen] > 0).any(0)  # by other objects
+    lost = zip(evidence[rows].masked_fill(taken, -SPEAKS), colours, size, strict=True)
     places = torch.stack([_likeliest(features.bins, *one) for one in lost])
     shown = F.avg_pool2d(places, LOW_RES_STRIDE // model.config.mask_stride) * model.config.prompt_logit
     yes = torch.ones_like(rows, dtype=torch.bool)
@@ -70,6 +73,8 @@ def found_again(
     ratio = _solid_angles(again.mask_logits) / size
     found = (alike >= model.config.colour_search) & (ratio < SIZE_RATIO) & (ratio > 1 / SIZE_RATIO)
     found &= (again.object_score_logits > 0) & (again.mask_iou >= LEAST_IOU)
+    own = again.fine_logits > 0
+    found &= (own & taken).sum((1, 2, 3)) < MOST_SHARED * own.sum((1, 2, 3))
     rows = rows[found]
     parts = {
         f.name: getattr(prediction, f.name).index_copy(0, rows, getattr(again, f.name)[found])
@@ -78,9 +83,8 @@ def found_again(
     return MaskPrediction(**parts), scores.index_copy(0, rows, again.object_score_logits[found])
 
 
-def _missing(bank: MemoryBank, prediction: MaskPrediction, scores: Tensor) -> Tensor:
-    """Rows [M] of objects of known colours that are not in the image, in turns where they are many."""
-    seen = (scores > 0) & (prediction.mask_logits > 0).flatten(1).any(1)
+def _missing(bank: MemoryBank, seen: Tensor) -> Tensor:
+    """Rows [M] of objects of known colours that are not ``seen`` [N] bool, in turns where they are many."""
     known = (bank.colours[:, 0].sum(1) > 0) & (bank.mask_logits > 0).flatten(1).any(1)
     rows = (known & ~seen).nonzero()[:, 0]
     if len(rows) > AT_ONCE:

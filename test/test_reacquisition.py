@@ -114,6 +114,18 @@ def test_it_is_not_found(image: Tensor, model: Echo, radius: int) -> None:
     assert scores.tolist() == [-4.0] and torch.equal(after.fine_logits, before.fine_logits)
 
 
+def test_what_belongs_to_another_object_in_sight_is_not_taken() -> None:
+    image = painted(disc(20) | disc(50, 4), RED, BLUE)
+    other = prediction(F.avg_pool2d(logits(disc(20)), 2), 2.0)
+    both = [torch.cat([getattr(x, f.name) for x in (absent(1), other)]) for f in fields(MaskPrediction)]
+    after, scores = searched(image, known(2), Echo(), MaskPrediction(*both))
+    found, small = after.fine_logits[0, 0] > 0, torch.from_numpy(disc(50, 4))
+    assert scores.tolist() == [3.0, 2.0]
+    assert float((found & small).sum() / (found | small).sum()) > 0.6
+    _, scores = searched(painted(disc(20), RED, BLUE), known(2), Echo(), MaskPrediction(*both))
+    assert scores.tolist() == [-4.0, 2.0]
+
+
 def test_what_is_in_sight_or_of_unknown_colours_is_not_looked_for() -> None:
     model, image = Echo(), painted(disc(20), RED, BLUE)
     searched(image, known(1), model, prediction(torch.ones(1, 1, 16, 32), 2.0))
