@@ -207,7 +207,7 @@ class PanoTracker:
         return self.thrift.pieces(encode, 1)[0]
 
     def _propagate(self, bank: MemoryBank, features: ImageFeatures) -> Propagated:
-        """``propagate``, in as many pieces as memory asks for: objects in sight do not depend on each other."""
+        """``propagate``, in as many pieces as memory asks for: only lost objects depend on others."""
 
         def some(rows: slice) -> Propagated:
             return propagate(self.model, bank.select(rows), features)
