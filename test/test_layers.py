@@ -15,9 +15,10 @@ ROOT = Path(__file__).parents[1]
 LEVELS = (
     {"resources"},
     {"download", "encodings", "equirect", "thrift"},
-    {"fisheye", "periodic", "slot_table"},
+    {"components", "fisheye", "periodic", "slot_table"},
     {"bearing", "drawing", "masks", "memory_bank", "model"},
     {"memory_file", "object_state", "prompts", "scene"},
+    {"admission", "reacquisition"},
     {"propagation", "steering", "tracks"},
     {"catching_up", "tidying"},
     {"tracker_config"},
