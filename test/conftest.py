@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED_MEMORY = Path("/dev/shm")
@@ -27,6 +28,9 @@ with contextlib.suppress(ImportError):  # the core's tests need no ROS
     from panosam2_ros.ros.processes import PROFILES_VARIABLE  # imports no rclpy
 
     os.environ.setdefault(PROFILES_VARIABLE, str(ROOT / "config" / "fastdds.xml"))
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in a shell's background; our processes would inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class Process:
@@ -88,6 +92,14 @@ def wait_for(condition: Callable[[], object], timeout: float = 10.0, what: str =
     while not condition():
         assert time.monotonic() < end, f"waited {timeout} s in vain: {what or condition}"
         time.sleep(0.02)
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """No test leaves another number of threads: the last digits depend on it."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session", autouse=True)

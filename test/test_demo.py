@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -200,10 +201,16 @@ def test_nothing_outlives_the_demo(weights, tmp_path, how):
     )
     wait_for(lambda: len(children(process.pid)) == 3, 30.0, "the three processes")
     started = children(process.pid)
-    time.sleep(2.0)
-    process.send_signal(how)
-    process.wait(40.0)
-    wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started), 20.0, "their end")
+    try:
+        time.sleep(2.0)
+        process.send_signal(how)
+        process.wait(40.0)
+        wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started), 20.0, "their end")
+    finally:  # other tests must not hear what is left
+        process.kill()
+        for pid in started:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
     assert os.environ["ROS_DOMAIN_ID"] == domain
 
 
