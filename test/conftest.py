@@ -29,7 +29,7 @@ with contextlib.suppress(ImportError):  # the core's tests need no ROS
 
     os.environ.setdefault(PROFILES_VARIABLE, str(ROOT / "config" / "fastdds.xml"))
 
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in a shell's background; our processes would inherit it
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in a shell's background; children would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
