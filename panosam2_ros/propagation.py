@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from panosam2_ros.memory_bank import BankRules, FrameMemory, MemoryBank
-from panosam2_ros.model.colour import BINS, colour_evidence, colour_likeness, learned_colours
+from panosam2_ros.model.colour import BINS, colour_evidence, colour_likeness, learned_colours, with_colours
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.periodic import wrap_resize
 from panosam2_ros.prompts import EncodedPrompts, middle_token
-from panosam2_ros.reacquisition import found_again, with_colours
+from panosam2_ros.reacquisition import found_again
 
 NO_OBJ_SCORE = -1024.0  # SAM2's logits of the mask of an absent object
 CERTAIN = 10.0  # presence logit of a prompted object
@@ -97,12 +97,13 @@ def propagate(
         evidence = colour_evidence(features.bins, bank.colours)
         alike = colour_likeness(features.bins, bank.colours, prediction.fine_logits)
         scores = torch.where(alike < model.config.colour_likeness, scores.clamp(max=-CERTAIN), scores)
-        prediction = with_colours(model, evidence, prediction)
+        prediction = with_colours(prediction, model.config.colour_evidence * evidence)
         if present is None and model.config.colour_search:
             prediction, scores = found_again(
                 model, bank, features, conditioned, evidence, prediction, scores
             )
-        colours = _colours_now(model, bank, features.bins, prediction)
+        if model.config.colour_learning:
+            colours = _colours_now(model, bank, features.bins, prediction)
     if present is None:
         present = (scores > 0) & (prediction.mask_logits > 0).flatten(1).any(1)
     after = _remember(model, bank, features, prediction, prediction.mask_logits, present, False, colours)

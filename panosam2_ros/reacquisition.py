@@ -9,7 +9,7 @@ in ``training/curriculum.py``.
 from __future__ import annotations
 
 import math
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 from panosam2_ros.components import components
 from panosam2_ros.equirect import Equirect
 from panosam2_ros.memory_bank import MemoryBank
-from panosam2_ros.model.colour import colour_likeness
+from panosam2_ros.model.colour import colour_likeness, with_colours
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
@@ -32,17 +32,6 @@ LEAST_IOU = 0.4  # predicted, of what is taken for the object
 SIZE_RATIO = 6.0  # largest ratio of its solid angles, now and when it was last seen
 MOST_SHARED = 0.5  # less than this share of it belongs to objects that are in sight
 _SIZE_WEIGHT = 0.1  # of the logarithm of that ratio, beside the overlap of colours
-
-
-def with_colours(model: PanoSAM2, evidence: Tensor, prediction: MaskPrediction) -> MaskPrediction:
-    """The prediction moved by what each pixel's colour says, [N, 1, H', W']."""
-    weighed = model.config.colour_evidence * evidence
-    coarse = F.avg_pool2d(weighed, LOW_RES_STRIDE // model.config.mask_stride)
-    return replace(
-        prediction,
-        mask_logits=prediction.mask_logits + coarse,
-        fine_logits=prediction.fine_logits + weighed,
-    )
 
 
 def found_again(
@@ -68,7 +57,7 @@ def found_again(
     yes = torch.ones_like(rows, dtype=torch.bool)
     middle = middle_token(shown, bank.centre[rows])
     again = model.decode(conditioned[rows], features, DecoderPrompts.of_masks(shown, yes), middle, yes)
-    again = with_colours(model, evidence[rows], again)
+    again = with_colours(again, model.config.colour_evidence * evidence[rows])
     alike = colour_likeness(features.bins, colours, again.fine_logits)
     ratio = _solid_angles(again.mask_logits) / size
     found = (alike >= model.config.colour_search) & (ratio < SIZE_RATIO) & (ratio > 1 / SIZE_RATIO)

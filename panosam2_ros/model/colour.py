@@ -8,11 +8,14 @@ does not count as the object. A network that knows its objects well does not nee
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from panosam2_ros.equirect import Equirect
+from panosam2_ros.model.mask_decoder import MaskPrediction
 from panosam2_ros.periodic import kept_on_device, wrap_pad
 
 LEVELS = (6, 8, 8)  # of luma and of both chroma components
@@ -69,6 +72,16 @@ def colour_likeness(bins: Tensor, colours: Tensor, mask_logits: Tensor) -> Tenso
     now = _shares(bins, (mask_logits > 0).float())[:, 0]
     known = own.sum(1) > 0
     return torch.where(known, torch.minimum(own, now).sum(1), 1.0)
+
+
+def with_colours(prediction: MaskPrediction, evidence: Tensor) -> MaskPrediction:
+    """The prediction with its logits moved by weighed evidence [N, 1, H', W']."""
+    coarse = F.avg_pool2d(evidence, evidence.shape[-1] // prediction.mask_logits.shape[-1])
+    return replace(
+        prediction,
+        mask_logits=prediction.mask_logits + coarse,
+        fine_logits=prediction.fine_logits + evidence,
+    )
 
 
 def _of_each(bins: Tensor, count: int) -> Tensor:
