@@ -49,27 +49,40 @@ def found_again(
     rows = _missing(bank, seen)
     if not len(rows) or len(features.bins) > 1:  # several: clips of a batch, in training
         return prediction, scores
-    colours, size = bank.colours[rows], _solid_angles(bank.mask_logits[rows])
     taken = (prediction.fine_logits[seen] > 0).any(0)  # by other objects
-    lost = zip(evidence[rows].masked_fill(taken, -SPEAKS), colours, size, strict=True)
-    places = torch.stack([_likeliest(features.bins, *one) for one in lost])
-    shown = F.avg_pool2d(places, LOW_RES_STRIDE // model.config.mask_stride) * model.config.prompt_logit
+    lost = bank.select(rows)
+    free = evidence[rows].masked_fill(taken, -SPEAKS)
+    each = zip(free, lost.colours, _solid_angles(lost.mask_logits), strict=True)
+    places = [_likeliest(features.bins, *one) for one in each]
+    shown = F.avg_pool2d(torch.stack(places), LOW_RES_STRIDE // model.config.mask_stride)
     yes = torch.ones_like(rows, dtype=torch.bool)
-    middle = middle_token(shown, bank.centre[rows])
-    again = model.decode(conditioned[rows], features, DecoderPrompts.of_masks(shown, yes), middle, yes)
+    prompts = DecoderPrompts.of_masks(shown * model.config.prompt_logit, yes)
+    again = model.decode(conditioned[rows], features, prompts, middle_token(shown, lost.centre), yes)
     again = with_colours(again, model.config.colour_evidence * evidence[rows])
-    alike = colour_likeness(features.bins, colours, again.fine_logits)
-    ratio = _solid_angles(again.mask_logits) / size
-    found = (alike >= model.config.colour_search) & (ratio < SIZE_RATIO) & (ratio > 1 / SIZE_RATIO)
-    found &= (again.object_score_logits > 0) & (again.mask_iou >= LEAST_IOU)
-    own = again.fine_logits > 0
-    found &= (own & taken).sum((1, 2, 3)) < MOST_SHARED * own.sum((1, 2, 3))
+    found = _are_they(lost, again, features.bins, taken, model.config.colour_search)
     rows = rows[found]
     parts = {
         f.name: getattr(prediction, f.name).index_copy(0, rows, getattr(again, f.name)[found])
         for f in fields(MaskPrediction)
     }
     return MaskPrediction(**parts), scores.index_copy(0, rows, again.object_score_logits[found])
+
+
+def _are_they(lost: MemoryBank, again: MaskPrediction, bins: Tensor, taken: Tensor, least: float) -> Tensor:
+    """[M] bool: whether what was found are the objects that were lost.
+
+    ``taken`` [1, H', W'] bool: where others are; ``least``: overlap of colours.
+    """
+    own = again.fine_logits > 0
+    ratio = _solid_angles(again.mask_logits) / _solid_angles(lost.mask_logits)
+    return (
+        (again.object_score_logits > 0)
+        & (again.mask_iou >= LEAST_IOU)
+        & (colour_likeness(bins, lost.colours, again.fine_logits) >= least)
+        & (ratio < SIZE_RATIO)
+        & (ratio > 1 / SIZE_RATIO)
+        & ((own & taken).sum((1, 2, 3)) < MOST_SHARED * own.sum((1, 2, 3)))
+    )
 
 
 def _missing(bank: MemoryBank, seen: Tensor) -> Tensor:

@@ -22,15 +22,21 @@ def test_values_are_found_by_kind_and_stamp(tmp_path):
     seen = Seen(3, "mug", True, 1, 0.9, (0.0, 0.0, 1.0))
     writer.put("bearings", 200, Bearings(210, (seen,)))
     writer.put("bearings", 100, Bearings(115, ()))
-    writer.put("image", 200, b"jpeg")
+    writer.put("image", 200, b"jp\neg")
+    masks = np.array([[0, 0, 9], [9, 65535, 0]], np.uint16)
+    writer.put("masks", 200, RunLengths.of(masks))
+    writer.put("masks", 300, RunLengths.of(masks))
+    writer.put("masks", 300, RunLengths.of(masks + 1))
     writer.close({"prompts": []})
     with Recording(tmp_path) as recording:
         assert recording.summary == {"prompts": []}
         assert recording.stamps("bearings") == [100, 200]
         assert recording.get("bearings", 200).find(3) == seen
         assert recording.get("bearings", 200).find(4) is None
-        assert recording.get("image", 200) == b"jpeg"
-        assert recording.get("image", 100) is None and recording.stamps("masks") == []
+        assert recording.get("image", 200) == b"jp\neg"
+        assert recording.get("image", 100) is None and recording.stamps("true_masks") == []
+        assert np.array_equal(recording.get("masks", 200).decode(), masks)
+        assert np.array_equal(recording.get("masks", 300).decode(), masks + 1)  # the later one
 
 
 def test_read_ahead_keeps_order_and_its_bound():

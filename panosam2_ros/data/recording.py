@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-_FRAMES, _SUMMARY = "frames.pickle", "summary.json"
+# records: a line of JSON that says what follows and how long it is, then so many bytes
+_FRAMES, _SUMMARY = "frames.records", "summary.json"
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,16 @@ class Bearings:
         return next((seen for seen in self.objects if seen.obj_id == obj_id), None)
 
 
+    def to_bytes(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Bearings:
+        stored = json.loads(content)
+        objects = (Seen(**{**item, "direction": tuple(item["direction"])}) for item in stored["objects"])
+        return cls(stored["received"], tuple(objects))
+
+
 @dataclass(frozen=True)
 class RunLengths:
     """A label image as runs of equal values in row order: small, and fast to make."""
@@ -61,6 +71,20 @@ class RunLengths:
         lengths = np.diff(self.starts, append=self.shape[0] * self.shape[1])
         return np.repeat(self.values, lengths).reshape(self.shape)
 
+    def to_bytes(self) -> bytes:
+        return np.array(self.shape, np.int32).tobytes() + self.starts.tobytes() + self.values.tobytes()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> RunLengths:
+        runs = (len(content) - 8) // 6  # 4 bytes of each start, 2 of each value, after the shape's 8
+        height, width = np.frombuffer(content, np.int32, 2).tolist()
+        starts = np.frombuffer(content, np.int32, runs, 8)
+        return cls((height, width), starts, np.frombuffer(content, np.uint16, runs, 8 + 4 * runs))
+
+
+Value: TypeAlias = bytes | Bearings | RunLengths
+_TYPES = {kind.__name__: kind for kind in (Bearings, RunLengths)}
+
 
 class RecordingWriter:
     """Appends (kind, stamp, value); several values of one frame may come in any order."""
@@ -69,10 +93,11 @@ class RecordingWriter:
         self._folder = folder
         self._file = (folder / _FRAMES).open("wb")
 
-    def put(self, kind: str, stamp: int, value: Any) -> None:
+    def put(self, kind: str, stamp: int, value: Value) -> None:
         """Stores a value; a later one of the same kind and stamp replaces it."""
-        pickle.dump((kind, stamp), self._file, pickle.HIGHEST_PROTOCOL)
-        pickle.dump(value, self._file, pickle.HIGHEST_PROTOCOL)
+        content = value if isinstance(value, bytes) else value.to_bytes()
+        record = {"kind": kind, "stamp": stamp, "type": type(value).__name__, "bytes": len(content)}
+        self._file.write(json.dumps(record).encode() + b"\n" + content)
 
     def close(self, summary: dict[str, Any]) -> None:
         """Ends the recording."""
@@ -81,14 +106,14 @@ class RecordingWriter:
 
 
 class Recording:
-    """Reads what a RecordingWriter wrote; only read folders of your own, pickles run code."""
+    """Reads what a RecordingWriter wrote."""
 
     def __init__(self, folder: Path) -> None:
         self.summary: dict[str, Any] = json.loads((folder / _SUMMARY).read_text())
         self._file = (folder / _FRAMES).open("rb")
-        self._places: dict[str, dict[int, int]] = {}
-        for kind, stamp, place in self._scan():
-            self._places.setdefault(kind, {})[stamp] = place
+        self._places: dict[str, dict[int, tuple[int, dict[str, Any]]]] = {}
+        for place, record in self._scan():
+            self._places.setdefault(record["kind"], {})[record["stamp"]] = place, record
 
     def __enter__(self) -> Recording:
         return self
@@ -107,18 +132,18 @@ class Recording:
 
     def get(self, kind: str, stamp: int) -> Any:
         """A stored value, or None."""
-        place = self._places.get(kind, {}).get(stamp)
-        if place is None:
+        found = self._places.get(kind, {}).get(stamp)
+        if found is None:
             return None
+        place, record = found
         self._file.seek(place)
-        return pickle.load(self._file)
+        content = self._file.read(record["bytes"])
+        return _TYPES[record["type"]].from_bytes(content) if record["type"] in _TYPES else content
 
-    def _scan(self) -> Iterator[tuple[str, int, int]]:
-        while True:
-            try:
-                kind, stamp = pickle.load(self._file)
-            except EOFError:
-                return
+    def _scan(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Where every value begins, and what it is."""
+        while line := self._file.readline():
+            record = json.loads(line)
             place = self._file.tell()
-            pickle.load(self._file)
-            yield kind, stamp, place
+            yield place, record
+            self._file.seek(place + record["bytes"])
