@@ -131,6 +131,12 @@ class MemoryBank:
     def __len__(self) -> int:
         return self.frame.shape[0]
 
+    @property
+    def seen(self) -> Tensor:
+        """[N] bool: objects that were seen in the newest frame."""
+        newest = self.maskmem.valid & (self.maskmem.written == self.frame[:, None] - 1)
+        return (newest & ~self.maskmem.doubtful).any(1)
+
     def read(self) -> MemoryRead:
         """What memory attention needs to know of every object."""
         slots, pointers = self.rules.slots, self.rules.max_obj_ptrs
@@ -214,11 +220,10 @@ class MemoryBank:
 
     def keeping_masks(self, before: MemoryBank) -> MemoryBank:
         """With the last masks of the bank ``before`` the newest frame, of objects not seen in that."""
-        seen = self.maskmem.written.amax(1) == self.frame - 1
         return replace(
             self,
-            mask_logits=torch.where(_like(seen, 4), self.mask_logits, before.mask_logits),
-            centre=torch.where(seen, self.centre, before.centre),
+            mask_logits=torch.where(_like(self.seen, 4), self.mask_logits, before.mask_logits),
+            centre=torch.where(self.seen, self.centre, before.centre),
         )
 
     def select(self, rows: Tensor | slice) -> MemoryBank:

@@ -168,9 +168,7 @@ def _previous_mask_prompt(
     model: PanoSAM2, bank: MemoryBank, allowed: Tensor | None
 ) -> DecoderPrompts:
     """The last mask as a dense prompt, where the object was seen in the last frame."""
-    fresh = bank.maskmem.written.amax(1) == bank.frame - 1
-    if not model.config.previous_mask_prompt:
-        fresh = torch.zeros_like(fresh)
+    fresh = bank.seen if model.config.previous_mask_prompt else torch.zeros_like(bank.seen)
     if allowed is not None:
         fresh = fresh & allowed
     clamp = model.config.prompt_logit

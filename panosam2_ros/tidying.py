@@ -55,8 +55,7 @@ def tidied(
     tidy = [without_specks(mask, rules, place) for mask, place in zip(masks, expected, strict=True)]
     fine, bank = torch.from_numpy(np.stack(tidy))[:, None].to(result.fine_logits), result.bank
     low = F.avg_pool2d(fine, LOW_RES_STRIDE // mask_stride)
-    seen = bank.maskmem.written.amax(1) == bank.frame - 1
-    kept = torch.where(seen[:, None, None, None], low, bank.mask_logits)
+    kept = torch.where(bank.seen[:, None, None, None], low, bank.mask_logits)
     return replace(result, mask_logits=low, fine_logits=fine, bank=replace(bank, mask_logits=kept))
 
 

@@ -94,6 +94,14 @@ def wait_for(condition: Callable[[], object], timeout: float = 10.0, what: str =
         time.sleep(0.02)
 
 
+def written_at(file: Path) -> int:
+    """When it was written last, ns since 1970; 0 where there is none, as amid the renames of a saving."""
+    try:
+        return file.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
 @pytest.fixture(autouse=True)
 def _threads() -> Iterator[None]:
     """No test leaves another number of threads: the last digits depend on it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -74,6 +76,18 @@ def test_a_frame_that_is_not_kept_passes_time_and_changes_nothing_else() -> None
     assert values(read.maskmem_features, read.maskmem_valid, 1) == [1]
     assert after.frame.tolist() == [2, 2]
     assert read.ptr_age[1, 0] == 2 and after.mask_logits[1].max() == 1
+
+
+def test_what_was_seen_is_what_the_newest_frame_showed() -> None:
+    assert bank(2).seen.tolist() == [False, False]
+    memory = write(bank(2), 1, [True, True], cond=True)
+    assert memory.seen.tolist() == [True, True]
+    after = write(memory, 2, [True, False])
+    assert after.seen.tolist() == [True, False]
+    absent = write(after, 3, [True, True], present=False)  # SAM2 remembers such frames too
+    assert absent.seen.tolist() == [False, False]
+    kept = absent.keeping_masks(replace(after, mask_logits=after.mask_logits + 5))
+    assert torch.equal(kept.mask_logits, after.mask_logits + 5)
 
 
 def test_ages_are_clamped_however_long_ago() -> None:

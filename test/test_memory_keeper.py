@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
 
-from conftest import Process, wait_for
+from conftest import Process, wait_for, written_at
 from lifecycle_msgs.msg import Transition
 from station import Station, ball_prompt, start, stations
 from std_srvs.srv import Trigger
@@ -77,8 +77,8 @@ def test_what_was_tracked_is_known_again_after_a_kill(station: Station, tmp_path
         station.show()
         station.prompt(ball_prompt(label="ball"))
         station.show()
-        written = file.stat().st_mtime_ns if file.exists() else 0
-        wait_for(lambda: file.exists() and file.stat().st_mtime_ns > written, 20, "the file to be written")
+        before = written_at(file)
+        wait_for(lambda: written_at(file) > before, 20, "the file to be written")
         station.spin_for(0.5)
         process.stop(signal.SIGKILL)
     with node(tmp_path, "again.txt") as process:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from test_colour import BLUE, GREEN, RED, disc, logits, painted
 from torch import Tensor
 
@@ -16,7 +18,7 @@ from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.synthetic import Scene, SceneConfig
 from panosam2_ros.equirect import mask_box
 from panosam2_ros.memory_bank import BankRules, MemoryBank
-from panosam2_ros.model.build import build_model
+from panosam2_ros.model.build import build_model, random_model, reconfigured
 from panosam2_ros.model.colour import BINS, colour_bins, colour_evidence, learned_colours
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.image_encoder import ImageFeatures
@@ -31,10 +33,14 @@ CONFIG = ModelConfig(colour_evidence=1e-3, colour_search=0.6, mask_stride=2)
 
 @dataclass
 class Echo:
-    """A decoder that takes every mask it is shown for the object, and is as sure as it is told."""
+    """A decoder that takes every mask it is shown for the object, and is as sure as it is told.
+
+    ``spread``: what it finds in the place of that, [1, 1, 16, 32].
+    """
 
     score: float = 3.0
     iou: float = 0.9
+    spread: Tensor | None = None
     config: ModelConfig = CONFIG
     centres: list[list[int]] = field(default_factory=list)
 
@@ -43,7 +49,8 @@ class Echo:
     ) -> MaskPrediction:
         assert len(embedding) == len(centre)
         self.centres.append(centre.tolist())
-        return prediction(prompts.mask_input, self.score, self.iou)
+        mask = prompts.mask_input if self.spread is None else self.spread
+        return prediction(mask, self.score, self.iou)
 
 
 def prediction(mask_logits: Tensor, score: float, iou: float = 0.5) -> MaskPrediction:
@@ -54,11 +61,16 @@ def prediction(mask_logits: Tensor, score: float, iou: float = 0.5) -> MaskPredi
     return MaskPrediction(mask_logits, torch.full((count,), iou), token, sure, fine)
 
 
+def low(mask: NDArray[np.bool_]) -> Tensor:
+    """A mask [32, 64] as the network's low-resolution logits [1, 1, 16, 32]."""
+    return F.avg_pool2d(logits(mask), 2)
+
+
 def known(count: int, radius: int = 6) -> MemoryBank:
     """Objects that were red discs on blue."""
     bank = MemoryBank.empty(count, BankRules(4, 4, 2), 2, 4, GRID, torch.device("cpu"), colours=BINS)
     colours = learned_colours(colour_bins(painted(disc(20), RED, BLUE), 1), logits(disc(20)))
-    masks = F.avg_pool2d(logits(disc(40, radius)), 2)
+    masks = low(disc(40, radius))
     return replace(
         bank,
         mask_logits=masks.expand(count, -1, -1, -1),
@@ -104,8 +116,10 @@ def test_it_is_found_where_its_colours_are_and_others_stay_as_they_were(column: 
     [
         pytest.param(painted(disc(20), RED, BLUE), Echo(score=-0.1), 6, id="the network says no"),
         pytest.param(painted(disc(20), RED, BLUE), Echo(iou=0.3), 6, id="a doubtful mask"),
-        pytest.param(painted(disc(20), GREEN, BLUE), Echo(), 6, id="other colours"),
+        pytest.param(painted(disc(20), GREEN, BLUE), Echo(), 6, id="nothing of its colours"),
+        pytest.param(painted(disc(20, 3), RED, GREEN), Echo(spread=low(disc(20))), 6, id="other colours too"),
         pytest.param(painted(disc(20, 15), RED, BLUE), Echo(), 4, id="far too large"),
+        pytest.param(painted(disc(20, 4), RED, BLUE), Echo(), 15, id="far too small"),
     ],
 )
 def test_it_is_not_found(image: Tensor, model: Echo, radius: int) -> None:
@@ -116,7 +130,7 @@ def test_it_is_not_found(image: Tensor, model: Echo, radius: int) -> None:
 
 def test_what_belongs_to_another_object_in_sight_is_not_taken() -> None:
     image = painted(disc(20) | disc(50, 4), RED, BLUE)
-    other = prediction(F.avg_pool2d(logits(disc(20)), 2), 2.0)
+    other = prediction(low(disc(20)), 2.0)
     both = [torch.cat([getattr(x, f.name) for x in (absent(1), other)]) for f in fields(MaskPrediction)]
     after, scores = searched(image, known(2), Echo(), MaskPrediction(*both))
     found, small = after.fine_logits[0, 0] > 0, torch.from_numpy(disc(50, 4))
@@ -124,6 +138,17 @@ def test_what_belongs_to_another_object_in_sight_is_not_taken() -> None:
     assert float((found & small).sum() / (found | small).sum()) > 0.6
     _, scores = searched(painted(disc(20), RED, BLUE), known(2), Echo(), MaskPrediction(*both))
     assert scores.tolist() == [-4.0, 2.0]
+
+
+def test_what_spreads_onto_another_object_in_sight_is_not_taken() -> None:
+    """Where it begins beside the other's mask, which misses a part of that object."""
+    image = painted(disc(20), RED, BLUE)
+    part = disc(20)
+    part[:, :18] = False
+    both = prediction(torch.cat([torch.full((1, 1, 16, 32), -2.0), low(part)]), 2.0)
+    both = replace(both, object_score_logits=torch.tensor([-4.0, 2.0]))
+    assert searched(image, known(2), Echo(), both)[1].tolist() == [3.0, 2.0]
+    assert searched(image, known(2), Echo(spread=low(disc(20))), both)[1].tolist() == [-4.0, 2.0]
 
 
 def test_what_is_in_sight_or_of_unknown_colours_is_not_looked_for() -> None:
@@ -143,6 +168,37 @@ def test_of_many_lost_objects_some_are_looked_for_in_every_image_and_all_in_turn
         assert int((scores > 0).sum()) == AT_ONCE
         found |= scores > 0
     assert found.all()
+
+
+def test_the_tracker_looks_for_what_its_network_does_not_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = reconfigured(random_model(3), {"colour_evidence": 1e-3, "colour_search": 0.6})
+    model.set_input_size(64, 128)
+    decode, shown = model.decode, []
+
+    def sees_nothing_at_first(*args: Any) -> MaskPrediction:
+        shown.append(args[2])
+        found = decode(*args)
+        if len(shown) < 2:
+            return replace(found, object_score_logits=torch.full((1,), -4.0))
+        return replace(
+            found,
+            object_score_logits=torch.full((1,), 3.0),
+            mask_iou=torch.full((1,), 0.9),
+            mask_logits=shown[1].mask_input,
+            fine_logits=F.interpolate(shown[1].mask_input, found.fine_logits.shape[-2:]),
+        )
+
+    def picture(column: int) -> NDArray[np.uint8]:
+        image = painted(disc(column, 20, (64, 128)), RED, BLUE)[0].permute(1, 2, 0)
+        return image.numpy().astype(np.uint8)
+
+    tracker = PanoTracker(model)
+    tracker.prompt(picture(40), 0, [Prompt(mask=disc(40, 20, (64, 128)))])
+    monkeypatch.setattr(model, "decode", sees_nothing_at_first)
+    truth = disc(100, 20, (64, 128))
+    mask = tracker.step(picture(100), 10**8).labels == 1
+    assert (mask & truth).sum() > 0.6 * (mask | truth).sum()
+    assert len(shown) == 2
 
 
 HIDDEN, BACK = 12, 10  # frames in another room, and then at most until it is found

@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
 
-from conftest import Process, wait_for
+from conftest import Process, wait_for, written_at
 from film import Film
 from station import Station, start, stations
 from std_srvs.srv import Trigger
@@ -57,8 +57,8 @@ def node(running: ExitStack, folder: Path, number: int, save_interval: float) ->
 
 
 def wait_until_saved(folder: Path) -> None:
-    file, begun = folder / "state.safetensors", time.time()
-    wait_for(lambda: file.exists() and file.stat().st_mtime > begun, 30, "the memory to be saved")
+    file, begun = folder / "state.safetensors", time.time_ns()
+    wait_for(lambda: written_at(file) > begun, 30, "the memory to be saved")
 
 
 @pytest.mark.timeout(900)

@@ -19,6 +19,7 @@ from fake_videos import FakeVideo, moving
 
 from panosam2_ros.data.sources import SourceLibrary
 from panosam2_ros.evaluation.datasets import Dataset
+from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model.build import load_adapters, load_weights, random_model, reconfigured, save_weights
 from panosam2_ros.model.memory_attention import _rotations_of
 from panosam2_ros.propagation import empty_bank
@@ -329,6 +330,27 @@ def test_misled_and_jumping_clips_are_learned_from(small: Path, option: str) -> 
     total, _, ious = loss(batch, replace(Rollout(), **{option: 1.0}))
     assert torch.isfinite(total) and float(total.detach()) != plain and len(ious) == 3
     total.backward()
+
+
+def test_the_last_mask_of_an_unseen_object_is_its_own_again(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[MemoryBank] = []
+
+    def watched(bank: MemoryBank, wrong: torch.Tensor, clips: int) -> MemoryBank:
+        shown.append(bank)
+        return misled(bank, wrong, clips)
+
+    monkeypatch.setattr("panosam2_ros.training.rollout.misled", watched)
+    torch.manual_seed(0)
+    model = random_model(1)
+    model.set_input_size(64, 128)
+    batch = batches(small, frames=3, free=0)[0]
+    batch.targets[1] = 0  # nothing is in the second frame
+    ClipLoss(model.train(), LossConfig())(batch, replace(Rollout(), mislead=1.0))
+    first, second = shown
+    assert torch.equal(first.mask_logits, second.mask_logits)
+    assert torch.equal(first.centre, second.centre)
 
 
 def test_muon_makes_updates_of_one_size_and_finds_a_least_square() -> None:

@@ -83,9 +83,9 @@ def test_rate() -> None:
     assert rate([0.0, 0.1, 0.2, 0.3]) == pytest.approx(10)
 
 
-def publisher(qos: QoSProfile, kind: str = IMAGE) -> Any:
+def publisher(qos: QoSProfile, kind: str = IMAGE, name: str = "camera") -> Any:
     return SimpleNamespace(
-        node_name="camera", node_namespace="/rig", topic_type=kind, qos_profile=qos
+        node_name=name, node_namespace="/rig", topic_type=kind, qos_profile=qos
     )
 
 
@@ -101,6 +101,8 @@ def test_silence_is_explained() -> None:
         [publisher(RELIABLE, "sensor_msgs/msg/CompressedImage")], BEST_EFFORT, IMAGE
     )
     assert "image_transport" in other
+    unnamed = publisher(RELIABLE, name="_NODE_NAME_UNKNOWN_")
+    assert "_UNKNOWN_" not in describe_publishers([unnamed], BEST_EFFORT, IMAGE)
 
 
 def test_the_remedy_is_a_line_to_run(monkeypatch: pytest.MonkeyPatch) -> None:

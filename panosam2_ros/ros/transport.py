@@ -19,6 +19,7 @@ from panosam2_ros.ros.processes import PROFILES_VARIABLE
 
 QOS_BY_PARAMETER = QoSOverridingOptions.with_default_policies()  # history, depth and reliability
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_UNNAMED = "_NODE_NAME_UNKNOWN_"  # rmw, until a publisher's node has been discovered too
 _LONGEST_GAP = 300  # images; a longer one is a pause or another publisher, not loss
 _PAUSE = 2.0  # s between stamps; the same where there are no sequence numbers
 
@@ -128,6 +129,8 @@ def describe_publishers(publishers: Sequence[Any], wanted: QoSProfile, wanted_ty
 def _describe_publisher(publisher: Any, wanted: QoSProfile, wanted_type: str) -> str:
     qos = publisher.qos_profile
     name = f"{publisher.node_namespace.rstrip('/')}/{publisher.node_name}"
+    if publisher.node_name == _UNNAMED:
+        name = "a node whose name is not known yet"
     text = f"{name} publishes it {qos.reliability.name.lower()}, {qos.durability.name.lower()}"
     if publisher.topic_type != wanted_type:
         return f"{text}, as {publisher.topic_type} where {wanted_type} is expected: see image_transport"
