@@ -9,9 +9,10 @@ import time
 from typing import Any
 
 import torch
+from rclpy.node import Node
 
 from panosam2_ros import memory_file, tracker
-from panosam2_ros.ros import node
+from panosam2_ros.ros import lifecycle, node
 
 
 def inference_raises() -> None:
@@ -80,7 +81,15 @@ def slow_to_configure() -> None:
     node.build_tracker = build
 
 
+def like_humble() -> None:
+    """As with ROS 2 Humble's rclpy: parameters only before they change, and nothing about a message."""
+    del Node.add_post_set_parameters_callback
+    lifecycle.Subscription = object
+
+
 if __name__ == "__main__":
-    FAULTS = (inference_raises, out_of_memory, no_memory_at_all, disk_full, slow, slow_to_configure)
+    FAULTS = (
+        inference_raises, out_of_memory, no_memory_at_all, disk_full, slow, slow_to_configure, like_humble,
+    )  # fmt: skip
     {fault.__name__: fault for fault in FAULTS}[sys.argv.pop(1)]()
     node.main()

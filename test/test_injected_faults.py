@@ -111,3 +111,17 @@ def test_a_planner_that_dies_while_it_waits_harms_nobody(station: Station, tmp_p
         assert station.prompt(ball_prompt(label="mine")).success
         assert "mine" in [o.label for o in station.bearings[station.show()].objects]
         assert "Traceback" not in process.output
+
+
+def test_it_works_with_the_rclpy_of_humble_too(station: Station, tmp_path: Path) -> None:
+    """Which tells of parameters only before they change, and of a message nothing but itself."""
+    with start(MODEL, tmp_path / "log.txt", fault="like_humble") as process:
+        until_active(process)
+        for _ in range(5):
+            station.show()
+        station.spin_until(lambda: int(station.value("frames_kept") or 0) >= 4)
+        assert station.set(history_seconds=0.0)[0].successful
+        station.show()
+        station.spin_until(lambda: station.value("frames_kept") == "1")
+        assert "clean it up first" in station.set(model="sam2.1_hiera_tiny")[0].reason
+        assert station.prompt(ball_prompt()).success and "Traceback" not in process.output

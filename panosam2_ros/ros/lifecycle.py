@@ -1,9 +1,15 @@
-"""A lifecycle node that survives wrong requests with every rclpy."""
+"""A lifecycle node that behaves alike with every rclpy from Humble's on."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from rcl_interfaces.msg import SetParametersResult
 from rclpy._rclpy_pybind11 import RCLError
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.subscription import Subscription
 
 
 class SteadyLifecycleNode(LifecycleNode):
@@ -19,3 +25,39 @@ class SteadyLifecycleNode(LifecycleNode):
         except RCLError as error:
             self.get_logger().error(f"transition {transition_id} is refused: {error}")
             return TransitionCallbackReturn.ERROR
+
+    def soon(self, action: Callable[[], None]) -> None:
+        """Call ``action`` once, from the executor."""
+
+        def fire() -> None:
+            timer.cancel()
+            self.destroy_timer(timer)
+            action()
+
+        timer = self.create_timer(0.0, fire)
+
+    def watch_parameters(
+        self, refusal: Callable[[list[Parameter]], str], changed: Callable[[], None]
+    ) -> None:
+        """Changes for which ``refusal`` has a reason are not made; ``changed`` is called after others.
+
+        With Humble's rclpy, which tells only beforehand, ``changed`` comes on the executor's next turn.
+        """
+        tells_afterwards = hasattr(self, "add_post_set_parameters_callback")
+
+        def check(changes: list[Parameter]) -> SetParametersResult:
+            reason = refusal(changes)
+            if not reason and not tells_afterwards:
+                self.soon(changed)
+            return SetParametersResult(successful=not reason, reason=reason)
+
+        self.add_on_set_parameters_callback(check)
+        if tells_afterwards:
+            self.add_post_set_parameters_callback(lambda _: changed())
+
+
+def with_info(callback: Callable[[Any, dict[str, Any]], None]) -> Callable[..., None]:
+    """The callback of a message and rclpy's information about it; Humble's rclpy has none: empty."""
+    if hasattr(Subscription, "CallbackType"):
+        return callback
+    return lambda message: callback(message, {})

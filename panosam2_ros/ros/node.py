@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any, TypeAlias
 
 import torch
-from rcl_interfaces.msg import SetParametersResult
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -28,7 +27,7 @@ from panosam2_ros.ros.engine import build_tracker, use_threads, worker_limits
 from panosam2_ros.ros.findings import WARN, Finding
 from panosam2_ros.ros.frames import Transforms
 from panosam2_ros.ros.health import Health, Machinery, Tracked
-from panosam2_ros.ros.lifecycle import SteadyLifecycleNode
+from panosam2_ros.ros.lifecycle import SteadyLifecycleNode, with_info
 from panosam2_ros.ros.lifetime import ros_running
 from panosam2_ros.ros.memory_keeper import MemoryKeeper
 from panosam2_ros.ros.outputs import Outputs
@@ -64,12 +63,10 @@ class PanoSam2Node(SteadyLifecycleNode):
         self._transforms = Transforms(self)
         self._target = TargetFrame(self._transforms, "")
         self._create_interfaces()
-        self.add_on_set_parameters_callback(self._check_parameters)
-        self.add_post_set_parameters_callback(self._apply_parameters)
+        self.watch_parameters(self._refusal, self._apply_parameters)
         self._report_timer = self.create_timer(self._settings.diagnostics_period, self._report)
-        self._start_timer: Timer | None = None
         if self._settings.autostart:
-            self._start_timer = self.create_timer(0.0, self._autostart)
+            self.soon(self._autostart)
 
     def _create_interfaces(self) -> None:
         self._reporter = Reporter(self)
@@ -81,9 +78,6 @@ class PanoSam2Node(SteadyLifecycleNode):
     # --- lifecycle
 
     def _autostart(self) -> None:
-        assert self._start_timer is not None
-        self._start_timer.cancel()
-        self.destroy_timer(self._start_timer)
         if self._state != "unconfigured" or self.trigger_configure() != SUCCESS:
             return
         if self.context.ok():  # a model can take longer to load than the user's patience lasts
@@ -147,7 +141,7 @@ class PanoSam2Node(SteadyLifecycleNode):
         kind = CompressedImage if compressed else Image
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._subscription = self.create_subscription(
-            kind, name, self._receive, qos, qos_overriding_options=QOS_BY_PARAMETER
+            kind, name, with_info(self._receive), qos, qos_overriding_options=QOS_BY_PARAMETER
         )
         self._outputs.views.start()
         self._watch = ImageWatch(self, ImageTopic(name, f"sensor_msgs/msg/{kind.__name__}", qos))
@@ -208,11 +202,10 @@ class PanoSam2Node(SteadyLifecycleNode):
 
     # --- parameters
 
-    def _check_parameters(self, changes: list[Parameter]) -> SetParametersResult:
-        reason = refusal(changes, self._settings, self._worker is not None)
-        return SetParametersResult(successful=not reason, reason=reason)
+    def _refusal(self, changes: list[Parameter]) -> str:
+        return refusal(changes, self._settings, self._worker is not None)
 
-    def _apply_parameters(self, _: list[Parameter]) -> None:
+    def _apply_parameters(self) -> None:
         self._settings = parameters = read_parameters(self)
         self._report_timer.timer_period_ns = int(parameters.diagnostics_period * 1e9)
         if self._worker is not None:
