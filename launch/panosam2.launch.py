@@ -13,7 +13,6 @@ from launch.conditions import IfCondition
 from launch.launch_context import LaunchContext
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchDescription
 from panosam2_ros.ros import rviz_config
@@ -47,9 +46,10 @@ def arguments() -> list[DeclareLaunchArgument]:
         ),
         DeclareLaunchArgument(
             "autostart",
-            default_value="true",
-            choices=["true", "false"],
-            description="Configure and activate at start; false leaves both to a lifecycle manager",
+            default_value="",
+            choices=["", "true", "false"],
+            description="Configure and activate at start; false leaves both to a lifecycle manager; "
+            "empty: as params_file says",
         ),
         DeclareLaunchArgument(
             "respawn",
@@ -60,9 +60,9 @@ def arguments() -> list[DeclareLaunchArgument]:
         ),
         DeclareLaunchArgument(
             "use_sim_time",
-            default_value="false",
-            choices=["true", "false"],
-            description="Take the time from /clock, for bags and simulators",
+            default_value="",
+            choices=["", "true", "false"],
+            description="Take the time from /clock, for bags and simulators; empty: as params_file says",
         ),
         DeclareLaunchArgument(
             "rviz", default_value="false", choices=["true", "false"], description="Start RViz as well"
@@ -90,23 +90,25 @@ def environment() -> list[SetEnvironmentVariable]:
     ]
 
 
-def node() -> Node:
-    """The node itself."""
+def node(context: LaunchContext) -> list[Node]:
+    """The node itself; what is given on the command line goes before the file of parameters."""
     image = LaunchConfiguration("image")
     switched = ("autostart", "use_sim_time")
-    chosen = {name: ParameterValue(LaunchConfiguration(name), value_type=bool) for name in switched}
-    return Node(
+    given = {name: LaunchConfiguration(name).perform(context) for name in switched}
+    chosen = {name: value == "true" for name, value in given.items() if value}
+    started = Node(
         package="panosam2_ros",
         executable="panosam2_node",
         name="panosam2",
         namespace=LaunchConfiguration("namespace"),
-        parameters=[LaunchConfiguration("params_file"), chosen],
+        parameters=[LaunchConfiguration("params_file"), *([chosen] if chosen else [])],
         remappings=[("image", image), ("image/compressed", [image, "/compressed"])],
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
         output="both",
         respawn=LaunchConfiguration("respawn"),
         respawn_delay=2.0,
     )
+    return [started]
 
 
 def rviz(context: LaunchContext) -> list[Node]:
@@ -122,4 +124,5 @@ def rviz(context: LaunchContext) -> list[Node]:
 def generate_launch_description() -> LaunchDescription:
     """Called by `ros2 launch`."""
     see = OpaqueFunction(function=rviz, condition=IfCondition(LaunchConfiguration("rviz")))
-    return LaunchDescription([*arguments(), *environment(), node(), see])
+    started = OpaqueFunction(function=node)
+    return LaunchDescription([*arguments(), *environment(), started, see])

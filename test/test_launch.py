@@ -134,6 +134,23 @@ def test_each_camera_has_a_namespace_of_its_own() -> None:
             module.nodes(context)
 
 
+@pytest.mark.parametrize("given", ["", "true", "false"])
+def test_only_what_is_given_goes_before_the_file_of_parameters(given: str) -> None:
+    module = loaded("panosam2")
+    from launch_ros.utilities import evaluate_parameters
+
+    from launch import LaunchContext
+
+    context = LaunchContext()
+    for action in module.arguments():
+        action.execute(context)
+    context.launch_configurations["autostart"] = given
+    (node,) = module.node(context)
+    file, *rest = evaluate_parameters(context, node._Node__parameters)
+    assert file.name == "panosam2.yaml"
+    assert rest == ([{"autostart": given == "true"}] if given else [])
+
+
 @pytest.mark.parametrize("users_own", [None, "/own/profile.xml"])
 def test_environment_is_exported_and_the_users_own_is_kept(
     monkeypatch: pytest.MonkeyPatch, users_own: str | None
