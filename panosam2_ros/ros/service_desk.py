@@ -87,7 +87,8 @@ class ServiceDesk:
             camera_of=self._desk.camera_of,
             vertical_fov=self._desk.vertical_fov,
         )
-        return await self._serve(job, Prompt.Response, stamp_to_ns(request.stamp))
+        refused = partial(services.refused_prompts, len(request.prompts))
+        return await self._serve(job, refused, stamp_to_ns(request.stamp))
 
     async def _remove(
         self, request: RemoveObjects.Request, _: RemoveObjects.Response

@@ -41,12 +41,7 @@ def prompt(
     try:
         frame, image = worker.frame_at(stamp_to_ns(request.stamp))
     except (NoSuchFrameError, ImageError) as error:
-        return PromptSrv.Response(
-            success=False,
-            message=str(error),
-            epoch=epoch,
-            results=[PromptResult(success=False, message=str(error)) for _ in request.prompts],
-        )
+        return refused_prompts(len(request.prompts), message=str(error), epoch=epoch)
     camera = camera_of(frame.message.header)
     grid = Equirect(image.shape[1], image.shape[0], vertical_fov)
     read = [_read(message, grid, camera) for message in request.prompts]
@@ -63,6 +58,14 @@ def prompt(
         stamp=ns_to_stamp(frame.stamp),
         results=results,
     )
+
+
+def refused_prompts(
+    count: int, success: bool = False, message: str = "", epoch: int = 0
+) -> PromptSrv.Response:
+    """One refusal for each of ``count`` prompts, with one reason."""
+    results = [PromptResult(success=success, message=message) for _ in range(count)]
+    return PromptSrv.Response(success=success, message=message, epoch=epoch, results=results)
 
 
 def _read(message: Any, grid: Equirect, camera: CameraFrame) -> Prompt | str:
