@@ -86,7 +86,7 @@ def ship(run: Path, config: Path, models: Path, earlier: Path | None = None, sha
         "sources": VERSIONS,
         "torch": torch.__version__,
         "hours": round(training_hours(entries), 2),
-        "steps": len(entries),
+        "steps": len({(entry["stage"], entry["step"]) for entry in entries}),  # some twice after a kill
         "curve": curve(entries),
     }
     path = target.with_suffix(".json")
