@@ -114,8 +114,8 @@ class Parameters:
     )
     island_reach: float = _declared(
         0.1,
-        "rad; parts of a mask weigh less for min_island the farther they are from where the object should "
-        "be: by exp(-1/2) at this distance; 0: all the same",
+        "rad; for min_island a part of the mask counts less the farther it is from where the object should "
+        "be: 0.61 of its size at this distance; 0: distance does not matter",
         Change.UNCONFIGURED,
         (0.0, math.pi),
     )
@@ -176,7 +176,7 @@ class Parameters:
     )
     replay_every: int = _declared(
         3,
-        "an object that was prompted on an older image is tracked to the newest through every so manieth "
+        "an object that was prompted on an older image is tracked to the newest through every n-th "
         "of the images that are kept",
         Change.UNCONFIGURED,
         (1, 1000),

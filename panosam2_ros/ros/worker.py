@@ -39,7 +39,7 @@ class WorkerLimits:
     history_seconds: float = 4.0  # of images, for prompts at their stamp
     history_mib: float = 512.0
     jobs: int = 16  # that wait
-    replay_every: int = 3  # every how manieth kept image an object goes through that was prompted late
+    replay_every: int = 3  # an object that was prompted late goes through every n-th kept image
 
 
 @dataclass(frozen=True)

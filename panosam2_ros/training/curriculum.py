@@ -39,7 +39,7 @@ class Stage:
     reuse: float = 2.0  # times that a clip is used, on average
     accumulate: int = 1  # steps whose gradients make one update
     data: str = ""  # of evaluation.datasets, with its folder; empty: synthetic scenes
-    every: int = 1  # every how manieth frame of a data set
+    every: int = 1  # every n-th frame of a data set
     diameter: tuple[float, float] = (8, 65)  # degrees, of synthetic objects
     clip: dict[str, Any] = field(default_factory=dict)  # of synthetic scenes
 
