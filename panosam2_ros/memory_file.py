@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,6 +62,7 @@ class TrackerMemory:
     objects: tuple[RememberedObject, ...]  # in the order of the bank's rows and of ids
     epoch: int
     next_id: int
+    final: bool = False  # nothing came after it, so no id from next_id on was given
 
 
 def memory_path(directory: Path, name: str) -> Path:
@@ -82,6 +84,7 @@ def save_memory(path: Path, memory: TrackerMemory, network: Network) -> None:
         "rules": asdict(memory.bank.rules),
         "epoch": memory.epoch,
         "next_id": memory.next_id,
+        "final": memory.final,
         "objects": [asdict(item) for item in memory.objects],
     }, allow_nan=False)  # fmt: skip
     content = save(tensors, {HEADER_KEY: header, DIGEST_KEY: _digest(header, tensors)})
@@ -93,7 +96,7 @@ def save_memory(path: Path, memory: TrackerMemory, network: Network) -> None:
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
-            path.replace(path.with_name(path.name + PREVIOUS))
+            _keep(path, path.with_name(path.name + PREVIOUS))
         partial.replace(path)
     except OSError:
         partial.unlink(missing_ok=True)
@@ -105,14 +108,20 @@ def save_memory(path: Path, memory: TrackerMemory, network: Network) -> None:
         os.close(folder)
 
 
+def _keep(path: Path, before: Path) -> None:
+    """The file under a second name; at no time is there none under its own."""
+    before.unlink(missing_ok=True)
+    try:
+        os.link(path, before)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, before)
+
+
 def load_memory(path: Path, like: MemoryBank, network: Network, max_objects: int) -> TrackerMemory:
     """What ``save_memory`` wrote; ``like``: an empty bank of the network that will use it.
 
-    Where a crash came between the two renames, the file before. MemoryFileError for a file that
-    cannot be used, FileNotFoundError where there is none.
+    MemoryFileError for a file that cannot be used, FileNotFoundError where there is none.
     """
-    if not path.exists() and (before := path.with_name(path.name + PREVIOUS)).exists():
-        path = before
     if not path.is_file():
         raise FileNotFoundError(f"no memory at {path}")
     row = sum(x[:1].nbytes for x in _row_of(like).values())
@@ -126,7 +135,7 @@ def load_memory(path: Path, like: MemoryBank, network: Network, max_objects: int
     _check_objects(path, objects, header["next_id"], max_objects)
     _check_tensors(path, tensors, like, len(objects))
     bank = like.with_tensors({name: x.to(like.frame.device) for name, x in tensors.items()})
-    return TrackerMemory(bank, objects, header["epoch"], header["next_id"])
+    return TrackerMemory(bank, objects, header["epoch"], header["next_id"], header.get("final", False))
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

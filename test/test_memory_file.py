@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import threading
@@ -187,16 +188,38 @@ def test_a_file_that_was_made_up_is_refused(saved: Path, tracker: PanoTracker) -
             load(saved, tracker)
 
 
-def test_the_file_before_is_kept_and_serves_after_a_crash_between_renames(
-    saved: Path, tracker: PanoTracker
+@pytest.mark.parametrize("hard_links", [True, False])
+def test_the_file_before_is_kept_and_there_is_a_file_at_any_time(
+    hard_links: bool, saved: Path, tracker: PanoTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = saved.read_bytes()
+    first, rename, before = saved.read_bytes(), Path.replace, saved.with_name(saved.name + PREVIOUS)
+
+    def crash(self: Path, target: Path) -> Path:
+        raise KeyboardInterrupt
+
+    def none(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    if not hard_links:
+        monkeypatch.setattr(os, "link", none)
     tracker.step(picture(9), 9 * SECOND)
+    monkeypatch.setattr(Path, "replace", crash)
+    with pytest.raises(KeyboardInterrupt):
+        save_memory(saved, tracker.memory(), tracker.network)
+    assert saved.read_bytes() == first and len(load(saved, tracker).objects) == 2
+    monkeypatch.setattr(Path, "replace", rename)
     save_memory(saved, tracker.memory(), tracker.network)
-    before = saved.with_name(saved.name + PREVIOUS)
-    assert before.read_bytes() == first != saved.read_bytes()
+    second = saved.read_bytes()
+    assert before.read_bytes() == first != second
+    save_memory(saved, tracker.memory(), tracker.network)
+    assert before.read_bytes() == second
+
+
+def test_a_file_that_was_taken_away_stays_away(saved: Path, tracker: PanoTracker) -> None:
+    save_memory(saved, tracker.memory(), tracker.network)
     saved.unlink()
-    assert len(load(saved, tracker).objects) == 2
+    with pytest.raises(FileNotFoundError):
+        load(saved, tracker)
 
 
 def test_a_disk_that_takes_nothing_leaves_what_was_there(

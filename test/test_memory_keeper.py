@@ -15,8 +15,12 @@ from lifecycle_msgs.msg import Transition
 from station import Station, ball_prompt, start, stations
 from std_srvs.srv import Trigger
 
-from panosam2_ros.ros.memory_keeper import REFUSED
+from panosam2_ros.memory_file import PREVIOUS, TrackerMemory
+from panosam2_ros.model.build import random_model
+from panosam2_ros.ros import memory_keeper
+from panosam2_ros.ros.memory_keeper import REFUSED, SPARED_IDS, MemoryKeeper
 from panosam2_ros.srv import ListObjects, MemoryFile
+from panosam2_ros.tracker import PanoTracker
 
 MODEL = "panosam2_nano"
 
@@ -51,11 +55,20 @@ def test_saving_and_loading_by_name(station: Station, tmp_path: Path) -> None:
         assert [p.name for p in tmp_path.glob("*.safetensors")] == ["home.safetensors"]
         station.call(Trigger, "reset")
         station.show()
-        station.prompt(ball_prompt(label="other"))
+        epoch = station.prompt(ball_prompt(label="other")).epoch
         loaded = call("load_memory", "home")
         assert loaded.success and list(loaded.object_ids) == [1, 2], loaded
         assert labels(station) == [(1, "ball"), (2, "twin")]
-        assert [o.object_id for o in station.bearings[station.show()].objects] == [1, 2]
+        message = station.bearings[station.show()]
+        assert [o.object_id for o in message.objects] == [1, 2]
+        assert message.epoch > epoch  # 1 was another object in that
+        assert station.change(Transition.TRANSITION_DEACTIVATE)
+        assert station.change(Transition.TRANSITION_CLEANUP)
+        assert station.change(Transition.TRANSITION_CONFIGURE)
+        assert station.change(Transition.TRANSITION_ACTIVATE)
+        station.show()
+        assert station.prompt(ball_prompt()).epoch > message.epoch
+        assert call("load_memory", "home").success
         for name in ("../home", "/etc/passwd", "", "a/b", ".hidden"):
             for service in ("save_memory", "load_memory"):
                 refused = call(service, name)
@@ -87,7 +100,8 @@ def test_what_was_tracked_is_known_again_after_a_kill(station: Station, tmp_path
         (track,) = station.bearings[station.show()].objects
         assert (track.object_id, track.label, track.state) == (1, "ball", track.VISIBLE)
         answer = station.prompt(ball_prompt(label="new"))
-        assert answer.results[0].bearing.object_id == 2  # ids are never used again
+        # ids are never used again, and some may have been given after the file was written
+        assert answer.results[0].bearing.object_id == 2 + SPARED_IDS and answer.epoch == 0
 
 
 @pytest.mark.faults
@@ -106,6 +120,13 @@ def test_what_is_remembered_is_saved_at_the_end(how: str, station: Station, tmp_
                 assert station.change(Transition.TRANSITION_CLEANUP)
         wait_for(lambda: (tmp_path / "state.safetensors").exists(), 10, "the file")
         assert "Traceback" not in process.output
+    if how == "SIGTERM":
+        with node(tmp_path, "again.txt") as process:
+            ready(process)
+            wait_for(lambda: (tmp_path / f"state.safetensors{PREVIOUS}").exists(), 10, "the file of a run")
+            station.show()
+            answer = station.prompt(ball_prompt())
+            assert (answer.results[0].bearing.object_id, answer.epoch) == (2, 0)  # no other can have had it
 
 
 @pytest.mark.faults
@@ -131,3 +152,23 @@ def test_a_folder_that_cannot_be_written_is_reported_and_survived(station: Stati
         saved = station.call(MemoryFile, "save_memory", MemoryFile.Request(name="home"))
         assert not saved.success and saved.message
         assert station.show() in station.bearings
+
+
+@pytest.mark.parametrize("where", ["taken from the tracker", "written"])
+def test_memory_that_cannot_be_had_is_reported_too(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch's allocators raise RuntimeError, not MemoryError."""
+    reasons: list[str] = []
+
+    def raises(*_: object) -> TrackerMemory:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    tracker = PanoTracker(random_model(1).eval().requires_grad_(False))
+    keeper = MemoryKeeper(tracker, str(tmp_path), "state", reasons.append)
+    if where == "written":
+        monkeypatch.setattr(memory_keeper, "save_memory", raises)
+    else:
+        monkeypatch.setattr(tracker, "memory", raises)
+    keeper.close(stopped=True)
+    assert len(reasons) == 1 and "memory not saved" in reasons[0] and "can't allocate" in reasons[0]

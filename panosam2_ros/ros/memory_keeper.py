@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from panosam2_ros.memory_file import (
+    MAX_OBJ_ID,
     MemoryFileError,
     TrackerMemory,
     load_memory,
@@ -23,6 +25,7 @@ from panosam2_ros.propagation import empty_bank
 from panosam2_ros.ros.worker import Worker, WorkerBusyError, WorkerStoppedError
 from panosam2_ros.tracker import PanoTracker
 
+SPARED_IDS = 256  # more than are given in a save_interval
 REFUSED = ".refused"  # ending of a file that could not be used and must not be written over
 Failed = Callable[[str], None]  # told why a file could not be written or read; any thread
 
@@ -39,6 +42,7 @@ class MemoryKeeper:
         self._path = memory_path(self.directory, file) if file else None
         self._pool = ThreadPoolExecutor(1, "memory")
         self._pending: Future[None] | None = None
+        self.restored = False
 
     def restore(self) -> str:
         """Recall the file, before the tracker has a thread; what came of it, for the log.
@@ -60,7 +64,10 @@ class MemoryKeeper:
                 kept = f"nor could it be put aside: {also}"
             self._failed(f"memory not restored: {error}; {kept}; starting empty")
             return ""
+        if not memory.final:  # ids that were given after it was written are not given to others
+            memory = replace(memory, next_id=min(memory.next_id + SPARED_IDS, MAX_OBJ_ID + 1))
         self._tracker.recall(memory)
+        self.restored = True
         ids = [item.obj_id for item in memory.objects]
         return f"remembering objects {ids} from {self._path}"
 
@@ -89,6 +96,8 @@ class MemoryKeeper:
         """On the worker's thread."""
         if memory is None:
             pending.set_result(None)
+            if not isinstance(error, WorkerStoppedError):
+                self._not_saved(error)
             return
 
         def write() -> None:
@@ -103,10 +112,11 @@ class MemoryKeeper:
         assert self._path is not None
         try:
             save_memory(self._path, memory, self._network)
-        except (OSError, MemoryError) as error:
-            self._failed(
-                f"memory not saved to {self._path}: {error}; make room there or set memory_directory"
-            )
+        except Exception as error:  # out of memory is a RuntimeError where torch finds it
+            self._not_saved(error)
+
+    def _not_saved(self, error: Exception | None) -> None:
+        self._failed(f"memory not saved to {self._path}: {error}; make room there or set memory_directory")
 
     def _read(self, path: Path) -> TrackerMemory:
         like = empty_bank(self._tracker.model, 0)
@@ -115,5 +125,8 @@ class MemoryKeeper:
     def close(self, stopped: bool) -> None:
         """Finish what is being written; ``stopped``: the tracker has no thread any more, so save it."""
         if stopped and self._path is not None:
-            self._pool.submit(self._write, self._tracker.memory())
+            try:
+                self._pool.submit(self._write, replace(self._tracker.memory(), final=True))
+            except Exception as error:
+                self._not_saved(error)
         self._pool.shutdown(wait=True)

@@ -54,6 +54,7 @@ class PanoSam2Node(SteadyLifecycleNode):
         self._settings = declare_parameters(self)
         self._state = "unconfigured"
         self._worker: Worker[ImageMsg] | None = None
+        self._epoch = 0  # of a tracker that remembers nothing
         self._keeper: MemoryKeeper | None = None
         self._save_timer: Timer | None = None
         self._subscription: Subscription | None = None
@@ -102,6 +103,7 @@ class PanoSam2Node(SteadyLifecycleNode):
     def _configure(self, parameters: Parameters) -> None:
         panoramas = PanoramaDecoder(parameters)
         tracker = build_tracker(parameters)
+        tracker.epoch = self._epoch
         keeper = MemoryKeeper(
             tracker, parameters.memory_directory, parameters.memory_file, self._memory_failed
         )
@@ -120,6 +122,8 @@ class PanoSam2Node(SteadyLifecycleNode):
         self._keeper = keeper
         self.tracker_changed()
         self._worker.start()
+        if keeper.restored:
+            self._save_soon()  # that file is not final any more
         if parameters.memory_file and parameters.save_interval > 0:
             self._save_timer = self.create_timer(parameters.save_interval, self._save_soon)
         self.get_logger().info(f"model {parameters.model} on {device}")
@@ -187,6 +191,7 @@ class PanoSam2Node(SteadyLifecycleNode):
             self.get_logger().error("inference does not end; leaving it behind")
         if keeper is not None:
             keeper.close(stopped)
+        self._epoch = worker.tracker.epoch + 1
         self._tracked, self._machinery = Tracked(), Machinery()
         del worker, keeper
         gc.collect()

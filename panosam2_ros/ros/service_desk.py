@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
@@ -31,7 +32,8 @@ def _remembered(worker: Worker[Any]) -> TrackerMemory | str:
 
 
 def _recall(memory: TrackerMemory, worker: Worker[Any]) -> str:
-    worker.tracker.recall(memory)
+    tracker = worker.tracker
+    tracker.recall(replace(memory, epoch=max(memory.epoch, tracker.epoch) + 1))  # ids mean others now
     return ""
 
 
