@@ -45,6 +45,15 @@ def test_overrides_and_what_is_said_where_they_do_not_fit(station: Station, tmp_
         station.spin_until(lambda: text.partition(" for ")[0] in process.output, 20)
 
 
+@pytest.mark.faults
+def test_simulated_time_that_stands_still_stops_no_diagnostics(station: Station, tmp_path: Path) -> None:
+    """A bag that is paused, has ended, or has not begun: there is nothing on /clock."""
+    with start("panosam2_nano", tmp_path / "log.txt", image_timeout=0.5, use_sim_time=True) as process:
+        until_active(process)
+        station.until_status(DiagnosticStatus.WARN, "no image on /image for")
+        assert process.running and "Traceback" not in process.output
+
+
 def _publisher(station: Station, topic: str):
     (found,) = _endpoints(station.get_publishers_info_by_topic, station, topic)
     return found

@@ -7,9 +7,11 @@ from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy._rclpy_pybind11 import RCLError
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.subscription import Subscription
+from rclpy.timer import Timer
 
 
 class SteadyLifecycleNode(LifecycleNode):
@@ -25,6 +27,11 @@ class SteadyLifecycleNode(LifecycleNode):
         except RCLError as error:
             self.get_logger().error(f"transition {transition_id} is refused: {error}")
             return TransitionCallbackReturn.ERROR
+
+    def create_timer(self, *arguments: Any, **options: Any) -> Timer:
+        """As rclpy's, by a clock that goes on where simulated time stands still."""
+        options.setdefault("clock", Clock(clock_type=ClockType.STEADY_TIME))
+        return super().create_timer(*arguments, **options)
 
     def soon(self, action: Callable[[], None]) -> None:
         """Call ``action`` once, from the executor."""
