@@ -124,3 +124,18 @@ def test_without_rosbags_the_remedy_is_told(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(VideoError, match="pip install rosbags"):
         open_frames(path)
+
+
+def test_the_rate_is_of_the_images_whatever_else_was_recorded(tmp_path: Path) -> None:
+    """Words from ten seconds before the first image until 300 s after the last."""
+    with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
+        images = writer.add_connection("/pano/image", "sensor_msgs/msg/Image", typestore=TYPES)
+        words = writer.add_connection("/words", "std_msgs/msg/String", typestore=TYPES)
+        word = TYPES.serialize_cdr(TYPES.types["std_msgs/msg/String"](data="hello"), "std_msgs/msg/String")
+        writer.write(words, START - 10 * 10**9, word)
+        for index in range(11):
+            stamp = START + index * PERIOD
+            message = image_message("raw", index, stamp)
+            writer.write(images, stamp, TYPES.serialize_cdr(message, "sensor_msgs/msg/Image"))
+        writer.write(words, START + 300 * 10**9, word)
+    assert open_frames(tmp_path / "bag").rate == pytest.approx(5.0)

@@ -1,5 +1,7 @@
 """What a planner writes down is what the report reads, in any order and however long the run."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -66,6 +68,20 @@ def test_read_ahead_hands_on_what_went_wrong_after_what_went_well():
 
     ahead = ReadAhead(items(), lambda item: 1, limit=10)
     assert ahead.next(5.0) == 1
+    with pytest.raises(ValueError, match="the film tore"):
+        ahead.next(5.0)
+    ahead.close()
+
+
+def test_read_ahead_has_not_ended_well_where_nothing_came():
+    def items():
+        raise ValueError("the film tore")
+        yield
+
+    ahead = ReadAhead(items(), lambda item: 1, limit=10)
+    while not ahead.full:
+        time.sleep(0.01)
+    assert not ahead.ended
     with pytest.raises(ValueError, match="the film tore"):
         ahead.next(5.0)
     ahead.close()

@@ -165,6 +165,16 @@ def test_a_bag_comes_as_it_was_recorded_or_as_if_now(viewer, tmp_path, restamp):
         assert viewer.stamps == [START + i * PERIOD for i in range(5)]
 
 
+def test_an_image_that_breaks_the_recording_is_said_and_ends_it(viewer, tmp_path):
+    images = folder_of_images(tmp_path, 6)
+    cv2.imwrite(str(images / "004.png"), np.zeros((32, 64, 3), np.uint8))
+    with camera(tmp_path, source=images, rate=20.0) as process:
+        viewer.watch(process)
+        assert process.stop() == 1
+        assert "004.png" in process.output and "Traceback" not in process.output
+        assert "played" not in process.output
+
+
 def test_an_endless_camera_ends_cleanly_when_told(viewer, tmp_path):
     with camera(tmp_path, width=128, height=64, rate=30.0, buffer_mib=1) as process:
         viewer.watch(process, images=5)

@@ -22,6 +22,21 @@ def is_bag(path: Path) -> bool:
     return (path / "metadata.yaml").is_file() or path.suffix in _FILES
 
 
+def _seconds(reader: Any, connections: list[Any]) -> float:
+    """From their first message to their last, s; other topics may have begun earlier or ended later."""
+
+    def times(start: int | None = None) -> Iterator[int]:
+        return (time for _, time, _ in reader.messages(connections=connections, start=start))
+
+    first, back = next(times(), reader.start_time), 10**9
+    while True:  # from the end, farther and farther back, so that not all images have to be read
+        start = max(reader.end_time - back, first)
+        last = max(times(start), default=None)
+        if last is not None or start == first:
+            return ((last or first) - first) * 1e-9
+        back *= 4
+
+
 class BagImages:
     """The images of one topic, decoded as they are read; raises VideoError for what cannot be read."""
 
@@ -32,7 +47,7 @@ class BagImages:
             self._topic = self._choose({c.topic: c.msgtype for c in reader.connections}, topic)
             of_topic = reader.topics[self._topic]
             self.frames = int(of_topic.msgcount)
-            seconds = reader.duration * 1e-9
+            seconds = _seconds(reader, of_topic.connections)
         self.rate = (self.frames - 1) / seconds if self.frames > 1 and seconds > 0 else 0.0
         first = next(iter(self.stamped()), None)
         if first is None:

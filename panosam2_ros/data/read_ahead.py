@@ -45,8 +45,9 @@ class ReadAhead(Generic[Item]):
 
     @property
     def ended(self) -> bool:
-        """Whether all items were handed out."""
-        return self._ended.is_set() and (self._waiting is None or self._waiting.empty())
+        """Whether all items were handed out; not where something went wrong, which ``next`` raises."""
+        over = self._ended.is_set() and self._error is None
+        return over and (self._waiting is None or self._waiting.empty())
 
     @property
     def full(self) -> bool:
