@@ -32,7 +32,7 @@ class Admission:
                 new = not prompt.obj_id or prompt.replace
                 check_prompt(prompt, grid, refines=not new)
                 if not prompt.obj_id:
-                    self._check_room(len(fresh))
+                    self._check_room(sum(not prompts[j].obj_id for j in fresh))
                 (fresh if new else refine).append(i)
             except ValueError as error:
                 refused[i] = str(error)

@@ -101,11 +101,16 @@ class ObjectMotion:
         ahead.update(stamp, None)
         return None if ahead.state is TrackState.LOST else ahead.bearing
 
-    def update(self, stamp: int, bearing: Bearing | None) -> None:
-        """Take in the image of ``stamp`` (ns); None: the object was not seen in it."""
+    def update(self, stamp: int, bearing: Bearing | None, prompted: bool = False) -> None:
+        """Take in the image of ``stamp`` (ns); None: the object was not seen in it.
+
+        ``prompted``: somebody says where it is, so that no motion has led there from where it was expected.
+        """
         elapsed = 0 if self._stamp is None else max(0, stamp - self._stamp)
         self._stamp = stamp
         if bearing is not None:
+            if prompted and self.state is not TrackState.VISIBLE:
+                self._seen = None
             self._see(stamp, bearing, elapsed)
         elif self._seen is not None:
             self._miss(self._seen, elapsed)

@@ -147,6 +147,16 @@ def test_a_jump_is_no_motion() -> None:
     assert np.linalg.norm(motion.angular_velocity) <= CONFIG.velocity_limit + 1e-9
 
 
+def test_where_somebody_points_is_no_motion_of_what_was_out_of_sight() -> None:
+    motion = run(0.5, np.array([0.0, 1.0, 0.0]), 5, lonlat_to_vector(0, 0))
+    motion.update(START + 10 * PERIOD, None)
+    motion.update(START + 20 * PERIOD, bearing(lonlat_to_vector(1.5, 0)), prompted=True)
+    assert np.isnan(motion.angular_velocity).all() and motion.state is TrackState.VISIBLE
+    motion.update(START + 21 * PERIOD, bearing(lonlat_to_vector(1.5, 0)))
+    assert np.allclose(motion.angular_velocity, 0)
+    assert np.allclose(motion.expected(START + 22 * PERIOD).direction, lonlat_to_vector(1.5, 0))
+
+
 def test_stamps_that_repeat_or_go_back_are_survived() -> None:
     motion = run(0.5, np.array([0.0, 1.0, 0.0]), 5, lonlat_to_vector(0, 0))
     velocity = motion.angular_velocity
