@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.equirect import Equirect
+from panosam2_ros.equirect import Equirect, exact_fov
 
 
 def components(
@@ -21,7 +21,7 @@ def components(
     height, width = mask.shape
     count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=connectivity)
     parts, names = np.asarray(labels), np.arange(count)
-    for a, b in _neighbours_outside(parts, connectivity == 8, vertical_fov == math.pi):
+    for a, b in _neighbours_outside(parts, connectivity == 8, exact_fov(vertical_fov) == math.pi):
         if a and b:
             names[names == names[b]] = names[a]
     parts = names[parts].astype(np.int32)

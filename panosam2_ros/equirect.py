@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FULL_SPHERE_RATIO = (1.9, 2.1)
+_ROUNDED = 1e-5  # pi as people and parameter files write it: 3.1416 is not, 3.14159 is
 Floats = NDArray[np.float64]
 
 
@@ -53,6 +54,7 @@ class Equirect:
     vertical_fov: float = math.pi  # rad, symmetric about the horizon
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "vertical_fov", exact_fov(self.vertical_fov))
         if self.width < 2 or self.height < 1:
             raise ValueError(f"a panorama needs at least 2 x 1 pixels, got {self.width}x{self.height}")
         if not 0.0 < self.vertical_fov <= math.pi:
@@ -64,6 +66,17 @@ class Equirect:
                 f"{self.width}x{self.height} = {ratio:.3f}; for a panorama cropped above and "
                 "below set vertical_fov (rad)"
             )
+
+    def of_width(self, width: int, even: bool = False) -> Equirect:
+        """The same panorama at a width of 64 or more; ``even``: of even sizes, the next smaller width."""
+        unit = 2 if even else 1
+        width = width // unit * unit
+        height = self.height * width / self.width / unit
+        rows = max(round(height), 1)
+        if self.vertical_fov == math.pi:  # rounding must not lead out of what a panorama is
+            low, high = FULL_SPHERE_RATIO
+            rows = min(max(rows, math.ceil(width / high / unit)), math.floor(width / low / unit))
+        return Equirect(width, rows * unit, self.vertical_fov)
 
     def pixel_to_lonlat(self, u: ArrayLike, v: ArrayLike) -> tuple[Floats, Floats]:
         """Longitude and latitude, rad, of pixel indices of any (broadcastable) shape."""
@@ -117,6 +130,11 @@ class Equirect:
         u, v = np.asarray(u, float), np.asarray(v, float)
         inside = (u >= -0.5) & (u < self.width - 0.5) & (v >= -0.5) & (v < self.height - 0.5)
         return np.asarray(inside, bool)
+
+
+def exact_fov(vertical_fov: float) -> float:
+    """A full sphere's pi (rad) where it was rounded; else as it is."""
+    return math.pi if math.isclose(vertical_fov, math.pi, rel_tol=_ROUNDED) else vertical_fov
 
 
 def lonlat_to_vector(lon: ArrayLike, lat: ArrayLike) -> Floats:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -18,6 +19,13 @@ from panosam2_ros.periodic import resize_matrix
 
 Logits = NDArray[np.float32]  # [h, w]; > 0 is the object
 _BAND = 64  # rows of the image at a time
+
+
+def resized_labels(labels: NDArray[np.uint16], width: int, height: int) -> NDArray[np.uint16]:
+    """A label image [H, W] at another size: the id at each pixel's centre."""
+    # INTER_NEAREST takes corners for centres: half a pixel beside the image that INTER_AREA makes
+    how = cv2.INTER_NEAREST_EXACT
+    return np.asarray(cv2.resize(labels, (width, height), interpolation=how), np.uint16)
 
 
 @dataclass(frozen=True)

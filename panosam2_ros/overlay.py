@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from panosam2_ros import drawing
 from panosam2_ros.data.video import resized
 from panosam2_ros.equirect import UPRIGHT, CameraFrame, Equirect, Floats
+from panosam2_ros.masks import resized_labels
 from panosam2_ros.object_state import TrackState
 
 _STATES = {TrackState.VISIBLE: "", TrackState.OCCLUDED: " hidden", TrackState.LOST: " lost"}
@@ -44,16 +44,14 @@ def mark(
     return drawing.Mark(obj_id, np.asarray(direction), text, state == TrackState.VISIBLE)
 
 
-def fitted(image: drawing.Image, labels: drawing.Labels, width: int) -> tuple[drawing.Image, drawing.Labels]:
-    """A copy of the image at most ``width`` columns wide (0: its own size), and labels of its size."""
-    height, columns = image.shape[:2]
-    if 0 < width < columns:
-        height, columns = max(1, round(height * width / columns)), width
-    picture = resized(image, columns, height)
+def fitted(
+    image: drawing.Image, labels: drawing.Labels, grid: Equirect
+) -> tuple[drawing.Image, drawing.Labels]:
+    """Copies of the image and of its labels, of the grid's size."""
+    picture = resized(image, grid.width, grid.height)
     if picture is image:
         picture = image.copy()
-    near = cv2.resize(labels, (columns, height), interpolation=cv2.INTER_NEAREST)
-    return picture, np.asarray(near, np.uint16)
+    return picture, resized_labels(labels, grid.width, grid.height)
 
 
 def draw_overlay(

@@ -5,6 +5,7 @@ The tracker and the training drive the same two functions, so what is trained is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import reduce
@@ -81,6 +82,7 @@ def propagate(
     features: ImageFeatures,
     use_previous: Tensor | None = None,  # [N] bool; training hides some previous masks
     present: Tensor | None = None,  # [N] bool; training knows which objects are in the image
+    vertical_fov: float = math.pi,  # rad
 ) -> Propagated:
     """Find every object of ``bank`` in an image; remember it where it is present."""
     conditioned = model.condition(features, bank.read())
@@ -100,7 +102,7 @@ def propagate(
         prediction = with_colours(prediction, model.config.colour_evidence * evidence)
         if present is None and model.config.colour_search:
             prediction, scores = found_again(
-                model, bank, features, conditioned, evidence, prediction, scores
+                model, bank, features, conditioned, evidence, prediction, scores, vertical_fov
             )
         if model.config.colour_learning:
             colours = _colours_now(model, bank, features.bins, prediction)

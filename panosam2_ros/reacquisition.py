@@ -8,7 +8,6 @@ in ``training/curriculum.py``.
 
 from __future__ import annotations
 
-import math
 from dataclasses import fields
 
 import numpy as np
@@ -42,6 +41,7 @@ def found_again(
     evidence: Tensor,  # [N, 1, H', W']
     prediction: MaskPrediction,
     scores: Tensor,  # [N] logits of presence
+    vertical_fov: float,  # rad
 ) -> tuple[MaskPrediction, Tensor]:
     """Prediction and scores, replaced for objects that were not found and are now."""
     assert features.bins is not None
@@ -52,14 +52,16 @@ def found_again(
     taken = (prediction.fine_logits[seen] > 0).any(0)  # by other objects
     lost = bank.select(rows)
     free = evidence[rows].masked_fill(taken, -SPEAKS)
-    each = zip(free, lost.colours, _solid_angles(lost.mask_logits), strict=True)
-    places = [_likeliest(features.bins, *one) for one in each]
+    each = zip(free, lost.colours, _solid_angles(lost.mask_logits, vertical_fov), strict=True)
+    places = [_likeliest(features.bins, *one, vertical_fov) for one in each]
     shown = F.avg_pool2d(torch.stack(places), LOW_RES_STRIDE // model.config.mask_stride)
     yes = torch.ones_like(rows, dtype=torch.bool)
     prompts = DecoderPrompts.of_masks(shown * model.config.prompt_logit, yes)
     again = model.decode(conditioned[rows], features, prompts, middle_token(shown, lost.centre), yes)
     again = with_colours(again, model.config.colour_evidence * evidence[rows])
+    ratio = _solid_angles(again.mask_logits, vertical_fov) / _solid_angles(lost.mask_logits, vertical_fov)
     found = _are_they(lost, again, features.bins, taken, model.config.colour_search)
+    found &= (ratio < SIZE_RATIO) & (ratio > 1 / SIZE_RATIO)
     rows = rows[found]
     parts = {
         f.name: getattr(prediction, f.name).index_copy(0, rows, getattr(again, f.name)[found])
@@ -74,13 +76,10 @@ def _are_they(lost: MemoryBank, again: MaskPrediction, bins: Tensor, taken: Tens
     ``taken`` [1, H', W'] bool: where others are; ``least``: overlap of colours.
     """
     own = again.fine_logits > 0
-    ratio = _solid_angles(again.mask_logits) / _solid_angles(lost.mask_logits)
     return (
         (again.object_score_logits > 0)
         & (again.mask_iou >= LEAST_IOU)
         & (colour_likeness(bins, lost.colours, again.fine_logits) >= least)
-        & (ratio < SIZE_RATIO)
-        & (ratio > 1 / SIZE_RATIO)
         & ((own & taken).sum((1, 2, 3)) < MOST_SHARED * own.sum((1, 2, 3)))
     )
 
@@ -94,12 +93,14 @@ def _missing(bank: MemoryBank, seen: Tensor) -> Tensor:
     return rows
 
 
-def _likeliest(bins: Tensor, evidence: Tensor, colours: Tensor, size: Tensor) -> Tensor:
+def _likeliest(
+    bins: Tensor, evidence: Tensor, colours: Tensor, size: Tensor, vertical_fov: float
+) -> Tensor:
     """Where an object's colours are most: [1, H', W'], 1 there and -1 elsewhere.
 
     ``bins`` and ``evidence`` [1, H', W'], ``colours`` [2, K]; ``size``: its last solid angle, sr.
     """
-    parts, angles = components((evidence[0] > SPEAKS).cpu().numpy(), 8, math.pi)
+    parts, angles = components((evidence[0] > SPEAKS).cpu().numpy(), 8, vertical_fov)
     angles[0] = 0
     largest = [int(p) for p in np.argsort(-angles)[:MOST_PARTS] if angles[p] > 0]
     if not largest:
@@ -107,12 +108,12 @@ def _likeliest(bins: Tensor, evidence: Tensor, colours: Tensor, size: Tensor) ->
     names = torch.tensor(largest, device=bins.device)
     masks = torch.where(torch.from_numpy(parts).to(bins.device) == names[:, None, None], 1.0, -1.0)[:, None]
     alike = colour_likeness(bins, colours.expand(len(names), -1, -1), masks)
-    ratio = _solid_angles(masks) / size
+    ratio = _solid_angles(masks, vertical_fov) / size
     return masks[(alike - _SIZE_WEIGHT * ratio.log().abs()).argmax()]
 
 
-def _solid_angles(mask_logits: Tensor) -> Tensor:
+def _solid_angles(mask_logits: Tensor, vertical_fov: float) -> Tensor:
     """Of masks [N, 1, H, W], in sr."""
     height, width = mask_logits.shape[-2:]
-    rows = torch.from_numpy(Equirect(2 * height, height).pixel_solid_angles()).to(mask_logits)
+    rows = torch.from_numpy(Equirect(2 * height, height, vertical_fov).pixel_solid_angles()).to(mask_logits)
     return (mask_logits[:, 0] > 0).sum(-1).to(rows) @ rows * (2 * height / width)  # networks may be square

@@ -195,8 +195,7 @@ class PanoTracker:
 
     def _mask_grid(self, grid: Equirect) -> Equirect:
         """Pixels of the label image that belongs to an image."""
-        width = self.config.mask_width or grid.width
-        return Equirect(width, max(round(grid.height * width / grid.width), 1), grid.vertical_fov)
+        return grid.of_width(self.config.mask_width) if self.config.mask_width else grid
 
     def _encode(self, image: Image) -> ImageFeatures:
         def encode(_: slice) -> ImageFeatures:
@@ -210,7 +209,8 @@ class PanoTracker:
         """``propagate``, in as many pieces as memory asks for: only lost objects depend on others."""
 
         def some(rows: slice) -> Propagated:
-            return propagate(self.model, bank.select(rows), features)
+            known = bank.select(rows)
+            return propagate(self.model, known, features, vertical_fov=self.config.vertical_fov)
 
         return Propagated.joined(self.thrift.pieces(some, len(bank)))
 
@@ -261,13 +261,16 @@ class PanoTracker:
         late = self._stamp is not None and stamp < self._stamp
         chosen = result.select(torch.tensor(found, dtype=torch.int64))
         new = Behind([self._entry(prompts[i], late) for i in found], chosen.bank, stamp)
-        self._observe(new.known, chosen, grid, stamp)
+        labels = self._observe(new.known, chosen, grid, stamp, prompted=True)
         if late and found:
             self._behind.append(new)
         else:
             self._known, self._bank = joined(self._known, self._bank, new)
         seen = {i: item.track() for i, item in zip(found, new.known, strict=True)}
-        return [PromptOutcome(True, "", seen[i]) if i in seen else NOTHING_FOUND for i in range(len(prompts))]
+        return [
+            PromptOutcome(True, "", seen[i], labels == seen[i].obj_id) if i in seen else NOTHING_FOUND
+            for i in range(len(prompts))
+        ]
 
     def _row(self, obj_id: int) -> int:
         """``obj_idx`` of an object; -1 for one that is not known."""
@@ -281,10 +284,17 @@ class PanoTracker:
             return Known(self._next_id - 1, prompt.label, ObjectMotion(self.config.state))
         entry = copy.deepcopy(self._known[row]) if late else self._known[row]
         entry.label = prompt.label or entry.label
+        if prompt.replace:
+            entry.motion = ObjectMotion(self.config.state)
         return entry
 
     def _observe(
-        self, known: Sequence[Known], result: Propagated, grid: Equirect, stamp: int
+        self,
+        known: Sequence[Known],
+        result: Propagated,
+        grid: Equirect,
+        stamp: int,
+        prompted: bool = False,
     ) -> NDArray[np.uint16]:
         """Update what is known of objects from their masks; the label image of those that are visible."""
         masks = self._mask_grid(grid)
@@ -301,7 +311,7 @@ class PanoTracker:
         for item, score, iou in zip(known, scores, ious, strict=True):
             region = regions.get(item.obj_id)
             bearing = mask_bearing(region.whole(masks.height), masks, iou) if region else None
-            item.motion.update(stamp, bearing)
+            item.motion.update(stamp, bearing, prompted)
             item.score = score
             item.mask_iou = min(max(iou, 0.0), 1.0) if bearing else 0.0
         return labels

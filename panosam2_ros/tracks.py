@@ -60,6 +60,7 @@ class PromptOutcome:
     success: bool
     message: str  # why not, and the remedy
     track: Track | None  # of the object in the prompted image
+    mask: NDArray[np.bool_] | None = None  # [H, W], its pixels there, of the label image's size
 
 
 NOTHING_FOUND = PromptOutcome(

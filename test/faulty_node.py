@@ -32,10 +32,10 @@ def out_of_memory() -> None:
     """With more than two objects at once."""
     real = tracker.propagate
 
-    def propagate(model: Any, bank: Any, features: Any) -> Any:
+    def propagate(model: Any, bank: Any, features: Any, **options: Any) -> Any:
         if len(bank) > 2:
             raise torch.cuda.OutOfMemoryError("injected: tried to allocate 2.00 GiB")
-        return real(model, bank, features)
+        return real(model, bank, features, **options)
 
     tracker.propagate = propagate  # type: ignore[assignment]
 
@@ -43,7 +43,7 @@ def out_of_memory() -> None:
 def no_memory_at_all() -> None:
     """For any object."""
 
-    def propagate(*_: Any) -> Any:
+    def propagate(*_: Any, **__: Any) -> Any:
         raise MemoryError("injected")
 
     tracker.propagate = propagate

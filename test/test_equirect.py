@@ -134,6 +134,26 @@ def test_what_is_no_panorama_is_refused_with_the_remedy(size, fov, words):
         Equirect(*size, fov)
 
 
+@given(st.integers(100, 4000), st.floats(1.9, 2.1), st.integers(64, 4000), st.booleans())
+def test_a_panorama_of_another_width_is_a_panorama(height, ratio, width, even):
+    grid = Equirect(min(max(round(height * ratio), math.ceil(1.9 * height)), int(2.1 * height)), height)
+    other = grid.of_width(width, even)
+    assert other.width == (width // 2 * 2 if even else width)
+    assert other.height == pytest.approx(grid.height * other.width / grid.width, abs=1 + even)
+    assert not even or other.height % 2 == 0
+
+
+def test_a_cropped_panorama_keeps_its_field_of_view_at_another_width():
+    assert Equirect(1000, 200, 1.2).of_width(300) == Equirect(300, 60, 1.2)
+
+
+@pytest.mark.parametrize("fov", [3.14159, 3.1415927])
+def test_a_rounded_pi_is_pi(fov):
+    assert Equirect(640, 320, fov).vertical_fov == math.pi
+    with pytest.raises(ValueError, match="set vertical_fov"):
+        Equirect(640, 100, fov)
+
+
 # directions in frames
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import tracemalloc
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from panosam2_ros.equirect import Equirect
-from panosam2_ros.masks import paint
+from panosam2_ros.masks import paint, resized_labels
 from panosam2_ros.periodic import wrap_resize
 
 
@@ -53,3 +54,13 @@ def test_large_panoramas_need_no_float_plane_per_object() -> None:
     pixels = grid.width * grid.height
     assert (labels == 8).all() and len(regions) == 8
     assert peak < pixels * (2 + 8) + 24 * 2**20
+
+
+@pytest.mark.parametrize("width", [512, 700, 1280])
+def test_labels_stay_where_they_are_at_another_size(width: int) -> None:
+    labels = np.zeros((400, 1920), np.uint16)
+    labels[100:181, 900:1001] = 7
+    small = resized_labels(labels, width, 100)
+    rows, columns = np.nonzero(small == 7)
+    assert (columns.mean() + 0.5) / width == pytest.approx((950 + 0.5) / 1920, abs=0.2 / width)
+    assert (rows.mean() + 0.5) / 100 == pytest.approx((140 + 0.5) / 400, abs=0.002)

@@ -11,7 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from test_colour import BLUE, GREEN, RED, disc, logits, painted
+from test_colour import BLUE, GREEN, HEIGHT, RED, WIDTH, disc, logits, painted
 from torch import Tensor
 
 from panosam2_ros.data.sources import SourceLibrary, Split
@@ -79,7 +79,11 @@ def known(count: int, radius: int = 6) -> MemoryBank:
 
 
 def searched(
-    image: Tensor, bank: MemoryBank, model: Echo, before: MaskPrediction
+    image: Tensor,
+    bank: MemoryBank,
+    model: Echo,
+    before: MaskPrediction,
+    vertical_fov: float = math.pi,
 ) -> tuple[MaskPrediction, Tensor]:
     bins = colour_bins(image, 1)
     maps = torch.zeros(1, 2, *GRID)
@@ -87,7 +91,7 @@ def searched(
     evidence = colour_evidence(bins, bank.colours)
     conditioned = maps.expand(len(bank), -1, -1, -1)
     scores = before.object_score_logits
-    return found_again(model, bank, features, conditioned, evidence, before, scores)  # type: ignore[arg-type]
+    return found_again(model, bank, features, conditioned, evidence, before, scores, vertical_fov)  # type: ignore[arg-type]
 
 
 def absent(count: int) -> MaskPrediction:
@@ -236,3 +240,15 @@ def test_the_shipped_network_finds_an_object_again_where_it_was_not() -> None:
     found = [found_after_a_visit(seed) for seed in range(SCENES)]
     print("found again:", found)
     assert sum(found) >= ENOUGH
+
+
+def test_the_edges_of_a_cropped_panorama_are_no_poles() -> None:
+    """Two parts at the upper edge: one through the pole of a sphere, two below a cropped one's edge."""
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[:6, 2:10] = mask[:6, 34:42] = True
+    image, before = painted(mask, RED, BLUE), absent(1)
+    whole, _ = searched(image, known(1, 5), Echo(), before)
+    cropped, _ = searched(image, known(1, 5), Echo(), before, vertical_fov=1.5)
+    left, right = slice(0, 16), slice(32, 48)
+    assert (whole.fine_logits[..., left] > 0).any() and (whole.fine_logits[..., right] > 0).any()
+    assert (cropped.fine_logits[..., left] > 0).any() != (cropped.fine_logits[..., right] > 0).any()

@@ -82,6 +82,8 @@ def test_masks_and_bearings_are_the_balls(whole: Path) -> None:
         true = VECTORS @ direction(index) > math.cos(0.35)
         assert labels.dtype == np.uint16 and set(np.unique(labels)) == {0, 1}
         assert (true & (labels == 1)).sum() / (true | (labels == 1)).sum() > 0.7
+        area = GRID.pixel_solid_angles() @ (labels == 1).sum(1)
+        assert float(row["solid_angle"]) == pytest.approx(area, rel=1e-3)  # also where it was prompted
 
 
 def test_masks_have_16_bits(whole: Path) -> None:
@@ -176,12 +178,27 @@ def test_prompts_of_every_kind() -> None:
         ("[{points: [1, 2]}]", "a point is u, v"),
         ("[{frame: -1, box: [1, 2, 3, 4]}]", "count from 0"),
         ("[{direction: [left, 2]}]", "prompt 1.*left"),
+        ("[{direction: [0, 91]}]", "prompt 1.*within 90 degrees"),
     ],
 )
 def test_prompts_that_cannot_be_read(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "prompts.yaml").write_text(text)
     with pytest.raises(PromptListError, match=reason):
         prompts_by_frame(read_prompts(tmp_path / "prompts.yaml"), GRID)
+
+
+def test_a_direction_beyond_a_cropped_image_is_refused() -> None:
+    with pytest.raises(PromptListError, match=r"above or below the image.*within 45 degrees"):
+        prompts_by_frame([{"direction": [0, 80]}], Equirect(256, 64, math.pi / 2))
+
+
+def test_labels_that_yaml_takes_for_dates(images: Path, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.yaml"
+    prompts.write_text("[{label: 2024-05-01, box: [235, 46, 20, 80]}]")
+    given = [str(images), f"--out={tmp_path / 'out'}", f"--prompts={prompts}", "--frames=2"]
+    for _ in range(2):  # begun and gone on with
+        track.main(given)
+    assert {row["label"] for row in table(tmp_path / "out")} == {"2024-05-01"}
 
 
 @pytest.mark.parametrize(

@@ -85,8 +85,8 @@ def test_islands_go_while_tracking_and_stay_in_a_mask_that_was_given(
     found = torch.full((1, 1, 32, 64), -5.0)
     found[0, 0, 10:16, 60:] = found[0, 0, 20:22, 25:27] = 5.0
 
-    def as_found(*arguments: Any) -> Propagated:
-        result = propagate(*arguments)
+    def as_found(*arguments: Any, **options: Any) -> Propagated:
+        result = propagate(*arguments, **options)
         bank = result.bank.write(FrameMemory(
             result.bank.confident_map, result.bank.long_ptr, found, result.bank.centre,
             *(torch.tensor([flag]) for flag in (True, False, True)), torch.ones(1),
@@ -131,6 +131,36 @@ def test_no_more_objects_than_allowed_and_no_id_beyond_16_bits(tracker: PanoTrac
     outcomes = tracker.prompt(picture(), 0, [mask_prompt(10, 10), mask_prompt(90, 10)])
     assert [o.success for o in outcomes] == [True, False]
     assert "reset" in outcomes[1].message and tracker.tracks()[0].obj_id == 65535
+
+
+def test_what_replaces_an_object_takes_no_room(tracker: PanoTracker) -> None:
+    tracker.prompt(picture(), 0, [mask_prompt(40 * i, 10) for i in range(3)])
+    again = mask_prompt(60, 50, obj_id=1, replace=True)
+    outcomes = tracker.prompt(picture(), 0, [again, mask_prompt(200, 60), mask_prompt(100, 60)])
+    assert [o.success for o in outcomes] == [True, True, False]
+
+
+def test_what_replaces_an_object_has_no_motion_yet(tracker: PanoTracker) -> None:
+    for t in range(2):
+        tracker.prompt(picture(), t * SECOND, [mask_prompt(40 + 4 * t, 10, obj_id=t, replace=t > 0)])
+    assert np.isnan(tracker.tracks()[0].angular_velocity).all()
+
+
+@pytest.mark.parametrize("width", [0, 128])
+def test_an_outcome_has_the_pixels_of_its_object(tracker: PanoTracker, width: int) -> None:
+    tracker.config = replace(tracker.config, mask_width=width)
+    prompts = [mask_prompt(240, 40), mask_prompt(100, 60)]
+    for prompt, outcome in zip(prompts, tracker.prompt(picture(), 0, prompts), strict=True):
+        wanted = prompt.mask[::2, ::2] if width else prompt.mask
+        assert outcome.mask is not None and outcome.mask.shape == wanted.shape
+        assert (outcome.mask & wanted).sum() / (outcome.mask | wanted).sum() > 0.8
+    assert tracker.prompt(picture(), 0, [Prompt(obj_id=9)])[0].mask is None
+
+
+def test_panoramas_of_any_accepted_ratio_are_tracked_at_any_mask_width(tracker: PanoTracker) -> None:
+    tracker.config = replace(tracker.config, mask_width=1024)
+    frame = tracker.step(np.zeros((100, 190, 3), np.uint8), 0)  # 190/100 = 1.9, 1024/539 is less
+    assert frame.labels.shape == (538, 1024)
 
 
 def test_correcting_one_object_leaves_the_others_alone(tracker: PanoTracker) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from panosam2_ros.data.sequence import Image, Labels
 from panosam2_ros.data.video import resized
 from panosam2_ros.drawing import WHITE, draw_text, fill_masks, outline_masks
+from panosam2_ros.masks import resized_labels
 
 MOMENTS, _COLUMNS, _WIDTH, _GAP = 8, 2, 640, 4
 
@@ -40,11 +40,11 @@ class ContactSheet:
         """One moment: masks tinted in their objects' colours, the truth outlined in white."""
         height = round(_WIDTH * image.shape[0] / image.shape[1])
         panel = resized(image, _WIDTH, height).copy()
-        small = _resized_labels(labels, _WIDTH, height)
+        small = resized_labels(labels, _WIDTH, height)
         fill_masks(panel, small, opacity=0.45)
         outline_masks(panel, small, thickness=1)
         if truth is not None:
-            outline_masks(panel, _resized_labels(truth, _WIDTH, height), thickness=1, paint=WHITE)
+            outline_masks(panel, resized_labels(truth, _WIDTH, height), thickness=1, paint=WHITE)
         words = [f"frame {index}", *(f"{i}: {s:.2f}" for i, s in (scores or {}).items())]
         draw_text(panel, "  ".join(words), _WIDTH / 2, height - 8, scale=0.45)
         self._panels.append(panel)
@@ -64,6 +64,3 @@ class ContactSheet:
         if not cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
             raise OSError(f"{path} could not be written")
 
-
-def _resized_labels(labels: Labels, width: int, height: int) -> NDArray[np.uint16]:
-    return np.asarray(cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST), np.uint16)

@@ -25,7 +25,7 @@ class Checkpoints:
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
         """Raises OtherRunError where the folder belongs to a run with other settings."""
         self._folder, self._settings = folder, folder / "run.json"
-        wanted = json.loads(json.dumps(settings))
+        wanted = json.loads(json.dumps(settings, default=str))  # YAML makes dates of labels like 2024-05-01
         if self._settings.exists():
             found = json.loads(self._settings.read_text())
             if other := [key for key in wanted if found.get(key) != wanted[key]]:

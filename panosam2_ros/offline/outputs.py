@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from panosam2_ros import overlay
 from panosam2_ros.data.label_png import read_labels, write_ids
-from panosam2_ros.data.video import StampedFrame, resized
+from panosam2_ros.data.video import StampedFrame
 from panosam2_ros.drawing import Mark
 from panosam2_ros.equirect import CameraFrame, Equirect
 from panosam2_ros.object_state import TrackState
@@ -75,7 +75,7 @@ class Outputs:
 
     def write_video(self, frames: Iterable[StampedFrame], grid: Equirect, rate: float, total: int) -> Path:
         """The frames with outlines, names and an azimuth grid; OSError where OpenCV cannot write it."""
-        small = Equirect(*_video_size(grid), grid.vertical_fov)
+        small = _video_grid(grid)
         partial = self.video.with_name("overlay.part.mp4")
         writer = cv2.VideoWriter(
             str(partial), cv2.VideoWriter.fourcc(*"mp4v"), rate, (small.width, small.height)
@@ -95,10 +95,7 @@ class Outputs:
         return self.video
 
     def _drawn(self, index: int, frame: StampedFrame, marks: list[Mark], grid: Equirect) -> np.ndarray:
-        labels = read_labels(self._mask(index))
-        labels = cv2.resize(labels, (grid.width, grid.height), interpolation=cv2.INTER_NEAREST)
-        picture = resized(frame.image, grid.width, grid.height)
-        picture = picture.copy() if picture is frame.image else picture
+        picture, labels = overlay.fitted(frame.image, read_labels(self._mask(index)), grid)
         overlay.draw_overlay(picture, labels, marks, grid, _CAMERA)
         return picture
 
@@ -111,9 +108,8 @@ class Outputs:
         return self._masks / f"{index:06d}.png"
 
 
-def _video_size(grid: Equirect) -> tuple[int, int]:
-    width = min(grid.width, _VIDEO_WIDTH) // 2 * 2
-    return width, max(round(grid.height * width / grid.width / 2), 1) * 2  # codecs want even numbers
+def _video_grid(grid: Equirect) -> Equirect:
+    return grid.of_width(min(grid.width, _VIDEO_WIDTH), even=True)  # as codecs want it
 
 
 def _row(index: int, stamp: int, track: Track) -> Iterator[Any]:

@@ -76,4 +76,9 @@ def _numbers(values: Any, count: int, what: str) -> list[float]:
 def _pixel(degrees: Sequence[float], grid: Equirect) -> list[float]:
     """Pixel of azimuth (left positive) and elevation, degrees, as seen from the camera."""
     u, v = grid.lonlat_to_pixel(-math.radians(degrees[0]), math.radians(degrees[1]))
-    return [float(u), min(max(float(v), 0.0), grid.height - 1.0) if abs(degrees[1]) <= 90 else math.nan]
+    if abs(degrees[1]) > math.degrees(grid.vertical_fov) / 2 + 1e-6:
+        raise ValueError(
+            f"the direction {degrees} is above or below the image, whose elevations are within "
+            f"{math.degrees(grid.vertical_fov) / 2:.0f} degrees"
+        )
+    return [float(u), min(max(float(v), 0.0), grid.height - 1.0)]

@@ -22,9 +22,7 @@ from panosam2_ros.data.frames import DEFAULT_RATE, open_frames, stamped
 from panosam2_ros.data.video import FrameSource, StampedFrame
 from panosam2_ros.equirect import Equirect
 from panosam2_ros.fisheye import DualFisheye, Remap
-from panosam2_ros.masks import paint
 from panosam2_ros.model.build import build_model
-from panosam2_ros.object_state import TrackState
 from panosam2_ros.offline.checkpoints import Checkpoints
 from panosam2_ros.offline.outputs import Outputs
 from panosam2_ros.offline.prompt_list import Entry, PromptListError, prompts_by_frame, read_prompts
@@ -86,21 +84,14 @@ class Run:
         prompts = self._prompts.get(index)
         if not prompts:
             return tracked
-        for prompt, outcome in zip(
-            prompts, self._tracker.prompt(frame.image, frame.stamp, prompts), strict=True
-        ):
-            if not outcome.success:
+        outcomes = self._tracker.prompt(frame.image, frame.stamp, prompts)
+        labels = tracked.labels.copy()
+        for prompt, outcome in zip(prompts, outcomes, strict=True):
+            if outcome.track is None or outcome.mask is None:
                 raise PromptListError(f"frame {index}, {_described(prompt)}: {outcome.message}")
-        return self._prompted(tracked)
-
-    def _prompted(self, tracked: TrackedFrame) -> TrackedFrame:
-        """The frame with the objects that were prompted on it."""
-        memory, tracks = self._tracker.memory(), self._tracker.tracks()
-        visible = {track.obj_id for track in tracks if track.state is TrackState.VISIBLE}
-        logits = memory.bank.mask_logits[:, 0].float().cpu().numpy()
-        rows = {item.obj_id: own for item, own in zip(memory.objects, logits, strict=True)}
-        labels, _ = paint({i: own for i, own in rows.items() if i in visible}, self._panoramas.grid)
-        return replace(tracked, labels=labels, tracks=tracks)
+            labels[labels == outcome.track.obj_id] = 0  # what is corrected
+            labels[outcome.mask] = outcome.track.obj_id  # before others: somebody points at it
+        return replace(tracked, labels=labels, tracks=self._tracker.tracks())
 
 
 def _described(prompt: Prompt) -> str:

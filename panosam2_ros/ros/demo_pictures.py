@@ -17,6 +17,7 @@ from panosam2_ros import drawing, overlay
 from panosam2_ros.data.recording import Seen
 from panosam2_ros.data.video import resized
 from panosam2_ros.equirect import UPRIGHT, Equirect, vector_to_lonlat
+from panosam2_ros.masks import resized_labels
 from panosam2_ros.overlay import short
 from panosam2_ros.ros.demo_report import Run
 
@@ -72,8 +73,7 @@ class Painter:
         return resized(image, self._width, height).copy()
 
     def _scaled(self, labels: NDArray[np.uint16], height: int) -> NDArray[np.uint16]:
-        scaled = cv2.resize(labels, (self._width, height), interpolation=cv2.INTER_NEAREST)
-        return np.asarray(scaled, np.uint16)
+        return resized_labels(labels, self._width, height)
 
 
 def mark(seen: Seen) -> drawing.Mark:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage
 
 from panosam2_ros.encodings import ImageError, compressed_to_array, image_to_array
-from panosam2_ros.equirect import Equirect
+from panosam2_ros.equirect import Equirect, exact_fov
 from panosam2_ros.fisheye import CalibrationError, DualFisheye, Remap
 from panosam2_ros.ros.parameters import Parameters
 
@@ -27,7 +27,7 @@ class PanoramaDecoder:
         self._fisheye = parameters.projection == "dual_fisheye"
         self._camera: DualFisheye | None = None  # None: as cameras usually are
         self._remap: Remap | None = None  # of the newest size
-        if self._fisheye and self._vertical_fov != math.pi:
+        if self._fisheye and exact_fov(self._vertical_fov) != math.pi:
             raise ValueError(
                 f"two fisheye lenses give a full sphere: vertical_fov must be pi, got {self._vertical_fov}"
             )

@@ -17,6 +17,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from panosam2_ros import drawing, overlay, scene
 from panosam2_ros.data.video import resized
 from panosam2_ros.equirect import CameraFrame, Equirect, Floats, tangent_basis
+from panosam2_ros.masks import resized_labels
 from panosam2_ros.object_state import TrackState
 from panosam2_ros.ros.conversions import byte_array
 from panosam2_ros.tracks import Track, TrackedFrame
@@ -65,8 +66,10 @@ class Scene:
 
 def draw_overlay(view: Scene) -> NDArray[np.uint8]:
     """The overlay, RGB [h, w, 3]."""
-    picture, labels = overlay.fitted(view.image, view.tracked.labels, view.look.overlay_width)
-    grid = Equirect(picture.shape[1], picture.shape[0], view.vertical_fov)
+    grid = Equirect(view.image.shape[1], view.image.shape[0], view.vertical_fov)
+    if 0 < view.look.overlay_width < grid.width:
+        grid = grid.of_width(view.look.overlay_width)
+    picture, labels = overlay.fitted(view.image, view.tracked.labels, grid)
     marks = [
         overlay.mark(t.obj_id, t.label, t.state, t.score, t.bearing.direction, view.camera)
         for t in view.tracked.tracks
@@ -108,8 +111,7 @@ def cloud_msg(view: Scene) -> PointCloud2:
     """The panorama on a sphere: x, y, z, rgb and id of points that lie evenly, objects in their colours."""
     ball = scene.sphere(view.look.cloud_width, view.vertical_fov)
     picture = resized(view.image, ball.grid.width, ball.grid.height).copy()
-    size = (ball.grid.width, ball.grid.height)
-    labels = np.asarray(cv2.resize(view.tracked.labels, size, interpolation=cv2.INTER_NEAREST), np.uint16)
+    labels = resized_labels(view.tracked.labels, ball.grid.width, ball.grid.height)
     drawing.fill_masks(picture, labels, opacity=0.6)
     red, green, blue = picture[ball.rows, ball.columns].astype(np.uint32).T
     points = np.empty(len(ball.rows), POINT)

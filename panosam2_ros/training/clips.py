@@ -27,6 +27,7 @@ from panosam2_ros.data.sources import SourceLibrary
 from panosam2_ros.data.synthetic import SceneConfig, clip
 from panosam2_ros.equirect import mask_box
 from panosam2_ros.evaluation.datasets import Dataset as VideoDataset
+from panosam2_ros.masks import resized_labels
 from panosam2_ros.prompts import Prompt
 from panosam2_ros.training.curriculum import Stage
 
@@ -87,8 +88,7 @@ class DatasetClips:
             truth = sequence.labels(t)
             assert truth is not None
             images.append(cv2.resize(sequence.image(t), (width, height), interpolation=cv2.INTER_AREA))
-            small = cv2.resize(truth.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
-            labels.append(small)
+            labels.append(resized_labels(truth, width, height))
         return np.stack(images).astype(np.uint8), np.stack(labels).astype(np.uint8)
 
 
