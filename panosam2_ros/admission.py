@@ -15,7 +15,7 @@ class Admission:
     """What a tracker knows when a request comes."""
 
     current: frozenset[int]  # ids of objects tracked to the newest image
-    late: frozenset[int]  # ids of those that are still being tracked to it
+    late: frozenset[int]  # ids of those, also among these, that are still being tracked to it
     next_id: int
     max_objects: int
 

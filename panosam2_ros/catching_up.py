@@ -43,9 +43,7 @@ def joined(
     both = bank.append(late.bank)
     rows = {item.obj_id: (i, item) for i, item in enumerate(known)}
     for i, item in enumerate(late.known, len(known)):
-        _, own = rows.get(item.obj_id, (i, item))
-        own.label = item.label
-        rows[item.obj_id] = (i, own)  # a corrected object was seen all along: its motion goes on
+        rows[item.obj_id] = (i, item)
     ordered = [rows[obj_id] for obj_id in sorted(rows)]
     chosen = torch.tensor([i for i, _ in ordered], dtype=torch.int64)
     return [item for _, item in ordered], both.select(chosen)

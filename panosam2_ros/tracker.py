@@ -99,7 +99,7 @@ class PanoTracker:
         """
         grid = self._grid(image)
         current = {known.obj_id for known in self._known}
-        late = {track.obj_id for track in self.tracks()} - current
+        late = {known.obj_id for behind in self._behind for known in behind.known}
         state = Admission(frozenset(current), frozenset(late), self._next_id, self.config.max_objects)
         fresh, refine, refused = state.sorted(prompts, grid)
         outcomes = {i: PromptOutcome(False, reason, None) for i, reason in refused.items()}

@@ -95,7 +95,7 @@ def wait_for(condition: Callable[[], object], timeout: float = 10.0, what: str =
 
 
 def written_at(file: Path) -> int:
-    """When it was written last, ns since 1970; 0 where there is none, as amid the renames of a saving."""
+    """When it was written last, ns since 1970; 0 where there is none."""
     try:
         return file.stat().st_mtime_ns
     except FileNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from test_tracker import mask_prompt, picture
@@ -12,6 +13,7 @@ from panosam2_ros.tracker import PanoTracker
 from panosam2_ros.tracker_config import TrackerConfig
 
 FRAMES = 6
+SECOND = 10**9
 
 
 def new_tracker() -> PanoTracker:
@@ -71,9 +73,28 @@ def test_a_late_correction_replaces_memory_when_it_has_come_to_the_newest() -> N
     assert tracker.prompt(picture(1), 1, [mask_prompt(60, 50, obj_id=1)])[0].success
     assert tracker.behind == 1 and torch.equal(tracker._bank.mask_logits, before)
     assert tracker.tracks()[0].label == "cup"
+    again = tracker.prompt(picture(3), 3, [mask_prompt(70, 50, obj_id=1)])[0]
+    assert not again.success and "call again in a moment" in again.message  # it would be lost
     for t in (2, 3):
         tracker.catch_up(picture(t), t)
     assert len(tracker.tracks()) == 1 and not torch.equal(tracker._bank.mask_logits, before)
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_motion_of_what_was_corrected_late_is_that_of_the_correction(replaced: bool) -> None:
+    tracker = new_tracker()
+    for t in range(3):  # to the right, in every image
+        prompt = mask_prompt(40 + 8 * t, 40, obj_id=min(t, 1))
+        tracker.step(picture(t), t * SECOND)
+        tracker.prompt(picture(t), t * SECOND, [prompt])
+    tracker.step(picture(3), 3 * SECOND)
+    given = mask_prompt(180, 40, obj_id=1, label="cup", replace=replaced)
+    assert tracker.prompt(picture(2), 2 * SECOND, [given])[0].success
+    assert tracker.memory().objects[0].label == "cup" and tracker._known[0].label == ""
+    tracker.settle(everything=True)
+    (track,) = tracker.tracks()
+    assert track.label == "cup" and track.bearing.direction[0] > 0.5  # there, on the right
+    assert np.isnan(track.angular_velocity).all() == replaced
 
 
 def test_who_is_behind_can_be_removed_and_remembered_but_not_corrected() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from lifecycle_msgs.msg import Transition
 from station import Station, ball_prompt, start, stations
 from std_srvs.srv import Trigger
 
-from panosam2_ros.memory_file import PREVIOUS, TrackerMemory
+from panosam2_ros.memory_file import MAX_OBJ_ID, PREVIOUS, TrackerMemory, save_memory
 from panosam2_ros.model.build import random_model
 from panosam2_ros.ros import memory_keeper
 from panosam2_ros.ros.memory_keeper import REFUSED, SPARED_IDS, MemoryKeeper
@@ -121,12 +122,15 @@ def test_what_is_remembered_is_saved_at_the_end(how: str, station: Station, tmp_
         wait_for(lambda: (tmp_path / "state.safetensors").exists(), 10, "the file")
         assert "Traceback" not in process.output
     if how == "SIGTERM":
-        with node(tmp_path, "again.txt") as process:
-            ready(process)
-            wait_for(lambda: (tmp_path / f"state.safetensors{PREVIOUS}").exists(), 10, "the file of a run")
-            station.show()
-            answer = station.prompt(ball_prompt())
-            assert (answer.results[0].bearing.object_id, answer.epoch) == (2, 0)  # no other can have had it
+        for log, expected in (("again.txt", 2), ("killed.txt", 2 + SPARED_IDS)):
+            with node(tmp_path, log, save_interval=0.0) as process:
+                ready(process)
+                wait_for((tmp_path / f"state.safetensors{PREVIOUS}").exists, 10, "a file that is not final")
+                station.show()
+                answer = station.prompt(ball_prompt())
+                # no other can have had 2 after a run that was ended, but after one that was killed
+                assert (answer.results[0].bearing.object_id, answer.epoch) == (expected, 0)
+                process.stop(signal.SIGKILL)
 
 
 @pytest.mark.faults
@@ -172,3 +176,25 @@ def test_memory_that_cannot_be_had_is_reported_too(
         monkeypatch.setattr(tracker, "memory", raises)
     keeper.close(stopped=True)
     assert len(reasons) == 1 and "memory not saved" in reasons[0] and "can't allocate" in reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("final", "next_id", "own", "expected"),
+    [
+        (True, 7, 0, (3, 7)),
+        (False, 7, 0, (3, 7 + SPARED_IDS)),
+        (True, 7, 5, (5, 7)),  # the node was in epoch 5 before it was configured anew
+        (False, MAX_OBJ_ID - 10, 0, (4, 1)),  # no ids are left in epoch 3
+    ],
+)
+def test_ids_and_epochs_that_go_on_are_nobody_elses(
+    final: bool, next_id: int, own: int, expected: tuple[int, int], tmp_path: Path
+) -> None:
+    tracker = PanoTracker(random_model(1).eval().requires_grad_(False))
+    memory = replace(tracker.memory(), epoch=3, next_id=next_id, final=final)
+    save_memory(tmp_path / "state.safetensors", memory, tracker.network)
+    tracker.epoch = own
+    keeper = MemoryKeeper(tracker, str(tmp_path), "state", pytest.fail)
+    assert "remembering objects []" in keeper.restore()
+    assert (tracker.epoch, tracker.memory().next_id) == expected
+    keeper.close(stopped=False)

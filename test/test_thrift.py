@@ -115,10 +115,10 @@ def test_pieces_give_what_the_whole_gives() -> None:
 def test_a_tracker_that_runs_out_goes_on_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     real = tracker_module.propagate
 
-    def cramped(model: Any, bank: Any, features: Any) -> Any:
+    def cramped(model: Any, bank: Any, features: Any, **options: Any) -> Any:
         if len(bank) > 2:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return real(model, bank, features)
+        return real(model, bank, features, **options)
 
     monkeypatch.setattr(tracker_module, "propagate", cramped)
     cut, frame = track(0)
@@ -130,7 +130,7 @@ def test_a_tracker_that_runs_out_goes_on_in_pieces(monkeypatch: pytest.MonkeyPat
 def test_no_object_is_made_twice_where_prompts_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls = tracker_module.prompt_objects, []
 
-    def cramped(model: Any, bank: Any, *rest: Any) -> Any:
+    def cramped(model: Any, bank: Any, *rest: Any, **options: Any) -> Any:
         calls.append(len(bank))
         if len(bank) > 2 or len(calls) == 4:
             raise MemoryError

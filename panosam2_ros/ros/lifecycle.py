@@ -7,6 +7,7 @@ from typing import Any
 
 from rcl_interfaces.msg import SetParametersResult
 from rclpy._rclpy_pybind11 import RCLError
+from rclpy.callback_groups import CallbackGroup
 from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -15,12 +16,10 @@ from rclpy.timer import Timer
 
 
 class SteadyLifecycleNode(LifecycleNode):
-    """Refuses a transition that its state does not have.
+    """Refuses transitions that its state does not have, and goes on where simulated time stands still."""
 
-    Until Jazzy rclpy lets the exception end the executor, and with it the process.
-    """
-
-    # rclpy's own method by its mangled name: nothing public lies between the service and the exception
+    # Until Jazzy rclpy lets the exception end the executor, and with it the process. This is rclpy's own
+    # method by its mangled name: nothing public lies between the service and the exception.
     def _LifecycleNodeMixin__change_state(self, transition_id: int) -> TransitionCallbackReturn:
         try:
             return super()._LifecycleNodeMixin__change_state(transition_id)
@@ -28,10 +27,17 @@ class SteadyLifecycleNode(LifecycleNode):
             self.get_logger().error(f"transition {transition_id} is refused: {error}")
             return TransitionCallbackReturn.ERROR
 
-    def create_timer(self, *arguments: Any, **options: Any) -> Timer:
-        """As rclpy's, by a clock that goes on where simulated time stands still."""
-        options.setdefault("clock", Clock(clock_type=ClockType.STEADY_TIME))
-        return super().create_timer(*arguments, **options)
+    def create_timer(
+        self,
+        timer_period_sec: float,
+        callback: Callable[[], None],
+        callback_group: CallbackGroup | None = None,
+        clock: Clock | None = None,
+        **options: Any,
+    ) -> Timer:
+        """As rclpy's, by default with a clock that always goes on."""
+        clock = clock or Clock(clock_type=ClockType.STEADY_TIME)
+        return super().create_timer(timer_period_sec, callback, callback_group, clock, **options)
 
     def soon(self, action: Callable[[], None]) -> None:
         """Call ``action`` once, from the executor."""

@@ -25,7 +25,7 @@ from panosam2_ros.propagation import empty_bank
 from panosam2_ros.ros.worker import Worker, WorkerBusyError, WorkerStoppedError
 from panosam2_ros.tracker import PanoTracker
 
-SPARED_IDS = 256  # more than are given in a save_interval
+SPARED_IDS = 256  # left out after a kill: some may have been given since the file was written
 REFUSED = ".refused"  # ending of a file that could not be used and must not be written over
 Failed = Callable[[str], None]  # told why a file could not be written or read; any thread
 
@@ -64,12 +64,19 @@ class MemoryKeeper:
                 kept = f"nor could it be put aside: {also}"
             self._failed(f"memory not restored: {error}; {kept}; starting empty")
             return ""
-        if not memory.final:  # ids that were given after it was written are not given to others
-            memory = replace(memory, next_id=min(memory.next_id + SPARED_IDS, MAX_OBJ_ID + 1))
-        self._tracker.recall(memory)
+        self._tracker.recall(self._unmistakable(memory))
         self.restored = True
         ids = [item.obj_id for item in memory.objects]
         return f"remembering objects {ids} from {self._path}"
+
+    def _unmistakable(self, memory: TrackerMemory) -> TrackerMemory:
+        """With ids and an epoch that nobody can have for anything else."""
+        epoch, next_id = max(memory.epoch, self._tracker.epoch), memory.next_id
+        if not memory.final:
+            next_id += SPARED_IDS
+        if next_id > MAX_OBJ_ID:
+            epoch, next_id = epoch + 1, max((item.obj_id for item in memory.objects), default=0) + 1
+        return replace(memory, epoch=epoch, next_id=next_id)
 
     def save(self, name: str, memory: TrackerMemory) -> Future[None]:
         """Write a file of that name; raises MemoryFileError for a name that leads elsewhere."""
@@ -116,7 +123,8 @@ class MemoryKeeper:
             self._not_saved(error)
 
     def _not_saved(self, error: Exception | None) -> None:
-        self._failed(f"memory not saved to {self._path}: {error}; make room there or set memory_directory")
+        remedy = "; make room there or set memory_directory" if isinstance(error, OSError) else ""
+        self._failed(f"memory not saved to {self._path}: {error}{remedy}")
 
     def _read(self, path: Path) -> TrackerMemory:
         like = empty_bank(self._tracker.model, 0)

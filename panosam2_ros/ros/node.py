@@ -128,6 +128,11 @@ class PanoSam2Node(SteadyLifecycleNode):
             self._save_timer = self.create_timer(parameters.save_interval, self._save_soon)
         self.get_logger().info(f"model {parameters.model} on {device}")
 
+    def save_soon(self) -> None:
+        """Something has changed that should survive a kill."""
+        if self._save_timer is not None:
+            self._save_soon()
+
     def _save_soon(self) -> None:
         if self._worker is not None and self._keeper is not None:
             self._keeper.save_soon(self._worker)

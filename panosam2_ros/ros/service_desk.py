@@ -54,6 +54,7 @@ class Desk(Protocol):
     @property
     def camera_of(self) -> services.CameraOf: ...
     def tracker_changed(self) -> None: ...  # called on the worker's thread
+    def save_soon(self) -> None: ...  # what is remembered
     def service_failed(self, error: Exception) -> None: ...
 
 
@@ -90,13 +91,13 @@ class ServiceDesk:
             vertical_fov=self._desk.vertical_fov,
         )
         refused = partial(services.refused_prompts, len(request.prompts))
-        return await self._serve(job, refused, stamp_to_ns(request.stamp))
+        return await self._serve(job, refused, stamp_to_ns(request.stamp), changes=True)
 
     async def _remove(
         self, request: RemoveObjects.Request, _: RemoveObjects.Response
     ) -> RemoveObjects.Response:
         return await self._serve(
-            partial(services.remove_objects, request=request), RemoveObjects.Response
+            partial(services.remove_objects, request=request), RemoveObjects.Response, changes=True
         )
 
     async def _list(self, _: ListObjects.Request, __: ListObjects.Response) -> ListObjects.Response:
@@ -107,7 +108,7 @@ class ServiceDesk:
         )
 
     async def _reset(self, _: Trigger.Request, __: Trigger.Response) -> Trigger.Response:
-        return await self._serve(services.reset, Trigger.Response)
+        return await self._serve(services.reset, Trigger.Response, changes=True)
 
     async def _save(self, request: MemoryFile.Request, _: MemoryFile.Response) -> MemoryFile.Response:
         """The worker hands over what is remembered, a thread of the keeper's writes it."""
@@ -123,7 +124,7 @@ class ServiceDesk:
         memory, reason = await self._with_keeper(lambda keeper: keeper.load(request.name))
         if reason:
             return MemoryFile.Response(message=reason)
-        refusal = await self._serve(partial(_recall, memory), _reason)
+        refusal = await self._serve(partial(_recall, memory), _reason, changes=True)
         ids = [] if refusal else [item.obj_id for item in memory.objects]
         return MemoryFile.Response(success=not refusal, message=refusal, object_ids=ids)
 
@@ -154,6 +155,7 @@ class ServiceDesk:
         job: Callable[[Worker[Any]], Response],
         refused: Callable[..., Response],  # makes an answer of success and message
         stamp: int = 0,  # ns, of the image that it is about
+        changes: bool = False,  # what is remembered
     ) -> Response:
         worker = self._desk.worker
         if worker is None:
@@ -165,6 +167,8 @@ class ServiceDesk:
             return refused(success=False, message=str(reason))
         response, error = await answer
         if error is None:
+            if changes:
+                self._desk.save_soon()
             return response
         if not isinstance(error, WorkerStoppedError):
             self._desk.service_failed(error)
