@@ -132,6 +132,30 @@ def test_clips_of_a_data_set_are_its_frames() -> None:
         DatasetClips(dataset, (64, 128), frames=5, every=2).clip(0)
 
 
+def test_clips_are_taken_where_all_frames_have_masks_and_ids_may_have_16_bits() -> None:
+    class Sparse(FakeVideo):
+        """As some videos of 360VOS: the fourth frame has no mask."""
+
+        def labels(self, index: int) -> Any:
+            return None if index == 3 else self.truth[index].astype(np.uint16) * 300
+
+    video = Sparse(moving(8, 4), {1: 0})
+    dataset = Dataset("fake", "train", None, "", (video.name,), 30.0, True, lambda name: video)
+    for number in range(10):
+        images, labels = DatasetClips(dataset, (64, 128), frames=3, every=1).clip(number)
+        assert images[0, 0, 0, 0] in (0, 4, 5) and set(np.unique(labels)) == {0, 1}
+    with pytest.raises(ValueError, match="no video of fake has 5 frames with masks"):
+        DatasetClips(dataset, (64, 128), frames=5, every=1).clip(0)
+
+
+def test_processes_that_see_different_folders_are_refused(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("panosam2_ros.training.train.gather_object", lambda mine: [*mine, True])
+    with pytest.raises(ValueError, match=r"only 1 of 2 processes see .*: .*--out on a shared disk"):
+        Trainer(read_config(small), tmp_path / "run", sources(tmp_path))
+
+
 def test_a_killed_run_goes_on_as_if_it_had_not_been(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,8 +187,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     lines = log.read_text().splitlines()
     assert len(lines) == 4 and list((tmp_path / "run" / "tensorboard").iterdir())
     log.write_text("\n".join([*lines[:3], *lines[2:]]) + "\n")  # killed between a step and its checkpoint
-    models = tmp_path / "models"
-    models.mkdir()
+    models = tmp_path / "new" / "models"
     manifest = json.loads(ship(tmp_path / "run", small, models).read_text())
     weights = models / "panosam2_nano.safetensors"
     assert manifest["sha256"] == sha256(weights) and manifest["steps"] == 4
@@ -185,6 +208,22 @@ def test_gradients_are_gathered_over_as_many_steps_as_asked(small: Path, tmp_pat
     trainer = Trainer(read_config(small), tmp_path / "run", sources(tmp_path))
     trainer.run(save_every=1000)
     assert trainer.average.updates == 2  # after three steps, and at the end
+
+
+def test_checkpoints_lie_where_no_gradients_wait(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = write_recipe(small, {"accumulate": 3})
+    trainer, saved = Trainer(read_config(small), tmp_path / "run", sources(tmp_path)), []
+    monkeypatch.setattr(Trainer, "save", lambda self: saved.append((self.stage, self.step)))
+    trainer.run(save_every=0)
+    assert saved == [(0, 3), (1, 0)]
+
+
+def test_what_was_trained_last_is_the_size_of_what_is_saved(small: Path, tmp_path: Path) -> None:
+    trainer = Trainer(read_config(small), tmp_path / "run", sources(tmp_path))
+    trainer.save()
+    assert load_weights(tmp_path / "run" / "panosam2_nano.safetensors").input_size == (64, 128)
 
 
 def test_adapters_alone_learn_and_have_a_file_of_their_own(small: Path, tmp_path: Path) -> None:

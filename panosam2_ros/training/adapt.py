@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -89,5 +90,7 @@ def save_learned(model: PanoSAM2, recipe: Recipe, folder: Path) -> Path:
         save_adapters(model, path)
     else:
         path = folder / f"{model.config.name}.safetensors"
+        height, width = recipe.stages[-1].size  # it works best at what it was trained at last
+        model.config = replace(model.config, input_height=height, input_width=width)
         save_weights(merged(model) if recipe.lora else model, path)
     return path

@@ -36,6 +36,7 @@ MIN_PIXELS = 12  # an object with fewer in the first frame is not prompted
 TARGET_STRIDE = 2  # of what masks are compared with
 KEPT = 150  # clips that are drawn from
 _PREFETCHED = 8
+_TRIES = 8  # places in a video, before another is taken
 
 Pixels = NDArray[np.uint8]
 Clip = tuple[Pixels, Pixels]  # images [T, H, W, 3], labels [T, H, W], 0 = none
@@ -68,28 +69,35 @@ class DatasetClips:
     every: int
 
     def clip(self, number: int) -> Clip:
-        """ValueError where no video is long enough."""
+        """ValueError where no video has so many frames with masks."""
         rng = np.random.default_rng([number, 7])
         span = (self.frames - 1) * self.every + 1
         for index in rng.permutation(len(self.dataset.names)):
             sequence = self.dataset.open(self.dataset.names[index])
-            if len(sequence) >= span:
-                start = int(rng.integers(len(sequence) - span + 1))
-                return self._read(sequence, range(start, start + span, self.every))
+            starts = rng.permutation(max(len(sequence) - span + 1, 0))[:_TRIES]
+            for start in starts.tolist():
+                if (found := self._read(sequence, range(start, start + span, self.every))) is not None:
+                    return found
         raise ValueError(
-            f"no video of {self.dataset.name} has {span} frames: have shorter clips (frames, free) or a "
-            "smaller step (every)"
+            f"no video of {self.dataset.name} has {span} frames with masks: have shorter clips (frames, "
+            "free) or a smaller step (every)"
         )
 
-    def _read(self, sequence: VideoSequence, indices: range) -> Clip:
+    def _read(self, sequence: VideoSequence, indices: range) -> Clip | None:
+        """None where a frame has no mask: some of 360VOS have none."""
         height, width = self.size
-        images, labels = [], []
+        labels = []
         for t in indices:
-            truth = sequence.labels(t)
-            assert truth is not None
-            images.append(cv2.resize(sequence.image(t), (width, height), interpolation=cv2.INTER_AREA))
+            if (truth := sequence.labels(t)) is None:
+                return None
             labels.append(resized_labels(truth, width, height))
-        return np.stack(images).astype(np.uint8), np.stack(labels).astype(np.uint8)
+        images = [
+            cv2.resize(sequence.image(t), (width, height), interpolation=cv2.INTER_AREA) for t in indices
+        ]
+        names = np.union1d([0], np.stack(labels))  # ids of files may have 16 bits, those of clips have 8
+        if len(names) > 256:
+            raise ValueError(f"{sequence.name} shows {len(names) - 1} objects in one clip, more than 255")
+        return np.stack(images).astype(np.uint8), np.searchsorted(names, np.stack(labels)).astype(np.uint8)
 
 
 @dataclass(frozen=True)

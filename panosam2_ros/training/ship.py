@@ -66,6 +66,7 @@ def mixed(model: PanoSAM2, earlier: PanoSAM2, share: float) -> PanoSAM2:
 
 def ship(run: Path, config: Path, models: Path, earlier: Path | None = None, share: float = 0.0) -> Path:
     """Copy ``run``'s weights into ``models``, mixed with ``earlier`` ones; answers the manifest's path."""
+    models.mkdir(parents=True, exist_ok=True)
     target = models / f"{EMBEDDED}.safetensors"
     model = load_weights(run / f"{EMBEDDED}.safetensors")
     if earlier is not None:

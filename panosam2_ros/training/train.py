@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate.utils import gather_object
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -109,7 +110,13 @@ class Trainer:
         self.stage, self.step = 0, 0
         self._new_optimizers()
         self.checkpoint = out / "checkpoint.pt"
-        if self.checkpoint.exists():
+        there = gather_object([self.checkpoint.exists()])
+        if len(set(there)) > 1:
+            raise ValueError(
+                f"only {sum(there)} of {len(there)} processes see {self.checkpoint}: all hosts need the same "
+                "folder (--out on a shared disk), or a copy of the checkpoint"
+            )
+        if all(there):
             self._resume()
 
     @property
@@ -171,7 +178,8 @@ class Trainer:
         if stage.freeze_norm:
             freeze_batch_norm(self.model)
         seed = (self.recipe.seed, self.stage, self.accelerator.process_index)
-        with self.accelerator.main_process_first():  # one of them fetches
+        # one process fetches, and then one of every other host, which may have a disk of its own
+        with self.accelerator.main_process_first(), self.accelerator.local_main_process_first():
             source = self.sources.of(stage)
         return Batches(source, stage, seed).loader(self.step)
 
@@ -185,7 +193,8 @@ class Trainer:
             losses, ious = self._update(stage, next(batches))
             bar.set_postfix(iou=f"{float(ious[-1]):.3f}", refresh=False)
             self._log(stage, losses, ious)
-            if time.monotonic() - saved > save_every:
+            moved = (self.step + 1) % stage.accumulate == 0  # gradients are not in a checkpoint
+            if moved and time.monotonic() - saved > save_every:
                 self.step += 1
                 self.save()
                 saved = time.monotonic()
