@@ -75,7 +75,7 @@ def test_the_ceiling_is_what_the_output_size_costs() -> None:
 
 def test_the_ceiling_knows_only_what_it_was_pointed_at() -> None:
     video = FakeVideo(moving(4, 0), {1: 0})
-    method = Ceiling(video, (video.grid.height, video.grid.width))
+    method = Ceiling(video, (video.grid.height, video.grid.width), 4)
     assert not method.step(video.image(0), 0).labels.any()
     method.start(video.image(0), 0, {1: Prompt(mask=video.prompt_mask(1))})
     assert set(np.unique(method.step(video.image(2), 2).labels)) == {0, 1}

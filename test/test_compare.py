@@ -46,6 +46,12 @@ def test_seeds_count_together() -> None:
         together([results(GOOD), results(GOOD)[:2]])
 
 
+def test_different_numbers_of_seeds_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["--a", "one", "two", "--b", "three"])
+    assert "--a has 2 runs and --b 1: give as many seeds of both" in capsys.readouterr().err
+
+
 def test_the_command_prints_a_table_and_refuses_other_folders(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import pickle
+import shutil
 from itertools import count
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -361,10 +365,24 @@ def test_sequences_are_shared_among_processes(tmp_path, vos360, weights) -> None
     assert [r["score"]["result"] for r in first] == [r["score"]["result"] for r in second]
 
 
+def test_what_is_kept_is_of_this_place_and_machine(tmp_path, weights, monkeypatch) -> None:
+    def key(place: str, threads: int = 1) -> dict[str, Any]:
+        spec = DatasetSpec(f"vos360:{place}:test")
+        return jobs.Job(spec, "tracker", "mask", "accuracy", str(weights), 0.0, threads, tmp_path).key()
+
+    monkeypatch.setattr(jobs, "dataset_of", lambda spec: SimpleNamespace(config_sha256=""))
+    monkeypatch.chdir(tmp_path)
+    assert key("data") == key(str(tmp_path / "data"))
+    assert key("data") != key("4k") and key("data") != key("data", threads=2)
+
+
 def test_label_pngs_are_written_for_servers(tmp_path, vos360, weights) -> None:
     pngs = tmp_path / "pngs"
     arguments = ["--dataset", f"vos360:{vos360}", "--weights", weights, "--out", str(tmp_path / "out")]
     assert command(*arguments, "--submission", str(pngs)) == 0
+    assert len(list(pngs.rglob("*.png"))) == 10
+    shutil.rmtree(pngs)
+    assert command(*arguments, "--submission", str(pngs)) == 0  # results are there, PNGs are not
     assert len(list(pngs.rglob("*.png"))) == 10
 
 
@@ -394,7 +412,7 @@ def test_synthpano_is_read_with_what_its_truth_knows(tmp_path, weights) -> None:
     config.write_text(json.dumps({**frozen, **changed}))
     write_synthpano(["--split", "val", "--out", str(root), "--config", str(config)])
     dataset = open_dataset(DatasetSpec(f"synthpano:{root}"))
-    sequence = dataset.open("001")
+    sequence = pickle.loads(pickle.dumps(dataset)).open("001")  # as training hands it to a process
     assert (dataset.seed, dataset.split) == (None, "val")
     assert dataset.config_sha256 == hashlib.sha256(config.read_bytes()).hexdigest()
     assert isinstance(sequence, KnownTruth) and set(sequence.directions(0)) == {1, 2}

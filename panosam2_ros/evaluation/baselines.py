@@ -16,7 +16,7 @@ from panosam2_ros.data.sequence import Image, Labels, Mask, VideoSequence
 from panosam2_ros.equirect import Equirect
 from panosam2_ros.evaluation.method import Answer
 from panosam2_ros.masks import paint
-from panosam2_ros.prompts import GIVEN_LOGIT, LOW_RES_STRIDE, Prompt
+from panosam2_ros.prompts import GIVEN_LOGIT, Prompt
 
 _FLOW_WIDTH = 512  # columns at most at which flow is computed: as many as the default network sees
 _FLOW_PADDING = 1 / 8  # of the width, on either side
@@ -80,10 +80,10 @@ class FlowPropagator:
 class Ceiling:
     """The truth, brought to the network's output size and back: what resolution alone costs."""
 
-    def __init__(self, sequence: VideoSequence, input_size: tuple[int, int]) -> None:
-        """``input_size``: the network's, (H, W) pixels."""
+    def __init__(self, sequence: VideoSequence, input_size: tuple[int, int], mask_stride: int) -> None:
+        """``input_size``: the network's, (H, W) pixels; ``mask_stride``: of its masks, in these."""
         self._sequence = sequence
-        self._size = (input_size[1] // LOW_RES_STRIDE, input_size[0] // LOW_RES_STRIDE)
+        self._size = (input_size[1] // mask_stride, input_size[0] // mask_stride)
         self._known: set[int] = set()
 
     def step(self, image: Image, index: int) -> Answer:

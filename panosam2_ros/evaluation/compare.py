@@ -84,6 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="JSON")
     options = parser.parse_args(arguments)
     try:
+        if len(options.a) != len(options.b):
+            raise ValueError(
+                f"--a has {len(options.a)} runs and --b {len(options.b)}: give as many seeds of both"
+            )
         a, b = (together([read_results(folder) for folder in side]) for side in (options.a, options.b))
         found = differences(a, b, options.score)
     except ValueError as error:

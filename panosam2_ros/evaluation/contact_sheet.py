@@ -63,4 +63,3 @@ class ContactSheet:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not cv2.imwrite(str(path), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
             raise OSError(f"{path} could not be written")
-

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,12 @@ class DatasetSpec:
     frames: int = 0  # of a video, at most; 0: all
     boxes: tuple[Corners, ...] = ()  # u_min, v_min, u_max, v_max, in a video's first frame
     clicks: tuple[Corners, ...] = ()  # u, v, in a video's first frame
+
+    @property
+    def place(self) -> str:
+        """Where it is, whatever the working directory."""
+        kind, _, place = self.text.partition(":")
+        return f"{kind}:{Path(place).expanduser().resolve()}" if place else kind
 
 
 @dataclass(frozen=True)
@@ -203,9 +210,11 @@ def _synthpano(spec: DatasetSpec, place: str) -> Dataset:
     frozen = BenchmarkConfig.load(resource(*FROZEN))
     seed = frozen.seed if shas == {frozen.sha256} else None
 
-    def open_sequence(name: str) -> SynthPanoSequence:
-        return SynthPanoSequence(opened.sequence(name), root / split)
-
+    open_sequence = partial(_synthpano_sequence, opened, root / split)  # training sends it to a process
     return Dataset(
         "synthpano", split, seed, shas.pop(), opened.names, float(frozen.scene["rate"]), True, open_sequence
     )
+
+
+def _synthpano_sequence(opened: Vos360, folder: Path, name: str) -> SynthPanoSequence:
+    return SynthPanoSequence(opened.sequence(name), folder)

@@ -19,7 +19,7 @@ from typing import Any
 from panosam2_ros.evaluation import acceptance
 from panosam2_ros.evaluation.datasets import KINDS, Corners, DatasetSpec
 from panosam2_ros.evaluation.equivariance import CycleRun, RollRun, roll_equivariance
-from panosam2_ros.evaluation.jobs import METHODS, MODES, Job, dataset_of, load_model, run_all
+from panosam2_ros.evaluation.jobs import METHODS, MODES, Job, dataset_of, run_all
 from panosam2_ros.evaluation.method import PROMPT_KINDS
 from panosam2_ros.evaluation.report import Row, Subject, cell, record, result_row, table, write_json
 from panosam2_ros.evaluation.runner import SequenceRun, mean_J_sphere
@@ -167,7 +167,7 @@ def _subject(job: Job) -> Subject:
     return Subject(
         name, dataset.seed, job.prompt, dataset.split, dataset.config_sha256,
         "" if size is None else f"{size[1]}x{size[0]}", job.threads,
-        load_model(job.weights).device.type if job.method == "tracker" else "cpu",
+        job.device,
         job.weights_sha256,
     )  # fmt: skip
 

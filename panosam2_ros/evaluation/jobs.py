@@ -30,7 +30,7 @@ from panosam2_ros.evaluation.method import (
     with_given,
 )
 from panosam2_ros.evaluation.metrics import PairScores
-from panosam2_ros.evaluation.report import write_json
+from panosam2_ros.evaluation.report import machine, write_json
 from panosam2_ros.evaluation.runner import EveryFrame, RealTime, Shown, score_sequence
 from panosam2_ros.model.build import EMBEDDED, build_model
 from panosam2_ros.model.panosam2 import PanoSAM2
@@ -68,10 +68,19 @@ class Job:
         return sha256(weights_path(self.weights)) if self.method == "tracker" else None
 
     @property
+    def device(self) -> str:
+        """What computes."""
+        return load_model(self.weights).device.type if self.method == "tracker" else "cpu"
+
+    @property
     def input_size(self) -> tuple[int, int] | None:
         """(H, W) of the network; None for methods without one."""
         needs = self.method in ("tracker", "ceiling") or self.mode == "roll"
         return load_model(self.weights).input_size if needs else None
+
+    def submitted(self, name: str) -> bool:
+        """Whether nothing is to be written for a server, or a sequence's folder is there."""
+        return self.submission is None or (self.submission / name).is_dir()
 
     def key(self) -> Json:
         """What a stored run must agree in to be used again."""
@@ -80,6 +89,8 @@ class Job:
             "prompt": self.prompt,
             "mode": self.mode,
             "rate": self.rate,
+            "machine": machine(self.device, self.threads),
+            "dataset": self.dataset.place,
             "config_sha256": dataset_of(self.dataset).config_sha256,
             "weights_sha256": self.weights_sha256,
             "input_size": None if self.input_size is None else list(self.input_size),
@@ -121,7 +132,7 @@ def code_sha256() -> str:
 def run_all(job: Job, names: list[str], processes: int) -> Iterator[Json]:
     """Results of the sequences, in order, from files where those agree with the job."""
     key, folder = job.key(), job.out / job.label
-    found = {name: _stored(folder / f"{name}.json", key) for name in names}
+    found = {n: _stored(folder / f"{n}.json", key) if job.submitted(n) else None for n in names}
     todo = [name for name in names if found[name] is None]
     with tqdm(total=len(names), initial=len(names) - len(todo), desc=job.label, unit="seq") as bar:
         for name, data in _run(job, todo, processes):
@@ -228,7 +239,7 @@ def _method(job: Job, sequence: VideoSequence) -> Method:
         return TrackerMethod(load_model(job.weights), job.rate or dataset_of(job.dataset).rate)
     if job.method == "ceiling":
         assert job.input_size is not None
-        return Ceiling(sequence, job.input_size)
+        return Ceiling(sequence, job.input_size, load_model(job.weights).config.mask_stride)
     return KeepFirst() if job.method == "keep-first" else FlowPropagator()
 
 
