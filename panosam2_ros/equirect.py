@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FULL_SPHERE_RATIO = (1.9, 2.1)
-_ROUNDED = 1e-5  # pi as people and parameter files write it: 3.1416 is not, 3.14159 is
+_ROUNDED = 1e-5  # relative; pi as people and parameter files write it: 3.1416, 3.14159
 Floats = NDArray[np.float64]
 
 

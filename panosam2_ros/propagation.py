@@ -116,7 +116,7 @@ def _colours_now(model: PanoSAM2, bank: MemoryBank, bins: Tensor, prediction: Ma
     """What is known of colours, a little more like this frame's where that is likely right: light changes."""
     found = learned_colours(bins, prediction.fine_logits)
     rate = torch.where(prediction.mask_iou >= model.config.colour_iou, model.config.colour_learning, 0.0)
-    return torch.lerp(bank.colours, found, rate[:, None, None])
+    return torch.lerp(bank.colours, found.to(bank.colours), rate[:, None, None].to(bank.colours))
 
 
 def prompt_objects(

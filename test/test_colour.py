@@ -150,6 +150,15 @@ def test_colours_follow_the_light_where_the_mask_is_likely_right() -> None:
         assert torch.allclose(tracker._bank.colours.sum(-1), torch.ones(1, 2), atol=1e-4)
 
 
+def test_colours_are_learned_in_bfloat16_too() -> None:
+    tracker = prompted(4.0)
+    tracker.model.config = replace(tracker.model.config, colour_learning=0.5, colour_iou=0.0)
+    tracker.model.compute_dtype = torch.bfloat16
+    before = tracker._bank.colours.clone()
+    tracker.step(image(30, GREEN), 10**8)
+    assert tracker._bank.colours.dtype == torch.float32 and not torch.equal(tracker._bank.colours, before)
+
+
 def test_networks_without_it_keep_no_colours() -> None:
     tracker = prompted(0.0)
     assert tracker._bank.colours.shape == (1, 2, 0)

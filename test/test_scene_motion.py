@@ -1,7 +1,10 @@
 """Motion: great circles, and poses between frames."""
 
+from itertools import islice
+
 import numpy as np
 
+from panosam2_ros.data import playback
 from panosam2_ros.data import scene_motion as motion
 from panosam2_ros.equirect import lonlat_to_vector, rotation_matrix
 
@@ -33,3 +36,14 @@ def test_smooth_noise_is_smooth_and_reaches_one():
     noise = motion.smooth_noise(np.random.default_rng(0), 200, 3)
     np.testing.assert_allclose(np.linalg.norm(noise, axis=1).max(), 1.0)
     assert np.linalg.norm(np.diff(noise, axis=0), axis=1).max() < 0.4
+
+
+def test_true_velocities_turn_round_where_a_scene_is_played_backwards(monkeypatch):
+    monkeypatch.setattr(playback, "_CYCLE", 4)
+    scene = playback.Playback(playback.PlaybackConfig(width=128, height=64, rate=10.0))
+    played = list(islice(scene, 8))  # frames 0 1 2 3 2 1 0 1
+    for first in (0, 1, 2, 4, 5):
+        for a, b in zip(played[first].objects, played[first + 1].objects, strict=True):
+            moved = np.cross(a.centre, b.centre)
+            assert np.allclose(a.angular_velocity, moved * 10.0, atol=0.02)
+            assert float(a.angular_velocity @ moved) > 0 or np.linalg.norm(moved) < 1e-6

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -17,10 +18,13 @@ import pytest
 from conftest import ROOT, Process, wait_for
 
 from panosam2_ros.data.label_png import read_labels
+from panosam2_ros.data.video import StampedFrame
 from panosam2_ros.equirect import Equirect, angle_between, lonlat_to_vector
 from panosam2_ros.offline import track
 from panosam2_ros.offline.outputs import COLUMNS
 from panosam2_ros.offline.prompt_list import PromptListError, prompts_by_frame, read_prompts
+from panosam2_ros.prompts import Prompt
+from panosam2_ros.tracks import PromptOutcome, TrackedFrame
 
 GRID = Equirect(256, 128)
 FRAMES = 9
@@ -185,6 +189,31 @@ def test_prompts_that_cannot_be_read(tmp_path: Path, text: str, reason: str) -> 
     (tmp_path / "prompts.yaml").write_text(text)
     with pytest.raises(PromptListError, match=reason):
         prompts_by_frame(read_prompts(tmp_path / "prompts.yaml"), GRID)
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_small_prompts_lie_on_large_ones_in_their_frame(order: tuple[int, int]) -> None:
+    masks = {1: np.zeros((128, 256), bool), 2: np.zeros((128, 256), bool)}
+    masks[1][20:60, 20:60] = masks[2][30:40, 30:40] = True
+    before = np.full((128, 256), 3, np.uint16)
+    before[:10] = 1  # where it was before it was corrected
+
+    class Prompted:
+        """Segments the two objects as they are."""
+
+        def step(self, image: np.ndarray, stamp: int) -> TrackedFrame:
+            return TrackedFrame(stamp, before, ())
+
+        def prompt(self, image: np.ndarray, stamp: int, prompts: list[Prompt]) -> list[PromptOutcome]:
+            return [PromptOutcome(True, "", SimpleNamespace(obj_id=i), masks[i]) for i in order]  # type: ignore[arg-type]
+
+        def tracks(self) -> tuple[()]:
+            return ()
+
+    run = track.Run(SimpleNamespace(grid=GRID), [{"box": [1, 2, 3, 4]}] * 2, Prompted())  # type: ignore[arg-type]
+    labels = run._tracked(0, StampedFrame(np.zeros((128, 256, 3), np.uint8), 0, "")).labels
+    assert (labels[masks[2]] == 2).all() and (labels[masks[1] & ~masks[2]] == 1).all()
+    assert (labels[:10] == 0).all() and (labels[70:] == 3).all() and labels.dtype == np.uint16
 
 
 def test_a_direction_beyond_a_cropped_image_is_refused() -> None:

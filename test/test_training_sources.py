@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -70,14 +71,17 @@ def test_what_cannot_be_drawn_is_named_and_the_rest_is_drawn(
     def drawn(model: Path) -> np.ndarray:
         if "dark" in model.name:
             raise ValueError(f"{model.name} shows nothing")
+        if "killer" in model.name:
+            os._exit(1)
         return strip()
 
     monkeypatch.setattr(training_sources, "draw_views", drawn)
-    models = [Model(archive, f"pack/chair/{name}.obj", "", "") for name in ("chair", "dark", "killer")]
-    (tmp_path / "pack-killer.begun").touch()  # as left by a process that did not come back
-    problems = draw_all(models, tmp_path, 1)
-    assert len(problems) == 2 and "dark.obj shows nothing" in problems[0] and "pack-killer" in problems[1]
-    assert [p.name for p in tmp_path.glob("*.webp")] == ["pack-chair.webp"]
+    models = [Model(archive, f"pack/chair/{name}.obj", "", "") for name in ("dark", "killer", "chair")]
+    (tmp_path / "pack-chair.begun").touch()  # as left by a run that was stopped
+    for _ in range(2):
+        problems = draw_all(models, tmp_path, 2)
+        assert len(problems) == 2 and "dark.obj shows nothing" in problems[0] and "pack-killer" in problems[1]
+        assert {p.name for p in tmp_path.glob("pack-*")} == {"pack-chair.webp", "pack-killer.fatal"}
     (view, *_) = read_views(tmp_path / "pack-chair.webp")
     assert view.shape == (SIDE, SIDE, 4) and abs(int(view[SIDE // 2, SIDE // 2, 2]) - 100) < 30
 

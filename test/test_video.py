@@ -19,6 +19,7 @@ def write_images(folder: Path, sizes: list[tuple[int, int]]) -> None:
 def test_a_folder_gives_its_images_by_name_in_rgb_and_again_from_the_start(tmp_path):
     write_images(tmp_path, [(64, 32)] * 3)
     (tmp_path / "notes.txt").write_text("not an image")
+    (tmp_path / "._frame_000.png").write_text("what macOS knows of an image")
     source = open_frames(tmp_path)
     assert (source.width, source.height, source.frames, source.rate) == (64, 32, 3, 0.0)
     for _ in range(2):

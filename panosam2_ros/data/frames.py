@@ -31,7 +31,8 @@ def open_frames(path: str | Path, topic: str = "") -> FrameSource:
     if is_bag(path):
         return BagImages(path, topic)
     if path.is_dir():
-        paths = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        visible = (p for p in path.iterdir() if not p.name.startswith("."))
+        paths = sorted(p for p in visible if p.suffix.lower() in IMAGE_SUFFIXES)
         if not paths:
             raise VideoError(
                 f"the folder {path} has no image ({', '.join(IMAGE_SUFFIXES)}); frames are taken "

@@ -108,7 +108,11 @@ class Playback:
         index, step = 0, 1
         while True:
             frame = scene.render(index)
-            objects = tuple(replace(o, name=readable(o.name)) for o in frame.objects)
+            there = frame.objects
+            if step < 0:  # to the frame before it, which is the next
+                forward = {o.obj_id: o.angular_velocity for o in scene.truth(max(index - 1, 0)).objects}
+                there = tuple(replace(o, angular_velocity=-forward[o.obj_id]) for o in there)
+            objects = tuple(replace(o, name=readable(o.name)) for o in there)
             yield Played(frame.image, frame.labels, objects)
             if len(scene) > 1:
                 step = -step if not 0 <= index + step < len(scene) else step

@@ -28,6 +28,7 @@ from panosam2_ros.data.sources import SourceLibrary
 from panosam2_ros.data.turntable import draw_views
 
 PACKAGE = "sweethome3d-furniture"
+BEGUN, FATAL = ".begun", ".fatal"  # endings of files: being drawn; it ended the process that drew it
 _CATALOG = "PluginFurnitureCatalog.properties"
 _CATALOGS = "usr/share/sweethome3d/furniture"
 
@@ -71,10 +72,10 @@ def catalogue(archive: Path) -> Iterator[Model]:
 
 def draw(model: Model, out: Path) -> str:
     """Write a model's strip unless it is there; what went wrong, or nothing."""
-    target, begun = out / f"{model.name}.webp", out / f"{model.name}.begun"
+    target, begun, fatal = (out / f"{model.name}{end}" for end in (".webp", BEGUN, FATAL))
     if target.exists():
         return ""
-    if begun.exists():
+    if fatal.exists():
         return f"{model.name}: it ended the process that drew it"
     begun.touch()
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(model.archive) as content:
@@ -93,13 +94,28 @@ def draw(model: Model, out: Path) -> str:
 
 def draw_all(models: Sequence[Model], out: Path, processes: int) -> list[str]:
     """Draw all models; what went wrong. Some files end VTK's process: it is started again without them."""
+    for model in models:
+        (out / f"{model.name}{BEGUN}").unlink(missing_ok=True)  # of a run that was stopped
     while True:
         with ProcessPoolExecutor(processes) as pool:
             drawn = pool.map(draw, models, [out] * len(models))
             try:
                 return [problem for problem in tqdm(drawn, total=len(models)) if problem]
             except BrokenProcessPool:
-                continue
+                pass
+        for model in models:
+            if (out / f"{model.name}{BEGUN}").exists():
+                _draw_alone(model, out)
+
+
+def _draw_alone(model: Model, out: Path) -> None:
+    """One that was being drawn when a process ended: was it that one?"""
+    begun = out / f"{model.name}{BEGUN}"
+    with ProcessPoolExecutor(1) as pool:
+        try:
+            pool.submit(draw, model, out).result()
+        except BrokenProcessPool:
+            begun.rename(begun.with_name(f"{model.name}{FATAL}"))
 
 
 def fetch(folder: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -85,12 +86,15 @@ class Run:
         if not prompts:
             return tracked
         outcomes = self._tracker.prompt(frame.image, frame.stamp, prompts)
-        labels = tracked.labels.copy()
+        found = []
         for prompt, outcome in zip(prompts, outcomes, strict=True):
             if outcome.track is None or outcome.mask is None:
                 raise PromptListError(f"frame {index}, {_described(prompt)}: {outcome.message}")
-            labels[labels == outcome.track.obj_id] = 0  # what is corrected
-            labels[outcome.mask] = outcome.track.obj_id  # before others: somebody points at it
+            found.append((outcome.track.obj_id, outcome.mask))
+        # somebody points at these: they go before others, and the small before the large
+        labels = np.where(np.isin(tracked.labels, [i for i, _ in found]), 0, tracked.labels)
+        for obj_id, mask in sorted(found, key=lambda item: -item[1].sum()):
+            labels[mask] = obj_id
         return replace(tracked, labels=labels, tracks=self._tracker.tracks())
 
 
