@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FULL_SPHERE_RATIO = (1.9, 2.1)
+LEAST_WIDTH = 64  # of masks and pictures, pixels: at any such width there is a height within that ratio
 _ROUNDED = 1e-5  # relative; pi as people and parameter files write it: 3.1416, 3.14159
 Floats = NDArray[np.float64]
 
@@ -68,7 +69,7 @@ class Equirect:
             )
 
     def of_width(self, width: int, even: bool = False) -> Equirect:
-        """The same panorama at a width of 64 or more; ``even``: of even sizes, the next smaller width."""
+        """The same panorama at a width of ``LEAST_WIDTH`` or more; ``even``: the next smaller even sizes."""
         unit = 2 if even else 1
         width = width // unit * unit
         height = self.height * width / self.width / unit

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
+from panosam2_ros.equirect import LEAST_WIDTH
 from panosam2_ros.object_state import StateConfig
 from panosam2_ros.tidying import TidyRules
-
-_LEAST_WIDTH = 64  # of label images: below, a pixel is larger than most objects
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class TrackerConfig:
         return TidyRules(self.min_island, self.max_hole, self.island_reach, self.vertical_fov)
 
     def __post_init__(self) -> None:
-        if self.mask_width and self.mask_width < _LEAST_WIDTH:
+        if self.mask_width and self.mask_width < LEAST_WIDTH:
             raise ValueError(
-                f"mask_width must be 0 (the image's) or at least {_LEAST_WIDTH}, got {self.mask_width}"
+                f"mask_width must be 0 (the image's) or at least {LEAST_WIDTH}, got {self.mask_width}"
             )

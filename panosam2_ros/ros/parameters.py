@@ -199,7 +199,10 @@ class Parameters:
         "clicked", "label of the objects that ~/clicked_point prompts", Change.LIVE
     )
     overlay_width: int = _declared(
-        1280, "columns of ~/overlay at most, which bounds its cost; 0: the image's", Change.LIVE, (0, 16384)
+        1280,
+        "columns of ~/overlay at most, which bounds its cost, from 64; 0: the image's",
+        Change.LIVE,
+        (0, 16384),
     )
     sphere_radius: float = _declared(
         2.0,

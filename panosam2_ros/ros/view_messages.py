@@ -16,7 +16,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from panosam2_ros import drawing, overlay, scene
 from panosam2_ros.data.video import resized
-from panosam2_ros.equirect import CameraFrame, Equirect, Floats, tangent_basis
+from panosam2_ros.equirect import LEAST_WIDTH, CameraFrame, Equirect, Floats, tangent_basis
 from panosam2_ros.masks import resized_labels
 from panosam2_ros.object_state import TrackState
 from panosam2_ros.ros.conversions import byte_array
@@ -68,7 +68,7 @@ def draw_overlay(view: Scene) -> NDArray[np.uint8]:
     """The overlay, RGB [h, w, 3]."""
     grid = Equirect(view.image.shape[1], view.image.shape[0], view.vertical_fov)
     if 0 < view.look.overlay_width < grid.width:
-        grid = grid.of_width(view.look.overlay_width)
+        grid = grid.of_width(max(view.look.overlay_width, LEAST_WIDTH))
     picture, labels = overlay.fitted(view.image, view.tracked.labels, grid)
     marks = [
         overlay.mark(t.obj_id, t.label, t.state, t.score, t.bearing.direction, view.camera)
