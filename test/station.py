@@ -22,6 +22,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
+from std_srvs.srv import Trigger
 
 from panosam2_ros.equirect import Equirect, Floats, lonlat_to_vector
 from panosam2_ros.msg import ObjectBearingArray, ObjectPrompt
@@ -151,6 +152,13 @@ def stations(kind: Any = Station) -> Iterator[Any]:
     yield node
     node.destroy_node()
     rclpy.try_shutdown()
+
+
+def forgetful(process: Process, station: Station) -> Station:
+    """A fixture: the station beside a node that has seen an image and knows no object."""
+    station.call(Trigger, "reset")
+    station.show()
+    return station
 
 
 def start(

@@ -25,7 +25,7 @@ from lifecycle_msgs.msg import Transition
 from numpy.typing import NDArray
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
-from station import SCENE, SEAM, Station, ball_prompt, image_msg, start, stations, until_active
+from station import SCENE, SEAM, Station, ball_prompt, forgetful, image_msg, start, stations, until_active
 from std_srvs.srv import Trigger
 
 from panosam2_ros.equirect import angle_between
@@ -47,12 +47,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
         yield process
 
 
-@pytest.fixture
-def planner(process: Process, station: Station) -> Station:
-    """The station beside a node that has seen an image and knows no object."""
-    station.call(Trigger, "reset")
-    station.show()
-    return station
+planner = pytest.fixture(forgetful)
 
 
 def ball(station: Station, stamp: int) -> Any:

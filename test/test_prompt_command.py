@@ -17,8 +17,7 @@ pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: mak
 
 import numpy as np
 from conftest import Process, wait_for
-from station import GRID, SEAM, Station, start, stations
-from std_srvs.srv import Trigger
+from station import GRID, SEAM, Station, forgetful, start, stations
 
 from panosam2_ros.equirect import FrameConvention, angle_between
 from panosam2_ros.ros import prompt_command
@@ -38,12 +37,7 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
         yield process
 
 
-@pytest.fixture
-def planner(process: Process, station: Station) -> Station:
-    """The station beside a node that has seen an image and knows no object."""
-    station.call(Trigger, "reset")
-    station.show()
-    return station
+planner = pytest.fixture(forgetful)
 
 
 class Command:
