@@ -87,8 +87,9 @@ def draw(model: Model, out: Path) -> str:
             begun.unlink()
             return f"{model.name}: {error}"
     bgra = np.ascontiguousarray(strip[..., [2, 1, 0, 3]])
-    cv2.imwrite(str(target), bgra, [cv2.IMWRITE_WEBP_QUALITY, 90])
-    begun.unlink()
+    encoded = cv2.imencode(".webp", bgra, [cv2.IMWRITE_WEBP_QUALITY, 90])[1]
+    begun.write_bytes(encoded.tobytes())
+    begun.rename(target)  # whole, whenever the process is ended
     return ""
 
 
