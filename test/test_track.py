@@ -104,7 +104,7 @@ def test_the_video_has_every_frame(whole: Path) -> None:
 
 
 def test_parquet_says_the_same(whole: Path) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow", exc_type=ImportError)
     found = parquet.read_table(whole / "bearings.parquet").to_pylist()
     assert tuple(found[0]) == COLUMNS
     for ours, row in zip(found, table(whole), strict=True):
