@@ -16,8 +16,9 @@ from lifecycle_msgs.msg import Transition
 from station import Station, ball_prompt, start, stations
 from std_srvs.srv import Trigger
 
-from panosam2_ros.memory_file import MAX_OBJ_ID, PREVIOUS, TrackerMemory, save_memory
-from panosam2_ros.model.build import random_model
+from panosam2_ros.memory_file import MAX_OBJ_ID, PREVIOUS, TrackerMemory, load_memory, save_memory
+from panosam2_ros.model.build import build_model, random_model
+from panosam2_ros.propagation import empty_bank
 from panosam2_ros.ros import memory_keeper
 from panosam2_ros.ros.memory_keeper import REFUSED, SPARED_IDS, MemoryKeeper
 from panosam2_ros.srv import ListObjects, MemoryFile
@@ -103,6 +104,26 @@ def test_what_was_tracked_is_known_again_after_a_kill(station: Station, tmp_path
         answer = station.prompt(ball_prompt(label="new"))
         # ids are never used again, and some may have been given after the file was written
         assert answer.results[0].bearing.object_id == 2 + SPARED_IDS and answer.epoch == 0
+
+
+def test_what_planners_change_is_saved_at_once(station: Station, tmp_path: Path) -> None:
+    file = tmp_path / "state.safetensors"
+    with node(tmp_path, save_interval=3600.0) as process:
+        ready(process)
+        station.show()
+        for _ in range(3):  # also while the one before is still being written
+            assert station.prompt(ball_prompt()).success
+        tracker = PanoTracker(build_model())
+        like = empty_bank(tracker.model, 0)
+
+        def ids() -> list[int]:
+            found = load_memory(file, like, tracker.network, 32) if file.exists() else None
+            return [item.obj_id for item in found.objects] if found else []
+
+        wait_for(lambda: ids() == [1, 2, 3], 20, "three objects in the file")
+        station.call(Trigger, "reset")
+        wait_for(lambda: ids() == [], 20, "no object in the file")
+        assert process.running
 
 
 @pytest.mark.faults

@@ -270,7 +270,7 @@ def test_several_processes_learn_as_one(small: Path, tmp_path: Path) -> None:
         timeout=240,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]
-    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))
     assert first["processes"] == second["processes"] == 2
     assert all(torch.equal(first["model"][name], second["model"][name]) for name in first["model"])
     assert not torch.equal(first["images"], second["images"])

@@ -6,6 +6,7 @@ knows ROS.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -41,7 +42,8 @@ class MemoryKeeper:
         self._network = tracker.network
         self._path = memory_path(self.directory, file) if file else None
         self._pool = ThreadPoolExecutor(1, "memory")
-        self._pending: Future[None] | None = None
+        self._lock = threading.Lock()  # of the two below
+        self._saving, self._again = False, False  # again: something changed while it was being saved
         self.restored = False
 
     def restore(self) -> str:
@@ -88,21 +90,32 @@ class MemoryKeeper:
         return self._pool.submit(self._read, memory_path(self.directory, name))
 
     def save_soon(self, worker: Worker[Any]) -> None:
-        """Save what is remembered now, unless the last time is not over yet."""
-        if self._path is None or (self._pending is not None and not self._pending.done()):
+        """Save what is remembered now, or once more after the time that is not over yet; any thread."""
+        if self._path is None:
             return
-        self._pending = Future()
+        with self._lock:
+            self._again = self._saving
+            if self._saving:
+                return
+            self._saving = True
         try:
-            worker.submit(self._tracker.memory, partial(self._write_later, self._pending))
+            worker.submit(self._tracker.memory, partial(self._write_later, worker))
         except (WorkerBusyError, WorkerStoppedError):
-            self._pending.set_result(None)  # the next time will do
+            self._saving = False  # the next time will do
+
+    def _saved(self, worker: Worker[Any]) -> None:
+        """On any thread: saving is over, well or not."""
+        with self._lock:
+            self._saving = False
+        if self._again:
+            self.save_soon(worker)
 
     def _write_later(
-        self, pending: Future[None], memory: TrackerMemory | None, error: Exception | None
+        self, worker: Worker[Any], memory: TrackerMemory | None, error: Exception | None
     ) -> None:
         """On the worker's thread."""
         if memory is None:
-            pending.set_result(None)
+            self._saved(worker)
             if not isinstance(error, WorkerStoppedError):
                 self._not_saved(error)
             return
@@ -111,7 +124,7 @@ class MemoryKeeper:
             try:
                 self._write(memory)
             finally:  # else nothing would ever be saved again
-                pending.set_result(None)
+                self._saved(worker)
 
         self._pool.submit(write)
 
