@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -219,3 +221,32 @@ def test_ids_and_epochs_that_go_on_are_nobody_elses(
     assert "remembering objects []" in keeper.restore()
     assert (tracker.epoch, tracker.memory().next_id) == expected
     keeper.close(stopped=False)
+
+
+def test_what_changes_while_it_is_saved_is_saved_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going, may_end, saved = threading.Event(), threading.Event(), []
+
+    class AtOnce:
+        """A worker that does its jobs as they come."""
+
+        def submit(self, job: Callable[[], TrackerMemory], done: Callable[..., None]) -> None:
+            done(job(), None)
+
+    def slowly(*_: object) -> None:
+        saved.append(1)
+        going.set()
+        assert may_end.wait(20)
+
+    monkeypatch.setattr(memory_keeper, "save_memory", slowly)
+    tracker = PanoTracker(random_model(1).eval().requires_grad_(False))
+    keeper = MemoryKeeper(tracker, str(tmp_path), "state", pytest.fail)
+    keeper.save_soon(AtOnce())  # type: ignore[arg-type]
+    assert going.wait(20)
+    for _ in range(3):
+        keeper.save_soon(AtOnce())  # type: ignore[arg-type]
+    may_end.set()
+    wait_for(lambda: len(saved) == 2, 20, "the second time")
+    keeper.close(stopped=False)
+    assert len(saved) == 2
