@@ -140,8 +140,16 @@ def test_fetching_unpacks_what_npm_packs(tmp_path, monkeypatch):
             tar.add(root, "package")
 
     monkeypatch.setattr(sources.subprocess, "run", packs)
+    monkeypatch.setattr(sources.shutil, "which", lambda name: f"/usr/bin/{name}")
     sources.fetch_npm(tmp_path / "out")
     assert set(sources._find_packages(tmp_path / "out")) >= set(sources.VERSIONS)
+
+
+def test_without_npm_the_error_names_it_and_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match=r"npm is needed .* apt install npm"):
+        sources.fetch_npm(tmp_path / "out")
+    assert not (tmp_path / "out").exists(), "an empty folder would be taken for what was fetched"
 
 
 # exposure

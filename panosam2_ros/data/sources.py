@@ -15,6 +15,7 @@ import enum
 import hashlib
 import json
 import re
+import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -207,11 +208,18 @@ def _find_packages(root: Path) -> dict[str, Path]:
 
 
 def fetch_npm(root: Path | str) -> None:
-    """Fetch both packages with ``npm pack`` and unpack them under ``root``."""
+    """Fetch both packages with ``npm pack`` and unpack them under ``root``; FileNotFoundError without npm."""
+    if shutil.which("npm") is None:
+        raise FileNotFoundError(
+            "npm is needed to fetch the panoramas and sprites that scenes are made of, and there is none: "
+            "install Node.js (Debian: apt install npm)"
+        )
     root = Path(root)
     root.mkdir(parents=True, exist_ok=True)
     for name, version in VERSIONS.items():
-        command = ["npm", "pack", f"{name}@{version}", "--pack-destination", str(root)]
+        # without the level npm lists thousands of files
+        quiet = ["--loglevel", "error"]
+        command = ["npm", "pack", f"{name}@{version}", "--pack-destination", str(root), *quiet]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         archive = root / f"{name.removeprefix('@').replace('/', '-')}-{version}.tgz"
         with tarfile.open(archive) as tar:
