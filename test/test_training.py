@@ -193,6 +193,10 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     assert manifest["sha256"] == sha256(weights) and manifest["steps"] == 4
     shipped, average = load_weights(weights).state_dict(), again.average.model.state_dict()
     assert all(torch.equal(shipped[name], average[name]) for name in average)
+    path = weights.with_suffix(".json")
+    longer = json.loads(ship(tmp_path / "run", small, models, after=path).read_text())  # in its own place
+    assert longer["steps"] == 8 and longer["curve"] == 2 * manifest["curve"]
+    assert longer["hours"] == 2 * manifest["hours"] and longer["sha256"] == manifest["sha256"]
 
 
 def test_a_dry_run_says_what_would_be_learned_and_leaves_nothing(small: Path, tmp_path: Path) -> None:

@@ -64,8 +64,28 @@ def mixed(model: PanoSAM2, earlier: PanoSAM2, share: float) -> PanoSAM2:
     return model
 
 
-def ship(run: Path, config: Path, models: Path, earlier: Path | None = None, share: float = 0.0) -> Path:
-    """Copy ``run``'s weights into ``models``, mixed with ``earlier`` ones; answers the manifest's path."""
+def with_before(manifest: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """A manifest that also tells of the training ``before``, of the weights that the run started from."""
+    return manifest | {
+        "hours": round(before["hours"] + manifest["hours"], 2),
+        "steps": before["steps"] + manifest["steps"],
+        "curve": [*before["curve"], *manifest["curve"]],
+    }
+
+
+def ship(
+    run: Path,
+    config: Path,
+    models: Path,
+    earlier: Path | None = None,
+    share: float = 0.0,
+    after: Path | None = None,
+) -> Path:
+    """Copy ``run``'s weights into ``models``, mixed with ``earlier`` ones; answers the manifest's path.
+
+    ``after``: the manifest of the weights that the run started from.
+    """
+    before = None if after is None else json.loads(after.read_text())  # it may be about to be replaced
     models.mkdir(parents=True, exist_ok=True)
     target = models / f"{EMBEDDED}.safetensors"
     model = load_weights(run / f"{EMBEDDED}.safetensors")
@@ -90,6 +110,8 @@ def ship(run: Path, config: Path, models: Path, earlier: Path | None = None, sha
         "steps": len({(entry["stage"], entry["step"]) for entry in entries}),  # some twice after a kill
         "curve": curve(entries),
     }
+    if before is not None:
+        manifest = with_before(manifest, before)
     path = target.with_suffix(".json")
     path.write_text(json.dumps(manifest, indent=1) + "\n")
     return path
@@ -103,9 +125,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--models", type=Path, help="default: the package's own folder of models")
     parser.add_argument("--earlier", type=Path, help="weights of an earlier stage to mix in")
     parser.add_argument("--share", type=float, default=0.0, help="of the earlier weights, 0..1")
+    parser.add_argument("--after", type=Path, help="manifest of the weights that the run started from")
     options = parser.parse_args(arguments)
     models = options.models or resource("models")
-    print(ship(options.run, options.config, models, options.earlier, options.share))
+    print(ship(options.run, options.config, models, options.earlier, options.share, options.after))
 
 
 if __name__ == "__main__":
