@@ -13,6 +13,7 @@ from panosam2_ros.equirect import Equirect
 from panosam2_ros.model.mask_decoder import MaskPrediction
 from panosam2_ros.training.losses import (
     LARGEST_STRETCH,
+    NEAR,
     SAM2_LOSS,
     WEIGHTINGS,
     LossConfig,
@@ -83,12 +84,12 @@ def test_an_absent_object_that_is_taken_for_present_costs_most() -> None:
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
-@pytest.mark.parametrize("outline", [0.0, 2.0])
-def test_weights_have_mean_1_over_the_frame(weighting: str, outline: float) -> None:
-    weights = pixel_weights(some_targets(), LossConfig(weighting=weighting, outline=outline))
+@pytest.mark.parametrize("outline, near", [(0.0, 0.0), (2.0, 0.0), (0.0, 0.5), (1.0, 0.8)])
+def test_weights_have_mean_1_over_the_frame(weighting: str, outline: float, near: float) -> None:
+    weights = pixel_weights(some_targets(), LossConfig(weighting=weighting, outline=outline, near=near))
     assert weights.shape == (2, 1, 16, 32)
     assert torch.allclose(weights.mean((1, 2, 3)), torch.ones(2), atol=1e-6)
-    if outline == 0 and weighting == "none":
+    if outline == near == 0 and weighting == "none":
         assert (weights == 1).all()
 
 
@@ -111,6 +112,23 @@ def test_the_outline_weighs_more_also_across_the_seam() -> None:
     assert block[6:11, 9:15].sum() == block.sum() == 5 * 6 - 2 and not block[8, 11:13].any()
     assert seam[:2, 4].all() and seam[:2, -5].all()
     assert not seam[:2, 0].any() and not seam[:2, -1].any()  # inside, though the image ends there
+
+
+@pytest.mark.parametrize("side", [1, 4])
+def test_pixels_near_the_outline_have_their_share_however_small_the_object(side: int) -> None:
+    """Of a frame's mean weight of 1 half is theirs, and their part of the other half."""
+    target = torch.zeros(1, 1, 64, 128)
+    target[..., 30 : 30 + side, 0:side] = 1  # beside the seam
+    weights = pixel_weights(target, LossConfig(near=0.5))[0, 0]
+    near = weights > 0.5 + 1e-6
+    assert near.sum() == (side + 2 * NEAR) ** 2 and near[30, -NEAR:].all() and not near[30, -NEAR - 1]
+    share = weights[near].sum() / weights.sum()
+    assert float(share) == pytest.approx(0.5 + 0.5 * float(near.float().mean()), abs=1e-5)
+
+
+def test_a_frame_without_outline_weighs_as_without_its_share() -> None:
+    weights = pixel_weights(torch.zeros(1, 1, 16, 32), LossConfig(weighting="area", near=0.5))
+    assert torch.allclose(weights, pixel_weights(torch.zeros(1, 1, 16, 32), LossConfig(weighting="area")))
 
 
 def test_sam2s_loss_is_its_formulas() -> None:

@@ -45,9 +45,15 @@ class Echo:
     centres: list[list[int]] = field(default_factory=list)
 
     def decode(
-        self, embedding: Tensor, _: ImageFeatures, prompts: DecoderPrompts, centre: Tensor, __: Tensor
+        self,
+        embedding: Tensor,
+        _: ImageFeatures,
+        prompts: DecoderPrompts,
+        centre: Tensor,
+        __: Tensor,
+        colours: Tensor,
     ) -> MaskPrediction:
-        assert len(embedding) == len(centre)
+        assert len(embedding) == len(centre) == len(colours)
         self.centres.append(centre.tolist())
         mask = prompts.mask_input if self.spread is None else self.spread
         return prediction(mask, self.score, self.iou)

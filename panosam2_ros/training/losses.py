@@ -23,6 +23,7 @@ from panosam2_ros.periodic import kept_on_device, wrap_pad
 
 LARGEST_STRETCH = 4.0  # of a row, as the distortion weighting sees it: 1 / cos(75.5 degrees)
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0  # SAM2's
+NEAR = 3  # mask pixels from the outline that LossConfig.near weighs
 WEIGHTINGS = ("none", "distortion", "area")
 
 
@@ -33,6 +34,7 @@ class LossConfig:
     mask: str = "balanced"  # balanced: cross entropy, see balanced_cross_entropy; focal: SAM2's
     weighting: str = "none"  # of pixels: distortion (1 / cos lat), area (cos lat) or none
     outline: float = 0.0  # added weight of pixels beside the target's outline
+    near: float = 0.0  # share of all weights that pixels near the outline have, however small the object
     iou_power: int = 2  # 1: absolute error of the predicted IoU, as SAM2; 2: squared
     absent_weight: float = 5.0  # of an absent object in the loss of presence: they are rare
     mask_weight: float = 2.0
@@ -50,7 +52,7 @@ class LossConfig:
 
 SMALL_LOSS = LossConfig()
 # What SAM 2.1 was trained with; presence with plain cross entropy.
-SAM2_LOSS = LossConfig("focal", "none", 0.0, 1, 1.0, 20.0, 1.0, 1.0, 1.0)
+SAM2_LOSS = LossConfig("focal", "none", 0.0, 0.0, 1, 1.0, 20.0, 1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -88,15 +90,24 @@ def pixel_weights(target: Tensor, config: LossConfig) -> Tensor:
     """Weights [N, 1, H, W], mean 1 over the frame, of pixels with target shares [N, 1, H, W]."""
     weights = _row_weights(target.device, target.dtype, config.weighting, target.shape[-2])
     if config.outline > 0:
-        weights = weights * (1 + config.outline * _outline(target))
-    weights = weights.expand_as(target)
-    return weights / weights.mean((-2, -1), keepdim=True)
+        weights = weights * (1 + config.outline * _outline(target, 1))
+    weights = _mean_one(weights.expand_as(target))
+    if config.near > 0:
+        around = _mean_one(weights * _outline(target, NEAR))
+        weights = _mean_one((1 - config.near) * weights + config.near * around)
+    return weights
 
 
-def _outline(target: Tensor) -> Tensor:
-    """1 where a pixel or one beside it, also across the seam, is of the object and another is not."""
-    padded = F.pad(wrap_pad((target > 0.5).to(target.dtype), 1, 1, 0, 0), (0, 0, 1, 1), mode="replicate")
-    return F.max_pool2d(padded, 3, 1) + F.max_pool2d(-padded, 3, 1)
+def _mean_one(weights: Tensor) -> Tensor:
+    """Weights [N, 1, H, W] with mean 1 over the frame; zeros stay zeros."""
+    return weights / weights.mean((-2, -1), keepdim=True).clamp(min=1e-6)
+
+
+def _outline(target: Tensor, reach: int) -> Tensor:
+    """1 where pixels at most ``reach`` away, also across the seam, are partly of the object, partly not."""
+    inside = wrap_pad((target > 0.5).to(target.dtype), reach, reach, 0, 0)
+    padded = F.pad(inside, (0, 0, reach, reach), mode="replicate")
+    return F.max_pool2d(padded, 2 * reach + 1, 1) + F.max_pool2d(-padded, 2 * reach + 1, 1)
 
 
 def balanced_cross_entropy(

@@ -36,11 +36,10 @@ class Rollout:
 
 def split_frames(features: ImageFeatures, frames: int) -> list[ImageFeatures]:
     """Features of [T * B] images -> T of B images."""
-    levels = (features.embedding, features.high_res_s4, features.high_res_s8)
-    s16, s4, s8 = (level.unflatten(0, (frames, -1)) for level in levels)
-    more = (features.stem, features.bins)
-    stem, bins = ([None] * frames if x is None else x.unflatten(0, (frames, -1)) for x in more)
-    return [ImageFeatures(s16[t], s4[t], s8[t], stem[t], bins[t]) for t in range(frames)]
+    levels = (features.embedding, features.high_res_s4, features.high_res_s8, features.stem, features.bins)
+    # Unbound, not indexed: the gradient of an index is a tensor of all frames for each of them.
+    each = ([None] * frames if x is None else x.unflatten(0, (frames, -1)).unbind() for x in levels)
+    return [ImageFeatures(*parts) for parts in zip(*each, strict=True)]
 
 
 class ClipLoss(nn.Module):
