@@ -86,7 +86,7 @@ def test_an_absent_object_that_is_taken_for_present_costs_most() -> None:
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 @pytest.mark.parametrize("outline, near", [(0.0, 0.0), (2.0, 0.0), (0.0, 0.5), (1.0, 0.8)])
 def test_weights_have_mean_1_over_the_frame(weighting: str, outline: float, near: float) -> None:
-    weights = pixel_weights(some_targets(), LossConfig(weighting=weighting, outline=outline, near=near))
+    weights = pixel_weights(some_targets(), LossConfig(weighting=weighting, outline=outline), near)
     assert weights.shape == (2, 1, 16, 32)
     assert torch.allclose(weights.mean((1, 2, 3)), torch.ones(2), atol=1e-6)
     if outline == near == 0 and weighting == "none":
@@ -119,7 +119,7 @@ def test_pixels_near_the_outline_have_their_share_however_small_the_object(side:
     """Of a frame's mean weight of 1 half is theirs, and their part of the other half."""
     target = torch.zeros(1, 1, 64, 128)
     target[..., 30 : 30 + side, 0:side] = 1  # beside the seam
-    weights = pixel_weights(target, LossConfig(near=0.5))[0, 0]
+    weights = pixel_weights(target, LossConfig(), 0.5)[0, 0]
     near = weights > 0.5 + 1e-6
     assert near.sum() == (side + 2 * NEAR) ** 2 and near[30, -NEAR:].all() and not near[30, -NEAR - 1]
     share = weights[near].sum() / weights.sum()
@@ -127,8 +127,8 @@ def test_pixels_near_the_outline_have_their_share_however_small_the_object(side:
 
 
 def test_a_frame_without_outline_weighs_as_without_its_share() -> None:
-    weights = pixel_weights(torch.zeros(1, 1, 16, 32), LossConfig(weighting="area", near=0.5))
-    assert torch.allclose(weights, pixel_weights(torch.zeros(1, 1, 16, 32), LossConfig(weighting="area")))
+    empty, config = torch.zeros(1, 1, 16, 32), LossConfig(weighting="area")
+    assert torch.allclose(pixel_weights(empty, config, 0.5), pixel_weights(empty, config))
 
 
 def test_sam2s_loss_is_its_formulas() -> None:

@@ -33,6 +33,7 @@ class Stage:
     jump: float = 0.0  # how often a clip goes on turned by a random angle, as after a long occlusion
     optimizer: str = "muon"  # or adamw; starts anew with every stage
     balance: float = 0.4  # of the balanced cross entropy
+    near: float = 0.0  # share of the mask's loss that pixels near its outline have, however small it is
     freeze_norm: bool = True  # batch norm keeps its running statistics
     refine: bool = True  # with distortion refinement, where the network has it
     tilt: float = 0.0  # degrees, by which whole clips are tilted, at most

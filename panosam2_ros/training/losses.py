@@ -23,7 +23,7 @@ from panosam2_ros.periodic import kept_on_device, wrap_pad
 
 LARGEST_STRETCH = 4.0  # of a row, as the distortion weighting sees it: 1 / cos(75.5 degrees)
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0  # SAM2's
-NEAR = 3  # mask pixels from the outline that LossConfig.near weighs
+NEAR = 3  # mask pixels from an outline to what is near it
 WEIGHTINGS = ("none", "distortion", "area")
 
 
@@ -34,7 +34,6 @@ class LossConfig:
     mask: str = "balanced"  # balanced: cross entropy, see balanced_cross_entropy; focal: SAM2's
     weighting: str = "none"  # of pixels: distortion (1 / cos lat), area (cos lat) or none
     outline: float = 0.0  # added weight of pixels beside the target's outline
-    near: float = 0.0  # share of all weights that pixels near the outline have, however small the object
     iou_power: int = 2  # 1: absolute error of the predicted IoU, as SAM2; 2: squared
     absent_weight: float = 5.0  # of an absent object in the loss of presence: they are rare
     mask_weight: float = 2.0
@@ -52,7 +51,7 @@ class LossConfig:
 
 SMALL_LOSS = LossConfig()
 # What SAM 2.1 was trained with; presence with plain cross entropy.
-SAM2_LOSS = LossConfig("focal", "none", 0.0, 0.0, 1, 1.0, 20.0, 1.0, 1.0, 1.0)
+SAM2_LOSS = LossConfig("focal", "none", 0.0, 1, 1.0, 20.0, 1.0, 1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -86,15 +85,18 @@ def _row_weights(weighting: str, height: int) -> Tensor:
     return (weights / weights.mean())[:, None]
 
 
-def pixel_weights(target: Tensor, config: LossConfig) -> Tensor:
-    """Weights [N, 1, H, W], mean 1 over the frame, of pixels with target shares [N, 1, H, W]."""
+def pixel_weights(target: Tensor, config: LossConfig, near: float = 0.0) -> Tensor:
+    """Weights [N, 1, H, W], mean 1 over the frame, of pixels with target shares [N, 1, H, W].
+
+    ``near``: the share of all weights that pixels near the outline have, however small the object.
+    """
     weights = _row_weights(target.device, target.dtype, config.weighting, target.shape[-2])
     if config.outline > 0:
         weights = weights * (1 + config.outline * _outline(target, 1))
     weights = _mean_one(weights.expand_as(target))
-    if config.near > 0:
+    if near > 0:
         around = _mean_one(weights * _outline(target, NEAR))
-        weights = _mean_one((1 - config.near) * weights + config.near * around)
+        weights = _mean_one((1 - near) * weights + near * around)
     return weights
 
 
@@ -162,14 +164,15 @@ def frame_losses(
     present: Tensor,
     balance: float,
     config: LossConfig = SMALL_LOSS,
+    near: float = 0.0,
 ) -> Losses:
     """Losses of one frame: target [N, 1, H', W'] shares of object at the fine logits' size, present [N] bool.
 
     Masks are judged only where the object is present, as SAM2 does. ``balance``: of the balanced
-    cross entropy.
+    cross entropy; ``near``: of ``pixel_weights``.
     """
     share = present.float() / present.sum().clamp(min=1)
-    logits, pixels = prediction.fine_logits, pixel_weights(target, config)
+    logits, pixels = prediction.fine_logits, pixel_weights(target, config, near)
     if config.mask == "focal":
         mask = focal_loss(logits, target, pixels)
     else:

@@ -28,6 +28,7 @@ class Rollout:
 
     free: int = 0  # frames that are tracked by the network's own judgement, without learning
     balance: float = 0.4
+    near: float = 0.0
     hide: float = 0.2
     correct: float = 0.0
     mislead: float = 0.0
@@ -89,7 +90,7 @@ class ClipLoss(nn.Module):
 
     def _losses(self, step: Propagated, target: Tensor, present: Tensor, rollout: Rollout) -> Losses:
         target = as_fine_as(step.prediction.fine_logits, target)
-        return frame_losses(step.prediction, target, present, rollout.balance, self.loss)
+        return frame_losses(step.prediction, target, present, rollout.balance, self.loss, rollout.near)
 
     @torch.no_grad()
     def _track_freely(
