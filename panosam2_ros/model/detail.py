@@ -41,7 +41,8 @@ class MaskDetail(nn.Module):
 
     def finer(self, mask_logits: Tensor, stem: Tensor) -> Tensor:
         """Logits [N, 1, 4h, 4w] interpolated to the size of stem features [B, C, 8h, 8w]."""
-        return wrap_resize(mask_logits, *stem.shape[-2:], self.wrap)
+        height, width = stem.shape[-2:]
+        return wrap_resize(mask_logits, height, width, self.wrap)
 
     def forward(self, finer: Tensor, stem: Tensor, ratios: Tensor | None = None) -> Tensor:
         """Logits [N, 1, 8h, 8w] of ``finer`` ones in B images with stem features [B, C, 8h, 8w].
