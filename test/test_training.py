@@ -248,6 +248,24 @@ def test_adapters_alone_learn_and_have_a_file_of_their_own(small: Path, tmp_path
         Trainer(read_config(nothing), tmp_path / "none", sources(tmp_path))
 
 
+def test_a_stage_may_learn_some_parts_only(small: Path, tmp_path: Path) -> None:
+    """And the next one all again."""
+    recipe = read_config(write_recipe(small, {"only": ["detail", "no_mem"]}, model={"mask_stride": 2}))
+    recipe = replace(recipe, stages=(recipe.stages[0], replace(recipe.stages[0], only=(), steps=1)))
+    trainer = Trainer(recipe, tmp_path / "run", sources(tmp_path))
+    before = {name: x.clone() for name, x in trainer.model.named_parameters()}
+    trainer._run_stage(recipe.stages[0], 1e9)
+    moved = {name for name, x in trainer.model.named_parameters() if not torch.equal(x, before[name])}
+    assert "detail.residual.weight" in moved
+    assert all(name.startswith(("detail", "no_mem")) for name in moved)
+    trainer.stage, trainer.step = 1, 0
+    trainer._new_optimizers()
+    assert all(x.requires_grad for x in trainer.model.parameters())
+    wrong = replace(recipe, stages=(replace(recipe.stages[0], only=("detial",)),))
+    with pytest.raises(ValueError, match="begins with one of detial"):
+        Trainer(wrong, tmp_path / "none", sources(tmp_path))
+
+
 def test_low_rank_changes_are_learned_and_merged(small: Path, tmp_path: Path) -> None:
     small = write_recipe(small, {"lr": 0.05}, lora=2, lora_into=["memory_attention", "sam_mask_decoder"])
     trainer = Trainer(read_config(small), tmp_path / "run", sources(tmp_path))

@@ -1,4 +1,4 @@
-"""Which weights are learned: all, PanoSAM2's parts alone, or low-rank changes of matrices (LoRA)."""
+"""Which weights are learned: all, PanoSAM2's parts alone, low-rank changes (LoRA), some parts in a stage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from panosam2_ros.model.build import (
 )
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.training.curriculum import Recipe
+from panosam2_ros.training.curriculum import Recipe, Stage
 
 
 class LowRank(nn.Module):
@@ -57,6 +57,20 @@ def start_model(recipe: Recipe) -> PanoSAM2:
             "pointer; set refine_steps and long_pointer under model, or learn: all"
         )
     return model
+
+
+def restrict(model: nn.Module, learned: set[str], stage: Stage) -> None:
+    """Make only those of the ``learned`` parameters require gradients that the stage learns.
+
+    Raises ValueError where there are none.
+    """
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in learned and (not stage.only or name.startswith(stage.only)))
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError(
+            f"stage {stage.name} would learn nothing: no parameter that this run learns begins with one of "
+            f"{', '.join(stage.only)}; name parts like detail or sam_mask_decoder.iou_prediction_head"
+        )
 
 
 def add_low_rank(model: PanoSAM2, rank: int, inside: tuple[str, ...]) -> None:

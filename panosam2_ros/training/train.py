@@ -32,7 +32,7 @@ from panosam2_ros.data.sources import SourceLibrary, Split, fetch_npm
 from panosam2_ros.data.training_sources import with_models
 from panosam2_ros.evaluation.datasets import DatasetSpec, open_dataset
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.training.adapt import save_learned, start_model
+from panosam2_ros.training.adapt import restrict, save_learned, start_model
 from panosam2_ros.training.clips import Batches, ClipSource, DatasetClips, RenderedClips, TrainingBatch
 from panosam2_ros.training.curriculum import Recipe, Stage, learning_rate, read_config, trial
 from panosam2_ros.training.losses import Losses
@@ -108,6 +108,7 @@ class Trainer:
         self.average = Averaged(self.model, recipe.ema)
         self.loss = self.accelerator.prepare_model(ClipLoss(self.model, recipe.loss))
         self.stage, self.step = 0, 0
+        self.learned = {name for name, p in self.model.named_parameters() if p.requires_grad}
         self._new_optimizers()
         self.checkpoint = out / "checkpoint.pt"
         there = gather_object([self.checkpoint.exists()])
@@ -126,8 +127,9 @@ class Trainer:
 
     def _new_optimizers(self) -> None:
         if self.stage < len(self.recipe.stages):
-            kind = self.recipe.stages[self.stage].optimizer
-            plain = build_optimizers(self.model, kind, self.recipe.weight_decay)
+            stage = self.recipe.stages[self.stage]
+            restrict(self.model, self.learned, stage)
+            plain = build_optimizers(self.model, stage.optimizer, self.recipe.weight_decay)
             self.optimizers = [self.accelerator.prepare_optimizer(optimizer) for optimizer in plain]
 
     def _resume(self) -> None:
