@@ -92,7 +92,6 @@ def propagate(
         _previous_mask_prompt(model, bank, use_previous),
         bank.centre,
         torch.ones(len(bank), dtype=torch.bool, device=model.device),
-        bank.colours,
     )
     scores = prediction.object_score_logits
     colours = None
@@ -135,9 +134,7 @@ def prompt_objects(
     decoder_prompts = prompts.decoder
     if prompts.mask_pixels is not None:
         embedding, decoder_prompts = _as_sam2_takes_masks(model, embedding, features, prompts)
-    prediction = model.decode(
-        embedding, features, decoder_prompts, prompts.centre, prompts.ambiguous, bank.colours
-    )
+    prediction = model.decode(embedding, features, decoder_prompts, prompts.centre, prompts.ambiguous)
     given = prompts.is_given[:, None, None, None]
     mask_logits = torch.where(given, prompts.given, prediction.mask_logits)
     given_fine = _resized(prompts.given, prediction.fine_logits, model.config.wrap)

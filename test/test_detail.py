@@ -48,41 +48,7 @@ def pictures() -> torch.Tensor:
 def test_untrained_masks_are_those_of_stride_4_interpolated() -> None:
     torch.manual_seed(0)
     logits, stem = torch.randn(4, 1, 8, 16), torch.randn(2, 24, 16, 32)
-    for colours in (False, True):
-        detail = MaskDetail(24, True, colours=colours)
-        finer = detail.finer(logits, stem)
-        assert torch.equal(finer, wrap_resize(logits, 16, 32))
-        assert torch.equal(detail(finer, stem, torch.randn(4, 2, 16, 32) if colours else None), finer)
-
-
-def test_colours_change_masks_only_once_they_are_learned() -> None:
-    """And then both do: those that the object is known by, and those inside its mask."""
-    known = fine_model(learned=True)
-    plain = reconfigured(known, {"colour_evidence": 1e-6}).eval()
-    model = reconfigured(plain, {"detail_colours": True}).eval()
-    plain.set_input_size(HEIGHT, WIDTH)
-    model.set_input_size(HEIGHT, WIDTH)
-    same = two_frames(plain, pictures(), BOX), two_frames(model, pictures(), BOX)
-    for a, b in zip(*same, strict=True):
-        assert torch.equal(a.fine_logits, b.fine_logits)
-    assert model.detail is not None
-    of_known, of_mask = model.detail.from_colours.weight.split(1, 1)
-    for weight, at_prompt in ((of_known, False), (of_mask, True)):
-        with torch.no_grad():
-            weight.normal_(std=2.0, generator=torch.manual_seed(2))
-        moved = [
-            not torch.equal(a.fine_logits, b.fine_logits)
-            for a, b in zip(same[0], two_frames(model, pictures(), BOX), strict=True)
-        ]
-        assert moved == [at_prompt, True]
-        with torch.no_grad():
-            weight.zero_()
-
-
-def test_colours_in_the_detail_need_both() -> None:
-    for changes in ({"mask_stride": 2}, {"colour_evidence": 1.0}):
-        with pytest.raises(ValueError, match="set mask_stride to 2 and colour_evidence"):
-            ModelConfig(detail_colours=True, **changes)
+    assert torch.equal(MaskDetail(24, True)(logits, stem), wrap_resize(logits, 16, 32))
 
 
 def test_masks_at_stride_2_are_remembered_as_their_means() -> None:

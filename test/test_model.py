@@ -231,8 +231,8 @@ def test_decoding_in_the_middle_is_upstreams_decoder(model: PanoSAM2) -> None:
     features = model.encode_image(video(1)[0])
     encoded = PromptEncoding(GRID, model.input_size, model.config).encode(prompts(0, 1))
     embedding = model.without_memory(features, 1)
-    middle, no_colours = torch.tensor([8]), torch.zeros(1, 2, 0)
-    ours = model.decode(embedding, features, encoded.decoder, middle, torch.tensor([True]), no_colours)
+    middle = torch.tensor([8])
+    ours = model.decode(embedding, features, encoded.decoder, middle, torch.tensor([True]))
     sparse, dense = embed_prompts(model.sam_prompt_encoder, encoded.decoder)
     masks, iou, _, score = model.sam_mask_decoder(
         image_embeddings=embedding,

@@ -45,15 +45,9 @@ class Echo:
     centres: list[list[int]] = field(default_factory=list)
 
     def decode(
-        self,
-        embedding: Tensor,
-        _: ImageFeatures,
-        prompts: DecoderPrompts,
-        centre: Tensor,
-        __: Tensor,
-        colours: Tensor,
+        self, embedding: Tensor, _: ImageFeatures, prompts: DecoderPrompts, centre: Tensor, __: Tensor
     ) -> MaskPrediction:
-        assert len(embedding) == len(centre) == len(colours)
+        assert len(embedding) == len(centre)
         self.centres.append(centre.tolist())
         mask = prompts.mask_input if self.spread is None else self.spread
         return prediction(mask, self.score, self.iou)

@@ -55,19 +55,15 @@ def learned_colours(bins: Tensor, mask_logits: Tensor) -> Tensor:
     return _shares(bins, weights)
 
 
-def log_ratios(bins: Tensor, colours: Tensor) -> Tensor:
-    """How much the very colour of each pixel speaks for each object: [N, 1, h, w], -2..2.
+def colour_evidence(bins: Tensor, colours: Tensor) -> Tensor:
+    """How much each pixel's colour speaks for each object: [N, 1, h, w], log ratio, -2..2.
 
     ``bins`` [B, h, w]; ``colours`` [N, 2, BINS] as ``learned_colours`` gives them, zeros for none.
     """
     shares = colours + _UNSEEN
     ratio = (shares[:, 0] / shares[:, 1]).log().clamp(-_CLAMP, _CLAMP)
-    return ratio.gather(1, _of_each(bins, len(colours))).unflatten(1, bins.shape[1:])[:, None]
-
-
-def colour_evidence(bins: Tensor, colours: Tensor) -> Tensor:
-    """``log_ratios`` without the noise of single pixels."""
-    return _blurred(log_ratios(bins, colours))
+    found = ratio.gather(1, _of_each(bins, len(colours)))
+    return _blurred(found.unflatten(1, bins.shape[1:])[:, None])
 
 
 def colour_likeness(bins: Tensor, colours: Tensor, mask_logits: Tensor) -> Tensor:

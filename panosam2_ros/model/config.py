@@ -49,7 +49,6 @@ class ModelConfig:
     refine_steps: int = 0  # of distortion refinement
     long_pointer: bool = False  # the long-term pointer modulates what is read
     mask_stride: int = 4  # of the masks that come out; 2: with the help of the convolutional trunk's stem
-    detail_colours: bool = False  # and of colours, those known and those inside the mask
     recreate_slots: bool = False  # empty and doubtful slots are filled from the last confident frame
     anchors: int = 0  # slots for older frames that were confident and unlike each other
     anchor_interval: int = 10  # frames
@@ -68,11 +67,6 @@ class ModelConfig:
         if self.mask_stride not in (2, 4) or (self.mask_stride == 2 and self.trunk != "conv"):
             raise ValueError(
                 f"mask_stride is 4, or 2 with the conv trunk; got {self.mask_stride} with {self.trunk}"
-            )
-        if self.detail_colours and (self.mask_stride == 4 or not self.colour_evidence):
-            raise ValueError(
-                "detail_colours needs masks at stride 2 and colours: set mask_stride to 2 and "
-                f"colour_evidence above 0; got {self.mask_stride} and {self.colour_evidence}"
             )
 
     @property

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from sam2.modeling.sam2_utils import MLP, get_1d_sine_pe
 from torch import Tensor, nn
 
-from panosam2_ros.model.colour import colour_bins, learned_colours, log_ratios
+from panosam2_ros.model.colour import colour_bins
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.detail import MaskDetail
 from panosam2_ros.model.image_encoder import (
@@ -89,11 +89,7 @@ class PanoSAM2(nn.Module):
         self.position_code = build_position_code(config.position_code, hidden)
         self.memory_position_code = build_position_code(config.position_code, memory)
         self.input_size = (config.input_height, config.input_width)
-        self.detail = (
-            MaskDetail(config.trunk_channels[0], config.wrap, colours=config.detail_colours)
-            if config.mask_stride == 2
-            else None
-        )
+        self.detail = MaskDetail(config.trunk_channels[0], config.wrap) if config.mask_stride == 2 else None
         if config.wrap:
             wrap_convolutions(self)
         self.refinement = (
@@ -195,12 +191,10 @@ class PanoSAM2(nn.Module):
         prompts: DecoderPrompts,
         centre: Tensor,
         ambiguous: Tensor,
-        colours: Tensor,
     ) -> MaskPrediction:
         """Masks of N objects, each decoded with token column ``centre`` [N] in the middle.
 
-        ``ambiguous`` [N] bool: at most one point, so that SAM2 chooses among three masks; ``colours``
-        [N, 2, K] that the objects are known by, as ``colour.learned_colours`` gives them, zeros for none.
+        ``ambiguous`` [N] bool: at most one point, so that SAM2 chooses among three masks.
         """
         if not self.config.canonical_yaw:
             centre = torch.full_like(centre, embedding.shape[-1] // 2)
@@ -214,13 +208,7 @@ class PanoSAM2(nn.Module):
         if self.detail is None:
             return replace(prediction, mask_logits=mask_logits, fine_logits=mask_logits)
         assert features.stem is not None
-        fine = self.detail.finer(mask_logits, features.stem)
-        ratios = None
-        if self.config.detail_colours:
-            assert features.bins is not None
-            here = learned_colours(features.bins, fine.detach())
-            ratios = torch.cat([log_ratios(features.bins, x) for x in (colours, here)], 1)
-        fine = self.detail(fine, features.stem.float(), ratios)
+        fine = self.detail(mask_logits, features.stem.float())
         return replace(prediction, mask_logits=F.avg_pool2d(fine, 2), fine_logits=fine)
 
     def object_pointer(self, sam_token: Tensor, present: Tensor) -> Tensor:
