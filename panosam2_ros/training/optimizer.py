@@ -1,4 +1,4 @@
-"""How weights are moved: matrices by Muon, everything else by AdamW.
+"""How weights are moved, matrices by Muon, everything else by AdamW, and averaged.
 
 Measured here (420 steps of one clip on one core, the same clips and learning rates, from the same weights,
 mean IoU over 60 frames of validation 0.479): 0.486 with Muon, 0.420 with AdamW alone.
@@ -6,12 +6,15 @@ mean IoU over 60 frames of validation 0.479): 0.486 with Muon, 0.420 with AdamW 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable
-from typing import Any, overload
+from typing import Any, Generic, TypeVar, overload
 
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 # Jordan 2024, "Muon: an optimizer for hidden layers in neural networks"; its polynomial.
 _POLYNOMIAL = (3.4445, -4.7750, 2.0315)
@@ -95,3 +98,23 @@ def _least_side(parameter: Tensor) -> int:
 def _adamw(groups: list[dict[str, Any]], weight_decay: float) -> AdamW:
     groups = [group for group in groups if group["params"]]
     return AdamW(groups, lr=1e-3, weight_decay=weight_decay, betas=(0.9, 0.98), fused=True)
+
+
+class Averaged(Generic[_Network]):
+    """Exponential running average of a model's weights and buffers."""
+
+    def __init__(self, model: _Network, decay: float) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay, self.updates = decay, 0
+
+    @torch.no_grad()
+    def update(self, model: _Network) -> None:
+        """Move towards ``model``; quickly at first, so that the start is soon forgotten."""
+        self.updates += 1
+        decay = min(self.decay, self.updates / (self.updates + 10))
+        state = model.state_dict()
+        for name, value in self.model.state_dict().items():
+            if value.dtype.is_floating_point:
+                value.lerp_(state[name].to(value.device), 1 - decay)
+            else:
+                value.copy_(state[name])

@@ -12,7 +12,6 @@ what, and for how long.
 from __future__ import annotations
 
 import argparse
-import copy
 import importlib.util
 import json
 import logging
@@ -36,31 +35,11 @@ from panosam2_ros.training.adapt import restrict, save_learned, start_model
 from panosam2_ros.training.clips import Batches, ClipSource, DatasetClips, RenderedClips, TrainingBatch
 from panosam2_ros.training.curriculum import Recipe, Stage, learning_rate, read_config, trial
 from panosam2_ros.training.losses import Losses
-from panosam2_ros.training.optimizer import build_optimizers
+from panosam2_ros.training.optimizer import Averaged, build_optimizers
 from panosam2_ros.training.rollout import ClipLoss, Rollout
 
 log = logging.getLogger(__name__)
 TIMED = 2  # steps of every stage in a dry run
-
-
-class Averaged:
-    """Exponential running average of a model's weights and buffers."""
-
-    def __init__(self, model: PanoSAM2, decay: float) -> None:
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
-        self.decay, self.updates = decay, 0
-
-    @torch.no_grad()
-    def update(self, model: PanoSAM2) -> None:
-        """Move towards ``model``; quickly at first, so that the start is soon forgotten."""
-        self.updates += 1
-        decay = min(self.decay, self.updates / (self.updates + 10))
-        state = model.state_dict()
-        for name, value in self.model.state_dict().items():
-            if value.dtype.is_floating_point:
-                value.lerp_(state[name].to(value.device), 1 - decay)
-            else:
-                value.copy_(state[name])
 
 
 def freeze_batch_norm(model: PanoSAM2) -> None:
