@@ -83,19 +83,6 @@ def test_an_absent_object_that_is_taken_for_present_costs_most() -> None:
     assert costs[0] < costs[2] < costs[1]
 
 
-@pytest.mark.parametrize("absent_weight", [1.0, 5.0])
-def test_presence_is_learned_as_the_true_probability_whatever_absence_weighs(absent_weight: float) -> None:
-    present = torch.tensor([True, True, True, False])
-    logit = torch.tensor(0.75).logit().requires_grad_()
-    presence_loss(logit.expand(4), present, absent_weight).backward()  # type: ignore[no-untyped-call]
-    assert logit.grad is not None and abs(logit.grad.item()) < 1e-6
-
-
-def test_absence_has_to_weigh_something() -> None:
-    with pytest.raises(ValueError, match=r"absent_weight must be above 0 .*, got 0"):
-        LossConfig(absent_weight=0)
-
-
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 @pytest.mark.parametrize("outline, near", [(0.0, 0.0), (2.0, 0.0), (0.0, 0.5), (1.0, 0.8)])
 def test_weights_have_mean_1_over_the_frame(weighting: str, outline: float, near: float) -> None:

@@ -11,7 +11,6 @@ scratch; cross entropy in which object and background weigh the same, plus dice,
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -47,10 +46,6 @@ class LossConfig:
             raise ValueError(
                 f"mask loss balanced or focal, weighting one of {', '.join(WEIGHTINGS)}; "
                 f"got {self.mask!r} and {self.weighting!r}"
-            )
-        if self.absent_weight <= 0:
-            raise ValueError(
-                f"absent_weight must be above 0 (1: all weigh the same), got {self.absent_weight}"
             )
 
 
@@ -158,13 +153,9 @@ def mask_iou(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def presence_loss(logits: Tensor, present: Tensor, absent_weight: float) -> Tensor:
-    """Weighted cross entropy, a scalar, of logits [N] and present [N] bool.
-
-    Logits are moved by log ``absent_weight`` first, as in logit adjustment (Menon et al. 2021, arXiv
-    2007.07314): least where the sigmoid is the true probability, which it would not be with weights alone.
-    """
+    """Weighted cross entropy, a scalar, of logits [N] and present [N] bool."""
     weight = torch.where(present, 1.0, absent_weight)
-    return F.binary_cross_entropy_with_logits(logits - math.log(absent_weight), present.float(), weight)
+    return F.binary_cross_entropy_with_logits(logits, present.float(), weight)
 
 
 def frame_losses(
