@@ -6,6 +6,7 @@ band of rows at a time, only round its mask, bilinearly and across the seam.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from panosam2_ros.equirect import Equirect, box_width, mask_box
 from panosam2_ros.periodic import resize_matrix
+from panosam2_ros.windows import Window
 
 Logits = NDArray[np.float32]  # [h, w]; > 0 is the object
 _BAND = 64  # rows of the image at a time
@@ -56,13 +58,15 @@ class MaskRegion:
 def paint(
     logits: Mapping[int, Logits],  # by object id
     grid: Equirect,
+    windows: Mapping[int, Window] = {},
 ) -> tuple[NDArray[np.uint16], dict[int, MaskRegion]]:
     """Label image [H, W] of object ids, 0 = none, and every mask that is not empty.
 
+    ``windows``: those of which some objects' logits are; the others' are of the whole panorama.
     Where masks overlap a pixel of the label image goes to the highest logit.
     """
     labels = np.zeros((grid.height, grid.width), np.uint16)
-    near = ((obj_id, _Surroundings.of(own, grid)) for obj_id, own in logits.items())
+    near = ((obj_id, _Surroundings.of(own, grid, windows.get(obj_id))) for obj_id, own in logits.items())
     shown = {obj_id: found for obj_id, found in near if found}
     for first in range(0, grid.height, _BAND):
         band = labels[first : first + _BAND]
@@ -82,8 +86,39 @@ class _Surroundings:
     region: MaskRegion  # filled band by band
 
     @classmethod
-    def of(cls, logits: Logits, grid: Equirect) -> _Surroundings | None:
-        """None where the mask is empty."""
+    def of(cls, logits: Logits, grid: Equirect, window: Window | None = None) -> _Surroundings | None:
+        """None where the mask is empty; ``window``: of which the logits are, else of all."""
+        return cls._of_all(logits, grid) if window is None else cls._of_window(logits, grid, window)
+
+    @classmethod
+    def _of_window(cls, logits: Logits, grid: Equirect, window: Window) -> _Surroundings | None:
+        mask = logits > 0
+        if not mask.any():
+            return None
+        spans, places = [], []
+        parts = ((window.top, window.height, grid.height), (window.left, window.width, grid.width))
+        for axis, (start, extent, pixels) in enumerate(parts):
+            count = logits.shape[axis]
+            found = np.flatnonzero(mask.any(1 - axis))
+            first = math.floor((start + (found[0] - 0.5) / count * extent) * pixels)
+            last = math.ceil((start + (found[-1] + 1.5) / count * extent) * pixels)
+            if axis == 0:
+                first, last = max(first, 0), min(last, pixels)
+            last = min(last, first + pixels)
+            place = (((np.arange(first, last) + 0.5) / pixels - start) / extent * count - 0.5).clip(
+                0, count - 1
+            )
+            spans.append((first, last))
+            places.append(place)
+        (top, bottom), (left, right) = spans
+        low, weight = _between(places[1], logits.shape[1])
+        across = logits[:, low] * (1 - weight) + logits[:, low + 1] * weight
+        low, weight = _between(places[0], logits.shape[0])
+        region = MaskRegion(np.zeros((bottom - top, right - left), bool), top, left % grid.width, grid.width)
+        return cls(across, low, weight[:, None], region)
+
+    @classmethod
+    def _of_all(cls, logits: Logits, grid: Equirect) -> _Surroundings | None:
         box = mask_box(logits > 0)
         if box is None:
             return None
@@ -96,10 +131,9 @@ class _Surroundings:
         matrix = resize_matrix(width, grid.width, True, source)
         across = source @ matrix[torch.arange(left, right) % grid.width].T
         rows = np.clip((np.arange(top, bottom) + 0.5) * height / grid.height - 0.5, 0, height - 1)
-        low = np.minimum(rows.astype(np.int64), height - 2)
-        weight = (rows - low).astype(np.float32)[:, None]
+        low, weight = _between(rows, height)
         mask = np.zeros((bottom - top, right - left), bool)
-        return cls(across.numpy(), low, weight, MaskRegion(mask, top, left % grid.width, grid.width))
+        return cls(across.numpy(), low, weight[:, None], MaskRegion(mask, top, left % grid.width, grid.width))
 
     def paint(self, band: NDArray[np.uint16], best: Logits, first: int, obj_id: int) -> None:
         """Its part of the rows of the image from ``first``: the region's mask, and pixels that it wins."""
@@ -121,3 +155,9 @@ def _span(first: int, extent: int, source: int, target: int) -> tuple[int, int]:
     """Range of target pixels that source pixels first..first + extent can reach."""
     scale = target / source
     return int((first - 1) * scale), int((first + extent + 2) * scale) + 1
+
+
+def _between(places: NDArray[np.float64], count: int) -> tuple[NDArray[np.int64], Logits]:
+    """The first of two neighbours of ``count`` between which places [n] lie, and the weight of the second."""
+    low = np.minimum(places.astype(np.int64), count - 2)
+    return low, (places - low).astype(np.float32)

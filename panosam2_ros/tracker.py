@@ -19,6 +19,7 @@ from panosam2_ros.admission import Admission
 from panosam2_ros.bearing import mask_bearing
 from panosam2_ros.catching_up import Behind, joined
 from panosam2_ros.equirect import Equirect, rotation_matrix
+from panosam2_ros.finishing import Finish
 from panosam2_ros.masks import paint
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.memory_file import Network, RememberedObject, TrackerMemory
@@ -30,7 +31,7 @@ from panosam2_ros.prompts import LOW_RES_STRIDE, Prompt, PromptEncoding, of_same
 from panosam2_ros.propagation import Propagated, empty_bank, prompt_objects, propagate
 from panosam2_ros.steering import SeamSteering
 from panosam2_ros.thrift import Thrift
-from panosam2_ros.tidying import Expected, tidied
+from panosam2_ros.tidying import Expected
 from panosam2_ros.tracker_config import TrackerConfig
 from panosam2_ros.tracks import NOTHING_FOUND, Known, PromptOutcome, Track, TrackedFrame
 
@@ -86,7 +87,7 @@ class PanoTracker:
             masks = self._mask_grid(grid)
             return TrackedFrame(stamp, np.zeros((masks.height, masks.width), np.uint16), self.tracks())
         with self.model.precision():
-            result = self._tidied(self._known, self._propagate(self._bank, features), stamp)
+            result = self._propagate(self._bank, features, self._finish(image, self._known, stamp))
         self._bank = result.bank
         labels = self._observe(self._known, result, grid, stamp)
         return TrackedFrame(stamp, labels, self.tracks())
@@ -109,7 +110,7 @@ class PanoTracker:
             for indices, remembered in ((fresh, False), (refine, True)):
                 for group in of_same_length(indices, prompts):
                     chosen = [prompts[i] for i in group]
-                    apply = partial(self._apply, chosen, remembered, features, grid, stamp, newest)
+                    apply = partial(self._apply, chosen, remembered, features, image, stamp, newest)
                     done = chain.from_iterable(self.thrift.pieces(apply, len(group)))
                     outcomes.update(zip(group, done, strict=True))
         return [outcomes[i] for i in range(len(prompts))]
@@ -127,8 +128,8 @@ class PanoTracker:
         """
         grid, late = self._grid(image), self._behind[0]
         with self.model.precision():
-            result = self._propagate(late.bank, self._features(image))
-            result = self._tidied(late.known, result, stamp)
+            finish = self._finish(image, late.known, stamp)
+            result = self._propagate(late.bank, self._features(image), finish)
         late.bank, late.stamp = result.bank, stamp
         self._observe(late.known, result, grid, stamp)
         self.settle()
@@ -205,12 +206,13 @@ class PanoTracker:
 
         return self.thrift.pieces(encode, 1)[0]
 
-    def _propagate(self, bank: MemoryBank, features: ImageFeatures) -> Propagated:
+    def _propagate(self, bank: MemoryBank, features: ImageFeatures, finish: Finish) -> Propagated:
         """``propagate``, in as many pieces as memory asks for: only lost objects depend on others."""
 
         def some(rows: slice) -> Propagated:
             known = bank.select(rows)
-            return propagate(self.model, known, features, vertical_fov=self.config.vertical_fov)
+            fov = self.config.vertical_fov
+            return propagate(self.model, known, features, vertical_fov=fov, finish=finish.of(rows))
 
         return Propagated.joined(self.thrift.pieces(some, len(bank)))
 
@@ -239,13 +241,13 @@ class PanoTracker:
         prompts: list[Prompt],
         remembered: bool,
         features: ImageFeatures,
-        grid: Equirect,
+        image: Image,
         stamp: int,
         newest: bool,
         piece: slice,  # of the prompts
     ) -> list[PromptOutcome]:
         """Segment checked prompts, all new or all corrections, and remember what they gave."""
-        prompts = prompts[piece]
+        prompts, grid = prompts[piece], self._grid(image)
         rows = [self._row(p.obj_id) for p in prompts]
         model, known = self.model, torch.tensor(rows)
         bank = self._bank.select(known) if remembered else empty_bank(model, len(prompts))
@@ -256,7 +258,8 @@ class PanoTracker:
         encoded = encoding.encode(prompts, previous)
         encoded = encoded.rolled(self._turn, model.config.stride, model.input_size[1])
         with model.precision():
-            result = prompt_objects(model, bank, features, encoded.to(model.device), remembered)
+            finish = self._finish(image)
+            result = prompt_objects(model, bank, features, encoded.to(model.device), remembered, finish)
         found = (result.mask_logits > 0).flatten(1).any(1).nonzero()[:, 0].tolist()
         late = self._stamp is not None and stamp < self._stamp
         chosen = result.select(torch.tensor(found, dtype=torch.int64))
@@ -307,7 +310,10 @@ class PanoTracker:
             for item, own, score in zip(known, logits, scores, strict=True)
             if item.motion.present(score)
         }
-        labels, regions = paint(present, masks)
+        own = zip(known, result.outlines, strict=True)
+        outlines = {item.obj_id: o for item, o in own if o is not None and item.obj_id in present}
+        sharp = {obj_id: outline.logits for obj_id, outline in outlines.items()}
+        labels, regions = paint(present | sharp, masks, {i: o.window for i, o in outlines.items()})
         for item, score, iou in zip(known, scores, ious, strict=True):
             region = regions.get(item.obj_id)
             bearing = mask_bearing(region.whole(masks.height), masks, iou) if region else None
@@ -316,13 +322,15 @@ class PanoTracker:
             item.mask_iou = min(max(iou, 0.0), 1.0) if bearing else 0.0
         return labels
 
-    def _tidied(self, known: Sequence[Known], result: Propagated, stamp: int) -> Propagated:
-        """Without parts that do not belong to the objects, given where they should be."""
-        angle = 2 * math.pi * self._turn * self.model.config.stride / self.model.input_size[1]
-        turn = rotation_matrix(np.array([0.0, angle, 0.0]))  # images are rolled right by as much
+    def _finish(self, image: Image, known: Sequence[Known] = (), stamp: int = 0) -> Finish:
+        """What is done to masks found in an image; prompted ones, of no ``known`` objects, are not tidied."""
+        config = self.model.config
+        turn = self._turn * config.stride / self.model.input_size[1]
+        rotation = rotation_matrix(np.array([0.0, 2 * math.pi * turn, 0.0]))  # images are rolled right by it
         bearings = [item.motion.expected(stamp) for item in known]
         expected = [
-            None if b is None else Expected(turn @ b.direction, math.sqrt(np.linalg.norm(b.covariance, 2)))
+            b and Expected(rotation @ b.direction, math.sqrt(np.linalg.norm(b.covariance, 2)))
             for b in bearings
         ]
-        return tidied(result, self.config.tidy_rules, expected, self.model.config.mask_stride)
+        size = config.outline_size if self.config.redraw_outlines else 0
+        return Finish(image, self.config.tidy_rules, expected, size, turn)

@@ -18,6 +18,7 @@ class TrackerConfig:
     vertical_fov: float = math.pi  # rad, of the images; pi for full spheres
     seam_steering: bool = False  # keep the network's seam away from objects; they then depend on each other
     mask_width: int = 0  # columns of label images; 0: the image's
+    redraw_outlines: bool = True  # of networks whose configuration asks for it, see outlines.py
     min_island: float = 0.25  # see tidying.TidyRules
     island_reach: float = 0.1  # rad
     max_hole: float = 0.0

@@ -61,6 +61,7 @@ class ModelConfig:
     colour_iou: float = 0.6  # ... where the predicted IoU is this or more
     colour_likeness: float = 0.2  # overlap of colours below which a mask is not the object; 0..1
     colour_search: float = 0.0  # overlap from which a lost object is found by its colours; 0: not looked for
+    outline_size: int = 0  # side of the windows in which published masks are redrawn, pixels; 0: they are not
     remember_absent: bool = False  # frames without the object are remembered as such; on = SAM2
 
     def __post_init__(self) -> None:

@@ -31,6 +31,7 @@ def build_tracker(parameters: Parameters) -> PanoTracker:
         vertical_fov=parameters.vertical_fov,
         seam_steering=parameters.seam_steering,
         mask_width=parameters.mask_width,
+        redraw_outlines=parameters.redraw_outlines,
         min_island=parameters.min_island,
         island_reach=parameters.island_reach,
         max_hole=parameters.max_hole,

@@ -106,6 +106,11 @@ class Parameters:
         Change.UNCONFIGURED,
         (0, 16384),
     )
+    redraw_outlines: bool = _declared(
+        True,
+        "outlines of panosam2_nano's masks follow the camera's pixels, 4 to 10 ms for each object",
+        Change.UNCONFIGURED,
+    )
     min_island: float = _declared(
         0.25,
         "smaller parts of a mask are dropped below this share of the solid angle of its largest; 0: none",
