@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -28,6 +29,14 @@ def resized_labels(labels: NDArray[np.uint16], width: int, height: int) -> NDArr
     # INTER_NEAREST takes corners for centres: half a pixel beside the image that INTER_AREA makes
     how = cv2.INTER_NEAREST_EXACT
     return np.asarray(cv2.resize(labels, (width, height), interpolation=how), np.uint16)
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Mask logits of a window of the panorama."""
+
+    logits: Logits  # [S, S]; > 0 is the object
+    window: Window
 
 
 @dataclass(frozen=True)
@@ -58,15 +67,15 @@ class MaskRegion:
 def paint(
     logits: Mapping[int, Logits],  # by object id
     grid: Equirect,
-    windows: Mapping[int, Window] = {},
+    patches: Mapping[int, Patch] = MappingProxyType({}),
 ) -> tuple[NDArray[np.uint16], dict[int, MaskRegion]]:
     """Label image [H, W] of object ids, 0 = none, and every mask that is not empty.
 
-    ``windows``: those of which some objects' logits are; the others' are of the whole panorama.
+    ``patches``: what some objects have in the place of their logits of the whole panorama.
     Where masks overlap a pixel of the label image goes to the highest logit.
     """
     labels = np.zeros((grid.height, grid.width), np.uint16)
-    near = ((obj_id, _Surroundings.of(own, grid, windows.get(obj_id))) for obj_id, own in logits.items())
+    near = ((obj_id, _Surroundings.of(patches.get(obj_id, own), grid)) for obj_id, own in logits.items())
     shown = {obj_id: found for obj_id, found in near if found}
     for first in range(0, grid.height, _BAND):
         band = labels[first : first + _BAND]
@@ -86,36 +95,28 @@ class _Surroundings:
     region: MaskRegion  # filled band by band
 
     @classmethod
-    def of(cls, logits: Logits, grid: Equirect, window: Window | None = None) -> _Surroundings | None:
-        """None where the mask is empty; ``window``: of which the logits are, else of all."""
-        return cls._of_all(logits, grid) if window is None else cls._of_window(logits, grid, window)
+    def of(cls, logits: Logits | Patch, grid: Equirect) -> _Surroundings | None:
+        """None where the mask is empty."""
+        return cls._of_patch(logits, grid) if isinstance(logits, Patch) else cls._of_all(logits, grid)
 
     @classmethod
-    def _of_window(cls, logits: Logits, grid: Equirect, window: Window) -> _Surroundings | None:
+    def _of_patch(cls, patch: Patch, grid: Equirect) -> _Surroundings | None:
+        logits, window = patch.logits, patch.window
         mask = logits > 0
         if not mask.any():
             return None
-        spans, places = [], []
-        parts = ((window.top, window.height, grid.height), (window.left, window.width, grid.width))
-        for axis, (start, extent, pixels) in enumerate(parts):
-            count = logits.shape[axis]
-            found = np.flatnonzero(mask.any(1 - axis))
-            first = math.floor((start + (found[0] - 0.5) / count * extent) * pixels)
-            last = math.ceil((start + (found[-1] + 1.5) / count * extent) * pixels)
-            if axis == 0:
-                first, last = max(first, 0), min(last, pixels)
-            last = min(last, first + pixels)
-            place = (((np.arange(first, last) + 0.5) / pixels - start) / extent * count - 0.5).clip(
-                0, count - 1
-            )
-            spans.append((first, last))
-            places.append(place)
-        (top, bottom), (left, right) = spans
-        low, weight = _between(places[1], logits.shape[1])
+        rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
+        top, bottom = _covered(rows, len(logits), window.top, window.height, grid.height)
+        left, right = _covered(columns, logits.shape[1], window.left, window.width, grid.width)
+        top, bottom = max(top, 0), min(bottom, grid.height)
+        right = min(right, left + grid.width)
+        down = _samples(range(top, bottom), grid.height, window.top, window.height, len(logits))
+        along = _samples(range(left, right), grid.width, window.left, window.width, logits.shape[1])
+        low, weight = _between(along, logits.shape[1])
         across = logits[:, low] * (1 - weight) + logits[:, low + 1] * weight
-        low, weight = _between(places[0], logits.shape[0])
-        region = MaskRegion(np.zeros((bottom - top, right - left), bool), top, left % grid.width, grid.width)
-        return cls(across, low, weight[:, None], region)
+        low, weight = _between(down, len(logits))
+        mask = np.zeros((bottom - top, right - left), bool)
+        return cls(across, low, weight[:, None], MaskRegion(mask, top, left % grid.width, grid.width))
 
     @classmethod
     def _of_all(cls, logits: Logits, grid: Equirect) -> _Surroundings | None:
@@ -155,6 +156,20 @@ def _span(first: int, extent: int, source: int, target: int) -> tuple[int, int]:
     """Range of target pixels that source pixels first..first + extent can reach."""
     scale = target / source
     return int((first - 1) * scale), int((first + extent + 2) * scale) + 1
+
+
+def _covered(
+    found: NDArray[np.int64], count: int, start: float, extent: float, pixels: int
+) -> tuple[int, int]:
+    """Range of ``pixels`` that samples ``found`` of a window's ``count`` can reach; it in shares of them."""
+    ends = start + (np.array([found[0] - 0.5, found[-1] + 1.5]) / count) * extent
+    return math.floor(ends[0] * pixels), math.ceil(ends[1] * pixels)
+
+
+def _samples(at: range, pixels: int, start: float, extent: float, count: int) -> NDArray[np.float64]:
+    """Where the centres of pixels ``at`` lie among a window's ``count`` samples, its ends at most."""
+    places = ((np.array(at) + 0.5) / pixels - start) / extent * count - 0.5
+    return np.asarray(places.clip(0, count - 1))
 
 
 def _between(places: NDArray[np.float64], count: int) -> tuple[NDArray[np.int64], Logits]:

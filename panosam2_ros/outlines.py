@@ -3,74 +3,48 @@
 Ours, not the paper's. A network that sees 512x256 pixels gives an object of 8 degrees six pixels of its
 masks across, whatever the camera's resolution, and follows corners and gaps badly. In a window round its
 mask the colours inside and outside say where the outline is: GrabCut, Rother et al. 2004,
-doi 10.1145/1186562.1015720.
+doi 10.1145/1186562.1015720. What is remembered of an object is what the network saw.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from panosam2_ros.equirect import Equirect
-from panosam2_ros.masks import Logits, paint
+from panosam2_ros.masks import Logits, Patch
 from panosam2_ros.windows import Window
 
 # Chosen on masks of training clips, whose mean IoU with the truth rises from 0.753 to 0.809.
 _INSIDE = 1 / 20  # of a window's side: deeper in the mask all is the object ...
 _OUTSIDE = 1 / 8  # ... and farther away nothing is
 _ITERATIONS = 1  # 2 and 4 are no better
-_FINER = 2  # times, a mask is drawn before its pixels' shares are taken
 _LEAST_IOU = 0.4  # with the network's mask; another one is not its outline
 
 
-@dataclass(frozen=True)
-class Outline:
-    """A mask in a window of a panorama."""
+def outlines(
+    image: NDArray[np.uint8], logits: Mapping[int, Logits], size: int, vertical_fov: float
+) -> dict[int, Patch]:
+    """Objects' masks in windows of ``size`` x ``size`` pixels, by id.
 
-    logits: Logits  # [S, S]; > 0 is the object, all of one magnitude: the outline is half way between
-    window: Window
-
-    def drawn(self, logits: Logits, turn: float = 0.0) -> Logits:
-        """This mask as logits like these, [h, w] of a whole panorama, magnitudes falling at its outline.
-
-        ``turn``: share of its width by which that panorama is rolled right.
-        """
-        height, width = logits.shape
-        grid = Equirect(_FINER * width, _FINER * height)
-        window = replace(self.window, left=self.window.left + turn)
-        _, regions = paint({1: self.logits}, grid, {1: window})
-        if not regions:
-            return np.full_like(logits, -self.logits.max())
-        mask = regions[1].whole(grid.height).astype(np.float32)
-        share = cv2.resize(mask, (width, height), interpolation=cv2.INTER_AREA)
-        return (2 * share - 1) * self.logits.max()
-
-
-def redrawn(
-    image: NDArray[np.uint8], logits: Logits, size: int, vertical_fov: float, turn: float = 0.0
-) -> Outline | None:
-    """An object's mask in a window of ``size`` x ``size`` pixels.
-
-    From logits [h, w] and an RGB image [H, W, 3] of one panorama, the logits rolled right by ``turn`` of its
-    width. None where the mask is empty, or where the colours say something else. The same image and logits
-    always give the same.
+    From logits [h, w] and an RGB image [H, W, 3] of one panorama. Objects are left out whose mask is empty,
+    or of which the colours say something else. The same image and logits always give the same.
     """
-    seen = Window.around(logits > 0, vertical_fov)
-    if seen is None:
-        return None
-    window = replace(seen, left=seen.left - turn)
-    coarse = seen.cut(torch.from_numpy(logits)[None], size)[0].numpy()
-    pixels = window.cut(torch.from_numpy(image).permute(2, 0, 1), size)
-    look = pixels.permute(1, 2, 0).round().to(torch.uint8).contiguous().numpy()
-    mask = _grab_cut(look, coarse > 0)
-    if mask is None:
-        return None
-    strength = np.float32(coarse[coarse > 0].mean())
-    return Outline(np.where(mask, strength, -strength), window)
+    found, pixels = {}, torch.from_numpy(image).permute(2, 0, 1)
+    for obj_id, own in logits.items():
+        window = Window.around(own > 0, vertical_fov)
+        if window is None:
+            continue
+        coarse = window.cut(torch.from_numpy(own)[None], size)[0].numpy()
+        look = window.cut(pixels, size).permute(1, 2, 0).round().to(torch.uint8).contiguous().numpy()
+        mask = _grab_cut(look, coarse > 0)
+        if mask is not None:
+            strength = np.float32(coarse[coarse > 0].mean())  # one for all: the outline is half way between
+            found[obj_id] = Patch(np.where(mask, strength, -strength), window)
+    return found
 
 
 def _grab_cut(image: NDArray[np.uint8], found: NDArray[np.bool_]) -> NDArray[np.bool_] | None:

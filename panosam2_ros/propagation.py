@@ -9,10 +9,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import reduce
-from typing import Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from panosam2_ros.memory_bank import BankRules, FrameMemory, MemoryBank
@@ -20,9 +18,8 @@ from panosam2_ros.model.colour import BINS, colour_evidence, colour_likeness, le
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.outlines import Outline
 from panosam2_ros.periodic import wrap_resize
-from panosam2_ros.prompts import LOW_RES_STRIDE, EncodedPrompts, middle_token
+from panosam2_ros.prompts import EncodedPrompts, middle_token
 from panosam2_ros.reacquisition import found_again
 
 NO_OBJ_SCORE = -1024.0  # SAM2's logits of the mask of an absent object
@@ -38,7 +35,6 @@ class Propagated:
     fine_logits: Tensor  # [N, 1, H', W'], the same at the stride of the masks that come out
     scores: Tensor  # [N] logits of presence; a prompt says that its object is present
     bank: MemoryBank  # after this frame
-    outlines: tuple[Outline | None, ...] = ()  # of masks that were redrawn, finer than the logits
 
     def select(self, rows: Tensor) -> Propagated:
         """The same of these objects, [M] int64, in this order."""
@@ -46,8 +42,7 @@ class Propagated:
             *(getattr(self.prediction, f.name)[rows] for f in fields(MaskPrediction))
         )
         own = (self.mask_logits[rows], self.fine_logits[rows], self.scores[rows])
-        outlines = tuple(self.outlines[i] for i in rows.tolist()) if self.outlines else ()
-        return Propagated(prediction, *own, self.bank.select(rows), outlines)
+        return Propagated(prediction, *own, self.bank.select(rows))
 
     @classmethod
     def joined(cls, parts: Sequence[Propagated]) -> Propagated:
@@ -63,21 +58,7 @@ class Propagated:
             torch.cat([part.fine_logits for part in parts]),
             torch.cat([part.scores for part in parts]),
             reduce(MemoryBank.append, [part.bank for part in parts]),
-            sum((part.outlines for part in parts), ()),
         )
-
-
-class Finisher(Protocol):
-    """What is done to masks before they are remembered."""
-
-    def __call__(self, fine_logits: Tensor, wanted: Tensor) -> tuple[Tensor, tuple[Outline | None, ...]]:
-        """Logits [N, 1, H', W'] with those that are ``wanted`` [N] bool finished, and their outlines."""
-        ...
-
-
-def as_found(fine_logits: Tensor, wanted: Tensor) -> tuple[Tensor, tuple[Outline | None, ...]]:
-    """Nothing."""
-    return fine_logits, (None,) * len(fine_logits)
 
 
 def empty_bank(model: PanoSAM2, count: int) -> MemoryBank:
@@ -102,7 +83,6 @@ def propagate(
     use_previous: Tensor | None = None,  # [N] bool; training hides some previous masks
     present: Tensor | None = None,  # [N] bool; training knows which objects are in the image
     vertical_fov: float = math.pi,  # rad
-    finish: Finisher = as_found,
 ) -> Propagated:
     """Find every object of ``bank`` in an image; remember it where it is present."""
     conditioned = model.condition(features, bank.read())
@@ -128,10 +108,8 @@ def propagate(
             colours = _colours_now(model, bank, features.bins, prediction)
     if present is None:
         present = (scores > 0) & (prediction.mask_logits > 0).flatten(1).any(1)
-    fine, outlines = finish(prediction.fine_logits, present)
-    masks = F.avg_pool2d(fine, LOW_RES_STRIDE // model.config.mask_stride)
-    after = _remember(model, bank, features, prediction, masks, present, False, colours)
-    return Propagated(prediction, masks, fine, scores, after, outlines)
+    after = _remember(model, bank, features, prediction, prediction.mask_logits, present, False, colours)
+    return Propagated(prediction, prediction.mask_logits, prediction.fine_logits, scores, after)
 
 
 def _colours_now(model: PanoSAM2, bank: MemoryBank, bins: Tensor, prediction: MaskPrediction) -> Tensor:
@@ -147,7 +125,6 @@ def prompt_objects(
     features: ImageFeatures,
     prompts: EncodedPrompts,
     remembered: bool,
-    finish: Finisher = as_found,
 ) -> Propagated:
     """Segment prompted objects, the rows of ``bank``; ``remembered``: correct them from memory."""
     embedding = model.without_memory(features, len(bank))
@@ -159,15 +136,14 @@ def prompt_objects(
         embedding, decoder_prompts = _as_sam2_takes_masks(model, embedding, features, prompts)
     prediction = model.decode(embedding, features, decoder_prompts, prompts.centre, prompts.ambiguous)
     given = prompts.is_given[:, None, None, None]
+    mask_logits = torch.where(given, prompts.given, prediction.mask_logits)
     given_fine = _resized(prompts.given, prediction.fine_logits, model.config.wrap)
-    fine, outlines = finish(torch.where(given, given_fine, prediction.fine_logits), ~prompts.is_given)
-    found = F.avg_pool2d(fine, LOW_RES_STRIDE // model.config.mask_stride)
-    mask_logits = torch.where(given, prompts.given, found)
+    fine = torch.where(given, given_fine, prediction.fine_logits)
     present = torch.ones_like(prompts.is_given)
     colours = None if features.bins is None else learned_colours(features.bins, fine)
     after = _remember(model, bank, features, prediction, mask_logits, present, True, colours)
     sure = torch.full_like(prediction.object_score_logits, CERTAIN)
-    return Propagated(prediction, mask_logits, fine, sure, after, outlines)
+    return Propagated(prediction, mask_logits, fine, sure, after)
 
 
 def _resized(masks: Tensor, like: Tensor, wrap: bool) -> Tensor:

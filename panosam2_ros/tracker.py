@@ -19,19 +19,19 @@ from panosam2_ros.admission import Admission
 from panosam2_ros.bearing import mask_bearing
 from panosam2_ros.catching_up import Behind, joined
 from panosam2_ros.equirect import Equirect, rotation_matrix
-from panosam2_ros.finishing import Finish
 from panosam2_ros.masks import paint
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.memory_file import Network, RememberedObject, TrackerMemory
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.object_state import ObjectMotion
+from panosam2_ros.outlines import outlines
 from panosam2_ros.periodic import fit_image
 from panosam2_ros.prompts import LOW_RES_STRIDE, Prompt, PromptEncoding, of_same_length
 from panosam2_ros.propagation import Propagated, empty_bank, prompt_objects, propagate
 from panosam2_ros.steering import SeamSteering
 from panosam2_ros.thrift import Thrift
-from panosam2_ros.tidying import Expected
+from panosam2_ros.tidying import Expected, tidied
 from panosam2_ros.tracker_config import TrackerConfig
 from panosam2_ros.tracks import NOTHING_FOUND, Known, PromptOutcome, Track, TrackedFrame
 
@@ -87,9 +87,9 @@ class PanoTracker:
             masks = self._mask_grid(grid)
             return TrackedFrame(stamp, np.zeros((masks.height, masks.width), np.uint16), self.tracks())
         with self.model.precision():
-            result = self._propagate(self._bank, features, self._finish(image, self._known, stamp))
+            result = self._tidied(self._known, self._propagate(self._bank, features), stamp)
         self._bank = result.bank
-        labels = self._observe(self._known, result, grid, stamp)
+        labels = self._observe(self._known, result, image, stamp)
         return TrackedFrame(stamp, labels, self.tracks())
 
     @torch.inference_mode()
@@ -126,12 +126,13 @@ class PanoTracker:
 
         Once that is the newest, they are tracked with all others. Raises ValueError as ``step``.
         """
-        grid, late = self._grid(image), self._behind[0]
+        self._grid(image)
+        late = self._behind[0]
         with self.model.precision():
-            finish = self._finish(image, late.known, stamp)
-            result = self._propagate(late.bank, self._features(image), finish)
+            result = self._propagate(late.bank, self._features(image))
+            result = self._tidied(late.known, result, stamp)
         late.bank, late.stamp = result.bank, stamp
-        self._observe(late.known, result, grid, stamp)
+        self._observe(late.known, result, image, stamp)
         self.settle()
 
     def skip(self, stamp: int) -> None:
@@ -206,13 +207,12 @@ class PanoTracker:
 
         return self.thrift.pieces(encode, 1)[0]
 
-    def _propagate(self, bank: MemoryBank, features: ImageFeatures, finish: Finish) -> Propagated:
+    def _propagate(self, bank: MemoryBank, features: ImageFeatures) -> Propagated:
         """``propagate``, in as many pieces as memory asks for: only lost objects depend on others."""
 
         def some(rows: slice) -> Propagated:
             known = bank.select(rows)
-            fov = self.config.vertical_fov
-            return propagate(self.model, known, features, vertical_fov=fov, finish=finish.of(rows))
+            return propagate(self.model, known, features, vertical_fov=self.config.vertical_fov)
 
         return Propagated.joined(self.thrift.pieces(some, len(bank)))
 
@@ -247,24 +247,24 @@ class PanoTracker:
         piece: slice,  # of the prompts
     ) -> list[PromptOutcome]:
         """Segment checked prompts, all new or all corrections, and remember what they gave."""
-        prompts, grid = prompts[piece], self._grid(image)
+        prompts = prompts[piece]
         rows = [self._row(p.obj_id) for p in prompts]
         model, known = self.model, torch.tensor(rows)
         bank = self._bank.select(known) if remembered else empty_bank(model, len(prompts))
         if remembered and newest:
             bank = bank.before_newest()  # what is corrected must not speak for itself
-        encoding = PromptEncoding(grid, model.input_size, model.config)
+        encoding = PromptEncoding(self._grid(image), model.input_size, model.config)
         previous = bank.rolled(-self._turn).mask_logits if remembered else None
         encoded = encoding.encode(prompts, previous)
         encoded = encoded.rolled(self._turn, model.config.stride, model.input_size[1])
         with model.precision():
-            finish = self._finish(image)
-            result = prompt_objects(model, bank, features, encoded.to(model.device), remembered, finish)
+            result = prompt_objects(model, bank, features, encoded.to(model.device), remembered)
         found = (result.mask_logits > 0).flatten(1).any(1).nonzero()[:, 0].tolist()
         late = self._stamp is not None and stamp < self._stamp
         chosen = result.select(torch.tensor(found, dtype=torch.int64))
         new = Behind([self._entry(prompts[i], late) for i in found], chosen.bank, stamp)
-        labels = self._observe(new.known, chosen, grid, stamp, prompted=True)
+        by = [prompts[i] for i in found]
+        labels = self._observe(new.known, chosen, image, stamp, by)
         if late and found:
             self._behind.append(new)
         else:
@@ -295,12 +295,15 @@ class PanoTracker:
         self,
         known: Sequence[Known],
         result: Propagated,
-        grid: Equirect,
+        image: Image,
         stamp: int,
-        prompted: bool = False,
+        prompts: Sequence[Prompt] = (),
     ) -> NDArray[np.uint16]:
-        """Update what is known of objects from their masks; the label image of those that are visible."""
-        masks = self._mask_grid(grid)
+        """Update what is known of objects from their masks; the label image of those that are visible.
+
+        ``prompts``: of each object, how it was pointed at in this image; masks that were given stay.
+        """
+        masks = self._mask_grid(self._grid(image))
         scores = result.scores.sigmoid().tolist()
         ious = result.prediction.mask_iou.tolist()
         back = -self._turn * (self.model.config.stride // self.model.config.mask_stride)
@@ -310,27 +313,26 @@ class PanoTracker:
             for item, own, score in zip(known, logits, scores, strict=True)
             if item.motion.present(score)
         }
-        own = zip(known, result.outlines, strict=True)
-        outlines = {item.obj_id: o for item, o in own if o is not None and item.obj_id in present}
-        sharp = {obj_id: outline.logits for obj_id, outline in outlines.items()}
-        labels, regions = paint(present | sharp, masks, {i: o.window for i, o in outlines.items()})
+        given = {item.obj_id for item, prompt in zip(known, prompts, strict=False) if prompt.mask is not None}
+        free = {obj_id: own for obj_id, own in present.items() if obj_id not in given}
+        size = self.model.config.outline_size if self.config.redraw_outlines else 0
+        redrawn = outlines(image, free, size, self.config.vertical_fov) if size else {}
+        labels, regions = paint(present, masks, redrawn)
         for item, score, iou in zip(known, scores, ious, strict=True):
             region = regions.get(item.obj_id)
             bearing = mask_bearing(region.whole(masks.height), masks, iou) if region else None
-            item.motion.update(stamp, bearing, prompted)
+            item.motion.update(stamp, bearing, bool(prompts))
             item.score = score
             item.mask_iou = min(max(iou, 0.0), 1.0) if bearing else 0.0
         return labels
 
-    def _finish(self, image: Image, known: Sequence[Known] = (), stamp: int = 0) -> Finish:
-        """What is done to masks found in an image; prompted ones, of no ``known`` objects, are not tidied."""
-        config = self.model.config
-        turn = self._turn * config.stride / self.model.input_size[1]
-        rotation = rotation_matrix(np.array([0.0, 2 * math.pi * turn, 0.0]))  # images are rolled right by it
+    def _tidied(self, known: Sequence[Known], result: Propagated, stamp: int) -> Propagated:
+        """Without parts that do not belong to the objects, given where they should be."""
+        angle = 2 * math.pi * self._turn * self.model.config.stride / self.model.input_size[1]
+        turn = rotation_matrix(np.array([0.0, angle, 0.0]))  # images are rolled right by as much
         bearings = [item.motion.expected(stamp) for item in known]
         expected = [
-            b and Expected(rotation @ b.direction, math.sqrt(np.linalg.norm(b.covariance, 2)))
+            None if b is None else Expected(turn @ b.direction, math.sqrt(np.linalg.norm(b.covariance, 2)))
             for b in bearings
         ]
-        size = config.outline_size if self.config.redraw_outlines else 0
-        return Finish(image, self.config.tidy_rules, expected, size, turn)
+        return tidied(result, self.config.tidy_rules, expected, self.model.config.mask_stride)

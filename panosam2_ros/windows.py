@@ -16,8 +16,8 @@ from torch import Tensor
 from panosam2_ros.equirect import box_width, mask_box
 from panosam2_ros.periodic import mean_column
 
-MARGIN = 2.0  # a window's side as a multiple of its object's extent, ...
-MORE = 8.0  # ... and pixels of the mask on top
+MARGIN = 1.5  # a window's side as a multiple of its object's extent, ...
+MORE = 4.0  # ... and pixels of the mask on top
 LEAST_COSINE = 0.1  # of the latitude by which columns are stretched
 
 
@@ -52,7 +52,7 @@ class Window:
     def cut(self, panorama: Tensor, size: int) -> Tensor:
         """This window of a panorama [C, H, W], resampled to float [C, size, size].
 
-        Bilinear where it grows, averaged with a triangle where it shrinks.
+        Bilinear where it grows, averaged with a triangle of at least four pixels where it shrinks.
         """
         height, width = panorama.shape[-2:]
         rows, down = _taps(self.top * height, self.height * height, size)
@@ -61,16 +61,21 @@ class Window:
         down = down[:, inside]
         down /= down.sum(1, keepdims=True)
         rows = rows[inside]
-        part = panorama[:, rows[0] : rows[-1] + 1][..., torch.from_numpy(columns % width)].float()
+        stride = rows[1] - rows[0] if len(rows) > 1 else 1
+        part = panorama[:, rows[0] : rows[-1] + 1 : stride][..., torch.from_numpy(columns % width)].float()
         left, right = (torch.from_numpy(m).to(part) for m in (down, across))
         return left @ part @ right.T
 
 
 def _taps(start: float, extent: float, size: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Source pixels [n] that ``size`` samples of start..start + extent need, and their weights [size, n]."""
+    """Source pixels [n] that ``size`` samples of start..start + extent need, and their weights [size, n].
+
+    Where there are more than four for a sample every second, third ... is enough.
+    """
     step = extent / size
     centre = start + (np.arange(size) + 0.5) * step - 0.5
     reach = max(step, 1.0)
-    source = np.arange(math.floor(centre[0] - reach), math.ceil(centre[-1] + reach) + 1)
+    stride = max(1, int(step / 2))
+    source = np.arange(math.floor(centre[0] - reach), math.ceil(centre[-1] + reach) + 1, stride)
     weights = np.maximum(1 - np.abs(source - centre[:, None]) / reach, 0)
     return source, (weights / weights.sum(1, keepdims=True)).astype(np.float32)

@@ -11,17 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from panosam2_ros.equirect import Equirect, angle_between, lonlat_to_vector
-from panosam2_ros.finishing import Finish
-from panosam2_ros.masks import paint
+from panosam2_ros.masks import Patch, paint
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.mask_decoder import MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.outlines import redrawn
+from panosam2_ros.outlines import outlines
 from panosam2_ros.prompts import Prompt
-from panosam2_ros.tidying import TidyRules
 from panosam2_ros.tracker import PanoTracker, TrackerConfig
-from panosam2_ros.training.rollout import redrawing
 from panosam2_ros.windows import Window
 
 HEIGHT, WIDTH = 64, 128
@@ -109,7 +106,7 @@ def test_masks_of_windows_are_painted_where_they_lie(lon: float, lat: float, wid
     window = Window.around(coarse < 20)
     assert window is not None
     logits = window.cut(torch.from_numpy(20 - coarse)[None].float(), 96)[0].numpy()
-    labels, regions = paint({9: logits}, grid, {9: window})
+    labels, regions = paint({9: coarse}, grid, {9: Patch(logits, window)})
     truth = distances(grid, lon, lat)
     step = 360 / min(width, 256)
     assert (labels[truth < 20 - step] == 9).all() and not labels[truth > 20 + step].any()
@@ -117,7 +114,8 @@ def test_masks_of_windows_are_painted_where_they_lie(lon: float, lat: float, wid
 
 
 def test_nothing_is_painted_of_a_window_whose_mask_is_empty() -> None:
-    labels, regions = paint({1: np.full((8, 8), -1, np.float32)}, Equirect(64, 32), {1: Window(0, 0, 1, 1)})
+    patch = Patch(np.full((8, 8), -1, np.float32), Window(0, 0, 1, 1))
+    labels, regions = paint({1: np.ones((8, 16), np.float32)}, Equirect(64, 32), {1: patch})
     assert not labels.any() and not regions
 
 
@@ -126,33 +124,25 @@ PLACES = [(0.3, 0.0), (3.1, -0.4), (-1.0, 1.2)]  # in the middle, on the seam, o
 
 @pytest.mark.parametrize("lon, lat", PLACES)
 def test_a_mask_that_is_too_large_is_cut_to_what_is_there(lon: float, lat: float) -> None:
-    truth, coarse = distances(GRID, lon, lat) < 24, disc_logits(lon, lat)
-    before = paint({1: coarse}, GRID)[0] == 1
-    outline = redrawn(picture(truth), coarse, 96, np.pi)
-    assert outline is not None
-    after = paint({1: outline.logits}, GRID, {1: outline.window})[0] == 1
+    truth, coarse = distances(GRID, lon, lat) < 24, {1: disc_logits(lon, lat)}
+    before = paint(coarse, GRID)[0] == 1
+    after = paint(coarse, GRID, outlines(picture(truth), coarse, 96, np.pi))[0] == 1
     assert iou(before, truth) < 0.75 and iou(after, truth) > 0.92
-    drawn = outline.drawn(coarse)
-    assert drawn.shape == coarse.shape and drawn.dtype == np.float32
-    assert iou(paint({1: drawn}, GRID)[0] == 1, truth) > 0.9  # what is remembered of it
-    assert drawn.max() <= coarse.max()
 
 
 @pytest.mark.parametrize("lon, lat", PLACES)
-def test_logits_that_are_turned_give_the_same_outline(lon: float, lat: float) -> None:
-    image, coarse = picture(distances(GRID, lon, lat) < 24), disc_logits(lon, lat)
-    plain = redrawn(image, coarse, 96, np.pi)
-    turned = redrawn(image, np.roll(coarse, 8, 1), 96, np.pi, 8 / coarse.shape[1])
-    assert plain is not None and turned is not None
-    assert (np.roll(plain.drawn(coarse), 8, 1) == turned.drawn(np.roll(coarse, 8, 1), 8 / 64)).mean() > 0.99
-    label = [paint({1: o.logits}, GRID, {1: o.window})[0] for o in (plain, turned)]
-    assert (label[0] == label[1]).mean() > 0.999
+def test_outlines_turn_with_the_image(lon: float, lat: float) -> None:
+    image, coarse = picture(distances(GRID, lon, lat) < 24), {1: disc_logits(lon, lat)}
+    turned = {1: np.roll(coarse[1], 8, 1)}  # 8 of 64 columns: 32 of the image's
+    plain = paint(coarse, GRID, outlines(image, coarse, 96, np.pi))[0]
+    moved = paint(turned, GRID, outlines(np.roll(image, 32, 1), turned, 96, np.pi))[0]
+    assert (np.roll(plain, 32, 1) == moved).mean() > 0.999
 
 
 def test_an_outline_is_the_same_every_time() -> None:
-    image, coarse = picture(distances(GRID, 0, 0) < 24), disc_logits(0, 0)
-    first, second = (redrawn(image, coarse, 96, np.pi) for _ in range(2))
-    assert first is not None and second is not None and (first.logits == second.logits).all()
+    image, coarse = picture(distances(GRID, 0, 0) < 24), {1: disc_logits(0, 0)}
+    first, second = (outlines(image, coarse, 96, np.pi)[1] for _ in range(2))
+    assert (first.logits == second.logits).all() and first.window == second.window
 
 
 def test_colours_that_say_something_else_leave_a_mask_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,13 +151,13 @@ def test_colours_that_say_something_else_leave_a_mask_alone(monkeypatch: pytest.
         labels[:8, :8] = cv2.GC_PR_FGD
 
     monkeypatch.setattr("panosam2_ros.outlines.cv2.grabCut", elsewhere)
-    assert redrawn(picture(distances(GRID, 0.0, 0.0) < 24), disc_logits(0.0, 0.0), 96, np.pi) is None
+    assert not outlines(picture(distances(GRID, 0, 0) < 24), {1: disc_logits(0, 0)}, 96, np.pi)
 
 
 @pytest.mark.parametrize("value", [-1.0, 1.0])
 def test_empty_and_full_masks_have_no_outline(value: float) -> None:
-    coarse = np.full((32, 64), value, np.float32)
-    assert redrawn(picture(np.zeros((128, 256), bool)), coarse, 96, np.pi) is None
+    coarse = {1: np.full((32, 64), value, np.float32)}
+    assert not outlines(picture(np.zeros((128, 256), bool)), coarse, 96, np.pi)
 
 
 @settings(max_examples=30, deadline=None)
@@ -175,32 +165,36 @@ def test_empty_and_full_masks_have_no_outline(value: float) -> None:
 def test_any_mask_is_redrawn_or_left(seed: int, size: int) -> None:
     rng = np.random.default_rng(seed)
     coarse = cv2.resize(rng.normal(-0.5, 1, (5, 9)).astype(np.float32), (64, 32))
-    outline = redrawn(rng.integers(0, 255, (40, 80, 3), np.uint8), coarse, size, np.pi)
-    if outline is not None:
-        assert outline.logits.shape == (size, size) and np.isfinite(outline.drawn(coarse)).all()
-        assert len(np.unique(np.abs(outline.logits))) == 1
+    for patch in outlines(rng.integers(0, 255, (40, 80, 3), np.uint8), {1: coarse}, size, np.pi).values():
+        assert patch.logits.shape == (size, size) and (patch.logits > 0).any()
+        assert len(np.unique(np.abs(patch.logits))) == 1 and patch.logits.max() <= coarse.max() + 1e-5
 
 
-def test_what_is_published_and_remembered_is_redrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a network that finds a disc that is too large; a parameter turns it off."""
-    truth, coarse = distances(GRID, 0.3, 0.0) < 24, torch.from_numpy(disc_logits(0.3, 0.0))[None, None]
+def told(monkeypatch: pytest.MonkeyPatch, coarse: np.ndarray) -> None:
+    """Make networks find what is told, logits [h, w]."""
+    fine = torch.from_numpy(coarse)[None, None]
 
     def found(model: PanoSAM2, *_: object) -> MaskPrediction:
-        return MaskPrediction(
-            mask_logits=F.avg_pool2d(coarse, 2), fine_logits=coarse, mask_iou=torch.ones(1),
-            object_score_logits=torch.full((1,), 9.0), sam_token=torch.zeros(1, 96),
-        )  # fmt: skip
+        sure = torch.full((1,), 9.0)
+        return MaskPrediction(F.avg_pool2d(fine, 2), torch.ones(1), torch.zeros(1, 96), sure, fine)
 
     monkeypatch.setattr(PanoSAM2, "decode", found)
-    image, right = picture(truth), {}
+
+
+def test_what_is_published_is_redrawn_and_what_is_remembered_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a network that finds a disc that is too large; a parameter turns it off."""
+    truth = distances(GRID, 0.3, 0.0) < 24
+    told(monkeypatch, disc_logits(0.3, 0.0))
+    image, right, banks = picture(truth), {}, []
     for redraws in (True, False):
         tracker = PanoTracker(outlined_model(), TrackerConfig(redraw_outlines=redraws))
         outcome = tracker.prompt(image, 0, [Prompt(box=(100.0, 40.0, 180.0, 90.0))])[0]
         assert outcome.mask is not None
-        step = tracker.step(image, 1)
-        remembered = paint({1: tracker._bank.mask_logits[0, 0].numpy()}, GRID)[0] == 1
-        right[redraws] = [iou(mask, truth) for mask in (outcome.mask, step.labels == 1, remembered)]
-    assert min(right[True]) > 0.85 and max(right[False]) < 0.75
+        right[redraws] = [iou(m, truth) for m in (outcome.mask, tracker.step(image, 1).labels == 1)]
+        banks.append(tracker._bank)
+    assert min(right[True]) > 0.9 and max(right[False]) < 0.75
+    assert torch.equal(banks[0].mask_logits, banks[1].mask_logits)
+    assert torch.equal(banks[0].read().maskmem_features, banks[1].read().maskmem_features)
 
 
 def test_masks_that_are_given_stay_as_they_are() -> None:
@@ -210,30 +204,3 @@ def test_masks_that_are_given_stay_as_they_are() -> None:
         PanoTracker(outlined_model(size)).prompt(image, 0, [Prompt(mask=mask)])[0].mask for size in (96, 0)
     ]
     assert masks[0] is not None and masks[1] is not None and (masks[0] == masks[1]).all()
-
-
-def test_nothing_is_done_where_nothing_is_asked_for() -> None:
-    fine, image = torch.randn(2, 1, 32, 64), np.zeros((128, 256, 3), np.uint8)
-    finish = Finish(image, TidyRules(0.0), [None, None], 0)
-    done, outlines = finish(fine, torch.tensor([True, True]))
-    assert done is fine and outlines == (None, None)
-    assert finish.of(slice(1, 2)).expected == [None]
-
-
-def test_only_what_is_wanted_is_finished() -> None:
-    coarse = torch.from_numpy(np.stack([disc_logits(0.3, 0.0)] * 2))[:, None]
-    finish = Finish(picture(distances(GRID, 0.3, 0.0) < 24), TidyRules(), [None, None], 96)
-    done, outlines = finish(coarse, torch.tensor([False, True]))
-    assert outlines[0] is None and outlines[1] is not None
-    assert torch.equal(done[0], coarse[0]) and not torch.equal(done[1], coarse[1])
-    assert torch.equal(coarse[0], coarse[1])  # nothing is changed in place
-
-
-def test_clips_of_several_images_are_redrawn_each_from_its_own() -> None:
-    places = PLACES[:2]
-    images = np.stack([picture(distances(GRID, *place) < 24) for place in places])
-    coarse = torch.from_numpy(np.stack([disc_logits(*place) for place in places]))[:, None].requires_grad_()
-    done, _ = redrawing(torch.from_numpy(images).permute(0, 3, 1, 2), 96)(coarse, torch.tensor([True, True]))
-    assert not done.requires_grad
-    for one, place in zip(done[:, 0].numpy(), places, strict=True):
-        assert iou(paint({1: one}, GRID)[0] == 1, distances(GRID, *place) < 24) > 0.9

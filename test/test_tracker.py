@@ -10,10 +10,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from panosam2_ros.memory_bank import FrameMemory
 from panosam2_ros.model.build import random_model
-from panosam2_ros.model.mask_decoder import MaskPrediction
-from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.object_state import TrackState
+from panosam2_ros.propagation import Propagated, propagate
 from panosam2_ros.tracker import PanoTracker, Prompt, TrackerConfig
 
 Image = NDArray[np.uint8]
@@ -85,11 +85,16 @@ def test_islands_go_while_tracking_and_stay_in_a_mask_that_was_given(
     found = torch.full((1, 1, 32, 64), -5.0)
     found[0, 0, 10:16, 60:] = found[0, 0, 20:22, 25:27] = 5.0
 
-    def as_found(*_: Any) -> MaskPrediction:
+    def as_found(*arguments: Any, **options: Any) -> Propagated:
+        result = propagate(*arguments, **options)
+        bank = result.bank.write(FrameMemory(
+            result.bank.confident_map, result.bank.long_ptr, found, result.bank.centre,
+            *(torch.tensor([flag]) for flag in (True, False, True)), torch.ones(1),
+        ))  # fmt: skip
         sure = torch.full((1,), 5.0)
-        return MaskPrediction(found, torch.ones(1), torch.zeros(1, 96), sure, found)
+        return replace(result, mask_logits=found, fine_logits=found, scores=sure, bank=bank)
 
-    monkeypatch.setattr(PanoSAM2, "decode", as_found)
+    monkeypatch.setattr("panosam2_ros.tracker.propagate", as_found)
     seen = tracker.step(picture(1), 1).tracks[0]
     assert abs(seen.bearing.direction[0]) < 0.5 and seen.bearing.direction[2] < 0  # the larger part
     kept = tracker._bank.mask_logits

@@ -31,11 +31,9 @@ class Stage:
     correct: float = 0.0  # how often a click corrects the worst mistakes of one later frame
     mislead: float = 0.0  # how often the last mask that is shown is another object's, or in another place
     jump: float = 0.0  # how often a clip goes on turned by a random angle, as after a long occlusion
-    redraw: float = 0.0  # how often a clip's masks are redrawn before they are remembered, see outlines.py
     only: tuple[str, ...] = ()  # what the names of the parameters that it learns begin with; empty: all
     optimizer: str = "muon"  # or adamw; starts anew with every stage
     balance: float = 0.4  # of the balanced cross entropy
-    absent_weight: float = 0.0  # in the place of the loss's; 0: the loss's
     near: float = 0.0  # share of the mask's loss that pixels near its outline have, however small it is
     freeze_norm: bool = True  # batch norm keeps its running statistics
     refine: bool = True  # with distortion refinement, where the network has it

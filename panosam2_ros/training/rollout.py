@@ -10,21 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from panosam2_ros.equirect import Equirect
-from panosam2_ros.finishing import Finish
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.outlines import Outline
 from panosam2_ros.prompts import Prompt, PromptEncoding
-from panosam2_ros.propagation import (
-    Finisher,
-    Propagated,
-    as_found,
-    empty_bank,
-    prompt_objects,
-    propagate,
-)
-from panosam2_ros.tidying import TidyRules
+from panosam2_ros.propagation import Propagated, empty_bank, prompt_objects, propagate
 from panosam2_ros.training.clips import TrainingBatch, click
 from panosam2_ros.training.losses import LossConfig, Losses, frame_losses, mask_iou
 
@@ -43,8 +33,6 @@ class Rollout:
     correct: float = 0.0
     mislead: float = 0.0
     jump: float = 0.0
-    redraw: float = 0.0
-    absent_weight: float = 0.0
 
 
 def split_frames(features: ImageFeatures, frames: int) -> list[ImageFeatures]:
@@ -71,10 +59,8 @@ class ClipLoss(nn.Module):
         present = batch.targets.flatten(2).sum(2) >= MIN_SHARE
         encoding = PromptEncoding(_grid(model), model.input_size, model.config)
         bank = empty_bank(model, count)
-        redraws = bool(torch.rand(()) < rollout.redraw)
-        finishes = [redrawing(x, model.config.outline_size) if redraws else as_found for x in batch.images]
         if free:
-            bank = self._track_freely(bank, batch, encoding, finishes[:free])
+            bank = self._track_freely(bank, batch, encoding, free)
         features = split_frames(model.encode_image(batch.images[free:].flatten(0, 1)), frames - free)
         corrects = frames > 1 and bool(torch.rand(()) < rollout.correct)
         corrected = int(torch.randint(1, frames, ())) if corrects else 0
@@ -84,12 +70,12 @@ class ClipLoss(nn.Module):
             before = bank
             if t == 0:
                 prompts = encoding.encode(batch.prompts).to(model.device)
-                step = prompt_objects(model, bank, seen, prompts, False, finishes[t])
+                step = prompt_objects(model, bank, seen, prompts, False)
             else:
                 shown = torch.rand(count, device=model.device) >= rollout.hide
                 wrong = torch.rand(count, device=model.device) < rollout.mislead
                 led = misled(bank, wrong, len(seen.embedding)) if rollout.mislead else bank
-                step = propagate(model, led, seen, shown, present[t], finish=finishes[t])
+                step = propagate(model, led, seen, use_previous=shown, present=present[t])
                 step = replace(step, bank=step.bank.keeping_masks(bank)) if rollout.mislead else step
             bank = step.bank
             losses.append(self._losses(step, target, present[t], rollout))
@@ -104,22 +90,19 @@ class ClipLoss(nn.Module):
 
     def _losses(self, step: Propagated, target: Tensor, present: Tensor, rollout: Rollout) -> Losses:
         target = as_fine_as(step.prediction.fine_logits, target)
-        loss = self.loss
-        if rollout.absent_weight:
-            loss = replace(loss, absent_weight=rollout.absent_weight)
-        return frame_losses(step.prediction, target, present, rollout.balance, loss, rollout.near)
+        return frame_losses(step.prediction, target, present, rollout.balance, self.loss, rollout.near)
 
     @torch.no_grad()
     def _track_freely(
-        self, bank: MemoryBank, batch: TrainingBatch, encoding: PromptEncoding, finishes: list[Finisher]
+        self, bank: MemoryBank, batch: TrainingBatch, encoding: PromptEncoding, frames: int
     ) -> MemoryBank:
-        """The bank after the first frames of the clips, as many as there are ``finishes``."""
-        model, frames = self.model, len(finishes)
+        """The bank after the first frames of the clips."""
+        model = self.model
         features = split_frames(model.encode_image(batch.images[:frames].flatten(0, 1)), frames)
         prompts = encoding.encode(batch.prompts).to(model.device)
-        bank = prompt_objects(model, bank, features[0], prompts, False, finishes[0]).bank
-        for feature, finish in zip(features[1:], finishes[1:], strict=True):
-            bank = propagate(model, bank, feature, finish=finish).bank
+        bank = prompt_objects(model, bank, features[0], prompts, False).bank
+        for feature in features[1:]:
+            bank = propagate(model, bank, feature).bank
         return bank
 
     def _corrected(
@@ -179,19 +162,6 @@ def misled(bank: MemoryBank, wrong: Tensor, clips: int) -> MemoryBank:
         mask_logits=torch.where(wrong.view(-1, 1, 1, 1), masks, bank.mask_logits),
         centre=torch.where(wrong, centre, bank.centre),
     )
-
-
-def redrawing(images: Tensor, outline_size: int) -> Finisher:
-    """What redraws the masks of N objects in B images [B, 3, H, W]; no gradient passes through it."""
-    pixels = images.permute(0, 2, 3, 1).cpu().numpy()
-
-    def finish(fine_logits: Tensor, wanted: Tensor) -> tuple[Tensor, tuple[Outline | None, ...]]:
-        each = len(fine_logits) // len(pixels)
-        parts = zip(pixels, fine_logits.detach().split(each), wanted.split(each), strict=True)
-        done = [Finish(image, TidyRules(0.0), (), outline_size)(*own) for image, *own in parts]
-        return torch.cat([fine for fine, _ in done]), sum((outlines for _, outlines in done), ())
-
-    return finish
 
 
 def as_fine_as(logits: Tensor, target: Tensor) -> Tensor:

@@ -186,8 +186,9 @@ class Trainer:
         seed = [self.recipe.seed, self.stage, self.step, self.accelerator.process_index]
         torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
         free = stage.free_frames(self.step)
-        shared = (f.name for f in fields(Rollout) if f.name != "free")
-        rollout = Rollout(free, **{name: getattr(stage, name) for name in shared})
+        rollout = Rollout(
+            free, stage.balance, stage.near, stage.hide, stage.correct, stage.mislead, stage.jump
+        )
         total, losses, ious = self.loss(batch.to(self.accelerator.device), rollout)
         self.accelerator.backward(total / stage.accumulate)
         if (self.step + 1) % stage.accumulate == 0 or self.step + 1 == stage.steps:
