@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from panosam2_ros.admission import Admission
 from panosam2_ros.bearing import mask_bearing
 from panosam2_ros.catching_up import Behind, joined
 from panosam2_ros.equirect import Equirect, rotation_matrix
-from panosam2_ros.masks import paint
+from panosam2_ros.masks import Logits, Patch, paint
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.memory_file import Network, RememberedObject, TrackerMemory
 from panosam2_ros.model.image_encoder import ImageFeatures
@@ -263,7 +264,7 @@ class PanoTracker:
         late = self._stamp is not None and stamp < self._stamp
         chosen = result.select(torch.tensor(found, dtype=torch.int64))
         new = Behind([self._entry(prompts[i], late) for i in found], chosen.bank, stamp)
-        by = [prompts[i] for i in found]
+        by = {item.obj_id: prompts[i] for i, item in zip(found, new.known, strict=True)}
         labels = self._observe(new.known, chosen, image, stamp, by)
         if late and found:
             self._behind.append(new)
@@ -297,11 +298,11 @@ class PanoTracker:
         result: Propagated,
         image: Image,
         stamp: int,
-        prompts: Sequence[Prompt] = (),
+        prompts: Mapping[int, Prompt] = MappingProxyType({}),
     ) -> NDArray[np.uint16]:
         """Update what is known of objects from their masks; the label image of those that are visible.
 
-        ``prompts``: of each object, how it was pointed at in this image; masks that were given stay.
+        ``prompts``: how objects, by id, were pointed at in this image; masks that were given stay.
         """
         masks = self._mask_grid(self._grid(image))
         scores = result.scores.sigmoid().tolist()
@@ -313,11 +314,9 @@ class PanoTracker:
             for item, own, score in zip(known, logits, scores, strict=True)
             if item.motion.present(score)
         }
-        given = {item.obj_id for item, prompt in zip(known, prompts, strict=False) if prompt.mask is not None}
+        given = {obj_id for obj_id, prompt in prompts.items() if prompt.mask is not None}
         free = {obj_id: own for obj_id, own in present.items() if obj_id not in given}
-        size = self.model.config.outline_size if self.config.redraw_outlines else 0
-        redrawn = outlines(image, free, size, self.config.vertical_fov) if size else {}
-        labels, regions = paint(present, masks, redrawn)
+        labels, regions = paint(present, masks, self._redrawn(image, free))
         for item, score, iou in zip(known, scores, ious, strict=True):
             region = regions.get(item.obj_id)
             bearing = mask_bearing(region.whole(masks.height), masks, iou) if region else None
@@ -325,6 +324,11 @@ class PanoTracker:
             item.score = score
             item.mask_iou = min(max(iou, 0.0), 1.0) if bearing else 0.0
         return labels
+
+    def _redrawn(self, image: Image, logits: Mapping[int, Logits]) -> dict[int, Patch]:
+        """Outlines from the image's pixels, where the network's configuration asks for them."""
+        size = self.model.config.outline_size if self.config.redraw_outlines else 0
+        return outlines(image, logits, size, self.config.vertical_fov) if size else {}
 
     def _tidied(self, known: Sequence[Known], result: Propagated, stamp: int) -> Propagated:
         """Without parts that do not belong to the objects, given where they should be."""

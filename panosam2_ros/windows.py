@@ -32,7 +32,7 @@ class Window:
 
     @classmethod
     def around(cls, mask: NDArray[np.bool_], vertical_fov: float = math.pi) -> Window | None:
-        """The window round a mask [H, W] of a panorama; None where the mask is empty."""
+        """The window round a mask [H, W] of a panorama, ``vertical_fov`` rad high; None where it is empty."""
         box = mask_box(mask)
         if box is None:
             return None
@@ -41,8 +41,9 @@ class Window:
         high, wide = v_max - v_min + 1, box_width(u_min, u_max, columns) + 1
         middle_v, middle_u = (v_min + v_max + 1) / 2, u_min + wide / 2
         cosine = max(math.cos((middle_v / rows - 0.5) * vertical_fov), LEAST_COSINE)
-        side = MARGIN * max(high, wide * cosine) + MORE
-        height, width = min(side, rows), min(side / cosine, columns)
+        across = cosine * (2 * math.pi / columns) / (vertical_fov / rows)  # a column's angle in rows
+        side = MARGIN * max(high, wide * across) + MORE  # rows
+        height, width = min(side, rows), min(side / across, columns)
         if width == columns:  # cut open where the least of it is, as near a pole, where a box says nothing
             share = torch.from_numpy(mask.sum(0, dtype=np.float64))
             middle_u = float(mean_column(share[None])) + 0.5

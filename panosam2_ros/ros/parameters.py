@@ -108,7 +108,7 @@ class Parameters:
     )
     redraw_outlines: bool = _declared(
         True,
-        "outlines of panosam2_nano's masks follow the camera's pixels, 4 to 10 ms for each object",
+        "outlines of panosam2_nano's masks follow the camera's pixels, 6 or 7 ms for each object",
         Change.UNCONFIGURED,
     )
     min_island: float = _declared(
