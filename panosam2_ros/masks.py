@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import cv2
 import numpy as np
@@ -65,17 +64,15 @@ class MaskRegion:
 
 
 def paint(
-    logits: Mapping[int, Logits],  # by object id
+    logits: Mapping[int, Logits | Patch],  # by object id; of the whole panorama, or of a window
     grid: Equirect,
-    patches: Mapping[int, Patch] = MappingProxyType({}),
 ) -> tuple[NDArray[np.uint16], dict[int, MaskRegion]]:
     """Label image [H, W] of object ids, 0 = none, and every mask that is not empty.
 
-    ``patches``: what some objects have in the place of their logits of the whole panorama.
     Where masks overlap a pixel of the label image goes to the highest logit.
     """
     labels = np.zeros((grid.height, grid.width), np.uint16)
-    near = ((obj_id, _Surroundings.of(patches.get(obj_id, own), grid)) for obj_id, own in logits.items())
+    near = ((obj_id, _Surroundings.of(own, grid)) for obj_id, own in logits.items())
     shown = {obj_id: found for obj_id, found in near if found}
     for first in range(0, grid.height, _BAND):
         band = labels[first : first + _BAND]

@@ -52,6 +52,7 @@ class RememberedObject:
     obj_id: int
     label: str
     motion: dict[str, Any]  # as ``ObjectMotion.remembered`` gives it
+    view: dict[str, Any] | None = None  # as ``SearchRegion.remembered`` does, of a network that has such
 
 
 @dataclass(frozen=True)

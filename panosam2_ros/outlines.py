@@ -26,25 +26,34 @@ _LEAST_IOU = 0.4  # with the network's mask; another one is not its outline
 
 
 def outlines(
-    image: NDArray[np.uint8], logits: Mapping[int, Logits], size: int, vertical_fov: float
+    image: NDArray[np.uint8], masks: Mapping[int, Logits | Patch], size: int, vertical_fov: float
 ) -> dict[int, Patch]:
     """Objects' masks in windows of ``size`` x ``size`` pixels, by id.
 
-    From logits [h, w] and an RGB image [H, W, 3] of one panorama. Objects are left out whose mask is empty,
-    or of which the colours say something else. The same image and logits always give the same.
+    From an RGB image [H, W, 3] and, of the same panorama, logits [h, w] or windows of that size. Objects are
+    left out whose mask is empty, or of which the colours say something else. The same input always gives the
+    same.
     """
     found, pixels = {}, torch.from_numpy(image).permute(2, 0, 1)
-    for obj_id, own in logits.items():
-        window = Window.around(own > 0, vertical_fov)
-        if window is None:
+    for obj_id, own in masks.items():
+        patch = own if isinstance(own, Patch) else _patch(own, size, vertical_fov)
+        if patch is None:
             continue
-        coarse = window.cut(torch.from_numpy(own)[None], size)[0].numpy()
+        coarse, window = patch.logits, patch.window
         look = window.cut(pixels, size).permute(1, 2, 0).round().to(torch.uint8).contiguous().numpy()
         mask = _grab_cut(look, coarse > 0)
         if mask is not None:
             strength = np.float32(coarse[coarse > 0].mean())  # one for all: the outline is half way between
             found[obj_id] = Patch(np.where(mask, strength, -strength), window)
     return found
+
+
+def _patch(logits: Logits, size: int, vertical_fov: float) -> Patch | None:
+    """The window round a mask; None where it is empty."""
+    window = Window.around(logits > 0, vertical_fov)
+    if window is None:
+        return None
+    return Patch(window.cut(torch.from_numpy(logits)[None], size)[0].numpy(), window)
 
 
 def _grab_cut(image: NDArray[np.uint8], found: NDArray[np.bool_]) -> NDArray[np.bool_] | None:

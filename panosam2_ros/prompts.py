@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -160,10 +161,17 @@ class EncodedPrompts:
         )
 
 
+class ImageSize(NamedTuple):
+    """Of an image that is no panorama."""
+
+    width: int
+    height: int
+
+
 class PromptEncoding:
     """Turns prompts on images of ``grid`` into tensors for a network of ``input_size`` (H, W)."""
 
-    def __init__(self, grid: Equirect, input_size: tuple[int, int], config: ModelConfig) -> None:
+    def __init__(self, grid: Equirect | ImageSize, input_size: tuple[int, int], config: ModelConfig) -> None:
         self.grid, self.input_size, self.config = grid, input_size, config
         self.low_res = (input_size[0] // LOW_RES_STRIDE, input_size[1] // LOW_RES_STRIDE)
 
@@ -267,9 +275,9 @@ class PromptEncoding:
             u = box[0] + box_width(box[0], box[2], self.grid.width) / 2
         else:
             on = prompt.point_labels == FOREGROUND  # what it is not may lie anywhere
-            lon, _ = self.grid.pixel_to_lonlat(prompt.points[on if on.any() else slice(None), 0], 0)
-            mean = math.atan2(np.sin(lon).sum(), np.cos(lon).sum())
-            u = float(self.grid.lonlat_to_pixel(mean, 0.0)[0])
+            turns = 2 * math.pi / self.grid.width
+            angle = prompt.points[on if on.any() else slice(None), 0] * turns
+            u = math.atan2(np.sin(angle).sum(), np.cos(angle).sum()) / turns
         tokens = self.input_size[1] // self.config.stride
         return math.floor((u + 0.5) / self.grid.width * tokens) % tokens
 

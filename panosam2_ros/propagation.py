@@ -20,7 +20,7 @@ from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.periodic import wrap_resize
 from panosam2_ros.prompts import EncodedPrompts, middle_token
-from panosam2_ros.reacquisition import found_again
+from panosam2_ros.reacquisition import found_again, not_them
 
 NO_OBJ_SCORE = -1024.0  # SAM2's logits of the mask of an absent object
 CERTAIN = 10.0  # presence logit of a prompted object
@@ -82,6 +82,7 @@ def propagate(
     features: ImageFeatures,
     use_previous: Tensor | None = None,  # [N] bool; training hides some previous masks
     present: Tensor | None = None,  # [N] bool; training knows which objects are in the image
+    elsewhere: Tensor | None = None,  # [N] bool: objects that were lost and are looked for in another region
     vertical_fov: float = math.pi,  # rad
 ) -> Propagated:
     """Find every object of ``bank`` in an image; remember it where it is present."""
@@ -100,7 +101,10 @@ def propagate(
         alike = colour_likeness(features.bins, bank.colours, prediction.fine_logits)
         scores = torch.where(alike < model.config.colour_likeness, scores.clamp(max=-CERTAIN), scores)
         prediction = with_colours(prediction, model.config.colour_evidence * evidence)
-        if present is None and model.config.colour_search:
+        if elsewhere is not None:
+            wrong = not_them(scores, bank, prediction, features.bins, model.config.colour_search)
+            scores = torch.where(elsewhere & wrong, scores.clamp(max=-CERTAIN), scores)
+        if present is None and model.config.colour_search and not model.config.regions:
             prediction, scores = found_again(
                 model, bank, features, conditioned, evidence, prediction, scores, vertical_fov
             )

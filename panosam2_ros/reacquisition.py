@@ -1,9 +1,9 @@
 """Objects that the network does not find in an image, looked for by their colours.
 
 Our own aid to small networks (SAM2 and the paper have none): the part of the panorama whose colours
-speak most for a lost object is shown to the decoder as if it were the last mask, and the network
-says whether that is the object. It has to know objects by what they are for that: see ``mislead``
-in ``training/curriculum.py``.
+speak most for a lost object is shown to the decoder as if it were the last mask, or gets the object's
+search region, and the network says whether that is the object. It has to know objects by what they are
+for that: see ``mislead`` in ``training/curriculum.py``.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def found_again(
     lost = bank.select(rows)
     free = evidence[rows].masked_fill(taken, -SPEAKS)
     each = zip(free, lost.colours, _solid_angles(lost.mask_logits, vertical_fov), strict=True)
-    places = [_likeliest(features.bins, *one, vertical_fov) for one in each]
+    places = [likeliest(features.bins, *one, vertical_fov)[0] for one in each]
     shown = F.avg_pool2d(torch.stack(places), LOW_RES_STRIDE // model.config.mask_stride)
     yes = torch.ones_like(rows, dtype=torch.bool)
     prompts = DecoderPrompts.of_masks(shown * model.config.prompt_logit, yes)
@@ -68,6 +68,21 @@ def found_again(
         for f in fields(MaskPrediction)
     }
     return MaskPrediction(**parts), scores.index_copy(0, rows, again.object_score_logits[found])
+
+
+def not_them(
+    scores: Tensor, bank: MemoryBank, prediction: MaskPrediction, bins: Tensor, least: float
+) -> Tensor:
+    """[N] bool: what was found in search regions elsewhere and is not the objects that were lost.
+
+    ``scores`` [N]: logits of presence; ``bins`` [N, h, w] of the regions, in which an object always has about
+    the same size; ``least``: overlap of colours.
+    """
+    area, before = ((x > 0).sum((1, 2, 3)).clamp(min=1) for x in (prediction.mask_logits, bank.mask_logits))
+    ratio = area / before
+    right = (scores > 0) & (prediction.mask_iou >= LEAST_IOU)
+    right &= (ratio < SIZE_RATIO) & (ratio > 1 / SIZE_RATIO)
+    return ~(right & (colour_likeness(bins, bank.colours, prediction.fine_logits) >= least))
 
 
 def _are_they(lost: MemoryBank, again: MaskPrediction, bins: Tensor, taken: Tensor, least: float) -> Tensor:
@@ -93,23 +108,24 @@ def _missing(bank: MemoryBank, seen: Tensor) -> Tensor:
     return rows
 
 
-def _likeliest(
-    bins: Tensor, evidence: Tensor, colours: Tensor, size: Tensor, vertical_fov: float
+def likeliest(
+    bins: Tensor, evidence: Tensor, colours: Tensor, size: Tensor | float, vertical_fov: float
 ) -> Tensor:
-    """Where an object's colours are most: [1, H', W'], 1 there and -1 elsewhere.
+    """Where an object's colours are most, first: [1 or more, 1, H', W'], 1 there and -1 elsewhere.
 
-    ``bins`` and ``evidence`` [1, H', W'], ``colours`` [2, K]; ``size``: its last solid angle, sr.
+    ``bins`` and ``evidence`` [1, H', W'], ``colours`` [2, K]; ``size``: its last solid angle, sr. Where its
+    colours are nowhere that is nowhere, too.
     """
     parts, angles = components((evidence[0] > SPEAKS).cpu().numpy(), 8, vertical_fov)
     angles[0] = 0
     largest = [int(p) for p in np.argsort(-angles)[:MOST_PARTS] if angles[p] > 0]
     if not largest:
-        return torch.full_like(evidence, -1.0)
+        return torch.full_like(evidence, -1.0)[None]
     names = torch.tensor(largest, device=bins.device)
     masks = torch.where(torch.from_numpy(parts).to(bins.device) == names[:, None, None], 1.0, -1.0)[:, None]
     alike = colour_likeness(bins, colours.expand(len(names), -1, -1), masks)
     ratio = _solid_angles(masks, vertical_fov) / size
-    return masks[(alike - _SIZE_WEIGHT * ratio.log().abs()).argmax()]
+    return masks[(alike - _SIZE_WEIGHT * ratio.log().abs()).argsort(descending=True)]
 
 
 def _solid_angles(mask_logits: Tensor, vertical_fov: float) -> Tensor:

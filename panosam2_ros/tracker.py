@@ -6,7 +6,6 @@ An object has an id for ever (``obj_id``) and a row of the memory bank for now (
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
@@ -19,20 +18,19 @@ from numpy.typing import NDArray
 from panosam2_ros.admission import Admission
 from panosam2_ros.bearing import mask_bearing
 from panosam2_ros.catching_up import Behind, joined
-from panosam2_ros.equirect import Equirect, rotation_matrix
+from panosam2_ros.equirect import Equirect
 from panosam2_ros.masks import Logits, Patch, paint
 from panosam2_ros.memory_bank import MemoryBank
-from panosam2_ros.memory_file import Network, RememberedObject, TrackerMemory
-from panosam2_ros.model.image_encoder import ImageFeatures
+from panosam2_ros.memory_file import Network, TrackerMemory
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.object_state import ObjectMotion
 from panosam2_ros.outlines import outlines
-from panosam2_ros.periodic import fit_image
-from panosam2_ros.prompts import LOW_RES_STRIDE, Prompt, PromptEncoding, of_same_length
+from panosam2_ros.prompts import Prompt, of_same_length
 from panosam2_ros.propagation import Propagated, empty_bank, prompt_objects, propagate
-from panosam2_ros.steering import SeamSteering
+from panosam2_ros.region_sight import SearchRegions
+from panosam2_ros.sight import Look, Sight, View, WholePanorama
 from panosam2_ros.thrift import Thrift
-from panosam2_ros.tidying import Expected, tidied
+from panosam2_ros.tidying import tidied
 from panosam2_ros.tracker_config import TrackerConfig
 from panosam2_ros.tracks import NOTHING_FOUND, Known, PromptOutcome, Track, TrackedFrame
 
@@ -52,11 +50,14 @@ class PanoTracker:
         self._bank: MemoryBank = empty_bank(model, 0)
         self._next_id = 1
         self.thrift = Thrift()
-        self._newest: tuple[Image, ImageFeatures] | None = None  # prompts refer to it most often
+        self._sight: Sight = (
+            SearchRegions(model, self.config)
+            if model.config.regions
+            else WholePanorama(model, self.config, self.thrift)
+        )
+        self._newest: Image | None = None
         self._stamp: int | None = None  # ns, of the newest image
         self._behind: list[Behind] = []  # objects that were prompted on older images, oldest first
-        self._steering = SeamSteering() if self.config.seam_steering else None
-        self._turn = 0  # token columns by which images are rolled right for the network
 
     @property
     def max_objects(self) -> int:
@@ -82,15 +83,16 @@ class PanoTracker:
         """
         grid = self._grid(image)
         self._steer()
-        features = self._encode(image)
-        self._newest, self._stamp = (image, features), stamp
+        look = self._sight.look(image, newest=True)
+        self._newest, self._stamp = image, stamp
         if not self._known:
             masks = self._mask_grid(grid)
             return TrackedFrame(stamp, np.zeros((masks.height, masks.width), np.uint16), self.tracks())
         with self.model.precision():
-            result = self._tidied(self._known, self._propagate(self._bank, features), stamp)
+            result, views = self._propagate(self._known, self._bank, look, image)
+            result = self._tidied(self._known, result, stamp)
         self._bank = result.bank
-        labels = self._observe(self._known, result, image, stamp)
+        labels = self._observe(self._known, views, result, image, stamp)
         return TrackedFrame(stamp, labels, self.tracks())
 
     @torch.inference_mode()
@@ -106,12 +108,11 @@ class PanoTracker:
         fresh, refine, refused = state.sorted(prompts, grid)
         outcomes = {i: PromptOutcome(False, reason, None) for i, reason in refused.items()}
         if fresh or refine:
-            features = self._features(image)
-            newest = self._newest is not None and self._newest[0] is image
+            look, newest = self._sight.look(image), self._newest is image
             for indices, remembered in ((fresh, False), (refine, True)):
                 for group in of_same_length(indices, prompts):
                     chosen = [prompts[i] for i in group]
-                    apply = partial(self._apply, chosen, remembered, features, image, stamp, newest)
+                    apply = partial(self._apply, chosen, remembered, look, image, stamp, newest)
                     done = chain.from_iterable(self.thrift.pieces(apply, len(group)))
                     outcomes.update(zip(group, done, strict=True))
         return [outcomes[i] for i in range(len(prompts))]
@@ -130,10 +131,10 @@ class PanoTracker:
         self._grid(image)
         late = self._behind[0]
         with self.model.precision():
-            result = self._propagate(late.bank, self._features(image))
+            result, views = self._propagate(late.known, late.bank, self._sight.look(image), image)
             result = self._tidied(late.known, result, stamp)
         late.bank, late.stamp = result.bank, stamp
-        self._observe(late.known, result, image, stamp)
+        self._observe(late.known, views, result, image, stamp)
         self.settle()
 
     def skip(self, stamp: int) -> None:
@@ -176,16 +177,13 @@ class PanoTracker:
         known, bank = self._known, self._bank
         for late in self._behind:
             known, bank = joined(known, bank, late)
-        objects = tuple(RememberedObject(k.obj_id, k.label, k.motion.remembered()) for k in known)
-        return TrackerMemory(bank.rolled(-self._turn), objects, self.epoch, self._next_id)
+        objects = tuple(item.remembered() for item in known)
+        return TrackerMemory(bank.rolled(-self._sight.turn), objects, self.epoch, self._next_id)
 
     def recall(self, memory: TrackerMemory) -> None:
         """Forget everything and go on from ``memory``, of the same network."""
-        self._known = [
-            Known(o.obj_id, o.label, ObjectMotion.recalled(o.motion, self.config.state))
-            for o in memory.objects
-        ]
-        self._bank, self._newest, self._behind = memory.bank.rolled(self._turn), None, []
+        self._known = [Known.recalled(item, self.config.state) for item in memory.objects]
+        self._bank, self._newest, self._behind = memory.bank.rolled(self._sight.turn), None, []
         self._next_id, self.epoch = memory.next_id, memory.epoch
 
     def _keep(self, wanted: Sequence[bool]) -> None:
@@ -200,48 +198,34 @@ class PanoTracker:
         """Pixels of the label image that belongs to an image."""
         return grid.of_width(self.config.mask_width) if self.config.mask_width else grid
 
-    def _encode(self, image: Image) -> ImageFeatures:
-        def encode(_: slice) -> ImageFeatures:
-            pixels = fit_image(image, *self.model.input_size).to(self.model.device)
-            with self.model.precision():
-                return self.model.encode_image(pixels.roll(self._turn * self.model.config.stride, -1))
-
-        return self.thrift.pieces(encode, 1)[0]
-
-    def _propagate(self, bank: MemoryBank, features: ImageFeatures) -> Propagated:
+    def _propagate(
+        self, known: Sequence[Known], bank: MemoryBank, look: Look, image: Image
+    ) -> tuple[Propagated, list[View]]:
         """``propagate``, in as many pieces as memory asks for: only lost objects depend on others."""
 
         def some(rows: slice) -> Propagated:
-            known = bank.select(rows)
-            return propagate(self.model, known, features, vertical_fov=self.config.vertical_fov)
+            own = None if elsewhere is None else elsewhere[rows]
+            return propagate(
+                self.model, bank.select(rows), look(views[rows]), elsewhere=own,
+                vertical_fov=self.config.vertical_fov,
+            )  # fmt: skip
 
-        return Propagated.joined(self.thrift.pieces(some, len(bank)))
+        views, elsewhere = self._sight.searched(image, known, bank)
+        return Propagated.joined(self.thrift.pieces(some, len(bank))), views
 
     def _steer(self) -> None:
-        """Turn the network's view, and what is remembered in it, away from objects on its seam."""
-        if self._steering is None or not self._known:
-            return
-        seen = (self._bank.mask_logits > 0).flatten(0, 2).any(0).cpu().numpy()  # stride-4 columns
-        tokens = seen.reshape(-1, self.model.config.stride // LOW_RES_STRIDE).max(1)
-        move = self._steering.move(tokens)
+        """Turn what is remembered together with the network's view."""
+        move = self._sight.steer(self._bank)
         if move:
             self._bank = self._bank.rolled(move)
             for late in self._behind:
                 late.bank = late.bank.rolled(move)
-            self._turn = (self._turn + move) % tokens.size
-            self._newest = None  # its features are of another turn
-
-    def _features(self, image: Image) -> ImageFeatures:
-        """Features of an image to prompt on; those of the newest are at hand."""
-        if self._newest is not None and self._newest[0] is image:
-            return self._newest[1]
-        return self._encode(image)
 
     def _apply(
         self,
         prompts: list[Prompt],
         remembered: bool,
-        features: ImageFeatures,
+        look: Look,
         image: Image,
         stamp: int,
         newest: bool,
@@ -250,22 +234,22 @@ class PanoTracker:
         """Segment checked prompts, all new or all corrections, and remember what they gave."""
         prompts = prompts[piece]
         rows = [self._row(p.obj_id) for p in prompts]
-        model, known = self.model, torch.tensor(rows)
-        bank = self._bank.select(known) if remembered else empty_bank(model, len(prompts))
+        bank = self._bank.select(torch.tensor(rows)) if remembered else empty_bank(self.model, len(prompts))
         if remembered and newest:
             bank = bank.before_newest()  # what is corrected must not speak for itself
-        encoding = PromptEncoding(self._grid(image), model.input_size, model.config)
-        previous = bank.rolled(-self._turn).mask_logits if remembered else None
-        encoded = encoding.encode(prompts, previous)
-        encoded = encoded.rolled(self._turn, model.config.stride, model.input_size[1])
-        with model.precision():
-            result = prompt_objects(model, bank, features, encoded.to(model.device), remembered)
+        corrected = [self._known[row] if remembered else None for row in rows]
+        views = self._sight.views(prompts, corrected, self._grid(image), newest)
+        result = self._segment(prompts, views, corrected, bank, look, image)
+        rough, fine = views, result.fine_logits[:, 0].float().cpu().numpy()
+        views = self._sight.closer(prompts, rough, list(fine))
+        if any(a is not b for a, b in zip(rough, views, strict=True)):
+            result = self._segment(prompts, views, corrected, bank, look, image)
         found = (result.mask_logits > 0).flatten(1).any(1).nonzero()[:, 0].tolist()
         late = self._stamp is not None and stamp < self._stamp
         chosen = result.select(torch.tensor(found, dtype=torch.int64))
-        new = Behind([self._entry(prompts[i], late) for i in found], chosen.bank, stamp)
+        new = Behind([self._entry(prompts[i], late, views[i]) for i in found], chosen.bank, stamp)
         by = {item.obj_id: prompts[i] for i, item in zip(found, new.known, strict=True)}
-        labels = self._observe(new.known, chosen, image, stamp, by)
+        labels = self._observe(new.known, [views[i] for i in found], chosen, image, stamp, by)
         if late and found:
             self._behind.append(new)
         else:
@@ -276,18 +260,34 @@ class PanoTracker:
             for i in range(len(prompts))
         ]
 
+    def _segment(
+        self,
+        prompts: Sequence[Prompt],
+        views: Sequence[View],
+        corrected: Sequence[Known | None],
+        bank: MemoryBank,
+        look: Look,
+        image: Image,
+    ) -> Propagated:
+        """What prompts in these views give; ``corrected``: the objects whose memory ``bank`` is, if any."""
+        remembered = any(item is not None for item in corrected)
+        masks = bank.mask_logits if remembered else None
+        encoded = self._sight.encode(prompts, views, self._grid(image), corrected, masks)
+        with self.model.precision():
+            return prompt_objects(self.model, bank, look(views), encoded.to(self.model.device), remembered)
+
     def _row(self, obj_id: int) -> int:
         """``obj_idx`` of an object; -1 for one that is not known."""
         return next((i for i, k in enumerate(self._known) if k.obj_id == obj_id), -1)
 
-    def _entry(self, prompt: Prompt, late: bool) -> Known:
+    def _entry(self, prompt: Prompt, late: bool, view: View) -> Known:
         """What is kept of a prompted object; a copy for one that is corrected on an older image."""
         row = self._row(prompt.obj_id)
         if row < 0:
             self._next_id += 1
-            return Known(self._next_id - 1, prompt.label, ObjectMotion(self.config.state))
+            return Known(self._next_id - 1, prompt.label, ObjectMotion(self.config.state), view=view)
         entry = copy.deepcopy(self._known[row]) if late else self._known[row]
-        entry.label = prompt.label or entry.label
+        entry.label, entry.view = prompt.label or entry.label, view
         if prompt.replace:
             entry.motion = ObjectMotion(self.config.state)
         return entry
@@ -295,6 +295,7 @@ class PanoTracker:
     def _observe(
         self,
         known: Sequence[Known],
+        views: Sequence[View],
         result: Propagated,
         image: Image,
         stamp: int,
@@ -307,16 +308,12 @@ class PanoTracker:
         masks = self._mask_grid(self._grid(image))
         scores = result.scores.sigmoid().tolist()
         ious = result.prediction.mask_iou.tolist()
-        back = -self._turn * (self.model.config.stride // self.model.config.mask_stride)
-        logits = result.fine_logits[:, 0].roll(back, -1).float().cpu().numpy()
-        present = {
-            item.obj_id: own
-            for item, own, score in zip(known, logits, scores, strict=True)
-            if item.motion.present(score)
-        }
+        logits = result.fine_logits[:, 0].float().cpu().numpy()
+        present = [item.motion.present(score) for item, score in zip(known, scores, strict=True)]
+        shown = self._shown(known, views, logits, present)
         given = {obj_id for obj_id, prompt in prompts.items() if prompt.mask is not None}
-        free = {obj_id: own for obj_id, own in present.items() if obj_id not in given}
-        labels, regions = paint(present, masks, self._redrawn(image, free))
+        free = {obj_id: own for obj_id, own in shown.items() if obj_id not in given}
+        labels, regions = paint(shown | self._redrawn(image, free), masks)
         for item, score, iou in zip(known, scores, ious, strict=True):
             region = regions.get(item.obj_id)
             bearing = mask_bearing(region.whole(masks.height), masks, iou) if region else None
@@ -325,18 +322,30 @@ class PanoTracker:
             item.mask_iou = min(max(iou, 0.0), 1.0) if bearing else 0.0
         return labels
 
-    def _redrawn(self, image: Image, logits: Mapping[int, Logits]) -> dict[int, Patch]:
+    def _shown(
+        self,
+        known: Sequence[Known],
+        views: Sequence[View],
+        logits: NDArray[np.float32],
+        present: Sequence[bool],
+    ) -> dict[int, Logits | Patch]:
+        """Masks of objects that are present, by id, in the panorama; where all are looked for next."""
+        found: dict[int, Logits | Patch] = {}
+        for item, view, own, there in zip(known, views, logits, present, strict=True):
+            mask = self._sight.shown(own, view) if there else None
+            if mask is None:
+                item.view = self._sight.following(item.view, None)
+            else:
+                found[item.obj_id] = mask
+                item.seen_in, item.view = view, self._sight.following(view, own)
+        return found
+
+    def _redrawn(self, image: Image, masks: Mapping[int, Logits | Patch]) -> dict[int, Patch]:
         """Outlines from the image's pixels, where the network's configuration asks for them."""
         size = self.model.config.outline_size if self.config.redraw_outlines else 0
-        return outlines(image, logits, size, self.config.vertical_fov) if size else {}
+        return outlines(image, masks, size, self.config.vertical_fov) if size else {}
 
     def _tidied(self, known: Sequence[Known], result: Propagated, stamp: int) -> Propagated:
         """Without parts that do not belong to the objects, given where they should be."""
-        angle = 2 * math.pi * self._turn * self.model.config.stride / self.model.input_size[1]
-        turn = rotation_matrix(np.array([0.0, angle, 0.0]))  # images are rolled right by as much
-        bearings = [item.motion.expected(stamp) for item in known]
-        expected = [
-            None if b is None else Expected(turn @ b.direction, math.sqrt(np.linalg.norm(b.covariance, 2)))
-            for b in bearings
-        ]
+        expected = self._sight.expected(known, stamp)
         return tidied(result, self.config.tidy_rules, expected, self.model.config.mask_stride)

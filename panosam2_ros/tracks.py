@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from panosam2_ros.bearing import Bearing
 from panosam2_ros.equirect import Floats
-from panosam2_ros.object_state import ObjectMotion, TrackState
+from panosam2_ros.memory_file import RememberedObject
+from panosam2_ros.object_state import ObjectMotion, StateConfig, TrackState
+from panosam2_ros.search_region import SearchRegion
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,19 @@ class Known:
     motion: ObjectMotion
     score: float = 0.0
     mask_iou: float = 0.0
+    view: SearchRegion | None = None  # in which it is looked for in the next image; None: in all of it
+    seen_in: SearchRegion | None = None  # the one of its last mask
+
+    def remembered(self) -> RememberedObject:
+        """As a file keeps it."""
+        view = None if self.view is None else self.view.remembered()
+        return RememberedObject(self.obj_id, self.label, self.motion.remembered(), view)
+
+    @classmethod
+    def recalled(cls, item: RememberedObject, config: StateConfig) -> Known:
+        """What ``remembered`` gave."""
+        view = None if item.view is None else SearchRegion.recalled(item.view)
+        return cls(item.obj_id, item.label, ObjectMotion.recalled(item.motion, config), view=view)
 
     def track(self) -> Track:
         motion = self.motion

@@ -6,7 +6,7 @@ Near the poles a window has many columns for its rows, so that in it things look
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -39,16 +39,24 @@ class Window:
         rows, columns = mask.shape
         u_min, v_min, u_max, v_max = box
         high, wide = v_max - v_min + 1, box_width(u_min, u_max, columns) + 1
-        middle_v, middle_u = (v_min + v_max + 1) / 2, u_min + wide / 2
-        cosine = max(math.cos((middle_v / rows - 0.5) * vertical_fov), LEAST_COSINE)
-        across = cosine * (2 * math.pi / columns) / (vertical_fov / rows)  # a column's angle in rows
-        side = MARGIN * max(high, wide * across) + MORE  # rows
-        height, width = min(side, rows), min(side / across, columns)
-        if width == columns:  # cut open where the least of it is, as near a pole, where a box says nothing
+        middle_v, middle_u = (v_min + v_max + 1) / 2 / rows, (u_min + wide / 2) / columns
+        window = cls.covering(middle_v, middle_u, high / rows, wide / columns, vertical_fov, MORE / rows)
+        if window.width == 1:  # cut open where the least of it is, as near a pole, where a box says nothing
             share = torch.from_numpy(mask.sum(0, dtype=np.float64))
-            middle_u = float(mean_column(share[None])) + 0.5
-        top = min(max(middle_v - height / 2, 0.0), rows - height)
-        return cls(top / rows, (middle_u - width / 2) / columns, height / rows, width / columns)
+            window = replace(window, left=(float(mean_column(share[None])) + 0.5) / columns - 0.5)
+        return window
+
+    @classmethod
+    def covering(
+        cls, middle_v: float, middle_u: float, high: float, wide: float, vertical_fov: float, more: float = 0
+    ) -> Window:
+        """The window round what is ``high`` and ``wide``, and a margin; all in shares of the panorama."""
+        cosine = max(math.cos((middle_v - 0.5) * vertical_fov), LEAST_COSINE)
+        across = cosine * 2 * math.pi / vertical_fov  # a share of the width as one of the height
+        side = MARGIN * max(high, wide * across) + more
+        height, width = min(side, 1.0), min(side / across, 1.0)
+        top = min(max(middle_v - height / 2, 0.0), 1 - height)
+        return cls(top, middle_u - width / 2, height, width)
 
     def cut(self, panorama: Tensor, size: int) -> Tensor:
         """This window of a panorama [C, H, W], resampled to float [C, size, size].

@@ -28,6 +28,7 @@ from panosam2_ros.training.clips import Batches, DatasetClips, RenderedClips, Tr
 from panosam2_ros.training.curriculum import Stage, learning_rate, read_config
 from panosam2_ros.training.losses import LossConfig
 from panosam2_ros.training.optimizer import build_optimizers, orthogonalised
+from panosam2_ros.training.region_clips import RegionClips
 from panosam2_ros.training.rollout import ClipLoss, Rollout, correction, jumped, misled
 from panosam2_ros.training.ship import mixed, ship, training_hours
 from panosam2_ros.training.train import Sources, Trainer
@@ -44,7 +45,7 @@ def test_the_learning_rate_warms_up_and_ends_at_a_tenth() -> None:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_the_shipped_configurations_are_complete_and_typos_are_refused(path: Path, tmp_path: Path) -> None:
     for stage in read_config(path).stages:
-        assert stage.data or stage.scenes().width == stage.size[1]
+        assert stage.data or stage.scenes().width == stage.panoramas[1]
         assert stage.data or stage.scenes().frames >= stage.longest
     config = yaml.safe_load(path.read_text())
     wrong = tmp_path / "wrong.yaml"
@@ -118,6 +119,62 @@ def test_the_same_step_has_the_same_clips_whenever_it_comes(small: Path) -> None
     assert not torch.equal(passed[2].images[0], again.images[0])
     loaded = list(batches(small).loader(2))
     assert len(loaded) == 2 and torch.equal(loaded[1].images, again.images)
+
+
+REGIONS = {
+    "size": [64, 64], "panorama": [128, 256], "objects": 1, "free": 1, "frames": 3, "diameter": [20, 40],
+    "tilt": 0.0,
+}  # fmt: skip
+
+
+def regions(small: Path, **changes: Any) -> RegionClips:
+    stage = replace(read_config(small).stages[0], **{k: tuple(v) if isinstance(v, list) else v
+                                                     for k, v in REGIONS.items()}, **changes)  # fmt: skip
+    source = sources(small.parent).of(stage)
+    assert isinstance(source, RegionClips)
+    return source
+
+
+def test_search_regions_follow_one_object_each(small: Path) -> None:
+    source = regions(small)
+    middles = []
+    for number in range(12):
+        images, labels = source.clip(number)
+        assert images.shape == (5, 64, 64, 3) and images.dtype == np.uint8
+        assert set(np.unique(labels)) <= {0, 1} and labels[0].any()
+        middles.append(np.argwhere(labels[0]).mean(0))
+        region = labels[0] > 0
+        assert 0.004 < region.mean() < 0.5
+        colour = images[0][region].mean(0)  # one of the two sprites, on grey noise
+        assert np.abs(colour - colour.mean()).max() > 20
+    assert np.abs(np.array(middles) - 31.5).max() < 20  # a region lies round its object
+    again = regions(small)
+    for number in (7, 2):
+        assert all(map(np.array_equal, source.clip(number), again.clip(number)))
+    assert not np.array_equal(source.clip(0)[0], source.clip(1)[0])
+
+
+def test_a_clip_without_an_object_is_empty_and_never_learned_from(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, render = regions(small), RenderedClips.clip
+    monkeypatch.setattr(
+        RenderedClips, "clip", lambda own, n: (render(own, n)[0], render(own, n)[1] * (n % 2 == 0))
+    )
+    assert not source.clip(3)[1].any() and source.clip(0)[1].any()
+    stage = replace(read_config(small).stages[0], size=(64, 64), objects=1, frames=2, free=0, batch=3)
+    batch = Batches(source, stage, (3, 0, 0))
+    assert all(batch[step].targets[0].sum() > 0 for step in range(4))
+
+
+def test_a_network_learns_from_search_regions(small: Path, tmp_path: Path) -> None:
+    path = write_recipe(tmp_path / "regions.yaml", REGIONS, model={"regions": True, "colour_evidence": 4.0})
+    trainer = Trainer(read_config(path), tmp_path / "run", sources(tmp_path))
+    before = {name: p.clone() for name, p in trainer.model.named_parameters()}
+    trainer.run(save_every=1e9)
+    assert any(not torch.equal(p, before[name]) for name, p in trainer.model.named_parameters())
+    saved = load_weights(tmp_path / "run" / "panosam2_nano.safetensors")
+    assert saved.config.regions and saved.input_size == (64, 64)
 
 
 def test_clips_of_a_data_set_are_its_frames() -> None:

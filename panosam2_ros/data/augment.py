@@ -50,7 +50,12 @@ def augmented(
         images, labels = images[:, :, ::-1], labels[:, :, ::-1]
     if rng.random() < 0.5:
         images, labels = images[::-1], labels[::-1]
+    return recoloured(rng, images), labels
+
+
+def recoloured(rng: np.random.Generator, images: Pixels) -> Pixels:
+    """Images [..., 3] as another camera sees them."""
     gain = rng.uniform(0.75, 1.3, 3) * rng.uniform(0.8, 1.2)
     offset = rng.uniform(-15, 15)
     table = np.clip(np.arange(256)[:, None] * gain + offset, 0, 255).astype(np.uint8)
-    return np.stack([table[:, c][images[..., c]] for c in range(3)], -1), labels
+    return np.stack([table[:, c][images[..., c]] for c in range(3)], -1)

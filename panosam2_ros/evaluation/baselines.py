@@ -17,6 +17,7 @@ from panosam2_ros.equirect import Equirect
 from panosam2_ros.evaluation.method import Answer
 from panosam2_ros.masks import paint
 from panosam2_ros.prompts import GIVEN_LOGIT, Prompt
+from panosam2_ros.search_region import PATCH, SearchRegion, Target
 
 _FLOW_WIDTH = 512  # columns at most at which flow is computed: as many as the default network sees
 _FLOW_PADDING = 1 / 8  # of the width, on either side
@@ -80,16 +81,24 @@ class FlowPropagator:
 class Ceiling:
     """The truth, brought to the network's output size and back: what resolution alone costs."""
 
-    def __init__(self, sequence: VideoSequence, input_size: tuple[int, int], mask_stride: int) -> None:
-        """``input_size``: the network's, (H, W) pixels; ``mask_stride``: of its masks, in these."""
+    def __init__(
+        self, sequence: VideoSequence, input_size: tuple[int, int], mask_stride: int, regions: bool = False
+    ) -> None:
+        """``input_size``: the network's, (H, W) pixels; ``mask_stride``: of its masks, in these.
+
+        ``regions``: whether it sees search regions, here those round the truth.
+        """
         self._sequence = sequence
         self._size = (input_size[1] // mask_stride, input_size[0] // mask_stride)
+        self._stride = mask_stride if regions else 0
         self._known: set[int] = set()
 
     def step(self, image: Image, index: int) -> Answer:
         truth = self._sequence.labels(index)
         if truth is None:
             return Answer(_empty(image))
+        if self._stride:
+            return Answer(regional(truth, self._known, self._size[0], self._stride, self._sequence.grid))
         return Answer(coarse(truth, self._known, self._size, self._sequence.grid))
 
     def start(self, image: Image, index: int, prompts: Mapping[int, Prompt]) -> Mapping[int, str]:
@@ -109,6 +118,21 @@ def coarse(
         share = cv2.resize((labels == obj_id).astype(np.float32), size, interpolation=cv2.INTER_AREA)
         logits[obj_id] = (2 * np.asarray(share) - 1) * np.float32(GIVEN_LOGIT)
     return paint(logits, grid)[0]
+
+
+def regional(labels: Labels, ids: set[int], side: int, stride: int, grid: Equirect) -> Labels:
+    """The same of a network that sees search regions: masks of ``side`` pixels, ``stride`` of its wide."""
+    patches = {}
+    for obj_id in ids & set(np.unique(labels).tolist()):
+        target = Target.of_mask(labels == obj_id, grid)
+        assert target is not None
+        region = SearchRegion.around(target)
+        inside = region.mask(labels == obj_id, side * stride, grid.vertical_fov).astype(np.float32)
+        share = cv2.resize(inside, (side, side), interpolation=cv2.INTER_AREA)
+        patch = region.patch(2 * np.asarray(share) - 1, PATCH, grid.vertical_fov)
+        if patch is not None:
+            patches[obj_id] = patch
+    return paint(patches, grid)[0]
 
 
 def carry(mask: Mask, u: NDArray[np.float32], v: NDArray[np.float32]) -> Mask:

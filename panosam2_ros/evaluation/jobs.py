@@ -239,7 +239,8 @@ def _method(job: Job, sequence: VideoSequence) -> Method:
         return TrackerMethod(load_model(job.weights), job.rate or dataset_of(job.dataset).rate)
     if job.method == "ceiling":
         assert job.input_size is not None
-        return Ceiling(sequence, job.input_size, load_model(job.weights).config.mask_stride)
+        config = load_model(job.weights).config
+        return Ceiling(sequence, job.input_size, config.mask_stride, config.regions)
     return KeepFirst() if job.method == "keep-first" else FlowPropagator()
 
 

@@ -32,6 +32,7 @@ from panosam2_ros.prompts import Prompt
 from panosam2_ros.training.curriculum import Stage
 
 HIDDEN_ODDS = 5.0  # how much likelier an object is taken that is absent at times: they are rare
+PASSED_OVER = 0.35  # for the same reason, of clips of one object those in which it is always there
 MIN_PIXELS = 12  # an object with fewer in the first frame is not prompted
 TARGET_STRIDE = 2  # of what masks are compared with
 KEPT = 150  # clips that are drawn from
@@ -45,11 +46,27 @@ Clip = tuple[Pixels, Pixels]  # images [T, H, W, 3], labels [T, H, W], 0 = none
 class ClipSource(Protocol):
     """Clips by number; the same number gives the same clip."""
 
+    @property
+    def single(self) -> bool: ...  # whether they show one object each
+
     def clip(self, number: int) -> Clip: ...
+
+    def varied(self, rng: np.random.Generator, images: Pixels, labels: Pixels, tilt: float) -> Clip:
+        """A cut of a clip as it is learned from; ``tilt``: rad, by which it may be tilted."""
+        ...
+
+
+class Panoramas:
+    """Clips of whole panoramas may be turned."""
+
+    single = False
+
+    def varied(self, rng: np.random.Generator, images: Pixels, labels: Pixels, tilt: float) -> Clip:
+        return augmented(rng, images, labels, tilt)
 
 
 @dataclass(frozen=True)
-class RenderedClips:
+class RenderedClips(Panoramas):
     """Endless synthetic clips."""
 
     config: SceneConfig
@@ -60,7 +77,7 @@ class RenderedClips:
 
 
 @dataclass(frozen=True)
-class DatasetClips:
+class DatasetClips(Panoramas):
     """Pieces of ``frames`` frames, every ``every``-th, of a data set's videos, at ``size`` (H, W)."""
 
     dataset: VideoDataset
@@ -176,8 +193,11 @@ class Batches(Dataset[TrainingBatch]):
             images, labels = self._clip(int(rng.integers(*window)))
             start = int(rng.integers(len(images) - frames + 1))
             cut = slice(start, start + frames)
-            images, labels = augmented(rng, images[cut], labels[cut], math.radians(self.stage.tilt))
+            tilt = math.radians(self.stage.tilt)
+            images, labels = self.source.varied(rng, images[cut], labels[cut], tilt)
             ids, counts = np.unique(labels[0][labels[0] > 0], return_counts=True)
+            if self.source.single and (labels > 0).any((1, 2)).all() and rng.random() < PASSED_OVER:
+                continue
             if (counts >= MIN_PIXELS).any():
                 return images, labels, ids[counts >= MIN_PIXELS]
 

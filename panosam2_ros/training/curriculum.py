@@ -42,8 +42,14 @@ class Stage:
     accumulate: int = 1  # steps whose gradients make one update
     data: str = ""  # of evaluation.datasets, with its folder; empty: synthetic scenes
     every: int = 1  # every n-th frame of a data set
+    panorama: tuple[int, int] = (0, 0)  # H, W from which search regions of ``size`` are cut; 0: panoramas
     diameter: tuple[float, float] = (8, 65)  # degrees, of synthetic objects
     clip: dict[str, Any] = field(default_factory=dict)  # of synthetic scenes
+
+    @property
+    def panoramas(self) -> tuple[int, int]:
+        """H, W of the panoramas that clips are made of."""
+        return self.panorama if all(self.panorama) else self.size
 
     @property
     def longest(self) -> int:
@@ -64,7 +70,8 @@ class Stage:
             if key in options:
                 options[key] = tuple(options[key])
         size = (math.radians(self.diameter[0]), math.radians(self.diameter[1]))
-        return SceneConfig(height=self.size[0], width=self.size[1], size=size, **options)
+        height, width = self.panoramas
+        return SceneConfig(height=height, width=width, size=size, **options)
 
 
 @dataclass(frozen=True)

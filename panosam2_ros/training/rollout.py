@@ -9,11 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from panosam2_ros.equirect import Equirect
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.prompts import Prompt, PromptEncoding
+from panosam2_ros.prompts import ImageSize, Prompt, PromptEncoding
 from panosam2_ros.propagation import Propagated, empty_bank, prompt_objects, propagate
 from panosam2_ros.training.clips import TrainingBatch, click
 from panosam2_ros.training.losses import LossConfig, Losses, frame_losses, mask_iou
@@ -57,7 +56,8 @@ class ClipLoss(nn.Module):
         if frames > 1 and bool(torch.rand(()) < rollout.jump):
             batch = jumped(batch, int(torch.randint(1, frames, ())))
         present = batch.targets.flatten(2).sum(2) >= MIN_SHARE
-        encoding = PromptEncoding(_grid(model), model.input_size, model.config)
+        size = ImageSize(model.input_size[1], model.input_size[0])
+        encoding = PromptEncoding(size, model.input_size, model.config)
         bank = empty_bank(model, count)
         if free:
             bank = self._track_freely(bank, batch, encoding, free)
@@ -179,7 +179,3 @@ def correction(wrong: np.ndarray, found: np.ndarray, stride: int) -> Prompt:
     place = click(np.random.default_rng(int(wrong.sum())), missed if label else extra)
     at_input = (place + 0.5) * stride - 0.5
     return Prompt(points=at_input, point_labels=np.array([label]))
-
-
-def _grid(model: PanoSAM2) -> Equirect:
-    return Equirect(model.input_size[1], model.input_size[0])

@@ -36,6 +36,7 @@ from panosam2_ros.training.clips import Batches, ClipSource, DatasetClips, Rende
 from panosam2_ros.training.curriculum import Recipe, Stage, learning_rate, read_config, trial
 from panosam2_ros.training.losses import Losses
 from panosam2_ros.training.optimizer import Averaged, build_optimizers
+from panosam2_ros.training.region_clips import RegionClips
 from panosam2_ros.training.rollout import ClipLoss, Rollout
 
 log = logging.getLogger(__name__)
@@ -58,9 +59,13 @@ class Sources:
 
     def of(self, stage: Stage) -> ClipSource:
         """The clips of a stage."""
+        panoramas = self._panoramas(stage)
+        return RegionClips(panoramas, stage.size[1]) if all(stage.panorama) else panoramas
+
+    def _panoramas(self, stage: Stage) -> ClipSource:
         if stage.data:
             dataset = open_dataset(DatasetSpec(stage.data))
-            return DatasetClips(dataset, stage.size, stage.longest + 2, stage.every)
+            return DatasetClips(dataset, stage.panoramas, stage.longest + 2, stage.every)
         if self._library is None:
             if not self.npm.exists():
                 fetch_npm(self.npm)

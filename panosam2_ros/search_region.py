@@ -1,0 +1,246 @@
+"""Search regions: what a small network sees of a panorama, a square round each object that moves with it.
+
+Ours, not the paper's. Trackers of perspective video look for their target in a region some times as large as
+it is (SiamFC, Bertinetto et al. 2016, arXiv 1606.09549). Here the region lies on the sphere, north up: it has
+no seam, no pole and no stretched rows, and an object is as large in it whatever its distance, at the camera's
+own resolution. It is a stereographic projection, which keeps the shapes of small things wherever they
+are: a direction at the angle t from the middle is 2 tan(t / 2) away from it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from panosam2_ros.equirect import Equirect, Floats, normalised, tangent_basis, vector_to_lonlat
+from panosam2_ros.masks import Logits, Patch
+from panosam2_ros.windows import Window
+
+Image = NDArray[np.uint8]
+
+TIMES = 4.0  # a region's side as a multiple of its object's mean extent, ...
+TIMES_LONGEST = 2.2  # ... and at least of its longest
+LEAST_FOV, MOST_FOV = math.radians(36), math.pi  # rad; things move by some degrees from frame to frame
+FOLLOWING = 0.3  # share of a change of size that the region takes over in a frame
+WIDENING, WIDEST = 1.08, 2.5  # a frame without the object, and all of them
+UNKNOWN_SIZE = math.radians(15)  # of what was clicked at
+PATCH = 96  # side of the windows in which masks are published, pixels, where they are not redrawn
+_POLAR = 0.06  # 1 - |sin(latitude)|, about 20 degrees: nearer to a pole up stays what it was
+_SURE = 1.6  # rad; up that is more than that from north turns slowly: there is no shorter way
+_TURN = 0.3  # rad a frame
+_OUTSIDE = -9.0  # logit of what a region does not show
+
+
+class Pyramid:
+    """An image and its halves, so that what is sampled coarsely is averaged first."""
+
+    def __init__(self, image: Image) -> None:
+        self._levels = [image]
+
+    def at(self, density: float) -> Image:
+        """The smallest level with ``density`` (pixels per rad of longitude) or little less."""
+        index = 0
+        while True:
+            level = self._levels[index]
+            if level.shape[1] <= 1.5 * density * 2 * math.pi or min(level.shape[:2]) < 4:
+                return level
+            if index + 1 == len(self._levels):
+                half = cv2.resize(
+                    level, (level.shape[1] // 2, level.shape[0] // 2), interpolation=cv2.INTER_AREA
+                )
+                self._levels.append(np.asarray(half, np.uint8))
+            index += 1
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where an object is and how large."""
+
+    direction: Floats  # [3] unit vector, optical axes
+    diameter: float  # rad, mean of width and height as a region sees it
+    longest: float  # rad, the larger of both
+
+    @classmethod
+    def of_directions(cls, vectors: Floats, weights: Floats) -> Target:
+        """Of what lies in ``vectors`` [N, 3]; ``weights`` [N]: solid angles in any unit."""
+        mean = weights @ vectors
+        length = float(np.linalg.norm(mean))
+        direction = mean / length if length > 1e-9 else vectors[len(vectors) // 2]
+        spans = np.ptp(_plane(vectors @ _upright(direction).T), axis=0)
+        wide, high = (4 * math.atan(span / 4) for span in spans.tolist())
+        return cls(direction, (wide + high) / 2, max(wide, high))
+
+    @classmethod
+    def of_mask(cls, mask: NDArray[np.bool_], grid: Equirect) -> Target | None:
+        """Of a panorama's mask [H, W]; None where it is empty."""
+        rows, columns = np.nonzero(mask)
+        if not rows.size:
+            return None
+        found = cls.of_directions(grid.pixel_to_vector(columns, rows), grid.pixel_solid_angles()[rows])
+        pixel = 2 * math.pi / grid.width  # from the middles of pixels to their edges
+        return replace(found, diameter=found.diameter + pixel, longest=found.longest + pixel)
+
+
+@dataclass(frozen=True)
+class SearchRegion:
+    """A square view of the sphere."""
+
+    axes: Floats  # [3, 3]: its right, down and forward, in optical axes
+    diameter: float  # rad, as in ``Target``, smoothed
+    longest: float
+    unseen: int = 0  # frames without the object
+
+    @classmethod
+    def around(cls, target: Target) -> SearchRegion:
+        """The first region of an object."""
+        return cls(_upright(target.direction), target.diameter, target.longest)
+
+    @property
+    def fov(self) -> float:
+        """Rad, from the middle of one side to that of the other."""
+        side = max(TIMES * self.diameter, TIMES_LONGEST * self.longest, LEAST_FOV)
+        return min(side * min(WIDENING**self.unseen, WIDEST), MOST_FOV)
+
+    def following(self, target: Target | None) -> SearchRegion:
+        """The next frame's, after one in which the object was there, or was not seen."""
+        if target is None:
+            return replace(self, unseen=self.unseen + 1)
+        diameter = self.diameter * (target.diameter / self.diameter) ** FOLLOWING
+        longest = self.longest * (target.longest / self.longest) ** FOLLOWING
+        return SearchRegion(_carried(self.axes, target.direction), diameter, longest)
+
+    def towards(self, direction: Floats) -> SearchRegion:
+        """The same with another middle [3]."""
+        return replace(self, axes=_carried(self.axes, direction))
+
+    def pixels(self, pyramid: Pyramid, size: int, vertical_fov: float = math.pi) -> Image:
+        """What it shows of an image, [size, size, 3]."""
+        image = pyramid.at(size / (4 * math.tan(self.fov / 4)))
+        u, v = self._samples(image.shape[1], image.shape[0], size, vertical_fov)
+        return np.asarray(cv2.remap(image, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.uint8)
+
+    def mask(self, mask: NDArray[np.bool_], size: int, vertical_fov: float = math.pi) -> NDArray[np.bool_]:
+        """What it shows of a panorama's mask [H, W], [size, size]."""
+        u, v = self._samples(mask.shape[1], mask.shape[0], size, vertical_fov)
+        return np.asarray(mask[np.rint(v).astype(int), np.rint(u).astype(int) % mask.shape[1]])
+
+    def _samples(self, width: int, height: int, size: int, vertical_fov: float) -> tuple[Logits, Logits]:
+        """Where the pixels of the region lie in a panorama, [size, size] each; rows end where it does."""
+        lon, lat = vector_to_lonlat(self.directions(size))
+        u = (lon / (2 * math.pi) + 0.5) * width - 0.5
+        v = (0.5 - lat / vertical_fov) * height - 0.5
+        return u.astype(np.float32), v.clip(0, height - 1).astype(np.float32)
+
+    def directions(self, size: int) -> Floats:
+        """Unit vectors [size, size, 3] of its pixels, optical axes."""
+        return _local_directions(size, self.fov) @ self.axes
+
+    def project(self, vectors: Floats, size: int) -> Floats:
+        """Pixel indices x, y [..., 2] of directions [..., 3]; they may lie outside."""
+        reach = 2 * math.tan(self.fov / 4)
+        return np.asarray((_plane(vectors @ self.axes.T) / reach + 1) / 2 * size - 0.5)
+
+    def target(self, mask: NDArray[np.bool_]) -> Target | None:
+        """Where what was found in it is; ``mask`` [s, s]; None where it is empty."""
+        rows, columns = np.nonzero(mask)
+        if not rows.size:
+            return None
+        local = _local_directions(len(mask), self.fov)[rows, columns]
+        found = Target.of_directions(local @ self.axes, (1 + local[:, 2]) ** 2)
+        pixel = 4 * math.tan(self.fov / 4) / len(mask)
+        return replace(found, diameter=found.diameter + pixel, longest=found.longest + pixel)
+
+    def patch(self, logits: Logits, size: int, vertical_fov: float = math.pi) -> Patch | None:
+        """Its logits [s, s] in a window of the panorama, [size, size]; None where there is no mask."""
+        mask = logits > 0
+        if not mask.any():
+            return None
+        window = self._window(mask, self.directions(len(mask))[mask], vertical_fov)
+        at = (np.arange(size) + 0.5) / size
+        lon = (window.left + at * window.width - 0.5) * (2 * math.pi)
+        lat = (0.5 - window.top - at * window.height) * vertical_fov
+        cosine, sine = np.cos(lat)[:, None], np.sin(lat)[:, None]
+        level = np.ones_like(lon)
+        vectors = np.stack([cosine * np.sin(lon), -sine * level, cosine * np.cos(lon)], -1)
+        x, y = np.moveaxis(self.project(vectors, len(logits)).astype(np.float32), -1, 0)
+        how = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": _OUTSIDE}
+        return Patch(np.asarray(cv2.remap(logits, x, y, cv2.INTER_LINEAR, **how), np.float32), window)
+
+    def _window(
+        self, mask: NDArray[np.bool_], vectors: Floats, vertical_fov: float
+    ) -> Window:
+        """The panorama's window round the region's mask, whose pixels are ``vectors`` [N, 3]."""
+        lon, lat = vector_to_lonlat(vectors)
+        pixel = 4 * math.tan(self.fov / 4) / len(mask)
+        low, high = float(lat.min()) - pixel, float(lat.max()) + pixel
+        for pole in (-1.0, 1.0):
+            place = np.rint(self.project(np.array([0.0, -pole, 0.0]), len(mask)))
+            x, y = place.clip(-1, len(mask)).astype(int)
+            if min(x, y) >= 0 and max(x, y) < len(mask) and mask[y, x]:
+                low, high = min(low, pole * math.pi / 2), max(high, pole * math.pi / 2)
+        turns = np.sort(lon / (2 * math.pi) + 0.5)
+        gaps = np.diff(turns, append=turns[0] + 1)
+        widest = int(np.argmax(gaps))
+        wide = 1 - float(gaps[widest]) + pixel / (2 * math.pi) / max(math.cos((low + high) / 2), 0.05)
+        middle = float(turns[(widest + 1) % len(turns)]) + (1 - float(gaps[widest])) / 2
+        share = (0.5 - (low + high) / 2 / vertical_fov, (high - low) / vertical_fov)
+        return Window.covering(share[0], middle, share[1], wide, vertical_fov)
+
+    def remembered(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {**vars(self), "axes": self.axes.tolist()}
+
+    @classmethod
+    def recalled(cls, values: Mapping[str, Any]) -> SearchRegion:
+        """What ``remembered`` gave."""
+        return cls(**{**values, "axes": np.array(values["axes"], float)})
+
+
+def _plane(local: Floats) -> Floats:
+    """Stereographic x, y [..., 2] of directions [..., 3] in a region's axes; its antipode is far out."""
+    return np.asarray(local[..., :2] * (2 / np.maximum(1 + local[..., 2:], 1e-3)))
+
+
+@lru_cache(maxsize=64)
+def _local(size: int, thousandths: int) -> Floats:
+    across = (np.arange(size) + 0.5) / size * 2 - 1
+    x, y = np.meshgrid(across, across)
+    radius = np.hypot(x, y)
+    angle = 2 * np.arctan(radius * math.tan(thousandths / 4000))
+    scale = np.sin(angle) / np.maximum(radius, 1e-9)
+    return np.stack([x * scale, y * scale, np.cos(angle)], -1)
+
+
+def _local_directions(size: int, fov: float) -> Floats:
+    """Unit vectors [size, size, 3] of a region's pixels in its axes."""
+    return _local(size, round(fov * 1000))
+
+
+def _upright(direction: Floats) -> Floats:
+    """Axes [3, 3] of a view of ``direction`` with north up."""
+    east, north = tangent_basis(direction)
+    return np.stack([east, -north, direction])
+
+
+def _carried(axes: Floats, direction: Floats) -> Floats:
+    """Axes that look at ``direction``: north up, but near the poles, where that turns quickly, as it was."""
+    forward = normalised(direction)
+    right = axes[0] - forward * (forward @ axes[0])
+    length = float(np.linalg.norm(right))
+    if length < 1e-6:
+        return _upright(forward)
+    right = right / length
+    down, east = np.cross(forward, right), _upright(forward)[0]
+    angle = math.atan2(float(east @ down), float(east @ right))
+    turn = angle * min((1 - abs(float(forward[1]))) / _POLAR, 1.0)
+    if abs(angle) > _SURE:
+        turn = min(max(turn, -_TURN), _TURN)
+    right = math.cos(turn) * right + math.sin(turn) * down
+    return np.stack([right, np.cross(forward, right), forward])

@@ -1,0 +1,232 @@
+"""The tracker of a network that sees search regions: prompts in them, lost objects, memory, late prompts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from test_search_region import disc, iou
+
+from panosam2_ros.equirect import Equirect, angle_between, lonlat_to_vector, mask_box
+from panosam2_ros.memory_file import load_memory, save_memory
+from panosam2_ros.model.build import random_model
+from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.model.mask_decoder import MaskPrediction
+from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.object_state import TrackState
+from panosam2_ros.prompts import Prompt
+from panosam2_ros.propagation import empty_bank
+from panosam2_ros.region_sight import MISSING, SearchRegions
+from panosam2_ros.search_region import SearchRegion
+from panosam2_ros.tracker import PanoTracker, TrackerConfig
+
+Image = NDArray[np.uint8]
+GRID = Equirect(512, 256)
+FRAME = 10**8  # ns
+RED, BLUE = (220, 30, 30), (30, 40, 200)
+
+
+def network(seed: int = 3, **options: Any) -> PanoSAM2:
+    config = ModelConfig(input_height=64, input_width=64, regions=True, mask_stride=2, **options)
+    return random_model(seed, config).eval().requires_grad_(False)
+
+
+def picture(lon: float, lat: float = 0.0, radius: float = 0.15) -> Image:
+    """A red disc on blue, with some noise."""
+    noise = np.random.default_rng(0).normal(0, 3, (256, 512, 3))
+    pixels = np.where(disc(lon, lat, radius)[..., None], RED, BLUE) + noise
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+def sees_red(model: PanoSAM2, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that knows red things: its masks are where its region is red."""
+    encode, decode, pixels = model.encode_image, model.decode, []
+
+    def remember(images: torch.Tensor) -> Any:
+        pixels[:] = [images.float()]
+        return encode(images)
+
+    def red(*args: Any) -> MaskPrediction:
+        found, (images,) = decode(*args), pixels
+        share = torch.nn.functional.avg_pool2d((images[:, :1] > 128).float(), 2)
+        fine = (8 * share - 4).expand_as(found.fine_logits)
+        there = torch.where((fine > 0).flatten(1).any(1), 5.0, -5.0)
+        low = torch.nn.functional.avg_pool2d(fine, 2)
+        sure = torch.full_like(there, 0.9)
+        return replace(found, mask_logits=low, fine_logits=fine, object_score_logits=there, mask_iou=sure)
+
+    monkeypatch.setattr(model, "encode_image", remember)
+    monkeypatch.setattr(model, "decode", red)
+
+
+def box_of(mask: NDArray[np.bool_]) -> Prompt:
+    box = mask_box(mask)
+    assert box is not None
+    return Prompt(box=box)
+
+
+@pytest.mark.parametrize(("lon", "lat"), [(0.3, 0.0), (math.pi, 0.2), (1.0, 1.45), (-2.0, -1.2)])
+@pytest.mark.parametrize("kind", ["box", "click", "mask"])
+def test_a_moving_object_is_followed_anywhere(
+    lon: float, lat: float, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = network()
+    sees_red(model, monkeypatch)
+    tracker, truth = PanoTracker(model), disc(lon, lat, 0.15)
+    u, v = GRID.lonlat_to_pixel(lon, lat)
+    click = Prompt(points=np.array([[float(u), float(v)]]), point_labels=np.array([1]))
+    prompt = {"box": box_of(truth), "click": click, "mask": Prompt(mask=truth)}[kind]
+    (outcome,) = tracker.prompt(picture(lon, lat), 0, [prompt])
+    assert outcome.mask is not None and iou(outcome.mask, truth) > 0.8  # its masks are 32 pixels wide
+    for t in range(1, 12):
+        moved = lon + 0.08 * t
+        frame = tracker.step(picture(moved, lat), t * FRAME)
+        assert iou(frame.labels == 1, disc(moved, lat, 0.15)) > 0.8, t
+        direction = frame.tracks[0].bearing.direction
+        assert angle_between(direction, lonlat_to_vector(moved, lat)) < 0.02
+
+
+def test_after_a_click_it_looks_closer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The size of what is clicked at is known only when it was found once."""
+    model = network()
+    sees_red(model, monkeypatch)
+    looks, views = [], SearchRegions._encoded
+    monkeypatch.setattr(SearchRegions, "_encoded", lambda s, p, v: looks.append(v[0].fov) or views(s, p, v))
+    click = Prompt(points=np.array([[255.5, 127.5]]), point_labels=np.array([1]))
+    (outcome,) = PanoTracker(model).prompt(picture(0.0, 0.0, 0.4), 0, [click])
+    assert len(looks) == 2 and looks[1] > 1.8 * looks[0]
+    assert outcome.mask is not None and iou(outcome.mask, disc(0.0, 0.0, 0.4)) > 0.9
+    looks.clear()
+    PanoTracker(model).prompt(picture(0.0, 0.0, 0.4), 0, [box_of(disc(0.0, 0.0, 0.4))])
+    assert len(looks) == 1
+
+
+def test_objects_do_not_change_each_other_and_turn_with_the_camera() -> None:
+    first, second = Prompt(mask=disc(0.3, 0.1, 0.2)), Prompt(mask=disc(2.0, -0.5, 0.1))
+    images = [np.random.default_rng(i).integers(0, 255, (256, 512, 3), np.uint8) for i in range(4)]
+    alone, both, turned = (PanoTracker(network()) for _ in range(3))
+    alone.prompt(images[0], 0, [first])
+    both.prompt(images[0], 0, [second, first])
+    assert first.mask is not None
+    turned.prompt(np.roll(images[0], 77, 1), 0, [Prompt(mask=np.roll(first.mask, 77, 1))])
+    for t, image in enumerate(images[1:], 1):
+        alone.step(image, t * FRAME)
+        both.step(image, t * FRAME)
+        turned.step(np.roll(image, 77, 1), t * FRAME)
+        own, other, rolled = (x._bank.mask_logits[-1] for x in (alone, both, turned))
+        assert torch.allclose(own, other, atol=1e-3)
+        assert float((own - rolled).abs().max()) < 0.5 * float(own.std())
+
+
+def test_an_object_that_was_lost_is_found_where_its_colours_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network(colour_evidence=1e-3, colour_search=0.6)
+    sees_red(model, monkeypatch)
+    tracker = PanoTracker(model)
+    tracker.prompt(picture(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15))])
+    for t in range(1, 3):
+        tracker.step(picture(0.0), t * FRAME)
+    for t in range(3, 3 + MISSING):
+        frame = tracker.step(picture(0.0, 0.0, 1e-3), t * FRAME)
+        assert frame.tracks[0].state is TrackState.OCCLUDED and not frame.labels.any()
+    frame = tracker.step(picture(2.2, 0.4), (3 + MISSING) * FRAME)
+    assert iou(frame.labels == 1, disc(2.2, 0.4, 0.15)) > 0.8
+
+
+def test_what_another_object_in_sight_covers_is_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network(colour_evidence=1e-3, colour_search=0.6)
+    tracker = PanoTracker(model)
+    tracker.prompt(picture(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15)), Prompt(mask=disc(1.5, 0.0, 0.15))])
+    lost, other = tracker._known
+    lost.view = replace(lost.view, unseen=MISSING)  # type: ignore[type-var]
+    views, elsewhere = tracker._sight.searched(picture(0.0), tracker._known, tracker._bank)
+    assert elsewhere is not None and elsewhere.tolist() == [True, False] and views[1] is other.view
+    views, elsewhere = tracker._sight.searched(picture(1.5), tracker._known, tracker._bank)
+    assert elsewhere is not None and not elsewhere.any() and views[0] is lost.view
+
+
+def test_a_correction_inside_the_last_region_uses_it_and_one_outside_moves_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = network()
+    sees_red(model, monkeypatch)
+    tracker = PanoTracker(model)
+    tracker.prompt(picture(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15))])
+    image = picture(0.05)
+    tracker.step(image, FRAME)
+    seen = tracker._known[0].seen_in
+    looks, encoded = [], SearchRegions._encoded
+    monkeypatch.setattr(SearchRegions, "_encoded", lambda s, p, v: looks.append(v[0]) or encoded(s, p, v))
+
+    def click(lon: float) -> Prompt:
+        u, v = GRID.lonlat_to_pixel(lon, 0.0)
+        return Prompt(obj_id=1, points=np.array([[float(u), float(v)]]), point_labels=np.array([1]))
+
+    assert tracker.prompt(image, FRAME, [click(0.06)])[0].success
+    assert looks == [seen]
+    far = picture(-2.0)
+    tracker.step(far, 2 * FRAME)
+    (outcome,) = tracker.prompt(far, 2 * FRAME, [click(-2.0)])
+    assert outcome.mask is not None and iou(outcome.mask, disc(-2.0, 0.0, 0.15)) > 0.8
+    assert angle_between(looks[-1].axes[2], lonlat_to_vector(-2.0, 0.0)) < 0.02
+    assert iou(tracker.step(picture(-1.95), 3 * FRAME).labels == 1, disc(-1.95, 0.0, 0.15)) > 0.8
+
+
+def test_what_is_remembered_goes_on_from_a_file(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    tracker, again = PanoTracker(model), PanoTracker(model)
+    tracker.prompt(picture(0.5), 0, [Prompt(mask=disc(0.5, 0.0, 0.15)), box_of(disc(-1.0, 0.3, 0.3))])
+    for t in range(1, 4):
+        tracker.step(picture(0.5 + 0.03 * t), t * FRAME)
+    save_memory(tmp_path / "m.safetensors", tracker.memory(), tracker.network)
+    again.recall(load_memory(tmp_path / "m.safetensors", empty_bank(model, 0), again.network, 8))
+    for t in range(4, 7):
+        image = picture(0.5 + 0.03 * t)
+        assert np.array_equal(tracker.step(image, t * FRAME).labels, again.step(image, t * FRAME).labels)
+
+
+def test_a_prompt_on_an_older_image_catches_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    sees_red(model, monkeypatch)
+    tracker = PanoTracker(model)
+    images = [picture(0.3 + 0.2 * t) for t in range(4)]
+    for t, image in enumerate(images):
+        tracker.step(image, t * FRAME)
+    (outcome,) = tracker.prompt(images[0], 0, [box_of(disc(0.3, 0.0, 0.15))])
+    assert outcome.success
+    for t in range(1, 4):
+        tracker.catch_up(images[t], t * FRAME)
+    assert tracker.behind is None
+    frame = tracker.step(picture(1.1), 4 * FRAME)
+    assert iou(frame.labels == 1, disc(1.1, 0.0, 0.15)) > 0.8
+
+
+def test_a_cropped_panorama_has_its_own_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1.2 rad high: the same disc covers other rows."""
+    model, fov = network(), 1.2
+    sees_red(model, monkeypatch)
+    grid = Equirect(512, 96, fov)
+    tracker = PanoTracker(model, TrackerConfig(vertical_fov=fov))
+
+    def cropped(lon: float) -> tuple[Image, NDArray[np.bool_]]:
+        truth = disc(lon, 0.2, 0.15, grid)
+        return np.where(truth[..., None], RED, BLUE).astype(np.uint8), truth
+
+    image, truth = cropped(3.0)
+    (outcome,) = tracker.prompt(image, 0, [box_of(truth)])
+    assert outcome.mask is not None and iou(outcome.mask, truth) > 0.85
+    image, truth = cropped(3.1)
+    frame = tracker.step(image, FRAME)
+    assert iou(frame.labels == 1, truth) > 0.85
+    assert angle_between(frame.tracks[0].bearing.direction, lonlat_to_vector(3.1, 0.2)) < 0.02
+
+
+def test_a_box_round_a_pole_is_looked_at_from_above() -> None:
+    sight = SearchRegions(network(), TrackerConfig())
+    (view,) = sight.views([Prompt(box=(0.0, 0.0, 511.0, 30.0))], [None], GRID, False)
+    assert isinstance(view, SearchRegion) and view.axes[2] @ np.array([0.0, -1.0, 0.0]) > 0.999
+    assert view.diameter == pytest.approx(2 * 30 / 256 * math.pi, rel=0.1)

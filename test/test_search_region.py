@@ -1,0 +1,162 @@
+"""Search regions on the sphere: exact projections, no seam, no poles, and what follows an object."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from panosam2_ros.equirect import Equirect, Floats, angle_between, lonlat_to_vector
+from panosam2_ros.masks import paint
+from panosam2_ros.search_region import (
+    LEAST_FOV,
+    MOST_FOV,
+    WIDEST,
+    Pyramid,
+    SearchRegion,
+    Target,
+)
+
+GRID = Equirect(512, 256)
+LON, LAT = st.floats(-math.pi, math.pi), st.floats(-math.pi / 2, math.pi / 2)
+
+
+def disc(lon: float, lat: float, radius: float, grid: Equirect = GRID) -> np.ndarray:
+    """Pixels [H, W] nearer than ``radius`` (rad) to a direction."""
+    vectors = lonlat_to_vector(*np.meshgrid(grid.column_longitudes(), grid.row_latitudes()))
+    return angle_between(vectors, lonlat_to_vector(lon, lat)) < radius
+
+
+def region(lon: float, lat: float, diameter: float = 0.2) -> SearchRegion:
+    return SearchRegion.around(Target(lonlat_to_vector(lon, lat), diameter, diameter))
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / (a | b).sum())
+
+
+@settings(max_examples=80, deadline=None)
+@given(LON, LAT, st.floats(0.02, 2.0))
+def test_pixels_lead_to_directions_and_back(lon: float, lat: float, diameter: float) -> None:
+    own = region(lon, lat, diameter)
+    assert own.axes @ own.axes.T == pytest.approx(np.eye(3), abs=1e-9) and np.linalg.det(own.axes) > 0
+    x, y = np.meshgrid(np.arange(32), np.arange(32))
+    places = own.project(own.directions(32), 32)
+    assert places == pytest.approx(np.stack([x, y], -1), abs=0.02)
+    middle = (own.directions(32)[15:17, 15:17]).mean((0, 1))
+    assert angle_between(middle / np.linalg.norm(middle), lonlat_to_vector(lon, lat)) < 1e-6
+    edge = own.project(own.axes[2] * math.cos(own.fov / 2) + own.axes[0] * math.sin(own.fov / 2), 32)
+    assert edge == pytest.approx([31.5, 15.5], abs=0.02)
+
+
+@pytest.mark.parametrize("lat", [0.0, 0.8, -1.4])
+def test_north_is_up_and_right_is_right(lat: float) -> None:
+    own = region(0.5, lat)
+    centre = own.project(lonlat_to_vector(0.5, lat), 64)
+    assert own.project(lonlat_to_vector(0.5, lat + 0.05), 64)[1] < centre[1] - 2
+    assert own.project(lonlat_to_vector(0.55, lat), 64)[0] > centre[0] + 0.4
+
+
+@settings(max_examples=40, deadline=None)
+@given(LON, LAT, st.floats(0.1, 0.5))
+def test_a_disc_is_measured_and_painted_wherever_it_lies(lon: float, lat: float, radius: float) -> None:
+    truth = disc(lon, lat, radius)
+    target = Target.of_mask(truth, GRID)
+    assert target is not None
+    assert angle_between(target.direction, lonlat_to_vector(lon, lat)) < 0.02
+    assert target.diameter == pytest.approx(2 * radius, abs=0.04)
+    own = SearchRegion.around(target)
+    mask = own.mask(truth, 160)
+    again = own.target(mask)
+    assert again is not None
+    assert angle_between(again.direction, target.direction) < 0.01
+    assert again.diameter == pytest.approx(2 * radius, abs=0.05)
+    patch = own.patch(np.where(mask, 3.0, -3.0).astype(np.float32), 96)
+    assert patch is not None
+    labels, regions = paint({7: patch}, GRID)
+    assert iou(labels == 7, truth) > 0.85 and list(regions) == [7]
+
+
+def test_what_is_not_there_has_no_target_and_no_patch() -> None:
+    nothing = np.zeros((40, 40), bool)
+    assert region(0, 0).target(nothing) is None and Target.of_mask(np.zeros((8, 16), bool), GRID) is None
+    assert region(0, 0).patch(np.full((40, 40), -2.0, np.float32), 96) is None
+
+
+@settings(max_examples=25, deadline=None)
+@given(LON, LAT, st.integers(1, 511))
+def test_a_turned_camera_shows_the_same_region(lon: float, lat: float, columns: int) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (256, 512, 3), np.uint8)
+    there = region(lon, lat).pixels(Pyramid(image), 64)
+    turned = region(lon + 2 * math.pi * columns / 512, lat).pixels(Pyramid(np.roll(image, columns, 1)), 64)
+    assert np.abs(there.astype(int) - turned).max() <= 12 and np.abs(there.astype(int) - turned).mean() < 0.6
+
+
+def test_pixels_are_those_of_opencv_at_the_equator() -> None:
+    """In the middle of a small region the projection is that of a camera of the same scale."""
+    image = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 255, (256, 512), np.uint8), (0, 0), 3)
+    own = region(0.0, 0.0)
+    middle = own.pixels(Pyramid(image[..., None].repeat(3, 2)), 160)[60:100, 60:100, 0]
+    scale = 512 / (2 * math.pi) * 4 * math.tan(own.fov / 4) / 160  # panorama's pixels in one of the region's
+    at = (np.arange(60, 100) - 79.5) * scale
+    u, v = np.meshgrid(at + 255.5, at + 127.5)
+    expected = cv2.remap(image, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR)
+    assert np.abs(middle.astype(int) - expected).mean() < 0.5
+
+
+def test_rows_end_where_a_cropped_panorama_does() -> None:
+    image = np.zeros((100, 512, 3), np.uint8)
+    image[:30], image[-30:] = 200, 100
+    seen = SearchRegion.around(Target(lonlat_to_vector(0.0, 0.0), 0.6, 0.6)).pixels(Pyramid(image), 64, 1.0)
+    assert (seen[0] == 200).all() and (seen[-1] == 100).all() and (seen[30:34] == 0).all()
+
+
+def test_a_coarse_look_averages() -> None:
+    image = np.tile(np.array([[0, 255]], np.uint8), (512, 512))[..., None].repeat(3, 2)  # 1024 columns
+    wide = SearchRegion.around(Target(lonlat_to_vector(0.0, 0.0), 2.0, 2.0))
+    assert abs(wide.pixels(Pyramid(image), 64).astype(int) - 127).max() <= 2
+    near = region(0.0, 0.0).pixels(Pyramid(image), 160)
+    assert near.min() < 20 and near.max() > 235
+
+
+def test_it_follows_with_sizes_that_change_slowly_and_widens_where_nothing_is_seen() -> None:
+    own = region(0.0, 0.0, 0.2)
+    assert own.fov == pytest.approx(0.8)
+    moved = own.following(Target(lonlat_to_vector(0.1, 0.05), 0.4, 0.5))
+    assert moved.axes[2] == pytest.approx(lonlat_to_vector(0.1, 0.05))
+    assert 0.2 < moved.diameter < 0.3 < 0.4
+    for frames in range(1, 40):
+        own = own.following(None)
+        assert own.unseen == frames and own.fov <= 0.8 * WIDEST + 1e-9
+    assert own.fov == pytest.approx(0.8 * WIDEST) and own.following(moved_target()).unseen == 0
+    assert region(0, 0, 0.001).fov == LEAST_FOV and region(0, 0, 3.0).fov == MOST_FOV
+
+
+def moved_target() -> Target:
+    return Target(lonlat_to_vector(0.1, 0.05), 0.4, 0.5)
+
+
+def test_over_a_pole_it_does_not_spin_and_elsewhere_north_is_up_again() -> None:
+    own = region(0.0, 1.2, 0.2)
+    across: list[Floats] = []
+    for step in range(1, 60):
+        angle = 1.2 + 0.02 * step  # over the pole, down on the other side
+        lat, lon = (angle, 0.0) if angle <= math.pi / 2 else (math.pi - angle, math.pi)
+        before = own.axes
+        own = own.following(Target(lonlat_to_vector(lon, lat), 0.2, 0.2))
+        turned = math.acos(min(1.0, (np.trace(before.T @ own.axes) - 1) / 2))
+        assert turned < 0.7, step  # that of north up is pi
+        across.append(own.axes)
+    up = -across[-1][1]
+    assert up @ region(math.pi, lat, 0.2).axes[1] == pytest.approx(-1.0, abs=0.01)
+
+
+def test_it_survives_json() -> None:
+    own = region(1.0, -0.4).following(None)
+    again = SearchRegion.recalled(json.loads(json.dumps(own.remembered())))
+    assert again.remembered() == own.remembered() and again.fov == own.fov
