@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from fake_videos import FakeVideo, moving, noise
+from test_search_region import disc
 
 from panosam2_ros.equirect import Equirect
-from panosam2_ros.evaluation.baselines import Ceiling, FlowPropagator, KeepFirst, carry, coarse
+from panosam2_ros.evaluation.baselines import Ceiling, FlowPropagator, KeepFirst, carry, coarse, regional
 from panosam2_ros.prompts import Prompt
 
 WIDTH, HEIGHT = 256, 128
@@ -79,3 +80,13 @@ def test_the_ceiling_knows_only_what_it_was_pointed_at() -> None:
     assert not method.step(video.image(0), 0).labels.any()
     method.start(video.image(0), 0, {1: Prompt(mask=video.prompt_mask(1))})
     assert set(np.unique(method.step(video.image(2), 2).labels)) == {0, 1}
+
+
+def test_the_ceiling_of_search_regions_is_as_fine_for_small_objects_as_for_large_ones() -> None:
+    grid = Equirect(1024, 512)
+    labels = (disc(0.5, 0.3, 0.07, grid) + 2 * disc(-3.1, 1.3, 0.5, grid)).astype(np.uint16)
+    found = regional(labels, {1, 2, 9}, 80, 2, grid)
+    assert set(np.unique(found)) == {0, 1, 2}
+    assert all(iou(found == i, labels == i) > 0.93 for i in (1, 2))
+    whole = coarse(labels, {1, 2}, (256, 128), grid)
+    assert iou(whole == 1, labels == 1) < iou(found == 1, labels == 1)

@@ -24,7 +24,7 @@ from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.prompts import Prompt
-from panosam2_ros.reacquisition import AT_ONCE, found_again
+from panosam2_ros.reacquisition import AT_ONCE, found_again, not_them
 from panosam2_ros.tracker import PanoTracker
 
 GRID = (4, 8)  # tokens; masks are 32x64, as the colours of test_colour
@@ -172,6 +172,26 @@ def test_of_many_lost_objects_some_are_looked_for_in_every_image_and_all_in_turn
         assert int((scores > 0).sum()) == AT_ONCE
         found |= scores > 0
     assert found.all()
+
+
+@pytest.mark.parametrize(
+    ("score", "iou", "seen", "colour", "right"),
+    [
+        pytest.param(3.0, 0.9, 20, RED, True, id="it is it"),
+        pytest.param(-0.1, 0.9, 20, RED, False, id="not present"),
+        pytest.param(3.0, 0.3, 20, RED, False, id="a doubtful mask"),
+        pytest.param(3.0, 0.9, 20, GREEN, False, id="another colour"),
+        pytest.param(3.0, 0.9, 300, RED, False, id="far too large"),
+    ],
+)
+def test_what_is_found_in_a_region_elsewhere_has_to_be_like_the_object(
+    score: float, iou: float, seen: int, colour: tuple[int, int, int], right: bool
+) -> None:
+    mask = np.ones((HEIGHT, WIDTH), bool) if seen > 100 else disc(40)
+    found = prediction(low(mask), score, iou)
+    bins = colour_bins(painted(mask, colour, BLUE), 1)
+    wrong = not_them(found.object_score_logits, known(1, 3 if seen > 100 else 6), found, bins, 0.6)
+    assert wrong.tolist() == [not right]
 
 
 def test_the_tracker_looks_for_what_its_network_does_not_find(monkeypatch: pytest.MonkeyPatch) -> None:
