@@ -134,7 +134,7 @@ def test_masks_of_windows_are_painted_where_they_lie(lon: float, lat: float, wid
     window = Window.around(coarse < 20)
     assert window is not None
     logits = window.cut(torch.from_numpy(20 - coarse)[None].float(), 96)[0].numpy()
-    labels, regions = paint({9: coarse}, grid, {9: Patch(logits, window)})
+    labels, regions = paint({9: Patch(logits, window)}, grid)
     truth = distances(grid, lon, lat)
     step = 360 / min(width, 256)
     assert (labels[truth < 20 - step] == 9).all() and not labels[truth > 20 + step].any()
@@ -143,7 +143,7 @@ def test_masks_of_windows_are_painted_where_they_lie(lon: float, lat: float, wid
 
 def test_nothing_is_painted_of_a_window_whose_mask_is_empty() -> None:
     patch = Patch(np.full((8, 8), -1, np.float32), Window(0, 0, 1, 1))
-    labels, regions = paint({1: np.ones((8, 16), np.float32)}, Equirect(64, 32), {1: patch})
+    labels, regions = paint({1: patch}, Equirect(64, 32))
     assert not labels.any() and not regions
 
 
@@ -154,7 +154,7 @@ PLACES = [(0.3, 0.0), (3.1, -0.4), (-1.0, 1.2)]  # in the middle, on the seam, o
 def test_a_mask_that_is_too_large_is_cut_to_what_is_there(lon: float, lat: float) -> None:
     truth, coarse = distances(GRID, lon, lat) < 24, {1: disc_logits(lon, lat)}
     before = paint(coarse, GRID)[0] == 1
-    after = paint(coarse, GRID, outlines(picture(truth), coarse, 96, np.pi))[0] == 1
+    after = paint(coarse | outlines(picture(truth), coarse, 96, np.pi), GRID)[0] == 1
     assert iou(before, truth) < 0.75 and iou(after, truth) > 0.92
 
 
@@ -162,8 +162,8 @@ def test_a_mask_that_is_too_large_is_cut_to_what_is_there(lon: float, lat: float
 def test_outlines_turn_with_the_image(lon: float, lat: float) -> None:
     image, coarse = picture(distances(GRID, lon, lat) < 24), {1: disc_logits(lon, lat)}
     turned = {1: np.roll(coarse[1], 8, 1)}  # 8 of 64 columns: 32 of the image's
-    plain = paint(coarse, GRID, outlines(image, coarse, 96, np.pi))[0]
-    moved = paint(turned, GRID, outlines(np.roll(image, 32, 1), turned, 96, np.pi))[0]
+    plain = paint(coarse | outlines(image, coarse, 96, np.pi), GRID)[0]
+    moved = paint(turned | outlines(np.roll(image, 32, 1), turned, 96, np.pi), GRID)[0]
     assert (np.roll(plain, 32, 1) == moved).mean() > 0.999
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,6 +39,9 @@ def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
 
 
 planner = pytest.fixture(forgetful)
+
+
+PATIENCE = 30.0  # s for a command to start and to see an image; images without an object take no time
 
 
 class Command:
@@ -107,10 +111,9 @@ def command_while_images_come(
     planner: Station, command: Command, *arguments: object, status: int = 0
 ) -> str:
     with command.start(*arguments) as run:
-        for _ in range(200):
+        until = time.monotonic() + PATIENCE
+        while run.running and time.monotonic() < until:
             planner.show()
-            if not run.running:
-                break
         assert run.wait(1) == status, run.output
         return run.output
 
@@ -121,10 +124,9 @@ def test_following_prints_every_message(planner: Station, command: Command) -> N
     lines = output.splitlines()
     assert len(lines) == 3 and all(re.match(r" +1 (visible|occluded) ", line) for line in lines)
     with command.start("follow", 1) as run:
-        for _ in range(100):
+        until = time.monotonic() + PATIENCE
+        while "azimuth" not in run.output and time.monotonic() < until:
             planner.show()
-            if "azimuth" in run.output:
-                break
         assert run.stop(signal.SIGINT) == 0 and "Traceback" not in run.output
 
 

@@ -66,11 +66,14 @@ def build_model(
 
 @torch.inference_mode()
 def compile_trunk(model: PanoSAM2) -> None:
-    """Compile what sees tensors of one shape only, and run it once; RuntimeError where that fails."""
-    trunk = model.image_encoder.trunk
-    trunk.compile(dynamic=False)
+    """Compile what sees tensors of one shape only, and run it once; RuntimeError where that fails.
+
+    Of search regions there are as many as objects, so that shapes differ in that alone.
+    """
+    trunk, dynamic = model.image_encoder.trunk, model.config.regions
+    trunk.compile(dynamic=dynamic)
     if isinstance(trunk, ConvTrunk):  # which is entered behind its stem where masks are made at stride 2
-        trunk.from_stem = torch.compile(trunk.from_stem, dynamic=False)  # type: ignore[method-assign]
+        trunk.from_stem = torch.compile(trunk.from_stem, dynamic=dynamic)  # type: ignore[method-assign]
     try:
         with model.precision():
             model.encode_image(torch.zeros(1, 3, *model.input_size, device=model.device))
