@@ -151,12 +151,14 @@ def test_learned_parts_have_a_file_of_their_own(adapted: Path, weights: Path, tm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mask_stride", [2, 4])
-def test_a_compiled_network_gives_the_same(mask_stride: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("mask_stride", "regions"), [(2, 0), (4, 0), (2, 3)])
+def test_a_compiled_network_gives_the_same(mask_stride: int, regions: int, tmp_path: Path) -> None:
     path = tmp_path / "tiny.safetensors"
-    config = ModelConfig(input_height=64, input_width=128, mask_stride=mask_stride)
+    config = ModelConfig(
+        input_height=64, input_width=128, mask_stride=mask_stride, regions=bool(regions)
+    )  # fmt: skip
     save_weights(random_model(7, config), path)
-    image = torch.randint(0, 255, (1, 3, 64, 128), generator=torch.Generator().manual_seed(0))
+    image = torch.randint(0, 255, (max(regions, 1), 3, 64, 128), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         models = [build_model(str(path), "cpu", compiled=compiled) for compiled in (False, True)]
         eager, compiled = (model.encode_image(image) for model in models)

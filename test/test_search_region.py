@@ -16,6 +16,7 @@ from panosam2_ros.masks import paint
 from panosam2_ros.search_region import (
     LEAST_FOV,
     MOST_FOV,
+    TIMES,
     WIDEST,
     Pyramid,
     SearchRegion,
@@ -126,14 +127,15 @@ def test_a_coarse_look_averages() -> None:
 
 def test_it_follows_with_sizes_that_change_slowly_and_widens_where_nothing_is_seen() -> None:
     own = region(0.0, 0.0, 0.2)
-    assert own.fov == pytest.approx(0.8)
+    side = TIMES * 0.2
+    assert own.fov == pytest.approx(side)
     moved = own.following(Target(lonlat_to_vector(0.1, 0.05), 0.4, 0.5))
     assert moved.axes[2] == pytest.approx(lonlat_to_vector(0.1, 0.05))
     assert 0.2 < moved.diameter < 0.3 < 0.4
     for frames in range(1, 40):
         own = own.following(None)
-        assert own.unseen == frames and own.fov <= 0.8 * WIDEST + 1e-9
-    assert own.fov == pytest.approx(0.8 * WIDEST) and own.following(moved_target()).unseen == 0
+        assert own.unseen == frames and own.fov <= side * WIDEST + 1e-9
+    assert own.fov == pytest.approx(side * WIDEST) and own.following(moved_target()).unseen == 0
     assert region(0, 0, 0.001).fov == LEAST_FOV and region(0, 0, 3.0).fov == MOST_FOV
 
 

@@ -47,7 +47,7 @@ def test_a_steered_tracker_says_what_an_unsteered_one_says() -> None:
         plain, steered = (tracker.step(frame, t) for tracker in trackers)
         assert np.mean(plain.labels != steered.labels) < 2e-3
         assert abs(plain.tracks[0].score - steered.tracks[0].score) < 1e-3
-    assert trackers[0]._turn == 0 and trackers[1]._turn != 0
+    assert trackers[0]._sight.turn == 0 and trackers[1]._sight.turn != 0
     box = Prompt(box=(230, 30, 20, 80))
     answers = [tracker.prompt(frames[-1], 9, [box])[0] for tracker in trackers]
     directions = [a.track.bearing.direction for a in answers if a.track is not None]
