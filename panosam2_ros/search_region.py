@@ -209,7 +209,7 @@ def _plane(local: Floats) -> Floats:
     return np.asarray(local[..., :2] * (2 / np.maximum(1 + local[..., 2:], 1e-3)))
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)  # 20 MiB at 160 pixels; each is asked for several times in a frame
 def _local(size: int, thousandths: int) -> Floats:
     across = (np.arange(size) + 0.5) / size * 2 - 1
     x, y = np.meshgrid(across, across)
