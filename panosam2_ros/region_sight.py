@@ -135,10 +135,11 @@ class SearchRegions:
 
     def _closer(self, prompt: Prompt, view: View, logits: Logits) -> View:
         """The size of what is clicked at is known only when it was found."""
-        target = view.target(logits > 0) if view is not None else None
-        if target is None or prompt.obj_id or prompt.box is not None or prompt.mask is not None:
+        corrects = prompt.obj_id and not prompt.replace
+        if view is None or corrects or prompt.box is not None or prompt.mask is not None:
             return view
-        return SearchRegion.around(target)
+        target = view.target(logits > 0)
+        return view if target is None else SearchRegion.around(target)
 
     def encode(
         self,

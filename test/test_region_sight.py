@@ -101,6 +101,12 @@ def test_after_a_click_it_looks_closer(monkeypatch: pytest.MonkeyPatch) -> None:
     (outcome,) = PanoTracker(model).prompt(picture(0.0, 0.0, 0.4), 0, [click])
     assert len(looks) == 2 and looks[1] > 1.5 * looks[0]
     assert outcome.mask is not None and iou(outcome.mask, disc(0.0, 0.0, 0.4)) > 0.9
+    tracker = PanoTracker(model)
+    tracker.prompt(picture(0.0, 0.0, 0.4), 0, [click])
+    for again, count in ((replace(click, obj_id=1, replace=True), 2), (replace(click, obj_id=1), 1)):
+        looks.clear()
+        assert tracker.prompt(picture(0.0, 0.0, 0.4), 0, [again])[0].success
+        assert len(looks) == count  # whoever is corrected is known
     looks.clear()
     PanoTracker(model).prompt(picture(0.0, 0.0, 0.4), 0, [box_of(disc(0.0, 0.0, 0.4))])
     assert len(looks) == 1
