@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -24,6 +24,7 @@ from panosam2_ros.masks import Logits, Patch
 from panosam2_ros.windows import Window
 
 Image = NDArray[np.uint8]
+_Each = TypeVar("_Each", bound=np.generic)
 
 # Chosen on every third sequence of val, see docs/training.md: the weights were trained with 4 and 36 degrees.
 TIMES = 3.4  # a region's side as a multiple of its object's mean extent, ...
@@ -127,10 +128,10 @@ class SearchRegion:
         u, v = self._samples(image.shape[1], image.shape[0], size, vertical_fov)
         return np.asarray(cv2.remap(image, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.uint8)
 
-    def mask(self, mask: NDArray[np.bool_], size: int, vertical_fov: float = math.pi) -> NDArray[np.bool_]:
-        """What it shows of a panorama's mask [H, W], [size, size]."""
+    def mask(self, mask: NDArray[_Each], size: int, vertical_fov: float = math.pi) -> NDArray[_Each]:
+        """What it shows of a panorama's mask or labels [H, W], [size, size]."""
         u, v = self._samples(mask.shape[1], mask.shape[0], size, vertical_fov)
-        return np.asarray(mask[np.rint(v).astype(int), np.rint(u).astype(int) % mask.shape[1]])
+        return mask[np.rint(v).astype(int), np.rint(u).astype(int) % mask.shape[1]]
 
     def _samples(self, width: int, height: int, size: int, vertical_fov: float) -> tuple[Logits, Logits]:
         """Where the pixels of the region lie in a panorama, [size, size] each; rows end where it does."""

@@ -17,6 +17,7 @@ import torch
 import yaml
 from fake_videos import FakeVideo, moving
 
+from panosam2_ros.data.scene_view import SceneView
 from panosam2_ros.data.sources import SourceLibrary
 from panosam2_ros.evaluation.datasets import Dataset
 from panosam2_ros.memory_bank import MemoryBank
@@ -28,7 +29,7 @@ from panosam2_ros.training.clips import Batches, DatasetClips, RenderedClips, Tr
 from panosam2_ros.training.curriculum import Stage, learning_rate, read_config
 from panosam2_ros.training.losses import LossConfig
 from panosam2_ros.training.optimizer import build_optimizers, orthogonalised
-from panosam2_ros.training.region_clips import RegionClips
+from panosam2_ros.training.region_clips import Panoramic, RegionClips, Scenes
 from panosam2_ros.training.rollout import ClipLoss, Rollout, correction, jumped, misled
 from panosam2_ros.training.ship import mixed, ship, training_hours
 from panosam2_ros.training.train import Sources, Trainer
@@ -157,9 +158,9 @@ def test_search_regions_follow_one_object_each(small: Path) -> None:
 def test_a_clip_without_an_object_is_empty_and_never_learned_from(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source, render = regions(small), RenderedClips.clip
+    source, labels = regions(small), SceneView.labels
     monkeypatch.setattr(
-        RenderedClips, "clip", lambda own, n: (render(own, n)[0], render(own, n)[1] * (n % 2 == 0))
+        SceneView, "labels", lambda own, t: (labels(own, t)[0] * (own.seed % 2 == 0), labels(own, t)[1])
     )
     assert not source.clip(3)[1].any() and source.clip(0)[1].any()
     stage = replace(read_config(small).stages[0], size=(64, 64), objects=1, frames=2, free=0, batch=3)

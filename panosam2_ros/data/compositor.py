@@ -36,20 +36,22 @@ class Background:
 
     def render(self, camera_rotation: Floats) -> Image:
         """RGB uint8 [H, W, 3] for a world-to-camera rotation [3, 3]."""
-        lon, colatitude = self._angles(camera_rotation)
-        width, height = self._grid.width, self._grid.height
-        lon *= np.float32(width / (2 * math.pi))
-        lon += np.float32(self._offset)
-        colatitude *= np.float32(height / math.pi)
-        colatitude -= np.float32(0.5)
-        u, v = (
-            np.ascontiguousarray(np.broadcast_to(angles, (height, width)))
-            for angles in (lon, colatitude)
-        )
-        image = cv2.remap(self._texture, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        angles = self._angles(camera_rotation)
+        image = self._at(*(np.broadcast_to(a, (self._grid.height, self._grid.width)) for a in angles))
         if self._doubled:
             wide = np.concatenate([image[:, -1:], image, image[:, :1]], 1)
             image = np.ascontiguousarray(cv2.resize(wide, None, fx=2, fy=2)[:, 2:-2])
+        return np.asarray(image, np.uint8)
+
+    def seen(self, vectors: NDArray[np.float32]) -> Image:
+        """RGB uint8 [h, w, 3] in world directions [3, h, w]."""
+        return self._at(*_polar(*vectors))
+
+    def _at(self, lon: NDArray[np.float32], colatitude: NDArray[np.float32]) -> Image:
+        """RGB at world longitudes, 0..2 pi, and angles from the zenith, rad, [h, w] each."""
+        u = lon * np.float32(self._grid.width / (2 * math.pi)) + np.float32(self._offset)
+        v = colatitude * np.float32(self._grid.height / math.pi) - np.float32(0.5)
+        image = cv2.remap(self._texture, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return np.asarray(image, np.uint8)
 
     def _angles(self, camera_rotation: Floats) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -62,9 +64,15 @@ class Background:
             lon = (self._grid.column_longitudes() + yaw) % (2 * math.pi)
             colatitude = math.pi / 2 - self._grid.row_latitudes()
             return lon[None].astype(np.float32), colatitude[:, None].astype(np.float32)
-        x, y, z = self._grid.rotated_vectors(camera_rotation.T)
-        lon, colatitude = cv2.phase(z, x), cv2.phase(-y, cv2.magnitude(x, z))
-        return np.asarray(lon, np.float32), np.asarray(colatitude, np.float32)
+        return _polar(*self._grid.rotated_vectors(camera_rotation.T))
+
+
+def _polar(
+    x: NDArray[np.float32], y: NDArray[np.float32], z: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Longitude, 0..2 pi, and angle from the zenith, rad, to about 0.01 degrees."""
+    lon, colatitude = cv2.phase(z, x), cv2.phase(-y, cv2.magnitude(x, z))
+    return np.asarray(lon, np.float32), np.asarray(colatitude, np.float32)
 
 
 def _wrapped_resize(image: Image, width: int, height: int) -> Image:
@@ -94,10 +102,14 @@ class Patch:
 
     def blend(self, image: Image) -> None:
         """Paint over an RGB image [H, W, 3]."""
-        target = image[self.rows, self.columns]
-        behind = cv2.cvtColor(255 - self.rgba[..., 3], cv2.COLOR_GRAY2RGB)
-        front = cv2.cvtColor(self.rgba, cv2.COLOR_RGBA2RGB)
-        target[:] = cv2.add(cv2.multiply(target, behind, scale=1 / 255), front)
+        blend(image[self.rows, self.columns], self.rgba)
+
+
+def blend(image: Image, rgba: Image) -> None:
+    """Paint premultiplied RGBA [h, w, 4] over RGB [h, w, 3]."""
+    behind = cv2.cvtColor(255 - rgba[..., 3], cv2.COLOR_GRAY2RGB)
+    front = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)
+    image[:] = cv2.add(cv2.multiply(image, behind, scale=1 / 255), front)
 
 
 def project(
@@ -109,19 +121,26 @@ def project(
     """The rectangles of the image that a sprite touches: two where it crosses the seam."""
     half = math.tan(diameter / 2)
     texture = sprite.level(2 * half * grid.width / (2 * math.pi))
-    side = texture.shape[0]
-    scale = np.float32(side / (2 * half))
-    patches = []
     rows, spans = _bounds(pose[:, 2], math.atan(math.hypot(half, half)), grid)
-    for columns in spans:
-        x, y, depth = grid.rotated_vectors(pose.T, rows, columns)
-        np.divide(scale, depth, out=depth, where=depth > 0.02)
-        front = depth > 0.02
-        map_x = np.where(front, x * depth + np.float32((side - 1) / 2), _OUTSIDE)
-        map_y = np.where(front, y * depth + np.float32((side - 1) / 2), _OUTSIDE)
-        rgba = cv2.remap(texture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-        patches.append(Patch(rows, columns, np.asarray(rgba, np.uint8)))
-    return patches
+    each = ((columns, grid.rotated_vectors(pose.T, rows, columns)) for columns in spans)
+    return [Patch(rows, columns, drawn(texture, half, *vectors)) for columns, vectors in each]
+
+
+def drawn(
+    texture: Image,  # [s, s, 4], in a plane at depth 1
+    half: float,  # half of its side there
+    x: NDArray[np.float32],
+    y: NDArray[np.float32],
+    depth: NDArray[np.float32],
+) -> Image:
+    """RGBA [h, w, 4] of a texture in the directions (x, y, depth) [h, w] of its axes right, down, forward."""
+    side = texture.shape[0]
+    front = depth > 0.02
+    scale = np.float32(side / (2 * half)) / np.where(front, depth, np.float32(1))
+    map_x = np.where(front, x * scale + np.float32((side - 1) / 2), _OUTSIDE)
+    map_y = np.where(front, y * scale + np.float32((side - 1) / 2), _OUTSIDE)
+    rgba = cv2.remap(texture, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    return np.asarray(rgba, np.uint8)
 
 
 def _bounds(centre: Floats, radius: float, grid: Equirect) -> tuple[slice, list[slice]]:

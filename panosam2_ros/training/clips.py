@@ -1,7 +1,7 @@
 """Training batches: clips rendered or read in the background, kept for a while, augmented at every use.
 
-What step k of a process learns from follows from the seed, the stage, k and the process alone, so that a
-run that was killed goes on with the clips that it would have had.
+What step k of a process learns from follows from the seed, the stage, k, the process and how many workers it
+has alone, so that a run that was killed goes on with the clips that it would have had.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -125,25 +125,48 @@ class TrainingBatch:
     targets: Tensor  # [T, B * O, 1, H / 2, W / 2] float, share of the object in each pixel
     prompts: list[Prompt]  # of frame 0, B * O
 
+    @classmethod
+    def joined(cls, parts: Sequence[TrainingBatch]) -> TrainingBatch:
+        """The clips of all parts, in this order."""
+        if len(parts) == 1:
+            return parts[0]
+        return cls(
+            torch.cat([part.images for part in parts], 1),
+            torch.cat([part.targets for part in parts], 1),
+            [prompt for part in parts for prompt in part.prompts],
+        )
+
     def to(self, device: torch.device) -> TrainingBatch:
         """The same on another device."""
         return TrainingBatch(self.images.to(device), self.targets.to(device), self.prompts)
 
 
 class Batches(Dataset[TrainingBatch]):
-    """The batches of a stage by step; ``seed``: of the run, the stage and the process."""
+    """The batches of a stage, each made in equal ``parts``; ``seed``: of the run, the stage and the process.
 
-    def __init__(self, source: ClipSource, stage: Stage, seed: tuple[int, ...]) -> None:
-        self.source, self.stage, self.seed = source, stage, seed
-        self.first = int(np.random.SeedSequence(seed).generate_state(1)[0])
+    A part has clips of its own, so that each can be made by a process that keeps them. ValueError where a
+    batch cannot be made in so many equal parts.
+    """
+
+    def __init__(self, source: ClipSource, stage: Stage, seed: tuple[int, ...], parts: int = 1) -> None:
+        if parts < 1 or stage.batch % parts:
+            raise ValueError(
+                f"the batch of {stage.batch} clips of stage {stage.name} cannot be made by {parts} workers: "
+                "their number has to divide it"
+            )
+        self.source, self.stage, self.seed, self.parts = source, stage, seed, parts
+        self._size = stage.batch // parts
         self._kept: OrderedDict[int, Clip] = OrderedDict()
 
-    def __getitem__(self, step: int) -> TrainingBatch:
-        stage, rng = self.stage, np.random.default_rng([*self.seed, step])
-        frames = stage.free_frames(step) + stage.frames
-        fresh = stage.batch / stage.reuse
-        low, high = max(0, int(fresh * step) - KEPT), 2 * stage.batch + int(fresh * step)
-        items = [self._one(rng, (low, high), frames) for _ in range(stage.batch)]
+    def __getitem__(self, number: int) -> TrainingBatch:
+        """Part ``number % parts`` of the batch of step ``number // parts``."""
+        step, part = divmod(number, self.parts)
+        seed = [*self.seed, part] if part else [*self.seed]
+        rng, first = np.random.default_rng([*seed, step]), np.random.SeedSequence(seed).generate_state(1)
+        frames = self.stage.free_frames(step) + self.stage.frames
+        fresh = int(self._size / self.stage.reuse * step)
+        window = np.array([max(0, fresh - KEPT), 2 * self._size + fresh]) + int(first[0])
+        items = [self._one(rng, window, frames) for _ in range(self._size)]
         return TrainingBatch(
             torch.stack([item[0] for item in items], 1),
             torch.cat([item[1] for item in items], 1),
@@ -151,28 +174,29 @@ class Batches(Dataset[TrainingBatch]):
         )
 
     def loader(self, start: int) -> Iterator[TrainingBatch]:
-        """The batches of the steps from ``start`` on, made by a process of their own.
+        """The batches of the steps from ``start`` on, each part made by a process of its own.
 
-        It is spawned: one forked from a process with threads may wait for ever for what those held.
+        They are spawned: one forked from a process with threads may wait for ever for what those held.
         """
-        steps = range(start, self.stage.steps)
-        return iter(
-            DataLoader(
-                self, batch_size=None, sampler=steps, num_workers=1, prefetch_factor=_PREFETCHED,
-                worker_init_fn=_modest, multiprocessing_context="spawn",
-            )
+        loader = DataLoader(
+            self, batch_size=None, sampler=range(start * self.parts, self.stage.steps * self.parts),
+            num_workers=self.parts, prefetch_factor=_PREFETCHED, worker_init_fn=_modest,
+            multiprocessing_context="spawn",
         )  # fmt: skip
+        made = iter(loader)  # in turns: a part is always made by the same process
+        for _ in range(start, self.stage.steps):
+            yield TrainingBatch.joined([next(made) for _ in range(self.parts)])
 
     def _clip(self, number: int) -> Clip:
-        """Clip ``number`` of this run, rendered unless it is kept."""
+        """A clip of this run, rendered unless it is kept."""
         if number not in self._kept:
-            self._kept[number] = self.source.clip(self.first + number)
-            while len(self._kept) > KEPT + 2 * self.stage.batch:
+            self._kept[number] = self.source.clip(number)
+            while len(self._kept) > KEPT + 2 * self._size:
                 self._kept.popitem(last=False)
         return self._kept[number]
 
     def _one(
-        self, rng: np.random.Generator, window: tuple[int, int], frames: int
+        self, rng: np.random.Generator, window: NDArray[np.int64], frames: int
     ) -> tuple[Tensor, Tensor, list[Prompt]]:
         """Images [T, 3, H, W], targets [T, O, 1, H / 2, W / 2] and prompts of one clip."""
         objects = self.stage.objects
@@ -186,7 +210,7 @@ class Batches(Dataset[TrainingBatch]):
         return torch.from_numpy(images.transpose(0, 3, 1, 2).copy()), shares[:, :, None], prompts
 
     def _cut(
-        self, rng: np.random.Generator, window: tuple[int, int], frames: int
+        self, rng: np.random.Generator, window: NDArray[np.int64], frames: int
     ) -> tuple[Pixels, Pixels, Pixels]:
         """An augmented cut whose first frame shows at least one object, and those objects' ids."""
         while True:

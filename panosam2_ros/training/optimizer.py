@@ -22,16 +22,16 @@ _ITERATIONS = 5
 _LEAST_SIDE = 9  # matrices that are smaller are left to AdamW
 
 
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """The matrix [R, C] with all its singular values moved near 1, by Newton and Schulz's iteration."""
+def orthogonalised(matrices: Tensor) -> Tensor:
+    """Matrices [..., R, C] with all their singular values moved near 1, by Newton and Schulz's iteration."""
     a, b, c = _POLYNOMIAL
-    x = matrix / (matrix.norm() + 1e-7)
-    tall = x.shape[0] > x.shape[1]
-    x = x.T if tall else x
+    x = matrices / (matrices.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    tall = x.shape[-2] > x.shape[-1]
+    x = x.mT if tall else x
     for _ in range(_ITERATIONS):
-        gram = x @ x.T
+        gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+    return x.mT if tall else x
 
 
 class Muon(Optimizer):
@@ -52,23 +52,31 @@ class Muon(Optimizer):
     def step(self, closure: Callable[[], float]) -> float: ...
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """One update; parameters without gradients stay."""
+        """One update; parameters without gradients stay. Those of one shape are moved together."""
         for group in self.param_groups:
+            alike: dict[tuple[int, ...], list[nn.Parameter]] = {}
             for parameter in group["params"]:
                 if parameter.grad is not None:
-                    self._move(parameter, group)
+                    alike.setdefault(parameter.flatten(1).shape, []).append(parameter)
+            for parameters in alike.values():
+                self._move(parameters, group)
         return None
 
-    def _move(self, parameter: nn.Parameter, group: dict[str, Any]) -> None:
+    def _move(self, parameters: list[nn.Parameter], group: dict[str, Any]) -> None:
+        pushed = torch.stack([self._pushed(p, group["momentum"]).flatten(1) for p in parameters])
+        size = 0.2 * max(pushed.shape[1:]) ** 0.5
+        for parameter, update in zip(parameters, orthogonalised(pushed), strict=True):
+            parameter.mul_(1 - group["lr"] * group["weight_decay"])
+            parameter.add_(update.view_as(parameter), alpha=-group["lr"] * size)
+
+    def _pushed(self, parameter: nn.Parameter, momentum: float) -> Tensor:
+        """The gradient with momentum, Nesterov's."""
         state, gradient = self.state[parameter], parameter.grad
         assert gradient is not None
         if "momentum" not in state:
             state["momentum"] = torch.zeros_like(parameter)
-        mean = state["momentum"].mul_(group["momentum"]).add_(gradient)
-        update = orthogonalised(gradient.add(mean, alpha=group["momentum"]).flatten(1))
-        size = 0.2 * max(update.shape) ** 0.5
-        parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        parameter.add_(update.view_as(parameter), alpha=-group["lr"] * size)
+        mean = state["momentum"].mul_(momentum).add_(gradient)
+        return gradient.add(mean, alpha=momentum)
 
 
 def build_optimizers(model: nn.Module, kind: str, weight_decay: float) -> list[Optimizer]:

@@ -3,22 +3,100 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from panosam2_ros.data.augment import recoloured
+from panosam2_ros.data.scene_config import SceneConfig
+from panosam2_ros.data.scene_view import SceneView
+from panosam2_ros.data.sources import SourceLibrary
 from panosam2_ros.equirect import Equirect
 from panosam2_ros.search_region import Pyramid, SearchRegion, Target
 from panosam2_ros.training.clips import MIN_PIXELS, Clip, ClipSource, Pixels
 
 EACH = 3  # objects of a panorama's clip that are followed
-_SCALE, _SOME = 0.12, 0.15  # deviation of the logarithm of a region's size; share that differs by up to ...
+_SCALE, _SOME = 0.12, 0.25  # deviation of the logarithm of a region's size; share that differs by up to ...
 _ANY_SCALE = 0.9  # ... this, as where something is clicked at whose size is not known
+_FINEST = 2.0
 _FLICKER = 0.04  # the same from frame to frame
 _SPREADS, _SPREAD_ODDS = (0.05, 0.12, 0.25), (0.5, 0.3, 0.2)  # of the middle, in diameters
 _ASIDE, _ELSEWHERE = 0.06, 0.04  # frames that look beside the object, and where it is not
+
+
+
+class Subject(Protocol):
+    """A clip of which regions can be seen."""
+
+    def __len__(self) -> int: ...  # frames
+
+    def labels(self, index: int) -> tuple[Pixels, Equirect]:
+        """Object ids [h, w] of a panorama, 0 = none, and its grid."""
+        ...
+
+    def seen(self, index: int, look: SearchRegion, size: int) -> tuple[Pixels, Pixels]:
+        """What a region shows, [size, size, 3], and object ids [size, size]."""
+        ...
+
+
+@dataclass(frozen=True)
+class PanoramaSubject:
+    """A clip of panoramas."""
+
+    clip: Clip
+
+    def __len__(self) -> int:
+        return len(self.clip[0])
+
+    def labels(self, index: int) -> tuple[Pixels, Equirect]:
+        labels = self.clip[1][index]
+        return labels, Equirect(labels.shape[1], labels.shape[0])
+
+    def seen(self, index: int, look: SearchRegion, size: int) -> tuple[Pixels, Pixels]:
+        images, labels = self.clip
+        return look.pixels(Pyramid(images[index]), size), look.mask(labels[index], size)
+
+
+@dataclass(frozen=True)
+class Panoramic:
+    """The clips of a source of panoramas."""
+
+    panoramas: ClipSource
+
+    def __call__(self, number: int) -> Subject:
+        return PanoramaSubject(self.panoramas.clip(number))
+
+
+@dataclass(frozen=True)
+class SceneSubject:
+    """A synthetic scene, of which no panorama is drawn."""
+
+    scene: SceneView
+
+    def __len__(self) -> int:
+        return len(self.scene)
+
+    def labels(self, index: int) -> tuple[Pixels, Equirect]:
+        return self.scene.labels(index)
+
+    def seen(self, index: int, look: SearchRegion, size: int) -> tuple[Pixels, Pixels]:
+        return self.scene.render(index, look.directions(size).transpose(2, 0, 1).astype(np.float32))
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Endless synthetic scenes, as sharp as panoramas up to ``_FINEST`` times as wide as configured."""
+
+    config: SceneConfig
+    library: SourceLibrary
+
+    def __call__(self, number: int) -> Subject:
+        factor = float(np.random.default_rng([number, 11]).uniform(1, _FINEST))
+        width = round(self.config.width * factor / 2) * 2
+        config = replace(self.config, width=width, height=width // 2)
+        return SceneSubject(SceneView(config, self.library, number))
 
 
 @dataclass(frozen=True)
@@ -28,30 +106,34 @@ class RegionClips:
     A region lies where its object was a frame before: what is in it has to be found, not to be looked up.
     """
 
-    panoramas: ClipSource
+    subjects: Callable[[int], Subject]
     size: int
     single = True
 
     def clip(self, number: int) -> Clip:
-        """Labels are 1 where the object is; all 0 where the panorama shows none."""
-        images, labels = self._panoramas(number // EACH)
-        rng = np.random.default_rng([number, 9])
-        ids, counts = np.unique(labels[0][labels[0] > 0], return_counts=True)
-        ids = ids[counts >= MIN_PIXELS]
-        if not len(ids):
-            empty = np.zeros((len(images), self.size, self.size), np.uint8)
+        """Labels are 1 where the object is; all 0 where the first frame shows none."""
+        subject, targets = self._followed(number // EACH)
+        if not targets:
+            empty = np.zeros((len(subject), self.size, self.size), np.uint8)
             return np.stack([empty] * 3, -1), empty
-        chosen = np.random.default_rng([number // EACH, 5]).permutation(ids)[number % EACH % len(ids)]
-        return followed(rng, images, labels == chosen, self.size)
+        ids = np.random.default_rng([number // EACH, 5]).permutation(sorted(targets))
+        chosen = int(ids[number % EACH % len(ids)])
+        rng, order = np.random.default_rng([number, 9]), range(len(subject))[:: _way(number // EACH)]
+        return followed(rng, subject, order, chosen, targets[chosen], self.size)
 
-    def _panoramas(self, number: int) -> Clip:
-        """Every second clip backwards."""
-        kept: dict[int, Clip] = self.__dict__.setdefault("_kept", {})  # the last one: EACH ask for it in turn
+    def _followed(self, number: int) -> tuple[Subject, dict[int, list[Target | None]]]:
+        """A subject, and where each object of its first frame is in all frames; some go backwards."""
+        kept: dict[int, Any] = self.__dict__.setdefault("_kept", {})  # the last one: EACH ask for it in turn
         if number not in kept:
             kept.clear()
-            images, labels = self.panoramas.clip(number)
-            kept[number] = (images[::-1], labels[::-1]) if number % 2 else (images, labels)
-        return kept[number]
+            subject = self.subjects(number)
+            each = [subject.labels(t) for t in range(len(subject))[:: _way(number)]]
+            ids, counts = np.unique(each[0][0], return_counts=True)
+            chosen = [int(i) for i, n in zip(ids, counts, strict=True) if i > 0 and n >= MIN_PIXELS]
+            targets = {i: [Target.of_mask(labels == i, grid) for labels, grid in each] for i in chosen}
+            kept[number] = subject, targets
+        found: tuple[Subject, dict[int, list[Target | None]]] = kept[number]
+        return found
 
     def varied(self, rng: np.random.Generator, images: Pixels, labels: Pixels, tilt: float) -> Clip:
         """Perhaps mirrored, and in other colours; which way is up stays."""
@@ -60,23 +142,34 @@ class RegionClips:
         return recoloured(rng, images), labels
 
 
-def followed(rng: np.random.Generator, images: Pixels, masks: NDArray[np.bool_], size: int) -> Clip:
-    """Regions [T, size, size, 3] and 1 where the object is [T, size, size].
+def _way(number: int) -> int:
+    """Every second clip goes backwards."""
+    return -1 if number % 2 else 1
 
-    Of images [T, H, W, 3] and an object's masks [T, H, W], of which the first is not empty.
+
+def followed(
+    rng: np.random.Generator,
+    subject: Subject,
+    order: Sequence[int],
+    obj_id: int,
+    targets: Sequence[Target | None],
+    size: int,
+) -> Clip:
+    """Regions [T, size, size, 3] of the frames in ``order`` and 1 where the object is, [T, size, size].
+
+    ``targets``: where it is in each of them; it is there in the first.
     """
-    grid = Equirect(masks.shape[2], masks.shape[1])
-    first = Target.of_mask(masks[0], grid)
+    first = targets[0]
     assert first is not None
-    region, seen = SearchRegion.around(first), np.empty((len(images), size, size, 3), np.uint8)
+    region, seen = SearchRegion.around(first), np.empty((len(order), size, size, 3), np.uint8)
     inside = np.empty(seen.shape[:3], np.uint8)
     scale = rng.uniform(-_ANY_SCALE, _ANY_SCALE) if rng.random() < _SOME else rng.normal(0, _SCALE)
     spread = rng.choice(_SPREADS, p=_SPREAD_ODDS)
-    for t, (image, mask) in enumerate(zip(images, masks, strict=True)):
+    for t, (index, target) in enumerate(zip(order, targets, strict=True)):
         look = _somewhere(rng, region, spread, math.exp(scale + rng.normal(0, _FLICKER)), first=t == 0)
-        seen[t] = look.pixels(Pyramid(image), size)
-        inside[t] = look.mask(mask, size)
-        region = region.following(Target.of_mask(mask, grid))
+        seen[t], labels = subject.seen(index, look, size)
+        inside[t] = labels == obj_id
+        region = region.following(target)
     return seen, inside
 
 

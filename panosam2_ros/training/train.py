@@ -36,7 +36,7 @@ from panosam2_ros.training.clips import Batches, ClipSource, DatasetClips, Rende
 from panosam2_ros.training.curriculum import Recipe, Stage, learning_rate, read_config, trial
 from panosam2_ros.training.losses import Losses
 from panosam2_ros.training.optimizer import Averaged, build_optimizers
-from panosam2_ros.training.region_clips import RegionClips
+from panosam2_ros.training.region_clips import Panoramic, RegionClips, Scenes
 from panosam2_ros.training.rollout import ClipLoss, Rollout
 
 log = logging.getLogger(__name__)
@@ -59,27 +59,30 @@ class Sources:
 
     def of(self, stage: Stage) -> ClipSource:
         """The clips of a stage."""
-        panoramas = self._panoramas(stage)
-        return RegionClips(panoramas, stage.size[1]) if all(stage.panorama) else panoramas
+        if not stage.data:
+            scenes, library = stage.scenes(), self._material()
+            if all(stage.panorama):
+                return RegionClips(Scenes(scenes, library), stage.size[1])
+            return RenderedClips(scenes, library)
+        dataset = open_dataset(DatasetSpec(stage.data))
+        panoramas = DatasetClips(dataset, stage.panoramas, stage.longest + 2, stage.every)
+        return RegionClips(Panoramic(panoramas), stage.size[1]) if all(stage.panorama) else panoramas
 
-    def _panoramas(self, stage: Stage) -> ClipSource:
-        if stage.data:
-            dataset = open_dataset(DatasetSpec(stage.data))
-            return DatasetClips(dataset, stage.panoramas, stage.longest + 2, stage.every)
+    def _material(self) -> SourceLibrary:
         if self._library is None:
             if not self.npm.exists():
                 fetch_npm(self.npm)
             self._library = SourceLibrary.from_npm(self.npm, Split.TRAIN)
             if self.models is not None:
                 self._library = with_models(self._library, self.models)
-        return RenderedClips(stage.scenes(), self._library)
+        return self._library
 
 
 class Trainer:
     """The state of a run: weights, average, optimisers, where in the curriculum."""
 
-    def __init__(self, recipe: Recipe, out: Path, sources: Sources) -> None:
-        self.recipe, self.out, self.sources = recipe, out, sources
+    def __init__(self, recipe: Recipe, out: Path, sources: Sources, workers: int = 1) -> None:
+        self.recipe, self.out, self.sources, self.workers = recipe, out, sources, workers
         with_board = importlib.util.find_spec("tensorboard") is not None
         self.accelerator = Accelerator(
             cpu=not torch.cuda.is_available(),  # said outright: else several processes on a CPU go unnoticed
@@ -167,7 +170,7 @@ class Trainer:
         # one process fetches, and then one of every other host, which may have a disk of its own
         with self.accelerator.main_process_first(), self.accelerator.local_main_process_first():
             source = self.sources.of(stage)
-        return Batches(source, stage, seed).loader(self.step)
+        return Batches(source, stage, seed, self.workers).loader(self.step)
 
     def _run_stage(self, stage: Stage, save_every: float) -> None:
         batches, saved = self._batches(stage), time.monotonic()
@@ -270,6 +273,8 @@ def main(arguments: list[str] | None = None) -> None:
                         help="folder of the unpacked npm packages; fetched where it is missing")  # fmt: skip
     parser.add_argument("--models", type=Path, help="folder of solid models, see data.training_sources")
     parser.add_argument("--save-every", type=float, default=180.0, help="seconds")
+    parser.add_argument("--workers", type=int, default=1,
+                        help="of each process, that make its clips; divides all batches")  # fmt: skip
     parser.add_argument("--threads", type=int, help="of torch; default: all cores")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
     options = parser.parse_args(arguments)
@@ -279,7 +284,7 @@ def main(arguments: list[str] | None = None) -> None:
     recipe = trial(read_config(options.config, options.variant), options.share, options.rate)
     if options.seed is not None:
         recipe = replace(recipe, seed=options.seed)
-    trainer = Trainer(recipe, options.out, Sources(options.sources, options.models))
+    trainer = Trainer(recipe, options.out, Sources(options.sources, options.models), options.workers)
     if options.dry_run:
         print(trainer.dry_run())
     else:
