@@ -30,7 +30,7 @@ class StateConfig:
     lost_after: float = 3.0  # s unseen until OCCLUDED becomes LOST; 0: at once
     appear: float = 0.5  # an unseen object is seen again from this score on
     disappear: float = 0.5  # a seen one stays seen down to this score; < appear: hysteresis
-    velocity_smoothing: float = 0.3  # s, time constant of the measured velocity; 0: none
+    velocity_smoothing: float = 0.1  # s, time constant of the measured velocity; 0: none
     velocity_decay: float = 1.0  # s, in which an unseen object's velocity falls to 1/e
     velocity_limit: float = 2 * math.pi  # rad/s; a jump to elsewhere is not a motion
     velocity_noise: float = 0.2  # rad/s, unknown motion of an unseen object; 0: none

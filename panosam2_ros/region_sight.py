@@ -62,9 +62,9 @@ class SearchRegions:
         return self._model.input_size[1]
 
     def searched(
-        self, image: Image, known: Sequence[Known], bank: MemoryBank
+        self, image: Image, stamp: int, known: Sequence[Known], bank: MemoryBank
     ) -> tuple[list[View], torch.Tensor | None]:
-        views = [item.view for item in known]
+        views = [_ahead(item, stamp) for item in known]
         lost = [row for row, view in enumerate(views) if view is not None and _is_lost(view)]
         if not lost or not self._model.config.colour_search:
             return views, None
@@ -181,6 +181,12 @@ class SearchRegions:
     def following(self, view: View, logits: Logits | None) -> View:
         assert view is not None
         return view.following(None if logits is None else view.target(logits > 0))
+
+
+def _ahead(item: Known, stamp: int) -> View:
+    """Where an object is looked for at ``stamp`` (ns) if it goes on as it went."""
+    expected = None if item.view is None else item.motion.expected(stamp)
+    return item.view if item.view is None or expected is None else item.view.ahead(expected.direction)
 
 
 def _is_lost(view: SearchRegion) -> bool:

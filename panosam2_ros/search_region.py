@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.equirect import Equirect, Floats, normalised, tangent_basis, vector_to_lonlat
+from panosam2_ros.equirect import Equirect, Floats, angle_between, normalised, tangent_basis, vector_to_lonlat
 from panosam2_ros.masks import Logits, Patch
 from panosam2_ros.windows import Window
 
@@ -31,6 +31,7 @@ TIMES = 3.4  # a region's side as a multiple of its object's mean extent, ...
 TIMES_LONGEST = 2.2  # ... and at least of its longest
 LEAST_FOV, MOST_FOV = 0.5, math.pi  # rad; things move by some degrees from frame to frame
 FOLLOWING = 0.3  # share of a change of size that the region takes over in a frame
+AHEAD = 0.25  # of its side, by which a region moves to where its object should be, at most
 WIDENING, WIDEST = 1.08, 2.5  # a frame without the object, and all of them
 UNKNOWN_SIZE = math.radians(25)  # of what was clicked at; val's first masks: 15 gives 0.60, 22 and 28 0.68
 PATCH = 96  # side of the windows in which masks are published, pixels, where they are not redrawn
@@ -117,6 +118,12 @@ class SearchRegion:
         diameter = self.diameter * (target.diameter / self.diameter) ** FOLLOWING
         longest = self.longest * (target.longest / self.longest) ** FOLLOWING
         return SearchRegion(_carried(self.axes, target.direction), diameter, longest)
+
+    def ahead(self, direction: Floats) -> SearchRegion:
+        """The same where its object should be now; what is far away is rather a mistake than a motion."""
+        away, most = float(angle_between(self.axes[2], direction)), AHEAD * self.fov
+        share = 1.0 if away <= most else most / away
+        return self.towards(self.axes[2] + share * (direction - self.axes[2]))
 
     def towards(self, direction: Floats) -> SearchRegion:
         """The same with another middle [3]."""

@@ -48,9 +48,9 @@ class Sight(Protocol):
         ...
 
     def searched(
-        self, image: Image, known: Sequence[Known], bank: MemoryBank
+        self, image: Image, stamp: int, known: Sequence[Known], bank: MemoryBank
     ) -> tuple[list[View], torch.Tensor | None]:
-        """Where to look for known objects in an image; [N] bool: those that are not where they were."""
+        """Where to look for known objects in an image of ``stamp`` (ns); [N] bool: not where they were."""
         ...
 
     def views(
@@ -122,7 +122,7 @@ class WholePanorama:
             return self._model.encode_image(pixels.roll(self.turn * self._model.config.stride, -1))
 
     def searched(
-        self, image: Image, known: Sequence[Known], bank: MemoryBank
+        self, image: Image, stamp: int, known: Sequence[Known], bank: MemoryBank
     ) -> tuple[list[View], torch.Tensor | None]:
         return [None] * len(known), None
 

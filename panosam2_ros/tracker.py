@@ -89,7 +89,7 @@ class PanoTracker:
             masks = self._mask_grid(grid)
             return TrackedFrame(stamp, np.zeros((masks.height, masks.width), np.uint16), self.tracks())
         with self.model.precision():
-            result, views = self._propagate(self._known, self._bank, look, image)
+            result, views = self._propagate(self._known, self._bank, look, image, stamp)
             result = self._tidied(self._known, result, stamp)
         self._bank = result.bank
         labels = self._observe(self._known, views, result, image, stamp)
@@ -131,7 +131,7 @@ class PanoTracker:
         self._grid(image)
         late = self._behind[0]
         with self.model.precision():
-            result, views = self._propagate(late.known, late.bank, self._sight.look(image), image)
+            result, views = self._propagate(late.known, late.bank, self._sight.look(image), image, stamp)
             result = self._tidied(late.known, result, stamp)
         late.bank, late.stamp = result.bank, stamp
         self._observe(late.known, views, result, image, stamp)
@@ -199,7 +199,7 @@ class PanoTracker:
         return grid.of_width(self.config.mask_width) if self.config.mask_width else grid
 
     def _propagate(
-        self, known: Sequence[Known], bank: MemoryBank, look: Look, image: Image
+        self, known: Sequence[Known], bank: MemoryBank, look: Look, image: Image, stamp: int
     ) -> tuple[Propagated, list[View]]:
         """``propagate``, in as many pieces as memory asks for: only lost objects depend on others."""
 
@@ -210,7 +210,7 @@ class PanoTracker:
                 vertical_fov=self.config.vertical_fov,
             )  # fmt: skip
 
-        views, elsewhere = self._sight.searched(image, known, bank)
+        views, elsewhere = self._sight.searched(image, stamp, known, bank)
         return Propagated.joined(self.thrift.pieces(some, len(bank))), views
 
     def _steer(self) -> None:

@@ -149,7 +149,7 @@ def test_what_another_object_in_sight_covers_is_not_searched(monkeypatch: pytest
     tracker.prompt(picture(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15)), Prompt(mask=disc(1.5, 0.0, 0.15))])
     lost, other = tracker._known
     lost.view = replace(lost.view, unseen=MISSING)  # type: ignore[type-var]
-    views, elsewhere = tracker._sight.searched(picture(0.0), tracker._known, tracker._bank)
+    views, elsewhere = tracker._sight.searched(picture(0.0), 100_000_000, tracker._known, tracker._bank)
     assert elsewhere is not None and elsewhere.tolist() == [True, False] and views[1] is other.view
     views, elsewhere = tracker._sight.searched(picture(1.5), tracker._known, tracker._bank)
     assert elsewhere is not None and not elsewhere.any() and views[0] is lost.view

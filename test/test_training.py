@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 from dataclasses import replace
@@ -25,7 +26,14 @@ from panosam2_ros.model.build import load_adapters, load_weights, random_model, 
 from panosam2_ros.model.memory_attention import _rotations_of
 from panosam2_ros.propagation import empty_bank
 from panosam2_ros.resources import sha256
-from panosam2_ros.training.clips import Batches, DatasetClips, RenderedClips, TrainingBatch
+from panosam2_ros.training.clips import (
+    Batches,
+    DatasetClips,
+    Material,
+    RenderedClips,
+    StoredMaterial,
+    TrainingBatch,
+)
 from panosam2_ros.training.curriculum import Stage, learning_rate, read_config
 from panosam2_ros.training.losses import LossConfig
 from panosam2_ros.training.optimizer import build_optimizers, orthogonalised
@@ -87,18 +95,29 @@ def write_recipe(path: Path, stage: dict[str, Any] | None = None, **options: Any
 
 
 @pytest.fixture
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(SourceLibrary, "from_npm", lambda *_: library())
+def small(tmp_path: Path) -> Path:
     return write_recipe(tmp_path / "tiny.yaml")
 
 
+class TinyMaterial:
+    """What needs no file, in every process."""
+
+    def library(self) -> SourceLibrary:
+        return library()
+
+
+class TinySources(Sources):
+    def material(self) -> Material:
+        return TinyMaterial()
+
+
 def sources(tmp_path: Path) -> Sources:
-    return Sources(tmp_path, None)
+    return TinySources(tmp_path, None)
 
 
-def batches(small: Path, **changes: Any) -> Batches:
+def batches(small: Path, parts: int = 1, **changes: Any) -> Batches:
     stage = replace(read_config(small).stages[0], **changes)
-    return Batches(RenderedClips(stage.scenes(), library()), stage, (3, 0, 0))
+    return Batches(RenderedClips(stage.scenes(), TinyMaterial()), stage, (3, 0, 0), parts)
 
 
 def test_a_batch_has_prompts_on_objects_that_are_there(small: Path) -> None:
@@ -120,6 +139,28 @@ def test_the_same_step_has_the_same_clips_whenever_it_comes(small: Path) -> None
     assert not torch.equal(passed[2].images[0], again.images[0])
     loaded = list(batches(small).loader(2))
     assert len(loaded) == 2 and torch.equal(loaded[1].images, again.images)
+
+
+def test_the_parts_of_a_batch_are_made_by_processes_of_their_own(small: Path) -> None:
+    made = list(batches(small, parts=2, batch=4).loader(2))
+    assert [len(batch.prompts) for batch in made] == [8, 8]  # two objects in each clip
+    own = batches(small, parts=2, batch=4)
+    for step, batch in zip((2, 3), made, strict=True):
+        parts = [own[2 * step], own[2 * step + 1]]
+        assert torch.equal(batch.images, torch.cat([part.images for part in parts], 1))
+        assert torch.equal(batch.targets, torch.cat([part.targets for part in parts], 1))
+        assert not torch.equal(parts[0].images, parts[1].images)
+    with pytest.raises(ValueError, match="batch of 4 clips of stage tiny cannot be made by 3 workers"):
+        batches(small, parts=3, batch=4)
+
+
+def test_what_a_worker_is_sent_is_small(tmp_path: Path) -> None:
+    stage = read_config(CONFIGS[-2]).stages[-1]
+    for source in (
+        RenderedClips(stage.scenes(), StoredMaterial(tmp_path, tmp_path)),
+        RegionClips(Scenes(stage.scenes(), StoredMaterial(tmp_path, tmp_path)), 160),
+    ):
+        assert len(pickle.dumps(Batches(source, stage, (1, 2, 3)))) < 10_000
 
 
 REGIONS = {
@@ -153,6 +194,18 @@ def test_search_regions_follow_one_object_each(small: Path) -> None:
     for number in (7, 2):
         assert all(map(np.array_equal, source.clip(number), again.clip(number)))
     assert not np.array_equal(source.clip(0)[0], source.clip(1)[0])
+
+
+def test_regions_of_panoramas_show_what_those_of_a_scene_show(small: Path) -> None:
+    stage = replace(read_config(small).stages[0], size=(128, 256), diameter=(20, 40))
+    scenes = replace(stage.scenes(), width=1024, height=512, noise=0.0)
+    cut = RegionClips(Panoramic(RenderedClips(scenes, TinyMaterial())), 64)
+    drawn = RegionClips(Scenes(scenes, TinyMaterial()), 64)
+    for number in (0, 1, 4):
+        (cut_images, cut_labels), (images, labels) = cut.clip(number), drawn.clip(number)
+        both, either = (cut_labels & labels).sum((1, 2)), (cut_labels | labels).sum((1, 2))
+        assert (both > 0.85 * either).all()  # where things are is known to a degree for the ones drawn
+        assert np.abs(cut_images.astype(float) - images).mean() < 12
 
 
 def test_a_clip_without_an_object_is_empty_and_never_learned_from(
@@ -359,14 +412,12 @@ def test_several_processes_learn_as_one(small: Path, tmp_path: Path) -> None:
 PROCESS = """
 import sys, torch
 from pathlib import Path
-from panosam2_ros.data.sources import SourceLibrary
 from panosam2_ros.training.curriculum import read_config
-from panosam2_ros.training.train import Sources, Trainer
-from test_training import library
+from panosam2_ros.training.train import Trainer
+from test_training import sources
 if __name__ == "__main__":
-    SourceLibrary.from_npm = lambda *_: library()
     recipe, out = read_config(Path(sys.argv[1])), Path(sys.argv[2])
-    trainer = Trainer(recipe, out / "run", Sources(out, None))
+    trainer = Trainer(recipe, out / "run", sources(out))
     images = next(trainer._batches(recipe.stages[0])).images
     trainer.run(save_every=1000)
     trainer._resume()
@@ -476,6 +527,8 @@ def test_the_last_mask_of_an_unseen_object_is_its_own_again(
 
 def test_muon_makes_updates_of_one_size_and_finds_a_least_square() -> None:
     torch.manual_seed(0)
+    both = torch.randn(2, 24, 60)
+    torch.testing.assert_close(orthogonalised(both)[1], orthogonalised(both[1]))
     values = torch.linalg.svdvals(orthogonalised(torch.randn(24, 60)))
     assert values.min() > 0.5 and values.max() < 1.5
     layer, x = torch.nn.Conv2d(12, 16, 1), torch.randn(64, 12, 1, 1)

@@ -140,7 +140,7 @@ class Parameters:
         (0.0, 1.0),
     )
     velocity_smoothing: float = _declared(
-        0.3, "s, time constant of the angular velocity; 0: none", Change.UNCONFIGURED, (0.0, 60.0)
+        0.1, "s, time constant of the angular velocity; 0: none", Change.UNCONFIGURED, (0.0, 60.0)
     )
     lost_after: float = _declared(
         3.0, "s unseen until OCCLUDED becomes LOST", Change.UNCONFIGURED, (0.0, 3600.0)

@@ -11,6 +11,8 @@ import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Protocol
 
 import cv2
@@ -23,8 +25,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from panosam2_ros.data.augment import augmented
 from panosam2_ros.data.sequence import VideoSequence
-from panosam2_ros.data.sources import SourceLibrary
+from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.synthetic import SceneConfig, clip
+from panosam2_ros.data.training_sources import with_models
 from panosam2_ros.equirect import mask_box
 from panosam2_ros.evaluation.datasets import Dataset as VideoDataset
 from panosam2_ros.masks import resized_labels
@@ -65,15 +68,39 @@ class Panoramas:
         return augmented(rng, images, labels, tilt)
 
 
+class Material(Protocol):
+    """Where a library comes from; picklable and small: processes that are sent much start one by one."""
+
+    def library(self) -> SourceLibrary: ...
+
+
+@dataclass(frozen=True)
+class StoredMaterial:
+    """The training split of a folder of npm packages, and a folder of solid models, see training_sources."""
+
+    npm: Path
+    models: Path | None
+
+    def library(self) -> SourceLibrary:
+        """Read once in a process."""
+        return _library(self.npm, self.models)
+
+
+@cache
+def _library(npm: Path, models: Path | None) -> SourceLibrary:
+    library = SourceLibrary.from_npm(npm, Split.TRAIN)
+    return library if models is None else with_models(library, models)
+
+
 @dataclass(frozen=True)
 class RenderedClips(Panoramas):
     """Endless synthetic clips."""
 
     config: SceneConfig
-    library: SourceLibrary
+    material: Material
 
     def clip(self, number: int) -> Clip:
-        return clip(self.config, self.library, number)
+        return clip(self.config, self.material.library(), number)
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,9 @@ import numpy as np
 from panosam2_ros.data.augment import recoloured
 from panosam2_ros.data.scene_config import SceneConfig
 from panosam2_ros.data.scene_view import SceneView
-from panosam2_ros.data.sources import SourceLibrary
 from panosam2_ros.equirect import Equirect
 from panosam2_ros.search_region import Pyramid, SearchRegion, Target
-from panosam2_ros.training.clips import MIN_PIXELS, Clip, ClipSource, Pixels
+from panosam2_ros.training.clips import MIN_PIXELS, Clip, ClipSource, Material, Pixels
 
 EACH = 3  # objects of a panorama's clip that are followed
 _SCALE, _SOME = 0.12, 0.25  # deviation of the logarithm of a region's size; share that differs by up to ...
@@ -90,13 +89,13 @@ class Scenes:
     """Endless synthetic scenes, as sharp as panoramas up to ``_FINEST`` times as wide as configured."""
 
     config: SceneConfig
-    library: SourceLibrary
+    material: Material
 
     def __call__(self, number: int) -> Subject:
         factor = float(np.random.default_rng([number, 11]).uniform(1, _FINEST))
         width = round(self.config.width * factor / 2) * 2
         config = replace(self.config, width=width, height=width // 2)
-        return SceneSubject(SceneView(config, self.library, number))
+        return SceneSubject(SceneView(config, self.material.library(), number))
 
 
 @dataclass(frozen=True)

