@@ -19,7 +19,7 @@ from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.periodic import fit_image
 from panosam2_ros.prompts import DENSE_LOGIT, EncodedPrompts, ImageSize, Prompt, PromptEncoding
 from panosam2_ros.reacquisition import AT_ONCE, SPEAKS, likeliest
-from panosam2_ros.search_region import PATCH, UNKNOWN_SIZE, Pyramid, SearchRegion, Target
+from panosam2_ros.search_region import FOLLOWING, PATCH, UNKNOWN_SIZE, Pyramid, SearchRegion, Target
 from panosam2_ros.sight import Image, Look, View
 from panosam2_ros.tidying import Expected
 from panosam2_ros.tracker_config import TrackerConfig
@@ -178,9 +178,10 @@ class SearchRegions:
         assert view is not None
         return view.patch(logits, self._model.config.outline_size or PATCH, self._fov)
 
-    def following(self, view: View, logits: Logits | None) -> View:
+    def following(self, view: View, logits: Logits | None, prompted: bool = False) -> View:
         assert view is not None
-        return view.following(None if logits is None else view.target(logits > 0))
+        target = None if logits is None else view.target(logits > 0)
+        return view.following(target, 1.0 if prompted else FOLLOWING)
 
 
 def _ahead(item: Known, stamp: int) -> View:
@@ -204,6 +205,19 @@ def _outline(box: tuple[float, float, float, float], grid: Equirect) -> Floats:
     return np.concatenate([grid.pixel_to_vector(*side) for side in sides])
 
 
+def _extent(box: tuple[float, float, float, float], grid: Equirect) -> Floats:
+    """Directions [N, 3] that lie as far apart as what fits into a box: near the poles its corners are empty.
+
+    Of a box round a pole its lower or upper side is all that says how far its object reaches.
+    """
+    u_min, v_min, u_max, v_max = box
+    wide = box_width(u_min, u_max, grid.width)
+    if wide > grid.width / 2:
+        return _outline(box, grid)[: 2 * _SIDE]
+    u, v = u_min + wide / 2, (v_min + v_max) / 2
+    return grid.pixel_to_vector(np.array([u, u, u_min, u_min + wide]), np.array([v_min, v_max, v, v]))
+
+
 def _pointed(prompt: Prompt, grid: Equirect) -> Floats:
     """Directions [N, 3] of all that a prompt without a mask points at."""
     parts = [grid.pixel_to_vector(*prompt.points.T)] if len(prompt.points) else []
@@ -217,9 +231,8 @@ def _target(prompt: Prompt, grid: Equirect) -> Target:
         assert found is not None  # a checked mask is not empty
         return found
     if prompt.box is not None:
-        vectors = _outline(prompt.box, grid)
-        level = np.arange(len(vectors)) < 2 * _SIDE  # the others are one and the same in a box round a pole
-        return Target.of_directions(vectors, level.astype(float))
+        vectors = _extent(prompt.box, grid)
+        return Target.of_directions(vectors, np.ones(len(vectors)))
     on = prompt.point_labels == FOREGROUND
     vectors = grid.pixel_to_vector(*prompt.points[on if on.any() else slice(None)].T)
     found = Target.of_directions(vectors, np.ones(len(vectors)))

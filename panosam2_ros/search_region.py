@@ -29,7 +29,7 @@ _Each = TypeVar("_Each", bound=np.generic)
 # Chosen on every third sequence of val, see docs/training.md: the weights were trained with 4 and 36 degrees.
 TIMES = 3.4  # a region's side as a multiple of its object's mean extent, ...
 TIMES_LONGEST = 2.2  # ... and at least of its longest
-LEAST_FOV, MOST_FOV = 0.5, math.pi  # rad; things move by some degrees from frame to frame
+LEAST_FOV, MOST_FOV = 0.5, 2.4  # rad; things move by some degrees from frame to frame
 FOLLOWING = 0.3  # share of a change of size that the region takes over in a frame
 AHEAD = 0.25  # of its side, by which a region moves to where its object should be, at most
 WIDENING, WIDEST = 1.08, 2.5  # a frame without the object, and all of them
@@ -111,12 +111,15 @@ class SearchRegion:
         side = max(TIMES * self.diameter, TIMES_LONGEST * self.longest, LEAST_FOV)
         return min(side * min(WIDENING**self.unseen, WIDEST), MOST_FOV)
 
-    def following(self, target: Target | None) -> SearchRegion:
-        """The next frame's, after one in which the object was there, or was not seen."""
+    def following(self, target: Target | None, share: float = FOLLOWING) -> SearchRegion:
+        """The next frame's, after one in which the object was there, or was not seen.
+
+        ``share``: of a change of size that it takes over.
+        """
         if target is None:
             return replace(self, unseen=self.unseen + 1)
-        diameter = self.diameter * (target.diameter / self.diameter) ** FOLLOWING
-        longest = self.longest * (target.longest / self.longest) ** FOLLOWING
+        diameter = self.diameter * (target.diameter / self.diameter) ** share
+        longest = self.longest * (target.longest / self.longest) ** share
         return SearchRegion(_carried(self.axes, target.direction), diameter, longest)
 
     def ahead(self, direction: Floats) -> SearchRegion:

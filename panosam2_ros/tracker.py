@@ -310,7 +310,7 @@ class PanoTracker:
         ious = result.prediction.mask_iou.tolist()
         logits = result.fine_logits[:, 0].float().cpu().numpy()
         present = [item.motion.present(score) for item, score in zip(known, scores, strict=True)]
-        shown = self._shown(known, views, logits, present)
+        shown = self._shown(known, views, logits, present, bool(prompts))
         given = {obj_id for obj_id, prompt in prompts.items() if prompt.mask is not None}
         free = {obj_id: own for obj_id, own in shown.items() if obj_id not in given}
         labels, regions = paint(shown | self._redrawn(image, free), masks)
@@ -328,6 +328,7 @@ class PanoTracker:
         views: Sequence[View],
         logits: NDArray[np.float32],
         present: Sequence[bool],
+        prompted: bool,
     ) -> dict[int, Logits | Patch]:
         """Masks of objects that are present, by id, in the panorama; where all are looked for next."""
         found: dict[int, Logits | Patch] = {}
@@ -337,7 +338,7 @@ class PanoTracker:
                 item.view = self._sight.following(item.view, None)
             else:
                 found[item.obj_id] = mask
-                item.seen_in, item.view = view, self._sight.following(view, own)
+                item.seen_in, item.view = view, self._sight.following(view, own, prompted)
         return found
 
     def _redrawn(self, image: Image, masks: Mapping[int, Logits | Patch]) -> dict[int, Patch]:

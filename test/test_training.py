@@ -56,6 +56,9 @@ def test_the_shipped_configurations_are_complete_and_typos_are_refused(path: Pat
     for stage in read_config(path).stages:
         assert stage.data or stage.scenes().width == stage.panoramas[1]
         assert stage.data or stage.scenes().frames >= stage.longest
+        if all(stage.panorama) and not stage.data:
+            scenes = replace(stage.scenes(), models=0.0, clutter=(0, 0), frames=2)
+            RegionClips(Scenes(scenes, TinyMaterial()), stage.size[1]).clip(0)
     config = yaml.safe_load(path.read_text())
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(yaml.safe_dump({**config, "sede": 1}))
