@@ -26,7 +26,7 @@ from panosam2_ros.windows import Window
 Image = NDArray[np.uint8]
 _Each = TypeVar("_Each", bound=np.generic)
 
-# Chosen on every third sequence of val, see docs/training.md: the weights were trained with 4 and 36 degrees.
+# Chosen on every third sequence of val, MOST_FOV on the real video (pi on val), see docs/training.md.
 TIMES = 3.4  # a region's side as a multiple of its object's mean extent, ...
 TIMES_LONGEST = 2.2  # ... and at least of its longest
 LEAST_FOV, MOST_FOV = 0.5, 2.4  # rad; things move by some degrees from frame to frame

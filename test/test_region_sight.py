@@ -21,7 +21,7 @@ from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.object_state import TrackState
 from panosam2_ros.prompts import Prompt
 from panosam2_ros.propagation import empty_bank
-from panosam2_ros.region_sight import MISSING, SearchRegions
+from panosam2_ros.region_sight import MISSING, SearchRegions, _target
 from panosam2_ros.search_region import SearchRegion
 from panosam2_ros.tracker import PanoTracker, TrackerConfig
 
@@ -143,16 +143,60 @@ def test_an_object_that_was_lost_is_found_where_its_colours_are(monkeypatch: pyt
     assert iou(frame.labels == 1, disc(2.2, 0.4, 0.15)) > 0.8
 
 
+def same(one: SearchRegion | None, other: SearchRegion | None) -> bool:
+    """Whether two regions show the same."""
+    assert one is not None and other is not None
+    return np.allclose(one.axes, other.axes) and one.fov == other.fov
+
+
+def test_regions_go_ahead_of_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ends up moving by more than half a region a frame is kept if it got there by and by."""
+    model = network()
+    sees_red(model, monkeypatch)
+    tracker, lon, step = PanoTracker(model), 0.0, 0.1
+    tracker.prompt(picture(lon), 0, [Prompt(mask=disc(lon, 0.0, 0.15))])
+    for t in range(1, 12):
+        lon, step = lon + step, step + 0.05
+        frame = tracker.step(picture(lon), t * FRAME)
+        assert iou(frame.labels == 1, disc(lon, 0.0, 0.15)) > 0.75, t
+    view = tracker._known[0].view
+    assert view is not None and step > view.fov / 2
+    for t in range(12, 15):  # it stands still, hidden: the region comes to rest, too
+        tracker.step(picture(0.0, 0.0, 1e-3), t * FRAME)
+    assert tracker.tracks()[0].state is TrackState.OCCLUDED
+
+
+@pytest.mark.parametrize("lat", [0.0, 0.8, 1.1, -1.2, 1.3])
+def test_a_box_says_how_large_an_object_is_also_near_a_pole(lat: float) -> None:
+    found = _target(box_of(disc(0.4, lat, 0.2)), GRID)
+    assert found.diameter == pytest.approx(0.4, rel=0.2)
+    assert angle_between(found.direction, lonlat_to_vector(0.4, lat)) < 0.1
+
+
+def test_a_box_round_a_pole_holds_what_may_be_in_it() -> None:
+    found = _target(box_of(disc(0.4, 1.45, 0.2)), GRID)
+    assert abs(found.direction[1]) > 0.99 and 0.4 < found.diameter < 0.7
+
+
+def test_where_it_looks_next_is_as_large_as_what_a_prompt_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    sees_red(model, monkeypatch)
+    tracker = PanoTracker(model)
+    tracker.prompt(picture(0.0), 0, [box_of(disc(0.0, 0.0, 0.35))])
+    view = tracker._known[0].view
+    assert view is not None and view.diameter == pytest.approx(0.3, rel=0.15)
+
+
 def test_what_another_object_in_sight_covers_is_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     model = network(colour_evidence=1e-3, colour_search=0.6)
     tracker = PanoTracker(model)
     tracker.prompt(picture(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15)), Prompt(mask=disc(1.5, 0.0, 0.15))])
     lost, other = tracker._known
     lost.view = replace(lost.view, unseen=MISSING)  # type: ignore[type-var]
-    views, elsewhere = tracker._sight.searched(picture(0.0), 100_000_000, tracker._known, tracker._bank)
-    assert elsewhere is not None and elsewhere.tolist() == [True, False] and views[1] is other.view
-    views, elsewhere = tracker._sight.searched(picture(1.5), tracker._known, tracker._bank)
-    assert elsewhere is not None and not elsewhere.any() and views[0] is lost.view
+    views, elsewhere = tracker._sight.searched(picture(0.0), FRAME, tracker._known, tracker._bank)
+    assert elsewhere is not None and elsewhere.tolist() == [True, False] and same(views[1], other.view)
+    views, elsewhere = tracker._sight.searched(picture(1.5), FRAME, tracker._known, tracker._bank)
+    assert elsewhere is not None and not elsewhere.any() and same(views[0], lost.view)
 
 
 def test_a_correction_inside_the_last_region_uses_it_and_one_outside_moves_there(

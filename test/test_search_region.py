@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from panosam2_ros.equirect import Equirect, Floats, angle_between, lonlat_to_vector
 from panosam2_ros.masks import paint
 from panosam2_ros.search_region import (
+    AHEAD,
     LEAST_FOV,
     MOST_FOV,
     TIMES,
@@ -156,6 +157,15 @@ def test_over_a_pole_it_does_not_spin_and_elsewhere_north_is_up_again() -> None:
         across.append(own.axes)
     up = -across[-1][1]
     assert up @ region(math.pi, lat, 0.2).axes[1] == pytest.approx(-1.0, abs=0.01)
+
+
+def test_it_goes_ahead_by_a_quarter_of_its_side_at_most() -> None:
+    region = SearchRegion(np.eye(3), 0.2, 0.2)
+    near, far = lonlat_to_vector(0.8 * AHEAD * region.fov, 0.0), lonlat_to_vector(2.0, 0.0)
+    assert np.allclose(region.ahead(near).axes[2], near)
+    there = region.ahead(far)
+    assert angle_between(region.axes[2], there.axes[2]) == pytest.approx(AHEAD * region.fov, rel=0.05)
+    assert there.fov == region.fov and abs(there.axes[2][1]) < 1e-9
 
 
 def test_it_survives_json() -> None:

@@ -19,11 +19,10 @@ from panosam2_ros.training.clips import MIN_PIXELS, Clip, ClipSource, Material, 
 EACH = 3  # objects of a panorama's clip that are followed
 _SCALE, _SOME = 0.12, 0.25  # deviation of the logarithm of a region's size; share that differs by up to ...
 _ANY_SCALE = 0.9  # ... this, as where something is clicked at whose size is not known
-_FINEST = 2.0
+_FINEST = 2.0  # times as wide as configured: panoramas as sharp as which scenes are drawn
 _FLICKER = 0.04  # the same from frame to frame
 _SPREADS, _SPREAD_ODDS = (0.05, 0.12, 0.25), (0.5, 0.3, 0.2)  # of the middle, in diameters
 _ASIDE, _ELSEWHERE = 0.06, 0.04  # frames that look beside the object, and where it is not
-
 
 
 class Subject(Protocol):
