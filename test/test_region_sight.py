@@ -144,9 +144,9 @@ def test_an_object_that_was_lost_is_found_where_its_colours_are(monkeypatch: pyt
 
 
 def same(one: SearchRegion | None, other: SearchRegion | None) -> bool:
-    """Whether two regions show the same."""
+    """Whether two regions show the same, to a twentieth of a degree."""
     assert one is not None and other is not None
-    return np.allclose(one.axes, other.axes) and one.fov == other.fov
+    return np.allclose(one.axes, other.axes, atol=1e-3) and one.fov == other.fov
 
 
 def test_regions_go_ahead_of_objects(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,9 +182,9 @@ def test_where_it_looks_next_is_as_large_as_what_a_prompt_found(monkeypatch: pyt
     model = network()
     sees_red(model, monkeypatch)
     tracker = PanoTracker(model)
-    tracker.prompt(picture(0.0), 0, [box_of(disc(0.0, 0.0, 0.35))])
+    tracker.prompt(picture(0.0, 0.0, 0.3), 0, [box_of(disc(0.0, 0.0, 0.45))])
     view = tracker._known[0].view
-    assert view is not None and view.diameter == pytest.approx(0.3, rel=0.15)
+    assert view is not None and view.diameter == pytest.approx(0.6, rel=0.15)
 
 
 def test_what_another_object_in_sight_covers_is_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -161,10 +161,12 @@ def test_over_a_pole_it_does_not_spin_and_elsewhere_north_is_up_again() -> None:
 
 def test_it_goes_ahead_by_a_quarter_of_its_side_at_most() -> None:
     region = SearchRegion(np.eye(3), 0.2, 0.2)
-    near, far = lonlat_to_vector(0.8 * AHEAD * region.fov, 0.0), lonlat_to_vector(2.0, 0.0)
+    near, far = lonlat_to_vector(0.8 * AHEAD * region.fov, 0.0), lonlat_to_vector(0.4, 0.0)
     assert np.allclose(region.ahead(near).axes[2], near)
     there = region.ahead(far)
     assert angle_between(region.axes[2], there.axes[2]) == pytest.approx(AHEAD * region.fov, rel=0.05)
+    farthest = region.ahead(lonlat_to_vector(3.0, 0.0))  # along the chord, so less
+    assert 0 < angle_between(region.axes[2], farthest.axes[2]) < AHEAD * region.fov
     assert there.fov == region.fov and abs(there.axes[2][1]) < 1e-9
 
 
