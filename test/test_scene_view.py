@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -85,3 +86,21 @@ def test_noise_is_the_configured_one_and_the_same_every_time(library: SourceLibr
 def test_two_lenses_are_refused(library: SourceLibrary) -> None:
     with pytest.raises(ValueError, match=r"one lens: leave out stitching and lens_step, got 0\.02 and 0\.0"):
         SceneView(replace(CONFIG, stitching=0.02), library, 0)
+
+
+def test_what_is_seen_from_afar_is_averaged() -> None:
+    """Where a picture has fewer pixels than things have detail, they blur; they do not flicker."""
+    rng = np.random.default_rng(0)
+    sprite = rng.integers(0, 255, (256, 256, 4), np.uint8)
+    sprite[..., 3] = 255
+    library = SourceLibrary({"noise": rng.integers(0, 255, (512, 1024, 3), np.uint8)}, {"noise": sprite})
+    far = replace(
+        CONFIG, texture_shapes=0.0, recolour=0.0, exposure=0.0, exposure_drift=0.0, distractors=(0, 0),
+        look_alike=0.0, objects=(1, 1), size=(0.5, 0.5), size_change=1.0,
+    )  # fmt: skip
+    scene, view = Scene(far, library, 0), SceneView(far, library, 0)
+    image, labels = seen(view, 0, replace(looks(scene, 0)[0], diameter=math.pi))
+    inside = cv2.erode((labels > 0).astype(np.uint8), np.ones((3, 3))) > 0
+    assert inside.sum() > 20
+    sharp = rng.integers(0, 255, 10_000).std()
+    assert image[inside].std() < 0.45 * sharp and image[labels == 0].std() < 0.45 * sharp

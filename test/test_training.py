@@ -26,6 +26,7 @@ from panosam2_ros.model.build import load_adapters, load_weights, random_model, 
 from panosam2_ros.model.memory_attention import _rotations_of
 from panosam2_ros.propagation import empty_bank
 from panosam2_ros.resources import sha256
+from panosam2_ros.training.clip_sources import Sources
 from panosam2_ros.training.clips import (
     Batches,
     DatasetClips,
@@ -40,7 +41,7 @@ from panosam2_ros.training.optimizer import build_optimizers, orthogonalised
 from panosam2_ros.training.region_clips import Panoramic, RegionClips, Scenes
 from panosam2_ros.training.rollout import ClipLoss, Rollout, correction, jumped, misled
 from panosam2_ros.training.ship import mixed, ship, training_hours
-from panosam2_ros.training.train import Sources, Trainer
+from panosam2_ros.training.train import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 CONFIGS = sorted((ROOT / "config" / "train").glob("*.yaml"))

@@ -17,7 +17,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,23 +27,13 @@ from accelerate.utils import gather_object
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from panosam2_ros.data.sources import fetch_npm
-from panosam2_ros.evaluation.datasets import DatasetSpec, open_dataset
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.training.adapt import restrict, save_learned, start_model
-from panosam2_ros.training.clips import (
-    Batches,
-    ClipSource,
-    DatasetClips,
-    Material,
-    RenderedClips,
-    StoredMaterial,
-    TrainingBatch,
-)
+from panosam2_ros.training.clip_sources import Sources
+from panosam2_ros.training.clips import Batches, TrainingBatch
 from panosam2_ros.training.curriculum import Recipe, Stage, learning_rate, read_config, trial
 from panosam2_ros.training.losses import Losses
 from panosam2_ros.training.optimizer import Averaged, build_optimizers
-from panosam2_ros.training.region_clips import Panoramic, RegionClips, Scenes
 from panosam2_ros.training.rollout import ClipLoss, Rollout
 
 log = logging.getLogger(__name__)
@@ -55,33 +45,6 @@ def freeze_batch_norm(model: PanoSAM2) -> None:
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
-
-
-@dataclass(frozen=True)
-class Sources:
-    """Where clips come from; packages that are missing are fetched when a stage first wants them."""
-
-    npm: Path
-    models: Path | None
-
-    def of(self, stage: Stage) -> ClipSource:
-        """The clips of a stage."""
-        if not stage.data:
-            scenes, material = stage.scenes(), self.material()
-            if all(stage.panorama):
-                return RegionClips(Scenes(scenes, material), stage.size[1])
-            return RenderedClips(scenes, material)
-        dataset = open_dataset(DatasetSpec(stage.data))
-        panoramas = DatasetClips(dataset, stage.panoramas, stage.longest + 2, stage.every)
-        return RegionClips(Panoramic(panoramas), stage.size[1]) if all(stage.panorama) else panoramas
-
-    def material(self) -> Material:
-        """What synthetic scenes are made of, read at once, so that what is wrong with it is said."""
-        if not self.npm.exists():
-            fetch_npm(self.npm)
-        material = StoredMaterial(self.npm, self.models)
-        material.library()
-        return material
 
 
 class Trainer:
