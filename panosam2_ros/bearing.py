@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,12 @@ class Bearing:
         direction, covariance = (np.array(values[name], float) for name in ("direction", "covariance"))
         extents = (float(values[name]) for name in ("extent_horizontal", "extent_vertical", "solid_angle"))
         return cls(direction, covariance, *extents)
+
+    def turned(self, rotation: Floats) -> Bearing:
+        """After a rotation [3, 3]; the extents stay, though a roll would change them."""
+        direction = normalised(rotation @ self.direction)
+        between = np.stack(tangent_basis(direction)) @ rotation @ np.stack(tangent_basis(self.direction), 1)
+        return replace(self, direction=direction, covariance=between @ self.covariance @ between.T)
 
 
 def mask_bearing(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
+from panosam2_ros.camera_motion import CameraMotion
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.object_state import TrackState
 from panosam2_ros.tracks import Known, Track
@@ -19,6 +20,7 @@ class Behind:
     known: list[Known]  # rows of the bank
     bank: MemoryBank
     stamp: int
+    camera: CameraMotion  # has seen the image of that stamp
 
     def tracks(self) -> list[Track]:
         """What may be said of them now: where they were, never that they are seen."""
@@ -33,7 +35,7 @@ class Behind:
         """Without some objects."""
         rows = [i for i, item in enumerate(self.known) if item.obj_id not in obj_ids]
         bank = self.bank.select(torch.tensor(rows, dtype=torch.int64))
-        return Behind([self.known[i] for i in rows], bank, self.stamp)
+        return Behind([self.known[i] for i in rows], bank, self.stamp, self.camera)
 
 
 def joined(

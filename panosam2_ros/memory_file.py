@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
 from panosam2_ros.memory_bank import MemoryBank
@@ -140,13 +140,17 @@ def load_memory(path: Path, like: MemoryBank, network: Network, max_objects: int
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and tensors of a file that is as it was written."""
+    """Header and tensors of a file that is as it was written.
+
+    Opened once: ``safe_open`` opens it twice, and between them a node may save another one there.
+    """
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        content = path.read_bytes()
+        tensors = load(content)
     except (SafetensorError, OSError) as error:
         raise MemoryFileError(f"{path} is not a whole safetensors file: {error}") from error
+    end = 8 + int.from_bytes(content[:8], "little")  # how the format begins: a length, then that much JSON
+    metadata = json.loads(content[8:end]).get("__metadata__", {})
     if HEADER_KEY not in metadata:
         raise MemoryFileError(f"{path} is no memory file: its metadata has no {HEADER_KEY!r}")
     text = metadata[HEADER_KEY]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from panosam2_ros.bearing import UNKNOWN_VARIANCE, Bearing, bounded_covariance
-from panosam2_ros.equirect import Floats, angle_between, normalised, tangent_basis
+from panosam2_ros.equirect import Floats, angle_between, normalised, rotation_matrix, rotation_vector
 
 
 class TrackState(enum.IntEnum):
@@ -31,8 +31,8 @@ class StateConfig:
     appear: float = 0.5  # an unseen object is seen again from this score on
     disappear: float = 0.5  # a seen one stays seen down to this score; < appear: hysteresis
     velocity_smoothing: float = 0.1  # s, time constant of the measured velocity; 0: none
-    velocity_decay: float = 1.0  # s, in which an unseen object's velocity falls to 1/e
-    velocity_limit: float = 2 * math.pi  # rad/s; a jump to elsewhere is not a motion
+    velocity_decay: float = 3.0  # s, in which an unseen object's own velocity falls to 1/e
+    velocity_limit: float = 2 * math.pi  # rad/s of its own; a jump to elsewhere is not a motion
     velocity_noise: float = 0.2  # rad/s, unknown motion of an unseen object; 0: none
 
     def __post_init__(self) -> None:
@@ -52,6 +52,7 @@ class StateConfig:
 class ObjectMotion:
     """Follows one object's bearing; its size does not grow with time.
 
+    Its velocity is its own, beside what stands still, where ``turn`` says how the camera turned.
     Before the first sight the state is LOST and the bearing's covariance says "anywhere".
     Stamps that go back (a bag that loops) add no time and leave the velocity alone.
     """
@@ -64,7 +65,22 @@ class ObjectMotion:
         self.state = TrackState.LOST
         self.last_seen = 0  # ns, stamp of the last image in which it was VISIBLE; 0: never
         self.bearing = _anywhere()
-        self.angular_velocity: Floats = _unknown_velocity()
+        self._own: Floats = _unknown_velocity()  # [3] rad/s
+        self._camera = np.zeros(3)  # rad/s at which still things moved between the last two updates
+        self._turned = np.eye(3)  # since the last update
+
+    @property
+    def angular_velocity(self) -> Floats:
+        """[3] rad/s at which its direction moves in the camera's axes; NaN while unknown."""
+        direction, whole = self.bearing.direction, self._own + self._camera
+        # What turns about the direction itself does not move it.
+        return np.asarray(whole - direction * (direction @ whole))
+
+    def turn(self, rotation: Floats) -> None:
+        """The camera turned: ``rotation`` [3, 3] takes directions of still things to its new axes."""
+        self.bearing = self.bearing.turned(rotation)
+        self._seen = None if self._seen is None else self._seen.turned(rotation)
+        self._own, self._turned = rotation @ self._own, rotation @ self._turned
 
     def remembered(self) -> dict[str, Any]:
         """All that is known, as JSON can hold it; ``recalled`` takes it back."""
@@ -75,7 +91,7 @@ class ObjectMotion:
             "last_seen": self.last_seen,
             "bearing": self.bearing.as_lists(),
             "seen": None if self._seen is None else self._seen.as_lists(),
-            "angular_velocity": [x if math.isfinite(x) else None for x in self.angular_velocity.tolist()],
+            "angular_velocity": [x if math.isfinite(x) else None for x in self._own.tolist()],
         }
 
     @classmethod
@@ -87,7 +103,7 @@ class ObjectMotion:
         motion.bearing = Bearing.from_lists(memory["bearing"])
         motion._seen = None if memory["seen"] is None else Bearing.from_lists(memory["seen"])
         velocity = [math.nan if x is None else x for x in memory["angular_velocity"]]
-        motion.angular_velocity = np.array(velocity)
+        motion._own = np.array(velocity)
         return motion
 
     def present(self, score: float) -> bool:
@@ -108,6 +124,9 @@ class ObjectMotion:
         """
         elapsed = 0 if self._stamp is None else max(0, stamp - self._stamp)
         self._stamp = stamp
+        if elapsed:
+            self._camera = rotation_vector(self._turned) / (elapsed * 1e-9)
+        self._turned = np.eye(3)
         if bearing is not None:
             if prompted and self.state is not TrackState.VISIBLE:
                 self._seen = None
@@ -118,7 +137,7 @@ class ObjectMotion:
     def _see(self, stamp: int, bearing: Bearing, elapsed: int) -> None:
         interval = (self._unseen + elapsed) * 1e-9
         if self._seen is None or self.state is TrackState.LOST:
-            self.angular_velocity = _unknown_velocity()
+            self._own = _unknown_velocity()
         elif interval > 0:
             self._measure_velocity(self._seen.direction, bearing.direction, interval)
         self.bearing = self._seen = bearing
@@ -131,38 +150,33 @@ class ObjectMotion:
         measured = axis / length * speed if length > 0 else np.zeros(3)
         smoothing = self._config.velocity_smoothing
         gain = 1 - math.exp(-interval / smoothing) if smoothing > 0 else 1.0
-        if np.isfinite(self.angular_velocity).all():
-            measured = self.angular_velocity + gain * (measured - self.angular_velocity)
-        # What turns about the direction itself does not move it.
-        self.angular_velocity = measured - after * (after @ measured)
+        if np.isfinite(self._own).all():
+            measured = self._own + gain * (measured - self._own)
+        self._own = measured - after * (after @ measured)  # as in angular_velocity
 
     def _miss(self, seen: Bearing, elapsed: int) -> None:
         self._unseen += elapsed
         unseen = self._unseen * 1e-9
         if unseen > self._config.lost_after or self.state is TrackState.LOST:
             self.state = TrackState.LOST
-            self.angular_velocity = _unknown_velocity()
-            last_known, moved = seen, seen.covariance
+            self._own = _unknown_velocity()
         else:
             self.state = TrackState.OCCLUDED
-            last_known, moved = self._predict(seen, elapsed * 1e-9)
+            seen = self._predict(seen, elapsed * 1e-9)
         variance = (self._config.velocity_noise * unseen) ** 2
-        covariance = bounded_covariance(moved + variance * np.eye(2))
-        self.bearing = replace(last_known, covariance=covariance, solid_angle=0.0)
+        covariance = bounded_covariance(seen.covariance + variance * np.eye(2))
+        self.bearing = replace(seen, covariance=covariance, solid_angle=0.0)
 
-    def _predict(self, seen: Bearing, elapsed: float) -> tuple[Bearing, Floats]:
+    def _predict(self, seen: Bearing, elapsed: float) -> Bearing:
         """The bearing moved on along its great circle, and the measured covariance moved along."""
         direction = self.bearing.direction
-        if np.isfinite(self.angular_velocity).all():
+        if np.isfinite(self._own).all():
             decay = self._config.velocity_decay
             left = math.exp(-elapsed / decay)
-            turn = _rotation(self.angular_velocity * decay * (1 - left))
+            turn = rotation_matrix(self._own * decay * (1 - left))
             direction = normalised(turn @ direction)
-            self.angular_velocity = self.angular_velocity * left
-        whole = _shortest_rotation(seen.direction, direction)
-        jacobian = np.stack(tangent_basis(direction)) @ whole
-        jacobian = jacobian @ np.stack(tangent_basis(seen.direction), 1)
-        return replace(seen, direction=direction), jacobian @ seen.covariance @ jacobian.T
+            self._own = self._own * left
+        return seen.turned(_shortest_rotation(seen.direction, direction))
 
 
 def _anywhere() -> Bearing:
@@ -174,20 +188,10 @@ def _unknown_velocity() -> Floats:
     return np.full(3, math.nan)
 
 
-def _rotation(vector: Floats) -> Floats:
-    """[3, 3] rotation about ``vector`` [3] by its length, rad (Rodrigues)."""
-    angle = float(np.linalg.norm(vector))
-    if angle == 0:
-        return np.eye(3)
-    x, y, z = vector / angle
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.asarray(np.eye(3) + math.sin(angle) * cross + (1 - math.cos(angle)) * cross @ cross)
-
-
 def _shortest_rotation(source: Floats, target: Floats) -> Floats:
     """[3, 3] rotation along the great circle from one unit vector [3] to another."""
     axis = np.cross(source, target)
     length = float(np.linalg.norm(axis))
     if length == 0:
         return np.eye(3)
-    return _rotation(axis / length * float(angle_between(source, target)))
+    return rotation_matrix(axis / length * float(angle_between(source, target)))

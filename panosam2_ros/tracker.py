@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from panosam2_ros.admission import Admission
 from panosam2_ros.bearing import mask_bearing
+from panosam2_ros.camera_motion import CameraMotion
 from panosam2_ros.catching_up import Behind, joined
 from panosam2_ros.equirect import Equirect
 from panosam2_ros.masks import Logits, Patch, paint
@@ -55,6 +56,7 @@ class PanoTracker:
             if model.config.regions
             else WholePanorama(model, self.config, self.thrift)
         )
+        self._camera = CameraMotion(self.config.vertical_fov)
         self._newest: Image | None = None
         self._stamp: int | None = None  # ns, of the newest image
         self._behind: list[Behind] = []  # objects that were prompted on older images, oldest first
@@ -84,6 +86,7 @@ class PanoTracker:
         grid = self._grid(image)
         self._steer()
         look = self._sight.look(image, newest=True)
+        self._turn(self._known, self._camera, image)
         self._newest, self._stamp = image, stamp
         if not self._known:
             masks = self._mask_grid(grid)
@@ -108,6 +111,8 @@ class PanoTracker:
         fresh, refine, refused = state.sorted(prompts, grid)
         outcomes = {i: PromptOutcome(False, reason, None) for i, reason in refused.items()}
         if fresh or refine:
+            if self._newest is not image and not self._is_late(stamp):
+                self._turn(self._known, self._camera, image)
             look, newest = self._sight.look(image), self._newest is image
             for indices, remembered in ((fresh, False), (refine, True)):
                 for group in of_same_length(indices, prompts):
@@ -130,6 +135,7 @@ class PanoTracker:
         """
         self._grid(image)
         late = self._behind[0]
+        self._turn(late.known, late.camera, image)
         with self.model.precision():
             result, views = self._propagate(late.known, late.bank, self._sight.look(image), image, stamp)
             result = self._tidied(late.known, result, stamp)
@@ -185,6 +191,7 @@ class PanoTracker:
         self._known = [Known.recalled(item, self.config.state) for item in memory.objects]
         self._bank, self._newest, self._behind = memory.bank.rolled(self._sight.turn), None, []
         self._next_id, self.epoch = memory.next_id, memory.epoch
+        self._camera = CameraMotion(self.config.vertical_fov)  # where it looked then is not known
 
     def _keep(self, wanted: Sequence[bool]) -> None:
         rows = torch.tensor([i for i, keep in enumerate(wanted) if keep], dtype=torch.int64)
@@ -245,12 +252,14 @@ class PanoTracker:
         if any(a is not b for a, b in zip(rough, views, strict=True)):
             result = self._segment(prompts, views, corrected, bank, look, image)
         found = (result.mask_logits > 0).flatten(1).any(1).nonzero()[:, 0].tolist()
-        late = self._stamp is not None and stamp < self._stamp
+        late = self._is_late(stamp)
         chosen = result.select(torch.tensor(found, dtype=torch.int64))
-        new = Behind([self._entry(prompts[i], late, views[i]) for i in found], chosen.bank, stamp)
+        known = [self._entry(prompts[i], late, views[i]) for i in found]
+        new = Behind(known, chosen.bank, stamp, CameraMotion(self.config.vertical_fov))
         by = {item.obj_id: prompts[i] for i, item in zip(found, new.known, strict=True)}
         labels = self._observe(new.known, [views[i] for i in found], chosen, image, stamp, by)
         if late and found:
+            new.camera.turn(image)
             self._behind.append(new)
         else:
             self._known, self._bank = joined(self._known, self._bank, new)
@@ -275,6 +284,17 @@ class PanoTracker:
         encoded = self._sight.encode(prompts, views, self._grid(image), corrected, masks)
         with self.model.precision():
             return prompt_objects(self.model, bank, look(views), encoded.to(self.model.device), remembered)
+
+    def _is_late(self, stamp: int) -> bool:
+        """Whether an image is older than the newest."""
+        return self._stamp is not None and stamp < self._stamp
+
+    def _turn(self, known: Sequence[Known], camera: CameraMotion, image: Image) -> None:
+        """Take what is known to an image's axes, from those of the one that ``camera`` saw last."""
+        if self.config.camera_motion:
+            rotation = camera.turn(image)
+            for item in known:
+                item.turn(rotation)
 
     def _row(self, obj_id: int) -> int:
         """``obj_idx`` of an object; -1 for one that is not known."""

@@ -40,6 +40,11 @@ class Known:
     view: SearchRegion | None = None  # in which it is looked for in the next image; None: in all of it
     seen_in: SearchRegion | None = None  # the one of its last mask
 
+    def turn(self, rotation: Floats) -> None:
+        """The camera turned: ``rotation`` [3, 3] takes directions of still things to its new axes."""
+        self.motion.turn(rotation)
+        self.view = None if self.view is None else self.view.towards(rotation @ self.view.axes[2])
+
     def remembered(self) -> RememberedObject:
         """As a file keeps it."""
         view = None if self.view is None else self.view.remembered()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from panosam2_ros.bearing import UNKNOWN_VARIANCE, Bearing
-from panosam2_ros.equirect import Floats, angle_between, lonlat_to_vector, normalised
+from panosam2_ros.equirect import Floats, angle_between, lonlat_to_vector, normalised, rotation_matrix
 from panosam2_ros.object_state import ObjectMotion, StateConfig, TrackState
 
 PERIOD = 100_000_000  # ns
@@ -81,7 +82,7 @@ def test_velocity_and_prediction_along_any_great_circle(seed: int, speed: float)
         decay = CONFIG.velocity_decay
         angle = 0.9 * speed + speed * decay * (1 - math.exp(-unseen / decay))
         assert angle_between(motion.bearing.direction, great_circle(start, axis, angle)) < 1e-6
-    assert np.linalg.norm(motion.angular_velocity) == pytest.approx(speed * math.exp(-1.5))
+    assert np.linalg.norm(motion.angular_velocity) == pytest.approx(speed * math.exp(-1.5 / decay))
 
 
 def test_the_derivative_of_direction_is_velocity_cross_direction() -> None:
@@ -167,6 +168,69 @@ def test_stamps_that_repeat_or_go_back_are_survived() -> None:
     motion.update(START - PERIOD, None)
     assert motion.state is TrackState.OCCLUDED
     assert np.isfinite(motion.bearing.direction).all()
+
+
+def turning(i: int) -> Floats:
+    """A camera's axes in frame ``i``: how far directions of still things have turned since frame 0."""
+    return rotation_matrix(i * np.array([0.01, -0.05, 0.02]))
+
+
+def test_what_stands_still_moves_only_as_the_camera_turns() -> None:
+    start, motion = lonlat_to_vector(1.0, 0.4), ObjectMotion(CONFIG)
+    step = turning(1)
+    for i in range(4):
+        if i:
+            motion.turn(step)
+            expected = motion.expected(START + i * PERIOD)
+            assert expected is not None and angle_between(expected.direction, turning(i) @ start) < 1e-9
+        motion.update(START + i * PERIOD, bearing(turning(i) @ start))
+    rate = (turning(4) @ start - turning(2) @ start) / 0.2
+    assert np.allclose(np.cross(motion.angular_velocity, motion.bearing.direction), rate, atol=2e-3)
+    for i in range(4, 40):  # OCCLUDED, then LOST: it is still where it was
+        motion.turn(step)
+        motion.update(START + i * PERIOD, None)
+        assert angle_between(motion.bearing.direction, turning(i) @ start) < 1e-9
+    assert motion.state is TrackState.LOST
+
+
+@pytest.mark.parametrize("recalled", [False, True])
+def test_what_moves_by_itself_goes_on_while_the_camera_turns(recalled: bool) -> None:
+    axis, start = normalised(np.array([0.2, 1.0, 0.0])), lonlat_to_vector(-0.4, 0.0)
+    start = normalised(start - axis * (axis @ start))
+    config = StateConfig(lost_after=5.0, velocity_decay=1e9)
+    motion = ObjectMotion(config)
+
+    def truth(i: int) -> Floats:
+        return turning(i) @ great_circle(start, axis, 0.03 * i)
+
+    for i in range(30):
+        if i:
+            motion.turn(turning(1))
+        if recalled and i == 10:
+            motion = ObjectMotion.recalled(json.loads(json.dumps(motion.remembered())), config)
+        motion.update(START + i * PERIOD, bearing(truth(i)) if i < 10 else None)
+    assert angle_between(motion.bearing.direction, truth(29)) < 1e-6
+    rate = (truth(30) - truth(28)) / 0.2
+    assert np.allclose(np.cross(motion.angular_velocity, motion.bearing.direction), rate, atol=5e-3)
+
+
+def test_an_ellipse_turns_with_the_camera() -> None:
+    covariance = np.array([[4e-4, 1e-4], [1e-4, 1e-4]])
+    motion = ObjectMotion(StateConfig(velocity_noise=0.0, lost_after=100.0))
+    motion.update(START, Bearing(lonlat_to_vector(0.0, 0.0), covariance, 0.1, 0.1, 0.01))
+    motion.turn(rotation_matrix([0.0, 0.0, math.pi / 2]))  # a quarter roll: right becomes down
+    motion.update(START + PERIOD, None)
+    assert np.allclose(motion.bearing.covariance, [[1e-4, -1e-4], [-1e-4, 4e-4]])
+
+
+def test_the_camera_stands_still_again() -> None:
+    """Its turn counts for the time between two updates, whatever the stamps do."""
+    motion = ObjectMotion(CONFIG)
+    motion.update(START, bearing(lonlat_to_vector(0, 0)))
+    motion.turn(turning(3))
+    motion.update(START - PERIOD, bearing(turning(3) @ lonlat_to_vector(0, 0)))
+    motion.update(START, bearing(turning(3) @ lonlat_to_vector(0, 0)))
+    assert np.allclose(motion.angular_velocity, 0, atol=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -227,8 +228,8 @@ def test_a_correction_inside_the_last_region_uses_it_and_one_outside_moves_there
 
 
 def test_what_is_remembered_goes_on_from_a_file(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = network()
-    tracker, again = PanoTracker(model), PanoTracker(model)
+    model, config = network(), TrackerConfig(camera_motion=False)  # after a restart it is seen from the second image
+    tracker, again = PanoTracker(model, config), PanoTracker(model, config)
     tracker.prompt(picture(0.5), 0, [Prompt(mask=disc(0.5, 0.0, 0.15)), box_of(disc(-1.0, 0.3, 0.3))])
     for t in range(1, 4):
         tracker.step(picture(0.5 + 0.03 * t), t * FRAME)
@@ -280,3 +281,70 @@ def test_a_box_round_a_pole_is_looked_at_from_above() -> None:
     (view,) = sight.views([Prompt(box=(0.0, 0.0, 511.0, 30.0))], [None], GRID, False)
     assert isinstance(view, SearchRegion) and view.axes[2] @ np.array([0.0, -1.0, 0.0]) > 0.999
     assert view.diameter == pytest.approx(2 * 30 / 256 * math.pi, rel=0.1)
+
+
+def landscape(columns: int, lon: float | None = None) -> Image:
+    """Greens and blues that a camera sees after a turn by ``columns``; perhaps with a red disc standing there."""
+    coarse = np.random.default_rng(1).uniform(40, 220, (32, 64, 3)).astype(np.float32)
+    pixels = cv2.resize(np.concatenate([coarse] * 3, 1), (3 * 512, 256))[:, 512:1024]
+    pixels[..., 0] = 20
+    if lon is not None:
+        pixels[disc(lon, 0.0, 0.15)] = RED
+    return np.roll(pixels, columns, 1).astype(np.uint8)
+
+
+def turned(lon: float, columns: int) -> NDArray[np.float64]:
+    return lonlat_to_vector(lon + 2 * math.pi * columns / 512, 0.0)
+
+
+def test_what_is_hidden_is_where_it_was_though_the_camera_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    sees_red(model, monkeypatch)
+    sees, blind = PanoTracker(model), PanoTracker(model, TrackerConfig(camera_motion=False))
+    for tracker in (sees, blind):
+        tracker.prompt(landscape(0, 0.5), 0, [box_of(disc(0.5, 0.0, 0.15))])
+        tracker.step(landscape(0, 0.5), FRAME)
+    for t in range(2, 14):
+        columns = 8 * (t - 1)
+        (track,), (other,) = (x.step(landscape(columns), t * FRAME).tracks for x in (sees, blind))
+        assert track.state is TrackState.OCCLUDED
+        assert angle_between(track.bearing.direction, turned(0.5, columns)) < 0.03
+    assert angle_between(other.bearing.direction, turned(0.5, columns)) > 1.0
+    frame = sees.step(landscape(104, 0.5), 14 * FRAME)
+    assert iou(frame.labels == 1, np.roll(disc(0.5, 0.0, 0.15), 104, 1)) > 0.7
+
+
+def test_a_late_prompt_comes_along_with_the_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    sees_red(model, monkeypatch)
+    tracker = PanoTracker(model)
+    for t in range(6):
+        tracker.step(landscape(8 * t), t * FRAME)
+    tracker.prompt(landscape(0, 0.5), 0, [box_of(disc(0.5, 0.0, 0.15))])
+    for t in range(1, 6):
+        tracker.catch_up(landscape(8 * t), t * FRAME)
+    (track,) = tracker.step(landscape(48), 6 * FRAME).tracks
+    assert angle_between(track.bearing.direction, turned(0.5, 48)) < 0.03
+
+
+def test_a_prompt_on_an_image_that_comes_next_turns_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    sees_red(model, monkeypatch)
+    tracker = PanoTracker(model)
+    tracker.prompt(landscape(0, 0.5), 0, [box_of(disc(0.5, 0.0, 0.15))])
+    tracker.prompt(landscape(10, -1.0), FRAME, [box_of(np.roll(disc(-1.0, 0.0, 0.15), 10, 1))])
+    for columns, track in zip((20, 20), tracker.step(landscape(20), 2 * FRAME).tracks, strict=True):
+        lon = 0.5 if track.obj_id == 1 else -1.0
+        assert angle_between(track.bearing.direction, turned(lon, columns)) < 0.03
+
+
+def test_memory_from_a_file_is_not_turned_by_what_happened_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    sees_red(model, monkeypatch)
+    tracker = PanoTracker(model)
+    tracker.prompt(landscape(0, 0.5), 0, [box_of(disc(0.5, 0.0, 0.15))])
+    memory = tracker.memory()
+    tracker.step(landscape(30), FRAME)
+    tracker.recall(memory)
+    (track,) = tracker.step(landscape(0), 2 * FRAME).tracks
+    assert angle_between(track.bearing.direction, turned(0.5, 0)) < 0.01

@@ -32,6 +32,7 @@ def build_tracker(parameters: Parameters) -> PanoTracker:
         seam_steering=parameters.seam_steering,
         mask_width=parameters.mask_width,
         redraw_outlines=parameters.redraw_outlines,
+        camera_motion=parameters.camera_motion,
         min_island=parameters.min_island,
         island_reach=parameters.island_reach,
         max_hole=parameters.max_hole,

@@ -111,6 +111,11 @@ class Parameters:
         "outlines of panosam2_nano's masks follow the camera's pixels, 6 or 7 ms for each object",
         Change.UNCONFIGURED,
     )
+    camera_motion: bool = _declared(
+        True,
+        "see in the images how the camera turns: objects out of sight are expected where they are then",
+        Change.UNCONFIGURED,
+    )
     min_island: float = _declared(
         0.25,
         "smaller parts of a mask are dropped below this share of the solid angle of its largest; 0: none",

@@ -21,6 +21,7 @@ _SCALE, _SOME = 0.12, 0.25  # deviation of the logarithm of a region's size; sha
 _ANY_SCALE = 0.9  # ... this, as where something is clicked at whose size is not known
 _FINEST = 2.0  # times as wide as configured: panoramas as sharp as which scenes are drawn
 _FLICKER = 0.04  # the same from frame to frame
+_LED = (0.5, 1.0)  # share of an object's way from frame to frame that its region goes ahead
 _SPREADS, _SPREAD_ODDS = (0.05, 0.12, 0.25), (0.5, 0.3, 0.2)  # of the middle, in diameters
 _ASIDE, _ELSEWHERE = 0.06, 0.04  # frames that look beside the object, and where it is not
 
@@ -101,7 +102,8 @@ class Scenes:
 class RegionClips:
     """Search regions of ``size`` pixels; each clip's follow an object as a tracker does, or not so well.
 
-    A region lies where its object was a frame before: what is in it has to be found, not to be looked up.
+    A region lies where its object was a frame before, or on the way from there: what is in it has to be found,
+    not to be looked up.
     """
 
     subjects: Callable[[int], Subject]
@@ -162,13 +164,19 @@ def followed(
     region, seen = SearchRegion.around(first), np.empty((len(order), size, size, 3), np.uint8)
     inside = np.empty(seen.shape[:3], np.uint8)
     scale = rng.uniform(-_ANY_SCALE, _ANY_SCALE) if rng.random() < _SOME else rng.normal(0, _SCALE)
-    spread = rng.choice(_SPREADS, p=_SPREAD_ODDS)
+    spread, before = rng.choice(_SPREADS, p=_SPREAD_ODDS), first
     for t, (index, target) in enumerate(zip(order, targets, strict=True)):
-        look = _somewhere(rng, region, spread, math.exp(scale + rng.normal(0, _FLICKER)), first=t == 0)
+        led = region if before is None or target is None else _led(rng, region, before, target)
+        look = _somewhere(rng, led, spread, math.exp(scale + rng.normal(0, _FLICKER)), first=t == 0)
         seen[t], labels = subject.seen(index, look, size)
         inside[t] = labels == obj_id
-        region = region.following(target)
+        region, before = region.following(target), target
     return seen, inside
+
+
+def _led(rng: np.random.Generator, region: SearchRegion, before: Target, now: Target) -> SearchRegion:
+    """A region that went ahead of its object, as far as its motion could be told."""
+    return region.ahead(before.direction + rng.uniform(*_LED) * (now.direction - before.direction))
 
 
 def _somewhere(
