@@ -1,10 +1,11 @@
 """How a camera turned from one panorama to the next, seen by what stands still: a visual gyroscope.
 
 Corners are followed from the one image to the other (Lucas and Kanade 1981, in pyramids, OpenCV's). With
-their directions ``a`` before and ``b`` after, a turn R and a translation t of the camera, ``t . (R a x b) = 0``
-whatever their distances (Longuet-Higgins 1981): first R is fitted as if all were far away (Wahba 1965, solved
-as by Markley 1988), then t and small changes of R in turns, each by least squares that are reweighted so that
-what moves by itself counts little. All round, a turn cannot be mistaken for a translation as in a narrow view.
+their directions ``a`` before and ``b`` after, a turn R and a translation t of the camera,
+``t . (R a x b) = 0`` whatever their distances (Longuet-Higgins 1981): first R is fitted as if all were far
+away (Wahba 1965, solved as by Markley 1988), then t and small changes of R in turns, each by least squares
+that are reweighted so that what moves by itself counts little. All round, a turn cannot be mistaken for a
+translation as in a narrow view.
 """
 
 from __future__ import annotations

@@ -6,32 +6,28 @@ An object has an id for ever (``obj_id``) and a row of the memory bank for now (
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import chain
-from types import MappingProxyType
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from panosam2_ros.admission import Admission
-from panosam2_ros.bearing import mask_bearing
 from panosam2_ros.camera_motion import CameraMotion
 from panosam2_ros.catching_up import Behind, joined
 from panosam2_ros.equirect import Equirect
-from panosam2_ros.masks import Logits, Patch, paint
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.memory_file import Network, TrackerMemory
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.object_state import ObjectMotion
-from panosam2_ros.outlines import outlines
+from panosam2_ros.observation import Observer
 from panosam2_ros.prompts import Prompt, of_same_length
 from panosam2_ros.propagation import Propagated, empty_bank, prompt_objects, propagate
 from panosam2_ros.region_sight import SearchRegions
 from panosam2_ros.sight import Look, Sight, View, WholePanorama
 from panosam2_ros.thrift import Thrift
-from panosam2_ros.tidying import tidied
 from panosam2_ros.tracker_config import TrackerConfig
 from panosam2_ros.tracks import NOTHING_FOUND, Known, PromptOutcome, Track, TrackedFrame
 
@@ -56,6 +52,7 @@ class PanoTracker:
             if model.config.regions
             else WholePanorama(model, self.config, self.thrift)
         )
+        self._observer = Observer(self._sight, self.config, model.config)
         self._camera = CameraMotion(self.config.vertical_fov)
         self._newest: Image | None = None
         self._stamp: int | None = None  # ns, of the newest image
@@ -89,13 +86,12 @@ class PanoTracker:
         self._turn(self._known, self._camera, image)
         self._newest, self._stamp = image, stamp
         if not self._known:
-            masks = self._mask_grid(grid)
-            return TrackedFrame(stamp, np.zeros((masks.height, masks.width), np.uint16), self.tracks())
+            return TrackedFrame(stamp, self._observer.nothing(grid), self.tracks())
         with self.model.precision():
             result, views = self._propagate(self._known, self._bank, look, image, stamp)
-            result = self._tidied(self._known, result, stamp)
+            result = self._observer.tidied(self._known, result, stamp)
         self._bank = result.bank
-        labels = self._observe(self._known, views, result, image, stamp)
+        labels = self._observer.observe(self._known, views, result, image, stamp)
         return TrackedFrame(stamp, labels, self.tracks())
 
     @torch.inference_mode()
@@ -138,9 +134,9 @@ class PanoTracker:
         self._turn(late.known, late.camera, image)
         with self.model.precision():
             result, views = self._propagate(late.known, late.bank, self._sight.look(image), image, stamp)
-            result = self._tidied(late.known, result, stamp)
+            result = self._observer.tidied(late.known, result, stamp)
         late.bank, late.stamp = result.bank, stamp
-        self._observe(late.known, views, result, image, stamp)
+        self._observer.observe(late.known, views, result, image, stamp)
         self.settle()
 
     def skip(self, stamp: int) -> None:
@@ -201,10 +197,6 @@ class PanoTracker:
     def _grid(self, image: Image) -> Equirect:
         return Equirect(image.shape[1], image.shape[0], self.config.vertical_fov)
 
-    def _mask_grid(self, grid: Equirect) -> Equirect:
-        """Pixels of the label image that belongs to an image."""
-        return grid.of_width(self.config.mask_width) if self.config.mask_width else grid
-
     def _propagate(
         self, known: Sequence[Known], bank: MemoryBank, look: Look, image: Image, stamp: int
     ) -> tuple[Propagated, list[View]]:
@@ -257,7 +249,7 @@ class PanoTracker:
         known = [self._entry(prompts[i], late, views[i]) for i in found]
         new = Behind(known, chosen.bank, stamp, CameraMotion(self.config.vertical_fov))
         by = {item.obj_id: prompts[i] for i, item in zip(found, new.known, strict=True)}
-        labels = self._observe(new.known, [views[i] for i in found], chosen, image, stamp, by)
+        labels = self._observer.observe(new.known, [views[i] for i in found], chosen, image, stamp, by)
         if late and found:
             new.camera.turn(image)
             self._behind.append(new)
@@ -311,62 +303,3 @@ class PanoTracker:
         if prompt.replace:
             entry.motion = ObjectMotion(self.config.state)
         return entry
-
-    def _observe(
-        self,
-        known: Sequence[Known],
-        views: Sequence[View],
-        result: Propagated,
-        image: Image,
-        stamp: int,
-        prompts: Mapping[int, Prompt] = MappingProxyType({}),
-    ) -> NDArray[np.uint16]:
-        """Update what is known of objects from their masks; the label image of those that are visible.
-
-        ``prompts``: how objects, by id, were pointed at in this image; masks that were given stay.
-        """
-        masks = self._mask_grid(self._grid(image))
-        scores = result.scores.sigmoid().tolist()
-        ious = result.prediction.mask_iou.tolist()
-        logits = result.fine_logits[:, 0].float().cpu().numpy()
-        present = [item.motion.present(score) for item, score in zip(known, scores, strict=True)]
-        shown = self._shown(known, views, logits, present, bool(prompts))
-        given = {obj_id for obj_id, prompt in prompts.items() if prompt.mask is not None}
-        free = {obj_id: own for obj_id, own in shown.items() if obj_id not in given}
-        labels, regions = paint(shown | self._redrawn(image, free), masks)
-        for item, score, iou in zip(known, scores, ious, strict=True):
-            region = regions.get(item.obj_id)
-            bearing = mask_bearing(region.whole(masks.height), masks, iou) if region else None
-            item.motion.update(stamp, bearing, bool(prompts))
-            item.score = score
-            item.mask_iou = min(max(iou, 0.0), 1.0) if bearing else 0.0
-        return labels
-
-    def _shown(
-        self,
-        known: Sequence[Known],
-        views: Sequence[View],
-        logits: NDArray[np.float32],
-        present: Sequence[bool],
-        prompted: bool,
-    ) -> dict[int, Logits | Patch]:
-        """Masks of objects that are present, by id, in the panorama; where all are looked for next."""
-        found: dict[int, Logits | Patch] = {}
-        for item, view, own, there in zip(known, views, logits, present, strict=True):
-            mask = self._sight.shown(own, view) if there else None
-            if mask is None:
-                item.view = self._sight.following(item.view, None)
-            else:
-                found[item.obj_id] = mask
-                item.seen_in, item.view = view, self._sight.following(view, own, prompted)
-        return found
-
-    def _redrawn(self, image: Image, masks: Mapping[int, Logits | Patch]) -> dict[int, Patch]:
-        """Outlines from the image's pixels, where the network's configuration asks for them."""
-        size = self.model.config.outline_size if self.config.redraw_outlines else 0
-        return outlines(image, masks, size, self.config.vertical_fov) if size else {}
-
-    def _tidied(self, known: Sequence[Known], result: Propagated, stamp: int) -> Propagated:
-        """Without parts that do not belong to the objects, given where they should be."""
-        expected = self._sight.expected(known, stamp)
-        return tidied(result, self.config.tidy_rules, expected, self.model.config.mask_stride)

@@ -228,7 +228,7 @@ def test_a_correction_inside_the_last_region_uses_it_and_one_outside_moves_there
 
 
 def test_what_is_remembered_goes_on_from_a_file(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model, config = network(), TrackerConfig(camera_motion=False)  # after a restart it is seen from the second image
+    model, config = network(), TrackerConfig(camera_motion=False)  # seen from the second image on
     tracker, again = PanoTracker(model, config), PanoTracker(model, config)
     tracker.prompt(picture(0.5), 0, [Prompt(mask=disc(0.5, 0.0, 0.15)), box_of(disc(-1.0, 0.3, 0.3))])
     for t in range(1, 4):
@@ -284,7 +284,7 @@ def test_a_box_round_a_pole_is_looked_at_from_above() -> None:
 
 
 def landscape(columns: int, lon: float | None = None) -> Image:
-    """Greens and blues that a camera sees after a turn by ``columns``; perhaps with a red disc standing there."""
+    """Greens and blues after a turn of the camera by ``columns``; perhaps with a red disc there."""
     coarse = np.random.default_rng(1).uniform(40, 220, (32, 64, 3)).astype(np.float32)
     pixels = cv2.resize(np.concatenate([coarse] * 3, 1), (3 * 512, 256))[:, 512:1024]
     pixels[..., 0] = 20

@@ -23,7 +23,7 @@ from std_srvs.srv import Trigger
 from panosam2_ros.data.synthetic import SceneConfig
 
 BEFORE, BACK = 10, 10  # frames before the kill, and in which the objects must be back
-SCENES, ENOUGH = 10, 8
+SCENES, ENOUGH = 6, 5
 FOUND, CONFUSED = 0.5, 0.3  # IoU with its own object, with another one
 SCENE = SceneConfig(
     width=896,

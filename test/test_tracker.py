@@ -148,7 +148,7 @@ def test_what_replaces_an_object_has_no_motion_yet(tracker: PanoTracker) -> None
 
 @pytest.mark.parametrize("width", [0, 128])
 def test_an_outcome_has_the_pixels_of_its_object(tracker: PanoTracker, width: int) -> None:
-    tracker.config = replace(tracker.config, mask_width=width)
+    tracker = PanoTracker(tracker.model, TrackerConfig(mask_width=width))
     prompts = [mask_prompt(240, 40), mask_prompt(100, 60)]
     for prompt, outcome in zip(prompts, tracker.prompt(picture(), 0, prompts), strict=True):
         wanted = prompt.mask[::2, ::2] if width else prompt.mask
@@ -158,7 +158,7 @@ def test_an_outcome_has_the_pixels_of_its_object(tracker: PanoTracker, width: in
 
 
 def test_panoramas_of_any_accepted_ratio_are_tracked_at_any_mask_width(tracker: PanoTracker) -> None:
-    tracker.config = replace(tracker.config, mask_width=1024)
+    tracker = PanoTracker(tracker.model, TrackerConfig(mask_width=1024))
     frame = tracker.step(np.zeros((100, 190, 3), np.uint8), 0)  # 190/100 = 1.9, 1024/539 is less
     assert frame.labels.shape == (538, 1024)
 

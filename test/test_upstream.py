@@ -135,9 +135,10 @@ class Case:
         model = load_official(self.weights, (SIZE, SIZE), adapted=False)
         return model.eval().requires_grad_(False)
 
-    def difference(self, model: PanoSAM2) -> float:
-        ours = our_logits(model, self.frames)
-        return max(float((a - b).abs().max()) for a, b in zip(ours, self.expected, strict=True))
+    def difference(self, model: PanoSAM2, count: int = FRAMES) -> float:
+        """In the first ``count`` frames."""
+        pairs = zip(our_logits(model, self.frames[:count]), self.expected[:count], strict=True)
+        return max(float((a - b).abs().max()) for a, b in pairs)
 
 
 def make_case(variant: str, folder: Path, presence: float = 3.0) -> Case:
@@ -194,4 +195,4 @@ def _without_time(model: PanoSAM2) -> None:
 def test_a_missing_part_is_missed(tiny: Case, spoil: Callable[[PanoSAM2], None]) -> None:
     model = tiny.model()
     spoil(model)
-    assert tiny.difference(model) > 1e-3
+    assert tiny.difference(model, 4) > 1e-3

@@ -102,8 +102,8 @@ class Scenes:
 class RegionClips:
     """Search regions of ``size`` pixels; each clip's follow an object as a tracker does, or not so well.
 
-    A region lies where its object was a frame before, or on the way from there: what is in it has to be found,
-    not to be looked up.
+    A region lies where its object was a frame before, or on the way from there: what is in it has to be
+    found, not to be looked up.
     """
 
     subjects: Callable[[int], Subject]
@@ -164,7 +164,8 @@ def followed(
     region, seen = SearchRegion.around(first), np.empty((len(order), size, size, 3), np.uint8)
     inside = np.empty(seen.shape[:3], np.uint8)
     scale = rng.uniform(-_ANY_SCALE, _ANY_SCALE) if rng.random() < _SOME else rng.normal(0, _SCALE)
-    spread, before = rng.choice(_SPREADS, p=_SPREAD_ODDS), first
+    before: Target | None = first
+    spread = rng.choice(_SPREADS, p=_SPREAD_ODDS)
     for t, (index, target) in enumerate(zip(order, targets, strict=True)):
         led = region if before is None or target is None else _led(rng, region, before, target)
         look = _somewhere(rng, led, spread, math.exp(scale + rng.normal(0, _FLICKER)), first=t == 0)
