@@ -29,6 +29,7 @@ SPEAKS = 1.0  # evidence, a log ratio, from which a pixel may belong to a lost o
 MOST_PARTS = 4  # of the panorama that are compared, the largest
 LEAST_IOU = 0.4  # predicted, of what is taken for the object
 SIZE_RATIO = 6.0  # largest ratio of its solid angles, now and when it was last seen
+SHARES = (0.005, 0.4)  # of a search region, least and most, that is taken for the object in another place
 MOST_SHARED = 0.5  # less than this share of it belongs to objects that are in sight
 _SIZE_WEIGHT = 0.1  # of the logarithm of that ratio, beside the overlap of colours
 
@@ -75,13 +76,11 @@ def not_them(
 ) -> Tensor:
     """[N] bool: what was found in search regions elsewhere and is not the objects that were lost.
 
-    ``scores`` [N]: logits of presence; ``bins`` [N, h, w] of the regions, in which an object always has about
-    the same size; ``least``: overlap of colours.
+    ``scores`` [N]: logits of presence; ``bins`` [N, h, w] of the regions; ``least``: overlap of colours. The
+    last mask says nothing of the size: it may have been what the object was lost by.
     """
-    area, before = ((x > 0).sum((1, 2, 3)).clamp(min=1) for x in (prediction.mask_logits, bank.mask_logits))
-    ratio = area / before
-    right = (scores > 0) & (prediction.mask_iou >= LEAST_IOU)
-    right &= (ratio < SIZE_RATIO) & (ratio > 1 / SIZE_RATIO)
+    share = (prediction.mask_logits > 0).float().mean((1, 2, 3))
+    right = (scores > 0) & (prediction.mask_iou >= LEAST_IOU) & (share > SHARES[0]) & (share < SHARES[1])
     return ~(right & (colour_likeness(bins, bank.colours, prediction.fine_logits) >= least))
 
 

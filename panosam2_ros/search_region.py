@@ -30,7 +30,7 @@ _Each = TypeVar("_Each", bound=np.generic)
 TIMES = 3.4  # a region's side as a multiple of its object's mean extent, ...
 TIMES_LONGEST = 2.2  # ... and at least of its longest
 LEAST_FOV, MOST_FOV = 0.5, 2.4  # rad; things move by some degrees from frame to frame
-FOLLOWING = 0.3  # share of a change of size that the region takes over in a frame
+FOLLOWING = 0.1  # share of a change of size that the region takes over in a frame
 AHEAD = 0.25  # of its side, by which a region moves to where its object should be, at most
 WIDENING, WIDEST = 1.08, 2.5  # a frame without the object, and all of them
 UNKNOWN_SIZE = math.radians(25)  # of what was clicked at; val's first masks: 15 gives 0.60, 22 and 28 0.68

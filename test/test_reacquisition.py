@@ -175,22 +175,24 @@ def test_of_many_lost_objects_some_are_looked_for_in_every_image_and_all_in_turn
 
 
 @pytest.mark.parametrize(
-    ("score", "iou", "seen", "colour", "right"),
+    ("score", "iou", "radius", "before", "colour", "right"),
     [
-        pytest.param(3.0, 0.9, 20, RED, True, id="it is it"),
-        pytest.param(-0.1, 0.9, 20, RED, False, id="not present"),
-        pytest.param(3.0, 0.3, 20, RED, False, id="a doubtful mask"),
-        pytest.param(3.0, 0.9, 20, GREEN, False, id="another colour"),
-        pytest.param(3.0, 0.9, 300, RED, False, id="far too large"),
+        pytest.param(3.0, 0.9, 6, 6, RED, True, id="it is it"),
+        pytest.param(3.0, 0.9, 6, 40, RED, True, id="its last mask had run over"),
+        pytest.param(-0.1, 0.9, 6, 6, RED, False, id="not present"),
+        pytest.param(3.0, 0.3, 6, 6, RED, False, id="a doubtful mask"),
+        pytest.param(3.0, 0.9, 6, 6, GREEN, False, id="another colour"),
+        pytest.param(3.0, 0.9, 100, 6, RED, False, id="far too large"),
+        pytest.param(3.0, 0.9, 1, 6, RED, False, id="a speck"),
     ],
 )
 def test_what_is_found_in_a_region_elsewhere_has_to_be_like_the_object(
-    score: float, iou: float, seen: int, colour: tuple[int, int, int], right: bool
+    score: float, iou: float, radius: int, before: int, colour: tuple[int, int, int], right: bool
 ) -> None:
-    mask = np.ones((HEIGHT, WIDTH), bool) if seen > 100 else disc(40)
+    mask = disc(40, radius)
     found = prediction(low(mask), score, iou)
     bins = colour_bins(painted(mask, colour, BLUE), 1)
-    wrong = not_them(found.object_score_logits, known(1, 3 if seen > 100 else 6), found, bins, 0.6)
+    wrong = not_them(found.object_score_logits, known(1, before), found, bins, 0.6)
     assert wrong.tolist() == [not right]
 
 

@@ -1,6 +1,7 @@
 """SynthPano: reproducible, in the layout of 360VOS, with a truth that its files bear out."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from panosam2_ros.bearing import mask_bearing
+from panosam2_ros.bearing import Bearing, mask_bearing
 from panosam2_ros.data.label_png import write_labels
 from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.stitching import Stitching, stitch_zone
@@ -19,7 +20,8 @@ from panosam2_ros.data.synthpano.config import FEATURES, FROZEN, BenchmarkConfig
 from panosam2_ros.data.synthpano.summary import complaints, summarise
 from panosam2_ros.data.synthpano.truth import SequenceTruth, read_look_alikes
 from panosam2_ros.data.vos360 import Vos360
-from panosam2_ros.equirect import Equirect, angle_between
+from panosam2_ros.equirect import Equirect, angle_between, rotation_matrix
+from panosam2_ros.evaluation import bench_motion
 from panosam2_ros.resources import resource
 
 FROZEN_SHA256 = "5559dcb975effde3b4a7676604634c9598aa9ccf2eec3af1fcf9f60c99b370ff"
@@ -63,6 +65,30 @@ def written(tiny, tmp_path_factory):
 
 def contents(root: Path):
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+
+
+def test_what_seeing_the_cameras_turns_is_worth_is_measured(written, tmp_path, capsys):
+    out = tmp_path / "motion.json"
+    bench_motion.main(["--dataset", str(written), "--split", "train", "--sequences", "2", "--out", str(out)])
+    result = json.loads(out.read_text())
+    assert json.loads(capsys.readouterr().out) == result
+    assert result["camera"]["turn"]["count"] == 22 and result["camera"]["ms"]["count"] == 24
+    assert result["camera"]["error"]["median"] < 0.5 * result["camera"]["turn"]["median"]
+    assert result["ratio of medians"]["in the next image"] < 0.9
+
+
+def test_where_a_still_object_is_expected_is_off_by_what_the_camera_turned():
+    turn = rotation_matrix([0.0, math.radians(2), 0.0])
+    places = [np.linalg.matrix_power(turn, t) @ [0.0, 0.0, 1.0] for t in range(9)]
+    bearings = [Bearing(place, np.eye(2) * 1e-4, 0.1, 0.1, 0.01) for place in places]
+    seen = [bearing if t < 3 else None for t, bearing in enumerate(bearings)]
+    known = bench_motion.expected_errors([turn] * 9, seen, np.array(places), 10.0)
+    unknown = bench_motion.expected_errors([np.eye(3)] * 9, seen, np.array(places), 10.0)
+    assert {key: len(values) for key, values in known.items()} == {
+        "in the next image": 2, "hidden, up to 0.3 s": 3, "hidden, up to 1.0 s": 3,
+    }  # fmt: skip
+    assert max(max(values) for values in known.values()) < 1e-6
+    assert unknown["in the next image"][0] == pytest.approx(2.0)
 
 
 # reproducible
