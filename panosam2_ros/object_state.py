@@ -91,6 +91,7 @@ class ObjectMotion:
             "last_seen": self.last_seen,
             "bearing": self.bearing.as_lists(),
             "seen": None if self._seen is None else self._seen.as_lists(),
+            # its own
             "angular_velocity": [x if math.isfinite(x) else None for x in self._own.tolist()],
         }
 
