@@ -182,12 +182,17 @@ class PanoTracker:
         objects = tuple(item.remembered() for item in known)
         return TrackerMemory(bank.rolled(-self._sight.turn), objects, self.epoch, self._next_id)
 
-    def recall(self, memory: TrackerMemory) -> None:
-        """Forget everything and go on from ``memory``, of the same network."""
+    def recall(self, memory: TrackerMemory, image: Image | None = None) -> None:
+        """Forget everything and go on from ``memory``, of the same network.
+
+        ``image``: the one that was newest then; how the camera has turned since is not known without it.
+        """
         self._known = [Known.recalled(item, self.config.state) for item in memory.objects]
         self._bank, self._newest, self._behind = memory.bank.rolled(self._sight.turn), None, []
         self._next_id, self.epoch = memory.next_id, memory.epoch
-        self._camera = CameraMotion(self.config.vertical_fov)  # where it looked then is not known
+        self._camera = CameraMotion(self.config.vertical_fov)
+        if image is not None:
+            self._turn([], self._camera, image)
 
     def _keep(self, wanted: Sequence[bool]) -> None:
         rows = torch.tensor([i for i, keep in enumerate(wanted) if keep], dtype=torch.int64)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from panosam2_ros import memory_file
@@ -167,7 +168,7 @@ def test_strangers_and_giants_are_refused(saved: Path, tracker: PanoTracker) -> 
 def _rewritten(path: Path, change: dict[str, object], **tensors: torch.Tensor) -> None:
     """The file with another header or other tensors, and a digest that fits."""
     state = load_file(path) | tensors
-    with memory_file.safe_open(path, framework="pt") as file:
+    with safe_open(path, framework="pt") as file:
         header = json.dumps(json.loads(file.metadata()[HEADER_KEY]) | change)
     save_file(state, path, {HEADER_KEY: header, DIGEST_KEY: memory_file._digest(header, state)})
 

@@ -7,6 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from panosam2_ros.evaluation.report import write_json
 from panosam2_ros.memory_file import SUFFIX, load_memory, save_memory
 from panosam2_ros.propagation import empty_bank
@@ -45,15 +48,18 @@ class Checkpoints:
         for path in before.values():
             path.unlink()
 
-    def restore(self, tracker: PanoTracker) -> int:
-        """The frame to go on with, 0 at the start; MemoryFileError for a state that cannot be used."""
-        found = self._found()
-        if not found:
-            return 0
-        frame = max(found)
-        like = empty_bank(tracker.model, 0)
-        tracker.recall(load_memory(found[frame], like, tracker.network, tracker.max_objects))
-        return frame
+    @property
+    def next_frame(self) -> int:
+        """The frame to go on with, 0 at the start."""
+        return max(self._found(), default=0)
+
+    def restore(self, tracker: PanoTracker, image: NDArray[np.uint8]) -> None:
+        """Go on with ``next_frame``, after the ``image`` before it.
+
+        MemoryFileError for a state that cannot be used.
+        """
+        path, like = self._found()[self.next_frame], empty_bank(tracker.model, 0)
+        tracker.recall(load_memory(path, like, tracker.network, tracker.max_objects), image)
 
     def _found(self) -> dict[int, Path]:
         matches = ((path, _NAME.fullmatch(path.name)) for path in self._folder.iterdir())

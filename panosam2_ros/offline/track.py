@@ -65,9 +65,11 @@ class Run:
 
         Raises PromptListError for a prompt that is refused or whose frame does not exist.
         """
-        index = checkpoints.restore(self._tracker)
+        index = checkpoints.next_frame
+        frames = islice(self._panoramas, max(index - 1, 0), None)
+        if index and (before := next(frames, None)) is not None:
+            checkpoints.restore(self._tracker, before.image)
         outputs.begin(index)
-        frames = islice(self._panoramas, index, None)
         with tqdm(desc="tracking", total=self._panoramas.frames or None, initial=index, unit="frame") as bar:
             for frame in frames:
                 outputs.write(index, self._tracked(index, frame))
