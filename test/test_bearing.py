@@ -61,7 +61,8 @@ def test_any_cap(longitude: float, sine: float, radius: float) -> None:
     centre = lonlat_to_vector(longitude, math.asin(sine))
     bearing = mask_bearing(cap(GRID, centre, radius), GRID)
     assert bearing is not None
-    assert angle_between(bearing.direction, centre) < PIXEL / 2
+    beside_a_pole = abs(centre[1]) > math.cos(PIXEL)
+    assert angle_between(bearing.direction, centre) < (PIXEL / 2 if beside_a_pole else math.radians(0.2))
     assert np.linalg.norm(bearing.direction) == pytest.approx(1, abs=1e-9)
     area = 2 * math.pi * (1 - math.cos(radius))
     assert bearing.solid_angle == pytest.approx(area, abs=2 * math.pi * math.sin(radius) * PIXEL)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from panosam2_ros import camera_motion
 from panosam2_ros.camera_motion import CameraMotion, fitted_turn
 from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.synthetic import Scene, SceneConfig
@@ -107,3 +108,29 @@ def test_it_turns_the_way_directions_go(library: SourceLibrary) -> None:
     turn = camera.turn(np.roll(image, -16, 1))
     shown = lonlat_to_vector(0.5 - math.pi / 16, 0.2)
     assert np.allclose(turn @ lonlat_to_vector(0.5, 0.2), shown, atol=5e-3)
+
+
+def test_what_lies_across_the_seam_is_seen(library: SourceLibrary) -> None:
+    """Where nothing else is to be seen, corners that go over the last column tell the turn."""
+    image = Scene(replace(CONFIG, frames=1), library, 5).render(0).image
+    image[:, 24:-24] = 90
+    camera = CameraMotion()
+    camera.turn(np.roll(image, -5, 1))
+    found = rotation_vector(camera.turn(np.roll(image, 5, 1)))
+    assert np.allclose(found, [0, 2 * math.pi * 10 / 512, 0], atol=math.radians(0.5))
+
+
+def test_a_turn_that_few_corners_agree_on_is_none(
+    library: SourceLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, camera = Scene(replace(CONFIG, frames=1), library, 5).render(0).image, CameraMotion()
+    turn, agreeing = rotation_matrix([0.0, 0.1, 0.0]), [0.2]
+
+    def fitted(before: Floats, _: Floats) -> tuple[Floats, Floats]:
+        return turn, np.where(np.arange(len(before)) < agreeing[0] * len(before), 0.0, 1.0)
+
+    monkeypatch.setattr(camera_motion, "fitted_turn", fitted)
+    camera.turn(image)
+    assert (camera.turn(image) == np.eye(3)).all()
+    agreeing[0] = 0.6
+    assert (camera.turn(image) == turn).all()

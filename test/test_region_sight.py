@@ -19,7 +19,7 @@ from panosam2_ros.model.build import random_model
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.mask_decoder import MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.object_state import TrackState
+from panosam2_ros.object_state import StateConfig, TrackState
 from panosam2_ros.prompts import Prompt
 from panosam2_ros.propagation import empty_bank
 from panosam2_ros.region_sight import MISSING, SearchRegions, _target
@@ -312,6 +312,18 @@ def test_what_is_hidden_is_where_it_was_though_the_camera_turns(monkeypatch: pyt
     assert angle_between(other.bearing.direction, turned(0.5, columns)) > 1.0
     frame = sees.step(landscape(104, 0.5), 14 * FRAME)
     assert iou(frame.labels == 1, np.roll(disc(0.5, 0.0, 0.15), 104, 1)) > 0.7
+
+
+def test_what_is_lost_is_looked_for_where_it_stood(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    sees_red(model, monkeypatch)
+    tracker = PanoTracker(model, TrackerConfig(state=StateConfig(lost_after=0.0)))
+    tracker.prompt(landscape(0, 0.5), 0, [box_of(disc(0.5, 0.0, 0.15))])
+    for t in range(1, 12):
+        (track,) = tracker.step(landscape(8 * t), t * FRAME).tracks
+    view = tracker._known[0].view
+    assert track.state is TrackState.LOST and view is not None
+    assert angle_between(view.axes[2], turned(0.5, 88)) < 0.05
 
 
 def test_a_late_prompt_comes_along_with_the_camera(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import subprocess
@@ -20,12 +21,14 @@ from fake_videos import FakeVideo, moving
 
 from panosam2_ros.data.scene_view import SceneView
 from panosam2_ros.data.sources import SourceLibrary
+from panosam2_ros.equirect import lonlat_to_vector
 from panosam2_ros.evaluation.datasets import Dataset
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model.build import load_adapters, load_weights, random_model, reconfigured, save_weights
 from panosam2_ros.model.memory_attention import _rotations_of
 from panosam2_ros.propagation import empty_bank
 from panosam2_ros.resources import sha256
+from panosam2_ros.search_region import SearchRegion, Target
 from panosam2_ros.training.clip_sources import Sources
 from panosam2_ros.training.clips import (
     Batches,
@@ -38,7 +41,7 @@ from panosam2_ros.training.clips import (
 from panosam2_ros.training.curriculum import Stage, learning_rate, read_config
 from panosam2_ros.training.losses import LossConfig
 from panosam2_ros.training.optimizer import build_optimizers, orthogonalised
-from panosam2_ros.training.region_clips import Panoramic, RegionClips, Scenes
+from panosam2_ros.training.region_clips import Panoramic, RegionClips, Scenes, _led
 from panosam2_ros.training.rollout import ClipLoss, Rollout, correction, jumped, misled
 from panosam2_ros.training.ship import mixed, ship, training_hours
 from panosam2_ros.training.train import Trainer
@@ -565,3 +568,14 @@ def test_weights_of_two_stages_can_be_mixed() -> None:
 
 def test_pauses_between_sessions_are_no_training_time() -> None:
     assert training_hours([{"time": t} for t in (0.0, 30.0, 4000.0, 4042.0)]) == pytest.approx(72 / 3600)
+
+
+def test_regions_go_ahead_of_objects_that_move_while_learning() -> None:
+    """Without what trackers do wrong they lie on the way from where the object was to where it is."""
+    before, now = (Target(lonlat_to_vector(lon, 0.0), 0.3, 0.3) for lon in (0.0, 0.1))
+    region, rng, shares = SearchRegion.around(before), np.random.default_rng(0), []
+    for _ in range(50):
+        middle = _led(rng, region, before, now).axes[2]
+        shares.append(math.atan2(middle[0], middle[2]) / 0.1)
+        assert middle[1] == pytest.approx(0, abs=1e-9)
+    assert 0.49 < min(shares) < 0.6 and 0.9 < max(shares) < 1.01
