@@ -26,9 +26,11 @@ from panosam2_ros.evaluation.datasets import Dataset
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model.build import load_adapters, load_weights, random_model, reconfigured, save_weights
 from panosam2_ros.model.memory_attention import _rotations_of
+from panosam2_ros.prompts import Prompt
 from panosam2_ros.propagation import empty_bank
 from panosam2_ros.resources import sha256
 from panosam2_ros.search_region import SearchRegion, Target
+from panosam2_ros.tracker import PanoTracker
 from panosam2_ros.training.clip_sources import Sources
 from panosam2_ros.training.clips import (
     Batches,
@@ -55,9 +57,13 @@ def test_the_learning_rate_warms_up_and_ends_at_a_tenth() -> None:
     assert rates[0] < 0.05 and max(rates) > 0.99 and rates[-1] == pytest.approx(0.1, abs=1e-3)
 
 
+def variants(path: Path) -> list[str]:
+    return ["", *yaml.safe_load(path.read_text()).get("variants", {})]
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_the_shipped_configurations_are_complete_and_typos_are_refused(path: Path, tmp_path: Path) -> None:
-    for stage in read_config(path).stages:
+    for stage in (stage for variant in variants(path) for stage in read_config(path, variant).stages):
         assert stage.data or stage.scenes().width == stage.panoramas[1]
         assert stage.data or stage.scenes().frames >= stage.longest
         if all(stage.panorama) and not stage.data:
@@ -73,6 +79,48 @@ def test_the_shipped_configurations_are_complete_and_typos_are_refused(path: Pat
     wrong.write_text(yaml.safe_dump(config))
     with pytest.raises(ValueError, match=r"(?s)unknown or missing.*(stpes.*lr|lr.*stpes)"):
         read_config(wrong)
+
+
+@pytest.mark.parametrize("variant", variants(ROOT / "config" / "train" / "pair.yaml")[1:])
+def test_networks_of_the_pair_learn_and_track(variant: str, small: Path, tmp_path: Path) -> None:
+    recipe = read_config(ROOT / "config" / "train" / "pair.yaml", variant)
+    tiny = replace(read_config(small).stages[0], steps=1, correct=0.0, tilt=0.0)
+    if recipe.model.get("regions"):
+        tiny = replace(tiny, size=(64, 64), panorama=(64, 128), objects=1)
+    recipe = replace(recipe, stages=(tiny,))
+    Trainer(recipe, tmp_path / "run", sources(tmp_path)).run(save_every=1000)
+    model = load_weights(tmp_path / "run" / f"{variant}.safetensors").eval()
+    assert model.config.name == variant
+    assert model.config.regions == (variant in ("panosam2_nano", "sam2_nano-regions"))
+    image = np.full((64, 128, 3), 90, np.uint8)
+    tracker = PanoTracker(model)
+    tracker.prompt(image, 0, [Prompt(points=np.array([[60.0, 30.0]]), point_labels=np.array([1]))])
+    assert tracker.step(image, 1).labels.shape == (64, 128)
+
+
+def test_a_variant_changes_stages_that_it_names(small: Path) -> None:
+    region = {"size": [64, 64], "panorama": [64, 128], "objects": 1}
+    config = yaml.safe_load(small.read_text()) | {"variants": {"near": {"stages": {"tiny": region}}}}
+    config["stages"].append({**SMALL, "name": "after"})
+    small.write_text(yaml.safe_dump(config))
+    changed, after = read_config(small, "near").stages
+    assert (changed.size, changed.panoramas, changed.objects) == ((64, 64), (64, 128), 1)
+    plain = read_config(small).stages
+    assert after == plain[1] and replace(changed, size=(64, 128), panorama=(0, 0), objects=2) == plain[0]
+    config["variants"]["near"]["stages"]["tnyi"] = region
+    small.write_text(yaml.safe_dump(config))
+    with pytest.raises(ValueError, match=r"changes stages \['tnyi'\]; there are tiny, after"):
+        read_config(small, "near")
+
+
+@pytest.mark.parametrize("wrong", [{"loss": {"weighting": "distortion"}}, {"model": {"refine_steps": 3}}])
+def test_search_regions_have_no_rows_that_are_weighted_or_refined(small: Path, wrong: dict[str, Any]) -> None:
+    region = {"size": [64, 64], "panorama": [64, 128], "objects": 1}
+    with pytest.raises(ValueError, match=r"stage tiny.*search regions.*weighting none and refine_steps 0"):
+        read_config(write_recipe(small, region, **wrong))
+    write_recipe(small, {**region, "refine": False}, model={"refine_steps": 3})
+    assert read_config(small).stages[0].panorama == (64, 128)
+    assert read_config(write_recipe(small, **wrong)).stages[0].panorama == (0, 0)
 
 
 def library() -> SourceLibrary:
@@ -420,6 +468,7 @@ PROCESS = """
 import sys, torch
 from pathlib import Path
 from panosam2_ros.training.curriculum import read_config
+from panosam2_ros.tracker import PanoTracker
 from panosam2_ros.training.train import Trainer
 from test_training import sources
 if __name__ == "__main__":

@@ -92,16 +92,20 @@ class Recipe:
 
 
 def read_config(path: Path, variant: str = "") -> Recipe:
-    """The recipe in a file, or one of its ``variants``, which change the recipe's options and name the model.
+    """The recipe in a file, or one of its ``variants``, which change the recipe's options, and its stages' by
+    name, and name the model.
 
-    Raises ValueError for options that do not exist or are missing, and for an unknown variant.
+    Raises ValueError for options that do not exist, are missing or do not go together, and for an unknown
+    variant.
     """
     config = yaml.safe_load(path.read_text())
     variants = config.pop("variants", {})
     if variant:
         if variant not in variants:
             raise ValueError(f"{path} has no variant {variant!r}; it has {', '.join(variants) or 'none'}")
-        for key, value in variants[variant].items():
+        changes = variants[variant]
+        config["stages"] = _changed(config["stages"], changes.pop("stages", {}), path)
+        for key, value in changes.items():
             config[key] = {**config.get(key, {}), **value} if isinstance(value, dict) else value
         config["model"] = {**config.get("model", {}), "name": variant}
     entries = config.pop("stages")
@@ -110,7 +114,30 @@ def read_config(path: Path, variant: str = "") -> Recipe:
     recipe = _filled(Recipe, {**config, "stages": stages}, "the recipe", path)
     if recipe.learn not in ("all", "adapters"):
         raise ValueError(f"learn in {path} is all or adapters, got {recipe.learn!r}")
+    _check_regions(recipe, path)
     return recipe
+
+
+def _check_regions(recipe: Recipe, path: Path) -> None:
+    """ValueError where search regions would be weighted or refined by the rows of a panorama."""
+    refined = bool(recipe.model.get("refine_steps"))
+    for stage in (stage for stage in recipe.stages if all(stage.panorama)):
+        if recipe.loss.weighting != "none" or (refined and stage.refine):
+            raise ValueError(
+                f"stage {stage.name} in {path} learns from search regions, which have no stretched rows: it "
+                f"needs the loss's weighting none and refine_steps 0, got {recipe.loss.weighting} and "
+                f"{recipe.model.get('refine_steps', 0)}; or leave out its panorama"
+            )
+
+
+def _changed(
+    stages: list[dict[str, Any]], changes: dict[str, dict[str, Any]], path: Path
+) -> list[dict[str, Any]]:
+    """Stages with what a variant changes in those that it names."""
+    names = [str(stage.get("name")) for stage in stages]
+    if unknown := [name for name in changes if name not in names]:
+        raise ValueError(f"a variant in {path} changes stages {unknown}; there are {', '.join(names)}")
+    return [{**stage, **changes.get(stage.get("name", ""), {})} for stage in stages]
 
 
 def trial(recipe: Recipe, share: float, rate: float) -> Recipe:
