@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from test_search_region import disc, iou
 
 from panosam2_ros.equirect import Equirect, angle_between, lonlat_to_vector, mask_box
+from panosam2_ros.evaluation.method import rolled_prompt
 from panosam2_ros.memory_file import load_memory, save_memory
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.config import ModelConfig
@@ -128,6 +129,23 @@ def test_objects_do_not_change_each_other_and_turn_with_the_camera() -> None:
         own, other, rolled = (x._bank.mask_logits[-1] for x in (alone, both, turned))
         assert torch.allclose(own, other, atol=1e-3)
         assert float((own - rolled).abs().max()) < 0.5 * float(own.std())
+
+
+@pytest.mark.parametrize(("lat", "wide"), [(0.1, 0.2), (-0.3, 0.9), (1.5, 0.3)])
+def test_a_turned_camera_turns_the_masks(lat: float, wide: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By columns that are no multiple of anything; where pixels are averaged, and round a pole, too."""
+    model, columns = network(outline_size=96), 77
+    sees_red(model, monkeypatch)
+    still = TrackerConfig(camera_motion=False)  # what sees that sees a smaller picture, of other columns
+    plain, turned = (PanoTracker(model, still) for _ in range(2))
+    box = box_of(disc(0.3, lat, wide))
+    plain.prompt(picture(0.3, lat, wide), 0, [box])
+    turned.prompt(np.roll(picture(0.3, lat, wide), columns, 1), 0, [rolled_prompt(box, columns, 512)])
+    for t in range(1, 6):
+        image = picture(0.3 + 0.03 * t, lat, wide)
+        labels = plain.step(image, t * FRAME).labels
+        rolled = turned.step(np.roll(image, columns, 1), t * FRAME).labels
+        assert iou(np.roll(labels, columns, 1) > 0, rolled > 0) > 0.998
 
 
 def test_an_object_that_was_lost_is_found_where_its_colours_are(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,11 +91,13 @@ def test_what_is_not_there_has_no_target_and_no_patch() -> None:
 
 
 @settings(max_examples=25, deadline=None)
-@given(LON, LAT, st.integers(1, 511))
-def test_a_turned_camera_shows_the_same_region(lon: float, lat: float, columns: int) -> None:
+@given(LON, LAT, st.integers(1, 511), st.sampled_from([0.2, 1.0, 2.0]))
+def test_a_turned_camera_shows_the_same_region(lon: float, lat: float, columns: int, wide: float) -> None:
+    """Also where pixels are averaged, over two and four columns."""
     image = np.random.default_rng(0).integers(0, 255, (256, 512, 3), np.uint8)
-    there = region(lon, lat).pixels(Pyramid(image), 64)
-    turned = region(lon + 2 * math.pi * columns / 512, lat).pixels(Pyramid(np.roll(image, columns, 1)), 64)
+    there = region(lon, lat, wide).pixels(Pyramid(image), 64)
+    rolled = Pyramid(np.roll(image, columns, 1))
+    turned = region(lon + 2 * math.pi * columns / 512, lat, wide).pixels(rolled, 64)
     assert np.abs(there.astype(int) - turned).max() <= 12 and np.abs(there.astype(int) - turned).mean() < 0.6
 
 
@@ -116,6 +118,19 @@ def test_rows_end_where_a_cropped_panorama_does() -> None:
     image[:30], image[-30:] = 200, 100
     seen = SearchRegion.around(Target(lonlat_to_vector(0.0, 0.0), 0.6, 0.6)).pixels(Pyramid(image), 64, 1.0)
     assert (seen[0] == 200).all() and (seen[-1] == 100).all() and (seen[30:34] == 0).all()
+
+
+@pytest.mark.parametrize("channels", [(3,), ()])
+def test_levels_of_a_pyramid_are_means_over_squares(channels: tuple[int, ...]) -> None:
+    image = np.random.default_rng(0).integers(0, 255, (64, 128, *channels), np.uint8)
+    pyramid = Pyramid(image)
+    for span, density in ((1, 128.0), (2, 9.0), (4, 4.0)):
+        level, beside = pyramid.at(density)
+        assert level.shape == (64 // span, *image.shape[1:]) and beside == (span - 1) / 2
+        rows = image.reshape(64 // span, span, 128, *channels).mean(1)
+        means = np.mean([np.roll(rows, k, 1) for k in range(span)], 0)
+        assert np.abs(level - means).max() <= span / 2  # 8 bits at each level
+    assert pyramid.at(1e-9)[0].shape[0] >= 2
 
 
 def test_a_coarse_look_averages() -> None:

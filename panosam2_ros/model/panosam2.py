@@ -194,9 +194,11 @@ class PanoSAM2(nn.Module):
     ) -> MaskPrediction:
         """Masks of N objects, each decoded with token column ``centre`` [N] in the middle.
 
-        ``ambiguous`` [N] bool: at most one point, so that SAM2 chooses among three masks.
+        Search regions, which are square, have their objects in the middle and are not turned: what lies near
+        the border of two columns would be turned in one frame and not in the next. ``ambiguous`` [N] bool: at
+        most one point, so that SAM2 chooses among three masks.
         """
-        if not self.config.canonical_yaw:
+        if not self.config.canonical_yaw or embedding.shape[-1] == embedding.shape[-2]:
             centre = torch.full_like(centre, embedding.shape[-1] // 2)
         multimask = ambiguous if self.config.sam2_masks else torch.zeros_like(ambiguous)
         prediction = decode_canonical(
