@@ -88,7 +88,7 @@ def test_networks_of_the_pair_learn_and_track(variant: str, small: Path, tmp_pat
     if recipe.model.get("regions"):
         tiny = replace(tiny, size=(64, 64), panorama=(64, 128), objects=1)
     recipe = replace(recipe, stages=(tiny,))
-    Trainer(recipe, tmp_path / "run", sources(tmp_path)).run(save_every=1000)
+    Trainer(recipe, tmp_path / "run", sources(tmp_path), workers=0).run(save_every=1000)
     model = load_weights(tmp_path / "run" / f"{variant}.safetensors").eval()
     assert model.config.name == variant
     assert model.config.regions == (variant in ("panosam2_nano", "sam2_nano-regions"))
@@ -170,9 +170,9 @@ def sources(tmp_path: Path) -> Sources:
     return TinySources(tmp_path, None)
 
 
-def batches(small: Path, parts: int = 1, **changes: Any) -> Batches:
+def batches(small: Path, workers: int = 1, **changes: Any) -> Batches:
     stage = replace(read_config(small).stages[0], **changes)
-    return Batches(RenderedClips(stage.scenes(), TinyMaterial()), stage, (3, 0, 0), parts)
+    return Batches(RenderedClips(stage.scenes(), TinyMaterial()), stage, (3, 0, 0), workers)
 
 
 def test_a_batch_has_prompts_on_objects_that_are_there(small: Path) -> None:
@@ -197,16 +197,18 @@ def test_the_same_step_has_the_same_clips_whenever_it_comes(small: Path) -> None
 
 
 def test_the_parts_of_a_batch_are_made_by_processes_of_their_own(small: Path) -> None:
-    made = list(batches(small, parts=2, batch=4).loader(2))
+    made = list(batches(small, workers=2, batch=4).loader(2))
     assert [len(batch.prompts) for batch in made] == [8, 8]  # two objects in each clip
-    own = batches(small, parts=2, batch=4)
+    own = batches(small, workers=2, batch=4)
     for step, batch in zip((2, 3), made, strict=True):
         parts = [own[2 * step], own[2 * step + 1]]
         assert torch.equal(batch.images, torch.cat([part.images for part in parts], 1))
         assert torch.equal(batch.targets, torch.cat([part.targets for part in parts], 1))
         assert not torch.equal(parts[0].images, parts[1].images)
     with pytest.raises(ValueError, match="batch of 4 clips of stage tiny cannot be made by 3 workers"):
-        batches(small, parts=3, batch=4)
+        batches(small, workers=3, batch=4)
+    with pytest.raises(ValueError, match="cannot be made by -1 workers"):
+        batches(small, workers=-1, batch=4)
 
 
 def test_what_a_worker_is_sent_is_small(tmp_path: Path) -> None:
@@ -278,7 +280,7 @@ def test_a_clip_without_an_object_is_empty_and_never_learned_from(
 
 def test_a_network_learns_from_search_regions(small: Path, tmp_path: Path) -> None:
     path = write_recipe(tmp_path / "regions.yaml", REGIONS, model={"regions": True, "colour_evidence": 4.0})
-    trainer = Trainer(read_config(path), tmp_path / "run", sources(tmp_path))
+    trainer = Trainer(read_config(path), tmp_path / "run", sources(tmp_path), workers=0)
     before = {name: p.clone() for name, p in trainer.model.named_parameters()}
     trainer.run(save_every=1e9)
     assert any(not torch.equal(p, before[name]) for name, p in trainer.model.named_parameters())
@@ -319,14 +321,14 @@ def test_processes_that_see_different_folders_are_refused(
 ) -> None:
     monkeypatch.setattr("panosam2_ros.training.train.gather_object", lambda mine: [*mine, True])
     with pytest.raises(ValueError, match=r"only 1 of 2 processes see .*: .*--out on a shared disk"):
-        Trainer(read_config(small), tmp_path / "run", sources(tmp_path))
+        Trainer(read_config(small), tmp_path / "run", sources(tmp_path), workers=0)
 
 
 def test_a_killed_run_goes_on_as_if_it_had_not_been(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recipe = read_config(small)
-    whole = Trainer(recipe, tmp_path / "whole", sources(tmp_path))
+    whole = Trainer(recipe, tmp_path / "whole", sources(tmp_path))  # its clips made by another process
     before = {name: p.clone() for name, p in whole.model.named_parameters()}
     whole.run(save_every=1000)
     original, calls = Trainer._update, 0
@@ -340,9 +342,9 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
 
     monkeypatch.setattr(Trainer, "_update", killed_at_third)
     with pytest.raises(KeyboardInterrupt):
-        Trainer(recipe, tmp_path / "run", sources(tmp_path)).run(save_every=0)
+        Trainer(recipe, tmp_path / "run", sources(tmp_path), workers=0).run(save_every=0)
     monkeypatch.setattr(Trainer, "_update", original)
-    again = Trainer(recipe, tmp_path / "run", sources(tmp_path))
+    again = Trainer(recipe, tmp_path / "run", sources(tmp_path), workers=0)
     assert (again.stage, again.step, again.average.updates) == (0, 2, 2)
     again.run(save_every=1000)
     assert again.average.updates == 4
@@ -366,7 +368,7 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
 
 
 def test_a_dry_run_says_what_would_be_learned_and_leaves_nothing(small: Path, tmp_path: Path) -> None:
-    trainer = Trainer(read_config(small), tmp_path / "dry", sources(tmp_path))
+    trainer = Trainer(read_config(small), tmp_path / "dry", sources(tmp_path), workers=0)
     text = trainer.dry_run()
     count = sum(p.numel() for p in trainer.model.parameters())
     assert f"{count:,} of {count:,} parameters" in text and "tiny: 4 steps of 1 x 4 frames of 128x64" in text
@@ -375,7 +377,7 @@ def test_a_dry_run_says_what_would_be_learned_and_leaves_nothing(small: Path, tm
 
 def test_gradients_are_gathered_over_as_many_steps_as_asked(small: Path, tmp_path: Path) -> None:
     small = write_recipe(small, {"accumulate": 3})
-    trainer = Trainer(read_config(small), tmp_path / "run", sources(tmp_path))
+    trainer = Trainer(read_config(small), tmp_path / "run", sources(tmp_path), workers=0)
     trainer.run(save_every=1000)
     assert trainer.average.updates == 2  # after three steps, and at the end
 
@@ -384,14 +386,14 @@ def test_checkpoints_lie_where_no_gradients_wait(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = write_recipe(small, {"accumulate": 3})
-    trainer, saved = Trainer(read_config(small), tmp_path / "run", sources(tmp_path)), []
+    trainer, saved = Trainer(read_config(small), tmp_path / "run", sources(tmp_path), workers=0), []
     monkeypatch.setattr(Trainer, "save", lambda self: saved.append((self.stage, self.step)))
     trainer.run(save_every=0)
     assert saved == [(0, 3), (1, 0)]
 
 
 def test_what_was_trained_last_is_the_size_of_what_is_saved(small: Path, tmp_path: Path) -> None:
-    trainer = Trainer(read_config(small), tmp_path / "run", sources(tmp_path))
+    trainer = Trainer(read_config(small), tmp_path / "run", sources(tmp_path), workers=0)
     trainer.save()
     assert load_weights(tmp_path / "run" / "panosam2_nano.safetensors").input_size == (64, 128)
 
@@ -401,7 +403,7 @@ def test_adapters_alone_learn_and_have_a_file_of_their_own(small: Path, tmp_path
     save_weights(random_model(3), weights)
     parts = {"refine_steps": 1, "long_pointer": True, "mask_stride": 2}
     small = write_recipe(small, start=str(weights), model=parts, learn="adapters")
-    trainer = Trainer(read_config(small), tmp_path / "run", sources(tmp_path))
+    trainer = Trainer(read_config(small), tmp_path / "run", sources(tmp_path), workers=0)
     before = {name: p.clone() for name, p in trainer.model.named_parameters()}
     trainer.run(save_every=1000)
     moved = {name for name, p in trainer.model.named_parameters() if not torch.equal(p, before[name])}
@@ -411,14 +413,14 @@ def test_adapters_alone_learn_and_have_a_file_of_their_own(small: Path, tmp_path
     assert torch.equal(other.long_short.gate, trainer.average.model.long_short.gate)  # type: ignore[union-attr]
     nothing = write_recipe(small, start=str(weights), learn="adapters")
     with pytest.raises(ValueError, match="nothing of panosam2_nano would be learned"):
-        Trainer(read_config(nothing), tmp_path / "none", sources(tmp_path))
+        Trainer(read_config(nothing), tmp_path / "none", sources(tmp_path), workers=0)
 
 
 def test_a_stage_may_learn_some_parts_only(small: Path, tmp_path: Path) -> None:
     """And the next one all again."""
     recipe = read_config(write_recipe(small, {"only": ["detail", "no_mem"]}, model={"mask_stride": 2}))
     recipe = replace(recipe, stages=(recipe.stages[0], replace(recipe.stages[0], only=(), steps=1)))
-    trainer = Trainer(recipe, tmp_path / "run", sources(tmp_path))
+    trainer = Trainer(recipe, tmp_path / "run", sources(tmp_path), workers=0)
     before = {name: x.clone() for name, x in trainer.model.named_parameters()}
     trainer._run_stage(recipe.stages[0], 1e9)
     moved = {name for name, x in trainer.model.named_parameters() if not torch.equal(x, before[name])}
@@ -429,12 +431,12 @@ def test_a_stage_may_learn_some_parts_only(small: Path, tmp_path: Path) -> None:
     assert all(x.requires_grad for x in trainer.model.parameters())
     wrong = replace(recipe, stages=(replace(recipe.stages[0], only=("detial",)),))
     with pytest.raises(ValueError, match="begins with one of detial"):
-        Trainer(wrong, tmp_path / "none", sources(tmp_path))
+        Trainer(wrong, tmp_path / "none", sources(tmp_path), workers=0)
 
 
 def test_low_rank_changes_are_learned_and_merged(small: Path, tmp_path: Path) -> None:
     small = write_recipe(small, {"lr": 0.05}, lora=2, lora_into=["memory_attention", "sam_mask_decoder"])
-    trainer = Trainer(read_config(small), tmp_path / "run", sources(tmp_path))
+    trainer = Trainer(read_config(small), tmp_path / "run", sources(tmp_path), workers=0)
     layer = trainer.model.memory_attention.layers[0].linear1
     before, plain = layer.weight.clone(), layer.parametrizations.weight.original.clone()
     trainer.run(save_every=1000)

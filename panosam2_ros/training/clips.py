@@ -169,19 +169,21 @@ class TrainingBatch:
 
 
 class Batches(Dataset[TrainingBatch]):
-    """The batches of a stage, each made in equal ``parts``; ``seed``: of the run, the stage and the process.
+    """The batches of a stage, made by ``workers`` processes; ``seed``: of the run, the stage and the process.
 
-    A part has clips of its own, so that each can be made by a process that keeps them. ValueError where a
-    batch cannot be made in so many equal parts.
+    Each makes an equal part, which has clips of its own, so that it can keep them. Without any (0) they are
+    made where they are asked for, the same as by one. ValueError where so many cannot make a batch.
     """
 
-    def __init__(self, source: ClipSource, stage: Stage, seed: tuple[int, ...], parts: int = 1) -> None:
+    def __init__(self, source: ClipSource, stage: Stage, seed: tuple[int, ...], workers: int = 1) -> None:
+        parts = workers or 1
         if parts < 1 or stage.batch % parts:
             raise ValueError(
                 f"the batch of {stage.batch} clips of stage {stage.name} cannot be made by {parts} workers: "
                 "their number has to divide it"
             )
-        self.source, self.stage, self.seed, self.parts = source, stage, seed, parts
+        self.source, self.stage, self.seed = source, stage, seed
+        self.parts, self.workers = parts, workers
         self._size = stage.batch // parts
         self._kept: OrderedDict[int, Clip] = OrderedDict()
 
@@ -205,14 +207,17 @@ class Batches(Dataset[TrainingBatch]):
 
         They are spawned: one forked from a process with threads may wait for ever for what those held.
         """
-        loader = DataLoader(
-            self, batch_size=None, sampler=range(start * self.parts, self.stage.steps * self.parts),
-            num_workers=self.parts, prefetch_factor=_PREFETCHED, worker_init_fn=_modest,
-            multiprocessing_context="spawn",
-        )  # fmt: skip
-        made = iter(loader)  # in turns: a part is always made by the same process
+        numbers = range(start * self.parts, self.stage.steps * self.parts)
+        made = iter(self._aside(numbers) if self.workers else (self[number] for number in numbers))
         for _ in range(start, self.stage.steps):
             yield TrainingBatch.joined([next(made) for _ in range(self.parts)])
+
+    def _aside(self, numbers: range) -> DataLoader[TrainingBatch]:
+        """Parts of batches, made in turns: each process always makes the same one of a batch."""
+        return DataLoader(
+            self, batch_size=None, sampler=numbers, num_workers=self.workers, prefetch_factor=_PREFETCHED,
+            worker_init_fn=_modest, multiprocessing_context="spawn",
+        )  # fmt: skip
 
     def _clip(self, number: int) -> Clip:
         """A clip of this run, rendered unless it is kept."""

@@ -243,7 +243,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--models", type=Path, help="folder of solid models, see data.training_sources")
     parser.add_argument("--save-every", type=float, default=180.0, help="seconds")
     parser.add_argument("--workers", type=int, default=1,
-                        help="of each process, that make its clips; divides all batches")  # fmt: skip
+                        help="of each process, to make its clips: 0, or divides all batches")  # fmt: skip
     parser.add_argument("--threads", type=int, help="of torch; default: all cores")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
     options = parser.parse_args(arguments)
