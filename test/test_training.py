@@ -476,7 +476,7 @@ from test_training import sources
 if __name__ == "__main__":
     recipe, out = read_config(Path(sys.argv[1])), Path(sys.argv[2])
     trainer = Trainer(recipe, out / "run", sources(out))
-    images = next(trainer._batches(recipe.stages[0])).images
+    images = trainer._batches(recipe.stages[0]).whole(0).images
     trainer.run(save_every=1000)
     trainer._resume()
     assert trainer.stage == 1  # goes on where it ended

@@ -202,22 +202,26 @@ class Batches(Dataset[TrainingBatch]):
             [prompt for item in items for prompt in item[2]],
         )
 
+    def whole(self, step: int) -> TrainingBatch:
+        """The batch of a step, made here."""
+        return TrainingBatch.joined([self[step * self.parts + part] for part in range(self.parts)])
+
     def loader(self, start: int) -> Iterator[TrainingBatch]:
         """The batches of the steps from ``start`` on, each part made by a process of its own.
 
         They are spawned: one forked from a process with threads may wait for ever for what those held.
         """
-        numbers = range(start * self.parts, self.stage.steps * self.parts)
-        made = iter(self._aside(numbers) if self.workers else (self[number] for number in numbers))
+        if not self.workers:
+            yield from map(self.whole, range(start, self.stage.steps))
+            return
+        loader = DataLoader(
+            self, batch_size=None, sampler=range(start * self.parts, self.stage.steps * self.parts),
+            num_workers=self.parts, prefetch_factor=_PREFETCHED, worker_init_fn=_modest,
+            multiprocessing_context="spawn",
+        )  # fmt: skip
+        made = iter(loader)  # in turns: a part is always made by the same process
         for _ in range(start, self.stage.steps):
             yield TrainingBatch.joined([next(made) for _ in range(self.parts)])
-
-    def _aside(self, numbers: range) -> DataLoader[TrainingBatch]:
-        """Parts of batches, made in turns: each process always makes the same one of a batch."""
-        return DataLoader(
-            self, batch_size=None, sampler=numbers, num_workers=self.workers, prefetch_factor=_PREFETCHED,
-            worker_init_fn=_modest, multiprocessing_context="spawn",
-        )  # fmt: skip
 
     def _clip(self, number: int) -> Clip:
         """A clip of this run, rendered unless it is kept."""

@@ -16,7 +16,6 @@ import importlib.util
 import json
 import logging
 import time
-from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -128,8 +127,8 @@ class Trainer:
         self.accelerator.wait_for_everyone()
         self.accelerator.end_training()
 
-    def _batches(self, stage: Stage) -> Iterator[TrainingBatch]:
-        """The stage's remaining batches; the network is made ready for them."""
+    def _batches(self, stage: Stage) -> Batches:
+        """The stage's batches; the network is made ready for them."""
         self.model.train().set_input_size(*stage.size)
         if self.model.refinement is not None:
             self.model.refinement.steps = self.model.config.refine_steps if stage.refine else 0
@@ -139,10 +138,10 @@ class Trainer:
         # one process fetches, and then one of every other host, which may have a disk of its own
         with self.accelerator.main_process_first(), self.accelerator.local_main_process_first():
             source = self.sources.of(stage)
-        return Batches(source, stage, seed, self.workers).loader(self.step)
+        return Batches(source, stage, seed, self.workers)
 
     def _run_stage(self, stage: Stage, save_every: float) -> None:
-        batches, saved = self._batches(stage), time.monotonic()
+        batches, saved = self._batches(stage).loader(self.step), time.monotonic()
         bar = tqdm(
             range(self.step, stage.steps), desc=stage.name, initial=self.step, total=stage.steps,
             mininterval=10, disable=not self.first,
@@ -214,7 +213,7 @@ class Trainer:
             self.stage, self.step = number, 0
             self._new_optimizers()
             batches = self._batches(stage)
-            seconds = min(self._timed(stage, next(batches)) for _ in range(TIMED))
+            seconds = min(self._timed(stage, batches.whole(step)) for step in range(TIMED))
             total += stage.steps * seconds
             lines.append(
                 f"{stage.name}: {stage.steps} steps of {stage.batch} x {stage.longest} frames of "
