@@ -28,6 +28,7 @@ from panosam2_ros.periodic import mean_column, wrap_pad
 
 DENSE_LOGIT = 6.0  # how sure a drawn prompt is
 GIVEN_LOGIT = 10.0  # mask prompts become masks of +-10, as in SAM2
+_TIE = 1e-6  # of a token
 CLICK_RADIUS = 1.5  # of a drawn click, pixels at stride 4
 LOW_RES_STRIDE = 4
 
@@ -279,7 +280,8 @@ class PromptEncoding:
             angle = prompt.points[on if on.any() else slice(None), 0] * turns
             u = math.atan2(np.sin(angle).sum(), np.cos(angle).sum()) / turns
         tokens = self.input_size[1] // self.config.stride
-        return math.floor((u + 0.5) / self.grid.width * tokens) % tokens
+        # what lies in the very middle of a region must not hang on the last digit
+        return math.floor((u + 0.5) / self.grid.width * tokens + _TIE) % tokens
 
 
 def of_same_length(indices: Sequence[int], prompts: Sequence[Prompt]) -> list[list[int]]:

@@ -17,7 +17,6 @@ from panosam2_ros.equirect import Equirect
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model import attention
 from panosam2_ros.model.build import random_model
-from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.image_encoder import (
     HieraAttention,
     ImageFeatures,
@@ -31,7 +30,7 @@ from panosam2_ros.model.memory_attention import rotary_attention, whole_turn_rot
 from panosam2_ros.model.official import official_config
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.periodic import roll_columns
-from panosam2_ros.prompts import ImageSize, Prompt, PromptEncoding
+from panosam2_ros.prompts import Prompt, PromptEncoding
 from panosam2_ros.propagation import empty_bank, prompt_objects, propagate
 
 HEIGHT, WIDTH, STRIDE = 128, 256, 16
@@ -247,20 +246,6 @@ def test_decoding_in_the_middle_is_upstreams_decoder(model: PanoSAM2) -> None:
     assert torch.equal(ours.mask_logits, masks)
     assert torch.equal(ours.mask_iou, iou[:, 0])
     assert torch.equal(ours.object_score_logits, score[:, 0])
-
-
-def test_what_lies_in_a_region_is_not_turned() -> None:
-    """It is in the middle already, on the border of two columns of tokens."""
-    square = random_model(0, ModelConfig(input_height=64, input_width=64, regions=True)).eval()
-    features = square.encode_image(torch.randn(1, 3, 64, 64))
-    encoding = PromptEncoding(ImageSize(64, 64), (64, 64), square.config)
-    encoded = encoding.encode([Prompt(box=(20, 20, 43, 43))])
-    embedding, one = square.without_memory(features, 1), torch.tensor([False])
-    masks = [
-        square.decode(embedding, features, encoded.decoder, torch.tensor([centre]), one).mask_logits
-        for centre in (1, 2)
-    ]
-    assert torch.equal(*masks)
 
 
 def test_prompts_of_objects_with_and_without_masks_mix(model: PanoSAM2) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from panosam2_ros.equirect import Equirect
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.mask_decoder import BOX_FIRST, BOX_LAST
-from panosam2_ros.prompts import DENSE_LOGIT, Prompt, PromptEncoding, check_prompt
+from panosam2_ros.prompts import DENSE_LOGIT, ImageSize, Prompt, PromptEncoding, check_prompt
 
 GRID = Equirect(640, 322)
 
@@ -90,6 +90,12 @@ def test_the_centre_of_prompts_across_the_seam() -> None:
     )
     assert encoded.centre.tolist() == [0, 0, 0, 0]
     assert encoded.is_given.tolist() == [False, True, False, False]
+
+
+@pytest.mark.parametrize("digit", [-1e-13, 0.0, 1e-13])
+def test_the_very_middle_of_a_region_does_not_hang_on_the_last_digit(digit: float) -> None:
+    encoding = PromptEncoding(ImageSize(160, 160), (160, 160), ModelConfig())
+    assert encoding.encode([Prompt(box=(50 + digit, 60, 109, 90))]).centre.tolist() == [5]
 
 
 def test_a_mask_becomes_its_share_of_every_pixel() -> None:

@@ -194,11 +194,9 @@ class PanoSAM2(nn.Module):
     ) -> MaskPrediction:
         """Masks of N objects, each decoded with token column ``centre`` [N] in the middle.
 
-        Search regions, which are square, have their objects in the middle and are not turned: what lies near
-        the border of two columns would be turned in one frame and not in the next. ``ambiguous`` [N] bool: at
-        most one point, so that SAM2 chooses among three masks.
+        ``ambiguous`` [N] bool: at most one point, so that SAM2 chooses among three masks.
         """
-        if not self.config.canonical_yaw or embedding.shape[-1] == embedding.shape[-2]:
+        if not self.config.canonical_yaw:
             centre = torch.full_like(centre, embedding.shape[-1] // 2)
         multimask = ambiguous if self.config.sam2_masks else torch.zeros_like(ambiguous)
         prediction = decode_canonical(
