@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from fake_videos import noise
 
-from panosam2_ros.data.augment import augmented, random_rotation, turned
+from panosam2_ros.data.augment import augmented, degraded, random_rotation, turned
 from panosam2_ros.equirect import Equirect, angle_between, rotation_matrix
 
 GRID = Equirect(256, 128)
@@ -58,3 +58,15 @@ def test_tilts_keep_to_their_limit_and_every_seed_is_its_own() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert not np.array_equal(first[0], other[0])
     assert first[0].shape == images.shape and first[1].shape == labels.shape
+
+
+def test_a_poorer_camera_sees_the_same_with_less_detail() -> None:
+    images = np.stack([noise(96, 64, seed) for seed in range(3)])
+    details, detail = [], abs(np.diff(images.astype(int), axis=2)).mean()
+    for seed in range(12):
+        poor = degraded(np.random.default_rng(seed), images)
+        assert poor.shape == images.shape and poor.dtype == np.uint8
+        assert abs(np.diff(poor.astype(int), axis=2)).mean() < 1.02 * detail
+        assert abs(poor.astype(float).mean((1, 2)) - images.mean((1, 2))).max() < 3  # colours stay in place
+        details.append(abs(np.diff(poor.astype(int), axis=2)).mean())
+    assert min(details) < 0.6 * detail

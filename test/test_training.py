@@ -55,6 +55,8 @@ CONFIGS = sorted((ROOT / "config" / "train").glob("*.yaml"))
 def test_the_learning_rate_warms_up_and_ends_at_a_tenth() -> None:
     rates = [learning_rate(step, 1000, 1.0) for step in range(1000)]
     assert rates[0] < 0.05 and max(rates) > 0.99 and rates[-1] == pytest.approx(0.1, abs=1e-3)
+    assert learning_rate(200, 1000, 1.0, over=0.1) == rates[200]
+    assert learning_rate(200, 1000, 1.0, over=0.5) == rates[500]  # by its clock, where that is ahead
 
 
 def variants(path: Path) -> list[str]:
@@ -67,7 +69,7 @@ def test_the_shipped_configurations_are_complete_and_typos_are_refused(path: Pat
         assert stage.data or stage.scenes().width == stage.panoramas[1]
         assert stage.data or stage.scenes().frames >= stage.longest
         if all(stage.panorama) and not stage.data:
-            scenes = replace(stage.scenes(), models=0.0, clutter=(0, 0), frames=2)
+            scenes = replace(stage.scenes(), models=0.0, people=0.0, clutter=(0, 0), frames=2)
             RegionClips(Scenes(scenes, TinyMaterial()), stage.size[1]).clip(0)
     config = yaml.safe_load(path.read_text())
     wrong = tmp_path / "wrong.yaml"
@@ -253,6 +255,16 @@ def test_search_regions_follow_one_object_each(small: Path) -> None:
     assert not np.array_equal(source.clip(0)[0], source.clip(1)[0])
 
 
+def test_some_regions_are_seen_by_a_poorer_camera(small: Path) -> None:
+    good, poor = regions(small, poor=0.0), regions(small, poor=1.0)
+    images, labels = good.clip(3)
+    (sharp, here), (blurred, there) = (
+        source.varied(np.random.default_rng(1), images, labels, 0.0) for source in (good, poor)
+    )
+    assert np.array_equal(here, there) and not np.array_equal(sharp, blurred)
+    assert abs(sharp.astype(float).mean() - blurred.mean()) < 3
+
+
 def test_regions_of_panoramas_show_what_those_of_a_scene_show(small: Path) -> None:
     stage = replace(read_config(small).stages[0], size=(128, 256), diameter=(20, 40))
     scenes = replace(stage.scenes(), width=1024, height=512, noise=0.0)
@@ -373,6 +385,21 @@ def test_a_dry_run_says_what_would_be_learned_and_leaves_nothing(small: Path, tm
     count = sum(p.numel() for p in trainer.model.parameters())
     assert f"{count:,} of {count:,} parameters" in text and "tiny: 4 steps of 1 x 4 frames of 128x64" in text
     assert not list((tmp_path / "dry").iterdir())
+
+
+def test_a_stage_may_end_by_the_clock_also_where_it_was_interrupted(small: Path, tmp_path: Path) -> None:
+    """Of two seconds all but a hundredth were spent before a kill: one step at most is left of a million."""
+    recipe = read_config(write_recipe(small, {"steps": 10**6, "minutes": 2 / 60}))
+    after = replace(recipe.stages[0], name="next", steps=1, minutes=0.0)
+    recipe = replace(recipe, stages=(recipe.stages[0], after))
+    trainer = Trainer(recipe, tmp_path / "run", sources(tmp_path), workers=0)
+    trainer.spent = 1.99
+    trainer.save()
+    resumed = Trainer(recipe, tmp_path / "run", sources(tmp_path), workers=0)
+    assert resumed._over(recipe.stages[0]) > 0.99 and resumed._over(recipe.stages[1]) == 0
+    resumed.run(save_every=1000)
+    steps = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [entry["stage"] for entry in steps] in (["next"], ["tiny", "next"])
 
 
 def test_gradients_are_gathered_over_as_many_steps_as_asked(small: Path, tmp_path: Path) -> None:

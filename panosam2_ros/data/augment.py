@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from panosam2_ros.equirect import Equirect, Floats, rotation_matrix
 
 Pixels = NDArray[np.uint8]
+_COARSEST, _QUALITIES = 3.0, (25, 90)  # pixels of a good camera to one of a poor one; of JPEG
 
 
 def turned(images: Pixels, labels: Pixels, rotation: Floats) -> tuple[Pixels, Pixels]:
@@ -51,6 +52,22 @@ def augmented(
     if rng.random() < 0.5:
         images, labels = images[::-1], labels[::-1]
     return recoloured(rng, images), labels
+
+
+def degraded(rng: np.random.Generator, images: Pixels) -> Pixels:
+    """Images [T, H, W, 3] as a poorer camera sends them: coarser, or compressed, or both."""
+    height, width = images.shape[1:3]
+    factor = math.exp(rng.uniform(0, math.log(_COARSEST)))
+    coarse = (max(round(width / factor), 4), max(round(height / factor), 4))
+    quality = int(rng.integers(*_QUALITIES)) if rng.random() < 0.5 else 0
+    poor = []
+    for image in images:
+        small = cv2.resize(image, coarse, interpolation=cv2.INTER_AREA)
+        if quality:
+            code = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+            small = cv2.imdecode(code, cv2.IMREAD_COLOR)
+        poor.append(cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR))
+    return np.asarray(np.stack(poor), np.uint8)
 
 
 def recoloured(rng: np.random.Generator, images: Pixels) -> Pixels:

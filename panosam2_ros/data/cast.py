@@ -175,8 +175,12 @@ class _Director:
     def _views(self) -> tuple[str, tuple[Sprite, ...]]:
         """A name, and one view or a round of them."""
         config, rng = self.config, self.rng
-        turns = config.models > 0 and rng.random() < config.models
-        name, views = self._model() if turns else self._one_view()
+        if config.people > 0 and rng.random() < config.people:
+            name, views = self._person()
+        elif config.models > 0 and rng.random() < config.models:
+            name, views = self._model()
+        else:
+            name, views = self._one_view()
         if config.sway > 0 and rng.random() < config.sway:
             image = views[rng.integers(len(views))].rgba
             views = tuple(Sprite(bent, cropped=False) for bent in swaying(rng, image, _SWAY_VIEWS))
@@ -201,6 +205,16 @@ class _Director:
         if rng.random() >= self.config.recolour:
             hue = 0.0
         return name, tuple(Sprite(recoloured(v, hue, 1.0, value), cropped=False) for v in views)
+
+    def _person(self) -> tuple[str, tuple[Sprite, ...]]:
+        """The views of a person, brighter or darker."""
+        rng = self.rng
+        if not self.library.people:
+            raise ValueError("the scene wants people, the library has none: see data/people.py")
+        names = sorted(self.library.people)
+        name, value = str(names[rng.integers(len(names))]), rng.uniform(0.6, 1.6)
+        views = read_views(self.library.people[name])
+        return name, tuple(Sprite(recoloured(v, 0.0, 1.0, value), cropped=False) for v in views)
 
     def _speed(self) -> float:
         """Rad per frame."""

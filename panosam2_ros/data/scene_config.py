@@ -38,6 +38,7 @@ class SceneConfig:
     large: float = 0.0  # probability that a tracked object grows beyond 90 degrees for a while
     texture_shapes: float = 0.25  # probability, per thing, of a textured shape, not a sprite
     models: float = 0.0  # probability, per thing, of a solid model that turns; 0 = none
+    people: float = 0.0  # probability, per thing, of a person who moves; 0 = none
     sway: float = 0.0  # probability, per thing, that it bends to and fro; 0 = none
     clutter: tuple[int, int] = (0, 0)  # untracked solid models that stand still behind all others
     recolour: float = 0.3  # probability, per sprite, of a random hue

@@ -70,6 +70,7 @@ class SourceLibrary:
     panoramas: Mapping[str, Panorama]  # by name, [H, W, 3] RGB
     sprites: Mapping[str, Path | Image]  # by file name: a file, or RGBA uint8 [H, W, 4]
     models: Mapping[str, Path] = field(default_factory=dict)  # by name: strips of views, see turntable.py
+    people: Mapping[str, Path] = field(default_factory=dict)  # the same of people, see people.py
 
     def __post_init__(self) -> None:
         if not self.panoramas or not self.sprites:

@@ -20,12 +20,11 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import cv2
-import numpy as np
 from tqdm import tqdm
 
+from panosam2_ros.data.people import PREFIX
 from panosam2_ros.data.sources import SourceLibrary
-from panosam2_ros.data.turntable import draw_views
+from panosam2_ros.data.turntable import draw_views, encoded
 
 PACKAGE = "sweethome3d-furniture"
 BEGUN, FATAL = ".begun", ".fatal"  # endings of files: being drawn; it ended the process that drew it
@@ -55,7 +54,9 @@ def with_models(library: SourceLibrary, folder: Path) -> SourceLibrary:
             f"{folder} holds no strips (*.webp); `python -m panosam2_ros.data.training_sources --out "
             f"{folder}` makes them"
         )
-    return replace(library, models=strips)
+    people = {name: path for name, path in strips.items() if name.startswith(PREFIX)}
+    models = {name: path for name, path in strips.items() if name not in people}
+    return replace(library, models=models, people=people)
 
 
 def catalogue(archive: Path) -> Iterator[Model]:
@@ -86,9 +87,7 @@ def draw(model: Model, out: Path) -> str:
         except ValueError as error:
             begun.unlink()
             return f"{model.name}: {error}"
-    bgra = np.ascontiguousarray(strip[..., [2, 1, 0, 3]])
-    encoded = cv2.imencode(".webp", bgra, [cv2.IMWRITE_WEBP_QUALITY, 90])[1]
-    begun.write_bytes(encoded.tobytes())
+    begun.write_bytes(encoded(strip))
     begun.rename(target)  # whole, whenever the process is ended
     return ""
 

@@ -7,6 +7,7 @@ and sinks once on the way, so that the last view is followed by the first.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ Image = NDArray[np.uint8]
 VIEWS, SIDE = 32, 112  # px
 _FINER = 2  # drawn so much larger, against jagged edges
 _NEAR = 0.92  # of the distance at which the model's sphere would just fit
-_MIDDLE, _SWING = 12.0, 14.0  # degrees above the floor
 
 
 def read_views(path: Path) -> list[Image]:
@@ -33,13 +33,9 @@ def draw_views(model: Path) -> Image:
 
     Raises ValueError where there is nothing to see.
     """
+    window = off_screen()
     import vtk  # only needed to make strips
 
-    window = vtk.vtkRenderWindow()
-    window.SetOffScreenRendering(1)
-    window.SetSize(_FINER * SIDE, _FINER * SIDE)
-    window.SetAlphaBitPlanes(1)
-    window.SetMultiSamples(0)
     importer = vtk.vtkOBJImporter()
     importer.SetFileName(str(model))
     importer.SetFileNameMTL(str(model.with_suffix(".mtl")))
@@ -48,29 +44,52 @@ def draw_views(model: Path) -> Image:
     importer.Update()
     renderer = importer.GetRenderer()
     renderer.SetBackgroundAlpha(0)
-    views = [_view(window, renderer, index) for index in range(VIEWS)]
-    strip = np.concatenate(views, 1)
+    round_it = Orbit(*_sphere(renderer))
+    strip = np.concatenate([view(window, renderer, round_it, index) for index in range(VIEWS)], 1)
     if (strip[..., 3] > 127).mean() < 0.02:
         raise ValueError(f"{model} shows nothing")
     return strip
 
 
-def _view(window: Any, renderer: Any, index: int) -> Image:
+@dataclass(frozen=True)
+class Orbit:
+    """How a camera goes round a thing: y is up, and it begins on the side of z."""
+
+    centre: tuple[float, ...]
+    radius: float  # of the ball that is to be seen
+    middle: float = 12.0  # degrees above the floor
+    swing: float = 14.0  # degrees by which it rises and sinks
+    angle: float = 30.0  # degrees, of the camera's view: a wide one sees from near
+
+
+def off_screen() -> Any:
+    """A window for views, that no screen is needed for."""
+    import vtk
+
+    window = vtk.vtkRenderWindow()
+    window.SetOffScreenRendering(1)
+    window.SetSize(_FINER * SIDE, _FINER * SIDE)
+    window.SetAlphaBitPlanes(1)
+    window.SetMultiSamples(0)
+    return window
+
+
+def view(window: Any, renderer: Any, orbit: Orbit, index: int) -> Image:
+    """RGBA [SIDE, SIDE, 4] of what a renderer shows from a place of the orbit."""
+    import vtk
     from vtk.util.numpy_support import vtk_to_numpy
 
     turn = 2 * math.pi * index / VIEWS
-    height = math.radians(_MIDDLE + _SWING * math.sin(turn))
-    centre, radius = _sphere(renderer)
+    height = math.radians(orbit.middle + orbit.swing * math.sin(turn))
     camera = renderer.GetActiveCamera()
-    away = _NEAR * radius / math.sin(math.radians(camera.GetViewAngle() / 2))
+    camera.SetViewAngle(orbit.angle)
+    away = _NEAR * orbit.radius / math.sin(math.radians(orbit.angle / 2))
     ahead = (math.cos(height) * math.sin(turn), math.sin(height), math.cos(height) * math.cos(turn))
-    camera.SetFocalPoint(*centre)
+    camera.SetFocalPoint(*orbit.centre)
     camera.SetViewUp(0, 1, 0)
-    camera.SetPosition(*(c + away * a for c, a in zip(centre, ahead, strict=True)))
+    camera.SetPosition(*(c + away * a for c, a in zip(orbit.centre, ahead, strict=True)))
     renderer.ResetCameraClippingRange()
     window.Render()
-    import vtk
-
     grab = vtk.vtkWindowToImageFilter()
     grab.SetInput(window)
     grab.SetInputBufferTypeToRGBA()
@@ -79,6 +98,12 @@ def _view(window: Any, renderer: Any, index: int) -> Image:
     pixels = vtk_to_numpy(grab.GetOutput().GetPointData().GetScalars())
     large = pixels.reshape(_FINER * SIDE, _FINER * SIDE, 4)[::-1]
     return _halved(large)
+
+
+def encoded(strip: Image) -> bytes:
+    """A strip as a file, see ``read_views``."""
+    bgra = np.ascontiguousarray(strip[..., [2, 1, 0, 3]])
+    return bytes(cv2.imencode(".webp", bgra, [cv2.IMWRITE_WEBP_QUALITY, 90])[1])
 
 
 def _sphere(renderer: Any) -> tuple[tuple[float, ...], float]:

@@ -24,11 +24,13 @@ class Sources:
         if not stage.data:
             scenes, material = stage.scenes(), self.material()
             if all(stage.panorama):
-                return RegionClips(Scenes(scenes, material), stage.size[1])
+                return RegionClips(Scenes(scenes, material), stage.size[1], stage.poor)
             return RenderedClips(scenes, material)
         dataset = open_dataset(DatasetSpec(stage.data))
         panoramas = DatasetClips(dataset, stage.panoramas, stage.longest + 2, stage.every)
-        return RegionClips(Panoramic(panoramas), stage.size[1]) if all(stage.panorama) else panoramas
+        if all(stage.panorama):
+            return RegionClips(Panoramic(panoramas), stage.size[1], stage.poor)
+        return panoramas
 
     def material(self) -> Material:
         """What synthetic scenes are made of, read at once, so that what is wrong with it is said."""

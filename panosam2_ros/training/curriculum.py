@@ -38,7 +38,9 @@ class Stage:
     freeze_norm: bool = True  # batch norm keeps its running statistics
     refine: bool = True  # with distortion refinement, where the network has it
     tilt: float = 0.0  # degrees, by which whole clips are tilted, at most
+    poor: float = 0.0  # share of the clips of search regions that a poorer camera sees
     reuse: float = 2.0  # times that a clip is used, on average
+    minutes: float = 0.0  # after which it ends, however many steps that were; 0: after its steps
     accumulate: int = 1  # steps whose gradients make one update
     data: str = ""  # of evaluation.datasets, with its folder; empty: synthetic scenes
     every: int = 1  # every n-th frame of a data set
@@ -154,7 +156,7 @@ def _filled(kind: Any, options: dict[str, Any], what: str, path: Path) -> Any:
     return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in options.items()})
 
 
-def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Warm-up over 3 % of a stage, then a cosine down to a tenth."""
+def learning_rate(step: int, steps: int, peak: float, over: float = 0.0) -> float:
+    """Warm-up over 3 % of a stage, then a cosine down to a tenth; ``over``: share of its time that is."""
     warm = min(1.0, (step + 1) / max(1, round(0.03 * steps)))
-    return peak * warm * (0.55 + 0.45 * math.cos(math.pi * step / steps))
+    return peak * warm * (0.55 + 0.45 * math.cos(math.pi * max(step / steps, over)))

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from panosam2_ros.data.augment import recoloured
+from panosam2_ros.data.augment import degraded, recoloured
 from panosam2_ros.data.scene_config import SceneConfig
 from panosam2_ros.data.scene_view import SceneView
 from panosam2_ros.equirect import Equirect
@@ -108,6 +108,7 @@ class RegionClips:
 
     subjects: Callable[[int], Subject]
     size: int
+    poor: float = 0.0  # share that a poorer camera sees
     single = True
 
     def clip(self, number: int) -> Clip:
@@ -139,7 +140,8 @@ class RegionClips:
         """Perhaps mirrored, and in other colours; which way is up stays."""
         if rng.random() < 0.5:
             images, labels = images[:, :, ::-1], labels[:, :, ::-1]
-        return recoloured(rng, images), labels
+        images = recoloured(rng, images)
+        return degraded(rng, images) if self.poor > rng.random() else images, labels
 
 
 def _way(number: int) -> int:

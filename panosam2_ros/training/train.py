@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from accelerate.utils import gather_object
+from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -63,6 +63,7 @@ class Trainer:
         self.average = Averaged(self.model, recipe.ema)
         self.loss = self.accelerator.prepare_model(ClipLoss(self.model, recipe.loss))
         self.stage, self.step = 0, 0
+        self.spent, self.resumed = 0.0, time.monotonic()  # seconds of the stage till it was resumed; when
         self.learned = {name for name, p in self.model.named_parameters() if p.requires_grad}
         self._new_optimizers()
         self.checkpoint = out / "checkpoint.pt"
@@ -93,6 +94,7 @@ class Trainer:
         self.average.model.load_state_dict(state["average"])
         self.average.updates = state["updates"]
         self.stage, self.step = state["stage"], state["step"]
+        self.spent = state.get("spent", 0.0)
         self._new_optimizers()
         if self.step:  # at the start of a stage they are new
             for optimizer, content in zip(self.optimizers, state["optimizers"], strict=True):
@@ -110,6 +112,7 @@ class Trainer:
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "stage": self.stage,
             "step": self.step,
+            "spent": self._seconds(),
         }
         partial = self.checkpoint.with_suffix(".part")
         torch.save(state, partial)
@@ -122,6 +125,7 @@ class Trainer:
         while self.stage < len(self.recipe.stages):
             self._run_stage(self.recipe.stages[self.stage], save_every)
             self.stage, self.step = self.stage + 1, 0
+            self.spent, self.resumed = 0.0, time.monotonic()
             self._new_optimizers()
             self.save()
         self.accelerator.wait_for_everyone()
@@ -142,12 +146,15 @@ class Trainer:
 
     def _run_stage(self, stage: Stage, save_every: float) -> None:
         batches, saved = self._batches(stage).loader(self.step), time.monotonic()
+        self.resumed = saved
         bar = tqdm(
             range(self.step, stage.steps), desc=stage.name, initial=self.step, total=stage.steps,
             mininterval=10, disable=not self.first,
         )  # fmt: skip
         for self.step in bar:
-            losses, ious = self._update(stage, next(batches))
+            if (over := self._over(stage)) >= 1:
+                break
+            losses, ious = self._update(stage, next(batches), over)
             bar.set_postfix(iou=f"{float(ious[-1]):.3f}", refresh=False)
             self._log(stage, losses, ious)
             moved = (self.step + 1) % stage.accumulate == 0  # gradients are not in a checkpoint
@@ -156,9 +163,20 @@ class Trainer:
                 self.save()
                 saved = time.monotonic()
 
-    def _update(self, stage: Stage, batch: TrainingBatch) -> tuple[Losses, Tensor]:
+    def _seconds(self) -> float:
+        """How long the stage has been learned."""
+        return self.spent + time.monotonic() - self.resumed
+
+    def _over(self, stage: Stage) -> float:
+        """Share of a stage's time that is over, the same in every process; 0 where it has no end."""
+        if not stage.minutes:
+            return 0.0
+        over = [self._seconds() / 60 / stage.minutes]
+        return float(broadcast_object_list(over)[0])
+
+    def _update(self, stage: Stage, batch: TrainingBatch, over: float = 0.0) -> tuple[Losses, Tensor]:
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
-            group["lr"] = learning_rate(self.step, stage.steps, stage.lr)
+            group["lr"] = learning_rate(self.step, stage.steps, stage.lr, over)
         seed = [self.recipe.seed, self.stage, self.step, self.accelerator.process_index]
         torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
         free = stage.free_frames(self.step)
