@@ -345,12 +345,12 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     whole.run(save_every=1000)
     original, calls = Trainer._update, 0
 
-    def killed_at_third(self: Trainer, stage: Stage, batch: TrainingBatch) -> object:
+    def killed_at_third(self: Trainer, stage: Stage, batch: TrainingBatch, over: float) -> object:
         nonlocal calls
         calls += 1
         if calls == 3:
             raise KeyboardInterrupt
-        return original(self, stage, batch)
+        return original(self, stage, batch, over)
 
     monkeypatch.setattr(Trainer, "_update", killed_at_third)
     with pytest.raises(KeyboardInterrupt):
@@ -635,13 +635,17 @@ def test_muon_makes_updates_of_one_size_and_finds_a_least_square() -> None:
         build_optimizers(layer, "sgd", 0.0)
 
 
-def test_weights_of_two_stages_can_be_mixed() -> None:
-    last, first = reconfigured(random_model(1), {"mask_stride": 2}), random_model(2)
-    new, old = last.state_dict(), first.state_dict()
-    kept = {name: value.clone() for name, value in new.items()}
-    for name, value in mixed(last, first, 0.25).state_dict().items():
-        wanted = 0.75 * kept[name] + 0.25 * old[name] if name in old else kept[name]
-        assert torch.allclose(value.float(), wanted.float(), atol=1e-6), name
+def test_weights_of_several_stages_can_be_mixed() -> None:
+    last, *others = reconfigured(random_model(1), {"mask_stride": 2}), random_model(2), random_model(3)
+    (first, second), kept = (m.state_dict() for m in others), dict(last.state_dict())
+    kept = {name: value.clone() for name, value in kept.items()}
+    for name, value in mixed(last, list(zip(others, (0.25, 0.3), strict=True))).state_dict().items():
+        wanted = kept[name].float()
+        if name in first and value.is_floating_point():
+            wanted = 0.45 * wanted + 0.25 * first[name] + 0.3 * second[name]
+        assert torch.allclose(value.float(), wanted, atol=1e-6), name
+    with pytest.raises(ValueError, match=r"add up to 0\.\.1, got \[0\.7, 0\.6\]"):
+        mixed(last, list(zip(others, (0.7, 0.6), strict=True)))
 
 
 def test_pauses_between_sessions_are_no_training_time() -> None:

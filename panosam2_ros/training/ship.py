@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from itertools import pairwise
 from pathlib import Path
@@ -16,9 +17,10 @@ import torch
 import yaml
 
 from panosam2_ros.data.sources import VERSIONS
-from panosam2_ros.model.build import EMBEDDED, load_weights, save_weights
+from panosam2_ros.model.build import EMBEDDED, load_weights, reconfigured, save_weights
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.resources import resource, sha256
+from panosam2_ros.training.curriculum import read_config
 
 PAUSE = 60.0  # s between two steps from which on the run stood still
 POINT = 50  # steps that make one point of the curve
@@ -47,19 +49,21 @@ def curve(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def mixed(model: PanoSAM2, earlier: PanoSAM2, share: float) -> PanoSAM2:
-    """The mean of two stages' weights, ``share`` of the earlier's; parts that it lacks stay.
+def mixed(model: PanoSAM2, others: Sequence[tuple[PanoSAM2, float]]) -> PanoSAM2:
+    """The weighted mean of the model's weights and others', each with its share; parts that they lack stay.
 
     Stages that went different ways from one start are good at different things, and their mean is often
-    better at both: Wortsman et al. 2022, arXiv 2203.05482.
+    better at both: Wortsman et al. 2022, arXiv 2203.05482. ValueError where shares exceed 1.
     """
-    before = earlier.state_dict()
-    state = {
-        name: torch.lerp(value, before[name], share)
-        if name in before and value.is_floating_point()
-        else value
-        for name, value in model.state_dict().items()
-    }
+    if not 0 <= sum(share for _, share in others) <= 1:
+        shares = [share for _, share in others]
+        raise ValueError(f"shares of other weights have to add up to 0..1, got {shares}")
+    before = model.state_dict()
+    state = {name: value.clone() for name, value in before.items()}
+    for other, share in others:
+        for name, value in other.state_dict().items():
+            if name in state and value.is_floating_point():
+                state[name] += share * (value - before[name])
     model.load_state_dict(state)
     return model
 
@@ -77,20 +81,22 @@ def ship(
     run: Path,
     config: Path,
     models: Path,
-    earlier: Path | None = None,
-    share: float = 0.0,
+    others: Mapping[Path, float] | None = None,
     after: Path | None = None,
 ) -> Path:
-    """Copy ``run``'s weights into ``models``, mixed with ``earlier`` ones; answers the manifest's path.
+    """Copy ``run``'s weights into ``models``, mixed with ``others`` and configured as ``config`` says.
 
-    ``after``: the manifest of the weights that the run started from.
+    Answers the manifest's path. ``after``: the manifest of the weights that the run started from.
     """
     before = None if after is None else json.loads(after.read_text())  # it may be about to be replaced
     models.mkdir(parents=True, exist_ok=True)
     target = models / f"{EMBEDDED}.safetensors"
-    model = load_weights(run / f"{EMBEDDED}.safetensors")
-    if earlier is not None:
-        model = mixed(model, load_weights(earlier), share)
+    shares = others or {}
+    model = mixed(
+        load_weights(run / f"{EMBEDDED}.safetensors"),
+        [(load_weights(path), share) for path, share in shares.items()],
+    )
+    model = reconfigured(model, read_config(config).model)
     save_weights(model, target)
     entries = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
     processes = max(entry["processes"] for entry in entries)
@@ -102,7 +108,7 @@ def ship(
         "parameters": sum(p.numel() for p in model.parameters()),
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
         "command": f"{launcher} -m panosam2_ros.training.train --config {config}",
-        "share_of_earlier_weights": share,
+        "shares_of_other_weights": {sha256(path): share for path, share in shares.items()},
         "config": yaml.safe_load(config.read_text()),
         "sources": VERSIONS,
         "torch": torch.__version__,
@@ -123,12 +129,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--run", type=Path, required=True, help="folder that the training wrote")
     parser.add_argument("--config", type=Path, required=True, help="what it was trained with")
     parser.add_argument("--models", type=Path, help="default: the package's own folder of models")
-    parser.add_argument("--earlier", type=Path, help="weights of an earlier stage to mix in")
-    parser.add_argument("--share", type=float, default=0.0, help="of the earlier weights, 0..1")
+    parser.add_argument("--mix", nargs=2, action="append", default=[], metavar=("WEIGHTS", "SHARE"),
+                        help="of another stage or seed; may be repeated")  # fmt: skip
     parser.add_argument("--after", type=Path, help="manifest of the weights that the run started from")
     options = parser.parse_args(arguments)
     models = options.models or resource("models")
-    print(ship(options.run, options.config, models, options.earlier, options.share, options.after))
+    others = {Path(path): float(share) for path, share in options.mix}
+    print(ship(options.run, options.config, models, others, options.after))
 
 
 if __name__ == "__main__":
