@@ -123,6 +123,8 @@ def test_search_regions_have_no_rows_that_are_weighted_or_refined(small: Path, w
     write_recipe(small, {**region, "refine": False}, model={"refine_steps": 3})
     assert read_config(small).stages[0].panorama == (64, 128)
     assert read_config(write_recipe(small, **wrong)).stages[0].panorama == (0, 0)
+    with pytest.raises(ValueError, match=r"stage tiny in .* has poor: 0\.5, which is for search regions"):
+        read_config(write_recipe(small, {"poor": 0.5}))
 
 
 def library() -> SourceLibrary:

@@ -60,7 +60,7 @@ SCENE: Mapping[str, Any] = {
     "lens_step": 0.0,
 }
 # Fields of SceneConfig that are younger than these scenes, at the values that change nothing in them.
-NEWER: Mapping[str, Any] = {"models": 0.0, "sway": 0.0, "clutter": (0, 0)}
+NEWER: Mapping[str, Any] = {"models": 0.0, "people": 0.0, "sway": 0.0, "clutter": (0, 0)}
 
 
 def config_text(library: SourceLibrary) -> str:

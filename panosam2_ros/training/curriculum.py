@@ -121,7 +121,12 @@ def read_config(path: Path, variant: str = "") -> Recipe:
 
 
 def _check_regions(recipe: Recipe, path: Path) -> None:
-    """ValueError where search regions would be weighted or refined by the rows of a panorama."""
+    """ValueError where regions would be weighted or refined by rows, or panoramas treated as regions."""
+    for stage in (stage for stage in recipe.stages if stage.poor and not all(stage.panorama)):
+        raise ValueError(
+            f"stage {stage.name} in {path} has poor: {stage.poor}, which is for search regions: give it a "
+            "panorama, or leave out poor"
+        )
     refined = bool(recipe.model.get("refine_steps"))
     for stage in (stage for stage in recipe.stages if all(stage.panorama)):
         if recipe.loss.weighting != "none" or (refined and stage.refine):
