@@ -9,10 +9,10 @@ import numpy as np
 
 from panosam2_ros.data import scene_motion as motion
 from panosam2_ros.data.compositor import LARGEST_DIAMETER, paint_labels, project
+from panosam2_ros.data.looks import Looks
 from panosam2_ros.data.scene_config import SceneConfig
 from panosam2_ros.data.sources import Image, SourceLibrary, tone_map
-from panosam2_ros.data.sprites import Sprite, recoloured, swaying, textured_shape
-from panosam2_ros.data.turntable import read_views
+from panosam2_ros.data.sprites import Sprite, recoloured
 from panosam2_ros.equirect import Equirect, Floats, rotation_matrix
 
 START_VISIBLE = 0.6  # share of every tracked object that frame 0 shows
@@ -21,7 +21,6 @@ _PATIENT_ATTEMPTS = 6  # at full size, before everything is made smaller
 _OCCLUDER_DENT = 0.15  # how far an occluder's outline differs from a disc's
 _LARGE = (math.radians(98), math.radians(120))  # rad, of what is to exceed 90 degrees
 _TURN = 0.035  # rounds per frame of a solid thing, at most
-_SWAY_VIEWS = 12
 _GROWTH = (2.3, 3.5)  # ratio of sizes of what is to more than double
 
 
@@ -111,7 +110,8 @@ class _Director:
         rng: np.random.Generator,
         shrink: float,  # factor on all sizes
     ) -> None:
-        self.config, self.library, self.rng, self.shrink = config, library, rng, shrink
+        self.config, self.rng, self.shrink = config, rng, shrink
+        self._looks = Looks(config, library, rng)
 
     def camera(self) -> Floats:
         full = self.rng.random() < self.config.full_rotation
@@ -155,7 +155,7 @@ class _Director:
 
     def _body(self, obj_id: int, anchor: motion.Anchor, moves: bool = True) -> Body:
         config, rng = self.config, self.rng
-        name, views = self._views()
+        name, views = self._looks.drawn()
         phases = self._phases(len(views)) if len(views) > 1 else None
         speed = self._speed() if moves else 0.0
         path = motion.object_path(rng, config.frames, speed, config.turn, anchor)
@@ -171,50 +171,6 @@ class _Director:
         pace = rng.uniform(-_TURN, _TURN) * views
         wander = motion.smooth_noise(rng, frames, 1)[:, 0] * rng.uniform(0, 0.25) * views
         return np.asarray(rng.uniform(0, views) + pace * np.arange(frames) + wander, float)
-
-    def _views(self) -> tuple[str, tuple[Sprite, ...]]:
-        """A name, and one view or a round of them."""
-        config, rng = self.config, self.rng
-        if config.people > 0 and rng.random() < config.people:
-            name, views = self._person()
-        elif config.models > 0 and rng.random() < config.models:
-            name, views = self._model()
-        else:
-            name, views = self._one_view()
-        if config.sway > 0 and rng.random() < config.sway:
-            image = views[rng.integers(len(views))].rgba
-            views = tuple(Sprite(bent, cropped=False) for bent in swaying(rng, image, _SWAY_VIEWS))
-        return name, views
-
-    def _one_view(self) -> tuple[str, tuple[Sprite, ...]]:
-        name, sprite = self._sprite()
-        return name, (sprite,)
-
-    def _model(self) -> tuple[str, tuple[Sprite, ...]]:
-        """The views of a solid model, brighter or darker."""
-        rng = self.rng
-        if not self.library.models:
-            raise ValueError("the scene wants solid models, the library has none: see training_sources.py")
-        names = sorted(self.library.models)
-        for _ in range(20):  # as in _sprite
-            name = str(names[rng.integers(len(names))])
-            views = read_views(self.library.models[name])
-            if all(Sprite(view).compact for view in views[:: len(views) // 4]):
-                break
-        hue, value = rng.uniform(0, 2 * math.pi), rng.uniform(0.7, 1.5)
-        if rng.random() >= self.config.recolour:
-            hue = 0.0
-        return name, tuple(Sprite(recoloured(v, hue, 1.0, value), cropped=False) for v in views)
-
-    def _person(self) -> tuple[str, tuple[Sprite, ...]]:
-        """The views of a person, brighter or darker."""
-        rng = self.rng
-        if not self.library.people:
-            raise ValueError("the scene wants people, the library has none: see data/people.py")
-        names = sorted(self.library.people)
-        name, value = str(names[rng.integers(len(names))]), rng.uniform(0.6, 1.6)
-        views = read_views(self.library.people[name])
-        return name, tuple(Sprite(recoloured(v, 0.0, 1.0, value), cropped=False) for v in views)
 
     def _speed(self) -> float:
         """Rad per frame."""
@@ -238,35 +194,6 @@ class _Director:
             return tracked
         sizes = motion.swelling(rng, config.frames, low, high)
         return [replace(b, diameters=sizes) if b is body else b for b in tracked]
-
-    def _sprite(self) -> tuple[str, Sprite]:
-        rng = self.rng
-        if rng.random() < self.config.texture_shapes:
-            return self._shape(dent=0.5)
-        names = sorted(self.library.sprites)
-        for _ in range(20):  # a library of nothing but thin or scattered things is used as it is
-            name = str(names[rng.integers(len(names))])
-            sprite = Sprite(self.library.sprite(name))
-            if sprite.compact:
-                break
-        if rng.random() < self.config.recolour:
-            rgba = recoloured(sprite.rgba, rng.uniform(0, 2 * math.pi), 1.0, rng.uniform(0.6, 1.1))
-            sprite = Sprite(rgba)
-        return name, sprite
-
-    def _shape(self, dent: float) -> tuple[str, Sprite]:
-        """A piece of a panorama; of any, also of the one in the background."""
-        rng = self.rng
-        name = str(rng.choice(sorted(self.library.panoramas)))
-        panorama = self.library.panoramas[name]
-        height, width = panorama.shape[:2]
-        side = int(height * rng.uniform(0.15, 0.5))
-        top = int(rng.integers(height // 6, height - height // 6 - side + 1))
-        left = int(rng.integers(width - side + 1))
-        piece = tone_map(panorama[top : top + side, left : left + side], rng.normal(0.3, 0.7))
-        rgba = textured_shape(rng, piece, dent)
-        rgba = recoloured(rgba, rng.uniform(0, 2 * math.pi), rng.uniform(0.7, 2), 1.0)
-        return f"shape of {name}", Sprite(rgba)
 
     def _look_alike(self, body: Body) -> Body:
         """The same sprite, slightly recoloured, with a size and a way of its own."""
@@ -296,7 +223,7 @@ class _Director:
     def _occluder(self, body: Body) -> list[Body]:
         """A textured disc that hides a tracked object whole; none where it would be too large."""
         config, rng = self.config, self.rng
-        name, sprite = self._shape(_OCCLUDER_DENT)
+        name, sprite = self._looks.shape(_OCCLUDER_DENT)
         lead = max(2, config.frames // 8)
         hidden = min(self._count(config.hidden_frames), config.frames - 2 * lead)
         reach = math.tan(body.diameters.max() / 2) * max(view.reach for view in body.views)
