@@ -21,6 +21,7 @@ pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: mak
 
 import rclpy
 from conftest import ROOT, Process, wait_for
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from sensor_msgs.msg import Image
 
 from panosam2_ros.data.recording import Bearings, Recording, RecordingWriter, RunLengths, Seen
@@ -225,6 +226,32 @@ def test_a_node_that_cannot_start_ends_the_demo_with_its_reason(tmp_path):
     done = subprocess.run(missing, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert "missing.safetensors" in done.stderr and "could not be configured" in done.stderr
+
+
+def test_the_planner_gives_up_on_a_node_that_cannot_start_not_on_one_without_images(tmp_path):
+    rclpy.init()
+    node = rclpy.create_node("panosam2")
+    task = json.dumps({"folder": str(tmp_path), "from_truth": False, "clicks": [[1, 1]]})
+    says = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+
+    def tell(state: str) -> None:
+        status = DiagnosticStatus(name="panosam2: x", level=DiagnosticStatus.ERROR, message="y")
+        status.values = [KeyValue(key="state", value=state)]
+        says.publish(DiagnosticArray(status=[status]))
+
+    try:
+        with Process("panosam2_ros.ros.planner", task, log=tmp_path / "planner.log") as planner:
+            wait_for(says.get_subscription_count, 30.0, "the planner")
+            for _ in range(10):  # no image for longer than it accepts: the camera renders ahead
+                tell("active")
+                time.sleep(0.1)
+            assert planner.running
+            tell("unconfigured")
+            wait_for(lambda: not planner.running, 10.0, "its end")
+        assert "the node says: y" in (tmp_path / "planner.log").read_text()
+    finally:
+        node.destroy_node()
+        rclpy.try_shutdown()
 
 
 def test_the_planner_takes_images_only_when_it_can_be_answered(tmp_path):

@@ -188,7 +188,9 @@ class Planner(Node):
                 self._progress.camera = values
             elif "panosam2" in status.name:
                 self._progress.node |= values
-                if status.level == DiagnosticStatus.ERROR and not self._progress.images:
+                # an active node only lacks images: the camera may render ahead for longer than it accepts
+                starting = not self._progress.images and values.get("state") != "active"
+                if status.level == DiagnosticStatus.ERROR and starting:
                     raise RuntimeError(f"the node says: {status.message}")
 
     def _heard(self) -> None:
