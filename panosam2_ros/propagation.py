@@ -24,7 +24,6 @@ from panosam2_ros.reacquisition import found_again, not_them
 
 NO_OBJ_SCORE = -1024.0  # SAM2's logits of the mask of an absent object
 CERTAIN = 10.0  # presence logit of a prompted object
-_SHRUNK = 0.97  # of its last mask; what has less of it is taken to be disappearing
 
 
 @dataclass(frozen=True)
@@ -118,14 +117,9 @@ def propagate(
 
 
 def _colours_now(model: PanoSAM2, bank: MemoryBank, bins: Tensor, prediction: MaskPrediction) -> Tensor:
-    """What is known of colours, a little more like this frame's where that is likely right: light changes.
-
-    Not while the mask shrinks: the colours of what is left of an object that disappears are not its own.
-    """
+    """What is known of colours, a little more like this frame's where that is likely right: light changes."""
     found = learned_colours(bins, prediction.fine_logits)
-    now, before = ((logits > 0).sum((1, 2, 3)) for logits in (prediction.mask_logits, bank.mask_logits))
-    right = (prediction.mask_iou >= model.config.colour_iou) & (now >= _SHRUNK * before)
-    rate = torch.where(right, model.config.colour_learning, 0.0)
+    rate = torch.where(prediction.mask_iou >= model.config.colour_iou, model.config.colour_learning, 0.0)
     return torch.lerp(bank.colours, found.to(bank.colours), rate[:, None, None].to(bank.colours))
 
 

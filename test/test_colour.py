@@ -150,17 +150,6 @@ def test_colours_follow_the_light_where_the_mask_is_likely_right() -> None:
         assert torch.allclose(tracker._bank.colours.sum(-1), torch.ones(1, 2), atol=1e-4)
 
 
-def test_colours_are_not_learned_while_the_object_disappears() -> None:
-    for radius, learned in ((12, True), (8, False)):
-        tracker = prompted(50.0)  # masks are where the object's colours are
-        tracker.model.config = replace(tracker.model.config, colour_learning=0.5, colour_iou=0.0)
-        before = tracker._bank.colours.clone()
-        seen = np.where(disc(30, radius, (64, 128))[..., None], np.array(RED), np.array(BLUE))
-        labels = tracker.step(seen.astype(np.uint8), 10**8).labels
-        assert labels.any() and (labels[32, 20] == 1) == learned  # near the left end of the larger disc
-        assert torch.equal(tracker._bank.colours, before) != learned
-
-
 def test_colours_are_learned_in_bfloat16_too() -> None:
     tracker = prompted(50.0)
     tracker.model.config = replace(tracker.model.config, colour_learning=0.5, colour_iou=0.0)
