@@ -387,6 +387,9 @@ def test_a_dry_run_says_what_would_be_learned_and_leaves_nothing(small: Path, tm
     count = sum(p.numel() for p in trainer.model.parameters())
     assert f"{count:,} of {count:,} parameters" in text and "tiny: 4 steps of 1 x 4 frames of 128x64" in text
     assert not list((tmp_path / "dry").iterdir())
+    recipe = read_config(write_recipe(small, {"steps": 10**6, "minutes": 3.0}))
+    text = Trainer(recipe, tmp_path / "clock", sources(tmp_path), workers=0).dry_run()
+    assert text.endswith("0.05 h in all")  # not the days that a million steps would take
 
 
 def test_a_stage_may_end_by_the_clock_also_where_it_was_interrupted(small: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import argparse
 import importlib.util
 import json
 import logging
+import math
 import time
 from dataclasses import fields, replace
 from pathlib import Path
@@ -232,11 +233,12 @@ class Trainer:
             self._new_optimizers()
             batches = self._batches(stage)
             seconds = min(self._timed(stage, batches.whole(step)) for step in range(TIMED))
-            total += stage.steps * seconds
+            lasts = min(stage.steps * seconds, 60 * (stage.minutes or math.inf))
+            total += lasts
             lines.append(
                 f"{stage.name}: {stage.steps} steps of {stage.batch} x {stage.longest} frames of "
                 f"{stage.size[1]}x{stage.size[0]} from {stage.data or 'synthetic scenes'}, "
-                f"{stage.optimizer}, {seconds:.2f} s a step, {stage.steps * seconds / 3600:.2f} h"
+                f"{stage.optimizer}, {seconds:.2f} s a step, {lasts / 3600:.2f} h"
             )
         return "\n".join([*lines, f"{total / 3600:.2f} h in all"])
 
