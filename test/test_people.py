@@ -31,9 +31,10 @@ def tube(radius: float, low: float, high: float, x: float = 0.0) -> tuple[np.nda
 
 
 def arm_tube() -> tuple[np.ndarray, np.ndarray]:
-    """An arm that points to the side, from shoulder to wrist."""
+    """An arm from the shoulder outwards and down, to below the waist."""
     places, faces = tube(0.05, 0.16, 0.45)
-    return places[:, [2, 1, 0]] + [0, 0, 0.4], faces
+    along = places[:, 2]
+    return np.stack([along, places[:, 1], places[:, 0] + 0.8 - 2 * along], -1), faces
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def mesh() -> Mesh:
     tubes = [tube(0.15, -0.85, 0.7), tube(0.16, -0.85, 0.6), arm_tube(),
              tube(0.2, -0.74, 0.12), tube(0.12, 0.2, 0.78)]  # fmt: skip
     starts = np.cumsum([0, *(len(places) for places, _ in tubes)])
-    body, tights, sleeve, skirt, hair = (f + start for (_, f), start in zip(tubes, starts, strict=False))
+    body, tights, sleeve, skirt, hair = (f + start for (_, f), start in zip(tubes, starts[:-1], strict=True))
     positions = np.concatenate([places for places, _ in tubes])
     arm = (np.arange(len(positions)) >= starts[2]) & (np.arange(len(positions)) < starts[3])
     return Mesh(positions, arm, body, body[:2], np.concatenate([tights, sleeve]), skirt, hair)
