@@ -146,9 +146,8 @@ def _moments(
     _, lat = grid.pixel_to_lonlat(0, rows)
     sin, cos = np.sin(lon), np.cos(lon)
     of_lon = np.stack([np.ones_like(lon), sin, cos, sin * sin, sin * cos, cos * cos], 1)
-    of_lon = of_lon.astype(np.float32)
-    bands = (block[i : i + _BAND].astype(np.float32) for i in range(0, len(block), _BAND))
-    sums = np.concatenate([band @ of_lon for band in bands]).astype(float)
+    bands = (block[i : i + _BAND].astype(float) for i in range(0, len(block), _BAND))
+    sums = np.concatenate([band @ of_lon for band in bands])
     weight = grid.pixel_solid_angles()[rows]
     level, height = np.cos(lat), -np.sin(lat)
     area = float(weight @ sums[:, 0])

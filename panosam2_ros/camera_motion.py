@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panosam2_ros.equirect import Equirect, Floats, angle_between, rotation_matrix
+from panosam2_ros.periodic import own_column
 
 Image = NDArray[np.uint8]
 
@@ -37,6 +38,7 @@ class CameraMotion:
     def __init__(self, vertical_fov: float = math.pi) -> None:
         self._fov = vertical_fov
         self._before: tuple[Image, Floats] | None = None  # picture, and its corners [N, 2]
+        self._first = 0, 0  # width of images, and the column with which pictures begin
 
     def turn(self, image: Image) -> Floats:
         """[3, 3]: takes the last image's directions of far, still things to this one's, camera optical axes.
@@ -45,8 +47,12 @@ class CameraMotion:
         size, a cut, too little to see.
         """
         grid = Equirect(image.shape[1], image.shape[0], self._fov).of_width(WIDTH)
-        picture = _picture(image, grid)
-        before, self._before = self._before, (picture, _corners(picture, grid))
+        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        before, width = self._before, grey.shape[1]
+        if before is None or self._first[0] != width:  # from then on the same, also if the camera turns
+            before, self._first = None, (width, own_column(grey))
+        picture = _picture(np.roll(grey, -self._first[1], 1), grid)
+        self._before = picture, _corners(picture, grid)
         if before is None or before[0].shape != picture.shape or len(before[1]) < _LEAST:
             return np.eye(3)
         there, here = _followed(before[0], picture, before[1])
@@ -55,6 +61,8 @@ class CameraMotion:
         a, b = (grid.pixel_to_vector(x[:, 0] - _MARGIN, x[:, 1]) for x in (there, here))
         rotation, off = fitted_turn(a, b)
         agree = int((off < _AGREES).sum())
+        back = rotation_matrix([0.0, self._first[1] / width * 2 * math.pi, 0.0])
+        rotation = back @ rotation @ back.T
         return rotation if agree >= max(_LEAST, _SHARE * len(before[1])) else np.eye(3)
 
 
@@ -91,9 +99,9 @@ def _fitted_to_far(before: Floats, after: Floats) -> Floats:
     return np.asarray(rotation)
 
 
-def _picture(image: Image, grid: Equirect) -> Image:
-    """Grey, of the grid's size, with margins: [h, w + 2 * _MARGIN]."""
-    small = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+def _picture(grey: Image, grid: Equirect) -> Image:
+    """Of the grid's size, with margins: [h, w + 2 * _MARGIN]."""
+    small = grey
     while small.shape[1] > 1.5 * grid.width:  # by halves: at once takes thirty times as long
         small = cv2.resize(small, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     small = cv2.resize(small, (grid.width, grid.height))

@@ -58,6 +58,16 @@ def mean_column(weights: Tensor) -> Tensor:
     return torch.where(weights.sum(-1) > 0, column, torch.full_like(column, math.nan))
 
 
+def own_column(image: NDArray[np.uint8]) -> int:
+    """A column of a panorama [H, W] or [H, W, C] that its brightness chooses: it moves with what is rolled.
+
+    What is counted from there does not hang on where the seam lies.
+    """
+    across = image[::8].sum(tuple(i for i in range(image.ndim) if i != 1), dtype=np.float64)
+    column = float(mean_column(torch.from_numpy(across)[None]))
+    return math.floor(column) if math.isfinite(column) else 0
+
+
 @kept_on_device
 def _resize_matrix(source: int, target: int, wrap: bool) -> Tensor:
     """[target, source] weights of bilinear resizing, half-pixel centres, no anti-aliasing."""

@@ -9,17 +9,18 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from panosam2_ros.equirect import Equirect, Floats, box_width
+from panosam2_ros.equirect import Equirect, Floats, box_width, rotation_matrix
 from panosam2_ros.masks import Logits, Patch
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model.colour import colour_bins, colour_evidence
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import FOREGROUND
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.periodic import fit_image
+from panosam2_ros.periodic import fit_image, own_column
 from panosam2_ros.prompts import DENSE_LOGIT, EncodedPrompts, ImageSize, Prompt, PromptEncoding
+from panosam2_ros.pyramid import Pyramid
 from panosam2_ros.reacquisition import AT_ONCE, SPEAKS, likeliest
-from panosam2_ros.search_region import FOLLOWING, PATCH, UNKNOWN_SIZE, Pyramid, SearchRegion, Target
+from panosam2_ros.search_region import FOLLOWING, PATCH, UNKNOWN_SIZE, SearchRegion, Target
 from panosam2_ros.sight import Image, Look, View
 from panosam2_ros.tidying import Expected
 from panosam2_ros.tracker_config import TrackerConfig
@@ -85,7 +86,10 @@ class SearchRegions:
     ) -> list[Floats | None]:
         """A direction for each lost object in which its colours are; another one in every try."""
         grid = Equirect(image.shape[1], image.shape[0], self._fov).of_width(SEARCHED)
-        pixels = fit_image(image, 2 * grid.height, 2 * grid.width).to(self._model.device)
+        first = own_column(image)
+        turn = rotation_matrix([0.0, first / image.shape[1] * 2 * math.pi, 0.0])  # undoes the roll
+        in_sight = [replace(view, axes=view.axes @ turn) for view in in_sight]
+        pixels = fit_image(np.roll(image, -first, 1), 2 * grid.height, 2 * grid.width).to(self._model.device)
         bins = colour_bins(pixels, 2)
         free = colour_evidence(bins, lost.colours).masked_fill(self._taken(grid, in_sight), -SPEAKS)
         found: list[Floats | None] = []
@@ -94,15 +98,15 @@ class SearchRegions:
             parts = likeliest(bins, evidence, colours, math.pi / 4 * view.diameter**2, self._fov)
             part = parts[view.unseen // SEARCH_EVERY % len(parts), 0].cpu().numpy() > 0
             target = Target.of_mask(part, grid)
-            found.append(None if target is None else target.direction)
+            found.append(None if target is None else turn @ target.direction)
         return found
 
     def _taken(self, grid: Equirect, in_sight: Sequence[SearchRegion]) -> torch.Tensor:
         """[1, h, w] bool: where objects are that are in sight."""
-        taken = np.zeros((grid.height, grid.width), bool)
+        taken, pixel = np.zeros((grid.height, grid.width), bool), 2 * math.pi / grid.width
         for view in in_sight:
             forward = grid.rotated_vectors(view.axes)[2]
-            taken |= forward > math.cos(view.diameter / 2)
+            taken |= forward > math.cos(view.diameter / 2 + pixel)
         return torch.from_numpy(taken)[None].to(self._model.device)
 
     def views(

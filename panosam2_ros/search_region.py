@@ -19,11 +19,20 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.equirect import Equirect, Floats, angle_between, normalised, tangent_basis, vector_to_lonlat
+from panosam2_ros.equirect import (
+    Equirect,
+    Floats,
+    angle_between,
+    lonlat_to_vector,
+    normalised,
+    rotation_matrix,
+    tangent_basis,
+    vector_to_lonlat,
+)
 from panosam2_ros.masks import Logits, Patch
+from panosam2_ros.pyramid import Image, Pyramid
 from panosam2_ros.windows import Window
 
-Image = NDArray[np.uint8]
 _Each = TypeVar("_Each", bound=np.generic)
 
 # Chosen on every third sequence of val, MOST_FOV on the real video (pi on val), see docs/training.md.
@@ -39,39 +48,8 @@ _POLAR = 0.06  # 1 - |sin(latitude)|, about 20 degrees: nearer to a pole up stay
 _SURE = 1.6  # rad; up that is more than that from north turns slowly: there is no shorter way
 _TURN = 0.3  # rad a frame
 _OUTSIDE = -9.0  # logit of what a region does not show
-
-
-class Pyramid:
-    """An image, averaged over 2, 4 ... pixels both ways, so that what is sampled coarsely is averaged first.
-
-    Its rows are halved each time. Its columns are not: which of them came together would hang on where the
-    seam lies. So an object looks the same however the panorama is turned.
-    """
-
-    def __init__(self, image: Image) -> None:
-        self._levels = [image]
-
-    def at(self, density: float) -> tuple[Image, float]:
-        """The coarsest level with ``density`` (pixels per rad of longitude) or little less.
-
-        And by how many columns what its pixels show lies left of them.
-        """
-        index, width = 0, self._levels[0].shape[1]
-        while width > 1.5 * density * 2 * math.pi * 2**index and len(self._levels[index]) >= 4:
-            if index + 1 == len(self._levels):
-                self._levels.append(_halved(self._levels[index], 2**index))
-            index += 1
-        return self._levels[index], (2**index - 1) / 2
-
-
-def _halved(level: Image, span: int) -> Image:
-    """Averages over two rows and, at the lower right of both, over columns ``span`` apart."""
-    rows = cv2.addWeighted(level[:-1:2], 0.5, level[1::2], 0.5, 0)
-    flat, step = rows.reshape(len(rows), -1), span * rows[0, 0].size  # three times as fast as with channels
-    both = np.empty_like(flat)
-    cv2.addWeighted(flat[:, step:], 0.5, flat[:, :-step], 0.5, 0, dst=both[:, step:])
-    cv2.addWeighted(flat[:, :step], 0.5, flat[:, -step:], 0.5, 0, dst=both[:, :step])
-    return both.reshape(rows.shape)
+_PARTS = cv2.INTER_TAB_SIZE  # of a pixel, to which OpenCV samples
+_DIGITS = 9  # of axes: more than a pixel needs, fewer than are exact
 
 
 @dataclass(frozen=True)
@@ -148,20 +126,36 @@ class SearchRegion:
         """What it shows of an image, [size, size, 3]."""
         image, beside = pyramid.at(size / (4 * math.tan(self.fov / 4)))
         u, v = self._samples(image.shape[1], image.shape[0], size, vertical_fov)
-        u += np.float32(beside)
-        return np.asarray(cv2.remap(image, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.uint8)
+        u += round(beside * _PARTS)
+        whole = np.stack([u // _PARTS % image.shape[1], v // _PARTS], -1).astype(np.int16)
+        parts = (v % _PARTS * _PARTS + u % _PARTS).astype(np.uint16)
+        shown = cv2.remap(image, whole, parts, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+        return np.asarray(shown, np.uint8)
 
     def mask(self, mask: NDArray[_Each], size: int, vertical_fov: float = math.pi) -> NDArray[_Each]:
         """What it shows of a panorama's mask or labels [H, W], [size, size]."""
         u, v = self._samples(mask.shape[1], mask.shape[0], size, vertical_fov)
-        return mask[np.rint(v).astype(int), np.rint(u).astype(int) % mask.shape[1]]
+        rows, columns = ((x + _PARTS // 2) // _PARTS for x in (v, u))
+        return mask[rows, columns % mask.shape[1]]
 
-    def _samples(self, width: int, height: int, size: int, vertical_fov: float) -> tuple[Logits, Logits]:
-        """Where the pixels of the region lie in a panorama, [size, size] each; rows end where it does."""
-        lon, lat = vector_to_lonlat(self.directions(size))
-        u = (lon / (2 * math.pi) + 0.5) * width - 0.5
-        v = (0.5 - lat / vertical_fov) * height - 0.5
-        return u.astype(np.float32), v.clip(0, height - 1).astype(np.float32)
+    def _samples(
+        self, width: int, height: int, size: int, vertical_fov: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where its pixels lie in a panorama, [size, size] each, in parts of one; rows end where it does."""
+        middle, level = self._levelled()
+        lon, lat = vector_to_lonlat(level.directions(size))
+        u = np.rint(lon / (2 * math.pi) * width * _PARTS).astype(np.int64)
+        v = ((0.5 - lat / vertical_fov) * height - 0.5).clip(0, height - 1)
+        return u + round(((middle + 0.5) * width - 0.5) * _PARTS), np.rint(v * _PARTS).astype(np.int64)
+
+    def _levelled(self) -> tuple[float, SearchRegion]:
+        """Its longitude, turns, and what it is at longitude 0: the same to the bit however the camera turned.
+
+        What is reckoned there and turned by whole columns afterwards does not hang on where the seam lies.
+        """
+        lon = float(vector_to_lonlat(self.axes[2])[0])
+        axes = self.axes @ rotation_matrix([0.0, lon, 0.0])
+        return lon / (2 * math.pi), replace(self, axes=axes.round(_DIGITS))
 
     def directions(self, size: int) -> Floats:
         """Unit vectors [size, size, 3] of its pixels, optical axes."""
@@ -187,21 +181,20 @@ class SearchRegion:
         mask = logits > 0
         if not mask.any():
             return None
-        window = self._window(mask, self.directions(len(mask))[mask], vertical_fov)
+        middle, level = self._levelled()
+        window = level._window(mask, vertical_fov)
         at = (np.arange(size) + 0.5) / size
         lon = (window.left + at * window.width - 0.5) * (2 * math.pi)
         lat = (0.5 - window.top - at * window.height) * vertical_fov
-        cosine, sine = np.cos(lat)[:, None], np.sin(lat)[:, None]
-        level = np.ones_like(lon)
-        vectors = np.stack([cosine * np.sin(lon), -sine * level, cosine * np.cos(lon)], -1)
-        x, y = np.moveaxis(self.project(vectors, len(logits)).astype(np.float32), -1, 0)
+        vectors = lonlat_to_vector(lon, lat[:, None])
+        x, y = np.moveaxis(level.project(vectors, len(logits)).astype(np.float32), -1, 0)
         how = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": _OUTSIDE}
-        return Patch(np.asarray(cv2.remap(logits, x, y, cv2.INTER_LINEAR, **how), np.float32), window)
+        found = np.asarray(cv2.remap(logits, x, y, cv2.INTER_LINEAR, **how), np.float32)
+        return Patch(found, replace(window, left=window.left + middle))
 
-    def _window(
-        self, mask: NDArray[np.bool_], vectors: Floats, vertical_fov: float
-    ) -> Window:
-        """The panorama's window round the region's mask, whose pixels are ``vectors`` [N, 3]."""
+    def _window(self, mask: NDArray[np.bool_], vertical_fov: float) -> Window:
+        """The panorama's window round a mask in it."""
+        vectors = self.directions(len(mask))[mask]
         lon, lat = vector_to_lonlat(vectors)
         pixel = 4 * math.tan(self.fov / 4) / len(mask)
         low, high = float(lat.min()) - pixel, float(lat.max()) + pixel

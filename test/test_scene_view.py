@@ -12,7 +12,8 @@ import pytest
 from panosam2_ros.data.scene_view import SceneView
 from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.synthetic import Scene, SceneConfig
-from panosam2_ros.search_region import Pyramid, SearchRegion, Target
+from panosam2_ros.pyramid import Pyramid
+from panosam2_ros.search_region import SearchRegion, Target
 
 SIZE = 128
 CONFIG = SceneConfig(

@@ -13,7 +13,8 @@ from panosam2_ros.data.augment import degraded, recoloured
 from panosam2_ros.data.scene_config import SceneConfig
 from panosam2_ros.data.scene_view import SceneView
 from panosam2_ros.equirect import Equirect
-from panosam2_ros.search_region import Pyramid, SearchRegion, Target
+from panosam2_ros.pyramid import Pyramid
+from panosam2_ros.search_region import SearchRegion, Target
 from panosam2_ros.training.clips import MIN_PIXELS, Clip, ClipSource, Material, Pixels
 
 EACH = 3  # objects of a panorama's clip that are followed
