@@ -19,16 +19,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.equirect import (
-    Equirect,
-    Floats,
-    angle_between,
-    lonlat_to_vector,
-    normalised,
-    rotation_matrix,
-    tangent_basis,
-    vector_to_lonlat,
-)
+from panosam2_ros.equirect import Equirect, Floats, angle_between, normalised, tangent_basis, vector_to_lonlat
 from panosam2_ros.masks import Logits, Patch
 from panosam2_ros.pyramid import Image, Pyramid
 from panosam2_ros.windows import Window
@@ -49,7 +40,6 @@ _SURE = 1.6  # rad; up that is more than that from north turns slowly: there is 
 _TURN = 0.3  # rad a frame
 _OUTSIDE = -9.0  # logit of what a region does not show
 _PARTS = cv2.INTER_TAB_SIZE  # of a pixel, to which OpenCV samples
-_DIGITS = 9  # of axes: more than a pixel needs, fewer than are exact
 
 
 @dataclass(frozen=True)
@@ -141,21 +131,14 @@ class SearchRegion:
     def _samples(
         self, width: int, height: int, size: int, vertical_fov: float
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where its pixels lie in a panorama, [size, size] each, in parts of one; rows end where it does."""
-        middle, level = self._levelled()
-        lon, lat = vector_to_lonlat(level.directions(size))
-        u = np.rint(lon / (2 * math.pi) * width * _PARTS).astype(np.int64)
-        v = ((0.5 - lat / vertical_fov) * height - 0.5).clip(0, height - 1)
-        return u + round(((middle + 0.5) * width - 0.5) * _PARTS), np.rint(v * _PARTS).astype(np.int64)
+        """Where its pixels lie in a panorama, [size, size] each, in parts of one; rows end where it does.
 
-    def _levelled(self) -> tuple[float, SearchRegion]:
-        """Its longitude, turns, and what it is at longitude 0: the same to the bit however the camera turned.
-
-        What is reckoned there and turned by whole columns afterwards does not hang on where the seam lies.
+        Whole numbers, so that of a panorama that is rolled by whole columns they differ by these alone.
         """
-        lon = float(vector_to_lonlat(self.axes[2])[0])
-        axes = self.axes @ rotation_matrix([0.0, lon, 0.0])
-        return lon / (2 * math.pi), replace(self, axes=axes.round(_DIGITS))
+        lon, lat = vector_to_lonlat(self.directions(size))
+        u = (lon / (2 * math.pi) + 0.5) * width - 0.5
+        v = ((0.5 - lat / vertical_fov) * height - 0.5).clip(0, height - 1)
+        return np.rint(u * _PARTS).astype(np.int64), np.rint(v * _PARTS).astype(np.int64)
 
     def directions(self, size: int) -> Floats:
         """Unit vectors [size, size, 3] of its pixels, optical axes."""
@@ -181,16 +164,16 @@ class SearchRegion:
         mask = logits > 0
         if not mask.any():
             return None
-        middle, level = self._levelled()
-        window = level._window(mask, vertical_fov)
+        window = self._window(mask, vertical_fov)
         at = (np.arange(size) + 0.5) / size
         lon = (window.left + at * window.width - 0.5) * (2 * math.pi)
         lat = (0.5 - window.top - at * window.height) * vertical_fov
-        vectors = lonlat_to_vector(lon, lat[:, None])
-        x, y = np.moveaxis(level.project(vectors, len(logits)).astype(np.float32), -1, 0)
+        cosine, sine = np.cos(lat)[:, None], np.sin(lat)[:, None]
+        level = np.ones_like(lon)
+        vectors = np.stack([cosine * np.sin(lon), -sine * level, cosine * np.cos(lon)], -1)
+        x, y = np.moveaxis(self.project(vectors, len(logits)).astype(np.float32), -1, 0)
         how = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": _OUTSIDE}
-        found = np.asarray(cv2.remap(logits, x, y, cv2.INTER_LINEAR, **how), np.float32)
-        return Patch(found, replace(window, left=window.left + middle))
+        return Patch(np.asarray(cv2.remap(logits, x, y, cv2.INTER_LINEAR, **how), np.float32), window)
 
     def _window(self, mask: NDArray[np.bool_], vertical_fov: float) -> Window:
         """The panorama's window round a mask in it."""

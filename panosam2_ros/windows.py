@@ -19,7 +19,6 @@ from panosam2_ros.periodic import mean_column
 MARGIN = 1.5  # a window's side as a multiple of its object's extent, ...
 MORE = 4.0  # ... and pixels of the mask on top
 LEAST_COSINE = 0.1  # of the latitude by which columns are stretched
-_PARTS = 1024  # of a pixel, to which windows are cut
 
 
 @dataclass(frozen=True)
@@ -82,11 +81,10 @@ def _taps(start: float, extent: float, size: int) -> tuple[NDArray[np.int64], ND
 
     Where there are more than four for a sample every second, third ... is enough.
     """
-    whole, part = divmod(round(start * _PARTS), _PARTS)  # so windows whole pixels apart have the same weights
     step = extent / size
-    centre = part / _PARTS + (np.arange(size) + 0.5) * step - 0.5
+    centre = start + (np.arange(size) + 0.5) * step - 0.5
     reach = max(step, 1.0)
     stride = max(1, int(step / 2))
     source = np.arange(math.floor(centre[0] - reach), math.ceil(centre[-1] + reach) + 1, stride)
     weights = np.maximum(1 - np.abs(source - centre[:, None]) / reach, 0)
-    return source + whole, (weights / weights.sum(1, keepdims=True)).astype(np.float32)
+    return source, (weights / weights.sum(1, keepdims=True)).astype(np.float32)

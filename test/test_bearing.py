@@ -80,7 +80,7 @@ def test_rolling_the_mask_rolls_the_bearing(seed: int, shift: int) -> None:
     turn = np.array(
         [[math.cos(angle), 0, math.sin(angle)], [0, 1, 0], [-math.sin(angle), 0, math.cos(angle)]]
     )
-    assert angle_between(turn @ before.direction, after.direction) < 1e-5
+    assert angle_between(turn @ before.direction, after.direction) < 1e-12  # regions are put there
     assert after.solid_angle == pytest.approx(before.solid_angle)
     # loose only where the mask just touches a point at which the local longitude jumps
     assert after.extent_vertical == pytest.approx(before.extent_vertical, abs=1e-4)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from test_search_region import disc, iou
 
+from panosam2_ros import region_sight
 from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.synthetic import Scene, SceneConfig
 from panosam2_ros.equirect import Equirect, angle_between, lonlat_to_vector, mask_box
@@ -157,7 +158,7 @@ def test_a_turned_camera_turns_the_masks(
 
 def test_the_shipped_network_sees_the_same_however_the_camera_is_turned() -> None:
     """Real pictures, whose corners are followed, and colours that are learned: nothing hangs on the seam."""
-    config = SceneConfig(width=512, height=256, frames=8, objects=(2, 2), camera_speed=0.05, full_rotation=1.0)
+    config = SceneConfig(512, 256, frames=8, objects=(2, 2), camera_speed=0.05, full_rotation=1.0)
     scene, model, columns = Scene(config, SourceLibrary.shipped(Split.VAL), 7), build_model(), 131
     truth = scene.render(0)
     prompts = [Prompt(mask=truth.labels == obj_id) for obj_id in np.unique(truth.labels) if obj_id]
@@ -171,7 +172,12 @@ def test_the_shipped_network_sees_the_same_however_the_camera_is_turned() -> Non
         assert labels.any() and np.array_equal(np.roll(labels, columns, 1), rolled), t
 
 
-def test_an_object_that_was_lost_is_found_where_its_colours_are(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("first", [0, 150, 400])
+def test_an_object_that_was_lost_is_found_where_its_colours_are(
+    first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From whichever column the panorama is searched."""
+    monkeypatch.setattr(region_sight, "own_column", lambda image: first)
     model = network(colour_evidence=1e-3, colour_search=0.6)
     sees_red(model, monkeypatch)
     tracker = PanoTracker(model)
