@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from panosam2_ros.camera_motion import CameraMotion
 from panosam2_ros.memory_bank import MemoryBank
-from panosam2_ros.object_state import TrackState
 from panosam2_ros.tracks import Known, Track
 
 
@@ -24,12 +23,7 @@ class Behind:
 
     def tracks(self) -> list[Track]:
         """What may be said of them now: where they were, never that they are seen."""
-        return [
-            replace(track, state=TrackState.OCCLUDED, mask_iou=0.0)
-            if track.state is TrackState.VISIBLE
-            else track
-            for track in (item.track() for item in self.known)
-        ]
+        return [item.track().unseen() for item in self.known]
 
     def without(self, obj_ids: Sequence[int]) -> Behind:
         """Without some objects."""

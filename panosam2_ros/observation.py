@@ -66,6 +66,7 @@ class Observer:
             region = regions.get(item.obj_id)
             bearing = mask_bearing(region.whole(masks.height), masks, iou) if region else None
             item.motion.update(stamp, bearing, bool(prompts))
+            item.looked_for = True
             item.score = score
             item.mask_iou = min(max(iou, 0.0), 1.0) if bearing else 0.0
         return labels

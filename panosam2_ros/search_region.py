@@ -33,6 +33,7 @@ LEAST_FOV, MOST_FOV = 0.5, 2.4  # rad; things move by some degrees from frame to
 FOLLOWING = 0.1  # share of a change of size that the region takes over in a frame
 AHEAD = 0.25  # of its side, by which a region moves to where its object should be, at most
 WIDENING, WIDEST = 1.08, 2.5  # a frame without the object, and all of them
+_WIDENED = 100  # frames after which it is widest
 UNKNOWN_SIZE = math.radians(25)  # of what was clicked at; val's first masks: 15 gives 0.60, 22 and 28 0.68
 PATCH = 96  # side of the windows in which masks are published, pixels, where they are not redrawn
 _POLAR = 0.06  # 1 - |sin(latitude)|, about 20 degrees: nearer to a pole up stays what it was
@@ -89,7 +90,8 @@ class SearchRegion:
     def fov(self) -> float:
         """Rad, from the middle of one side to that of the other."""
         side = max(TIMES * self.diameter, TIMES_LONGEST * self.longest, LEAST_FOV)
-        return min(side * min(WIDENING**self.unseen, WIDEST), MOST_FOV)
+        wider = WIDENING ** min(self.unseen, _WIDENED)  # it may be away for hours
+        return min(side * min(wider, WIDEST), MOST_FOV)
 
     def following(self, target: Target | None, share: float = FOLLOWING) -> SearchRegion:
         """The next frame's, after one in which the object was there, or was not seen.

@@ -45,7 +45,7 @@ class Thrift:
         """
         self._recover()
         done: list[T] = []
-        start = 0
+        start, alone = 0, -1
         while start < count:
             rows = slice(start, min(start + (self.at_once or count), count))
             try:
@@ -53,8 +53,11 @@ class Thrift:
                 start = rows.stop
                 continue
             except Exception as error:
-                if not ran_out(error) or not self._less(rows.stop - rows.start):
+                tried = rows.stop - rows.start
+                # one object is tried twice: images that come meanwhile can be spared again and again
+                if not ran_out(error) or not self._less(tried) or alone == start:
                     raise
+                alone = start if tried == 1 else alone
             _release()  # only now: the error held on to what it was raised among
         return done
 

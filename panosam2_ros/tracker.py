@@ -6,9 +6,8 @@ An object has an id for ever (``obj_id``) and a row of the memory bank for now (
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import chain
 
 import numpy as np
 import torch
@@ -114,9 +113,35 @@ class PanoTracker:
                 for group in of_same_length(indices, prompts):
                     chosen = [prompts[i] for i in group]
                     apply = partial(self._apply, chosen, remembered, look, image, stamp, newest)
-                    done = chain.from_iterable(self.thrift.pieces(apply, len(group)))
-                    outcomes.update(zip(group, done, strict=True))
+                    self._answered(group, apply, outcomes)
         return [outcomes[i] for i in range(len(prompts))]
+
+    def _answered(
+        self,
+        group: Sequence[int],
+        apply: Callable[[slice], list[PromptOutcome]],
+        outcomes: dict[int, PromptOutcome],
+    ) -> None:
+        """Adds the outcomes of a group of prompts.
+
+        What is raised after others took effect is the outcome of the rest: the caller has to learn of both.
+        """
+
+        def some(piece: slice) -> None:
+            outcomes.update(zip(group[piece], apply(piece), strict=True))
+
+        try:
+            self.thrift.pieces(some, len(group))
+        except Exception as error:
+            if not any(outcome.success for outcome in outcomes.values()):
+                raise
+            failed = PromptOutcome(False, f"{type(error).__name__}: {error}", None)
+            outcomes.update({i: failed for i in group if i not in outcomes})
+
+    @property
+    def late(self) -> int:
+        """How many groups of objects were prompted on older images and are not at the newest yet."""
+        return len(self._behind)
 
     @property
     def behind(self) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,13 @@ class Track:
     bearing: Bearing  # measured if VISIBLE, else predicted or last known; camera optical axes
     angular_velocity: Floats  # [3] rad/s, optical axes; NaN while unknown
 
+    def unseen(self) -> Track:
+        """What may be said of it in an image in which nobody has looked for it: never that it is seen."""
+        if self.state is not TrackState.VISIBLE:
+            return self
+        bearing = replace(self.bearing, solid_angle=0.0)
+        return replace(self, state=TrackState.OCCLUDED, mask_iou=0.0, bearing=bearing)
+
 
 @dataclass
 class Known:
@@ -39,6 +46,7 @@ class Known:
     mask_iou: float = 0.0
     view: SearchRegion | None = None  # in which it is looked for in the next image; None: in all of it
     seen_in: SearchRegion | None = None  # the one of its last mask
+    looked_for: bool = True  # since it was recalled from a file
 
     def turn(self, rotation: Floats) -> None:
         """The camera turned: ``rotation`` [3, 3] takes directions of still things to its new axes."""
@@ -54,14 +62,16 @@ class Known:
     def recalled(cls, item: RememberedObject, config: StateConfig) -> Known:
         """What ``remembered`` gave."""
         view = None if item.view is None else SearchRegion.recalled(item.view)
-        return cls(item.obj_id, item.label, ObjectMotion.recalled(item.motion, config), view=view)
+        motion = ObjectMotion.recalled(item.motion, config)
+        return cls(item.obj_id, item.label, motion, view=view, looked_for=False)
 
     def track(self) -> Track:
         motion = self.motion
-        return Track(
+        track = Track(
             self.obj_id, self.label, motion.state, self.score, self.mask_iou,
             motion.last_seen, motion.bearing, motion.angular_velocity,
         )  # fmt: skip
+        return track if self.looked_for else track.unseen()
 
 
 @dataclass(frozen=True)

@@ -167,6 +167,18 @@ def test_a_file_that_cannot_be_used_is_put_aside(station: Station, tmp_path: Pat
         assert station.prompt(ball_prompt()).success
 
 
+def test_what_was_put_aside_before_stays(tmp_path: Path) -> None:
+    tracker, path, told = PanoTracker(random_model(1)), tmp_path / "state.safetensors", []
+    for content in (b"one", b"two", b"three"):
+        path.write_bytes(content)
+        keeper = MemoryKeeper(tracker, str(tmp_path), "state", told.append)
+        keeper.restore()
+        keeper.close(stopped=False)
+    kept = [tmp_path / f"{path.name}{REFUSED}{more}" for more in ("", ".1", ".2")]
+    assert [p.read_bytes() for p in kept] == [b"one", b"two", b"three"] and not path.exists()
+    assert str(kept[2]) in told[2]
+
+
 @pytest.mark.faults
 def test_a_folder_that_cannot_be_written_is_reported_and_survived(station: Station, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")

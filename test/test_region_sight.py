@@ -287,6 +287,19 @@ def test_what_is_remembered_goes_on_from_a_file(tmp_path, monkeypatch: pytest.Mo
         assert np.array_equal(tracker.step(image, t * FRAME).labels, again.step(image, t * FRAME).labels)
 
 
+def test_what_is_recalled_is_not_seen_before_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    sees_red(model, monkeypatch)
+    tracker, again = PanoTracker(model), PanoTracker(model)
+    tracker.prompt(picture(0.5), 0, [Prompt(mask=disc(0.5, 0.0, 0.15))])
+    again.recall(tracker.memory(), picture(0.5))
+    (before,), (first,) = tracker.tracks(), again.tracks()
+    assert before.state is TrackState.VISIBLE and first.state is TrackState.OCCLUDED
+    assert before.bearing.solid_angle > 0 == first.bearing.solid_angle and first.last_seen == before.last_seen
+    assert again.step(picture(0.5), FRAME).tracks[0].state is TrackState.VISIBLE
+    assert again.tracks()[0].bearing.solid_angle > 0
+
+
 def test_a_prompt_on_an_older_image_catches_up(monkeypatch: pytest.MonkeyPatch) -> None:
     model = network()
     sees_red(model, monkeypatch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -152,6 +153,8 @@ def test_it_follows_with_sizes_that_change_slowly_and_widens_where_nothing_is_se
         own = own.following(None)
         assert own.unseen == frames and own.fov <= side * WIDEST + 1e-9
     assert own.fov == pytest.approx(side * WIDEST) and own.following(moved_target()).unseen == 0
+    away = replace(own, unseen=100_000)  # hours
+    assert away.fov == own.fov and away.pixels(Pyramid(np.zeros((64, 128, 3), np.uint8)), 8).shape[0] == 8
     assert region(0, 0, 0.001).fov == LEAST_FOV and region(0, 0, 3.0).fov == MOST_FOV
 
 

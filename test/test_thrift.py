@@ -61,9 +61,13 @@ def test_where_nothing_helps_the_error_passes_and_kept_things_are_let_go_first()
     with pytest.raises(MemoryError):
         thrift.pieces(machine, 1)
     assert machine.tried == 2 and not kept
+    thrift.spare = lambda: True  # images that came meanwhile
+    with pytest.raises(MemoryError):
+        thrift.pieces(machine, 1)
+    assert machine.tried == 4
     with pytest.raises(ZeroDivisionError):
         thrift.pieces(lambda rows: 1 // 0, 4)
-    assert thrift.times == 2
+    assert thrift.times == 4
 
 
 def test_after_a_while_more_is_tried_again() -> None:
@@ -142,3 +146,24 @@ def test_no_object_is_made_twice_where_prompts_run_out(monkeypatch: pytest.Monke
     outcomes = tracker.prompt(IMAGE, 1, prompts(5))
     assert [o.track.obj_id for o in outcomes if o.track] == [1, 2, 3, 4, 5]
     assert calls == [5, 3, 2, 2, 1, 1, 1]
+
+
+def test_what_fails_after_others_took_effect_is_its_own_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = tracker_module.prompt_objects, []
+
+    def second_fails(*args: Any) -> Any:
+        calls.append(1)
+        if len(calls) % 2 == 0:
+            raise RuntimeError("a device error")
+        return real(*args)
+
+    monkeypatch.setattr(tracker_module, "prompt_objects", second_fails)
+    tracker = PanoTracker(random_model())
+    tracker.step(IMAGE, 1)
+    click = Prompt(points=np.array([[30.0, 30.0], [34.0, 30.0]]), point_labels=np.array([1, 1]))
+    made, failed = tracker.prompt(IMAGE, 1, [*prompts(1), click])
+    assert made.success and [t.obj_id for t in tracker.tracks()] == [1]
+    assert not failed.success and failed.message == "RuntimeError: a device error"
+    calls.append(1)
+    with pytest.raises(RuntimeError, match="device"):  # nothing took effect: as one
+        tracker.prompt(IMAGE, 1, prompts(1))

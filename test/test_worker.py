@@ -38,6 +38,11 @@ class FakeTracker:
         self.gate = threading.Event()
         self.gate.set()
         self.raise_at = -1
+        self.unsettled = 0  # times that settling fails
+
+    @property
+    def late(self) -> int:
+        return int(self.behind is not None)
 
     def catch_up(self, image: Any, stamp: int) -> None:
         if stamp == self.raise_at:
@@ -50,6 +55,9 @@ class FakeTracker:
 
     def settle(self, everything: bool = False) -> None:
         self.settled.append(everything)
+        if self.unsettled:
+            self.unsettled -= 1
+            raise RuntimeError("out of memory again")
         self.behind = None
 
     def step(self, image: Any, stamp: int) -> str:
@@ -335,3 +343,30 @@ def test_an_error_while_catching_up_is_reported_and_ends_it() -> None:
     prompted_at(bench, 3)
     assert bench.tracker.caught_up == [4] and bench.tracker.settled == [True]
     assert bench.errors == ["5: out of memory"]
+
+
+@pytest.mark.parametrize("each", [1, 3, 8])
+def test_late_objects_come_to_the_newest_though_images_come_faster_than_steps(each: int) -> None:
+    bench = late_bench(40, replay_every=1)
+    catch_up, stamps = bench.tracker.catch_up, iter(range(41, 2000))
+
+    def slowly(image: Any, stamp: int) -> None:
+        catch_up(image, stamp)
+        for _ in range(each):  # meanwhile; the worker takes the newest
+            bench.offer(next(stamps))
+
+    bench.tracker.catch_up = slowly  # type: ignore[method-assign]
+    bench.do(lambda: setattr(bench.tracker, "behind", 2))
+    wait_for(lambda: bench.tracker.behind is None, 5, "the late one to join")
+    assert bench.worker.stop(10)
+    assert 2 < len(bench.tracker.caught_up) < 60
+
+
+def test_the_thread_lives_where_not_even_settling_succeeds() -> None:
+    bench = late_bench(replay_every=1)
+    bench.tracker.raise_at, bench.tracker.unsettled = 5, 2
+    bench.do(lambda: setattr(bench.tracker, "behind", 3))
+    wait_for(lambda: bench.tracker.behind is None)
+    bench.offer(11)
+    assert bench.settle().processed == 11 and bench.worker.stop(10)
+    assert len(bench.tracker.settled) == 3 and "10: out of memory again" in bench.errors

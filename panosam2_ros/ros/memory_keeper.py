@@ -6,6 +6,7 @@ knows ROS.
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -58,7 +59,7 @@ class MemoryKeeper:
         except FileNotFoundError:
             return f"no memory at {self._path} yet: starting empty"
         except (MemoryFileError, OSError) as error:
-            aside = self._path.with_name(self._path.name + REFUSED)
+            aside = _free(self._path.with_name(self._path.name + REFUSED))
             try:
                 self._path.replace(aside)
                 kept = f"the file is kept as {aside}"
@@ -126,7 +127,11 @@ class MemoryKeeper:
             finally:  # else nothing would ever be saved again
                 self._saved(worker)
 
-        self._pool.submit(write)
+        try:
+            self._pool.submit(write)
+        except RuntimeError as refused:  # closed meanwhile, or no thread can be started
+            self._saved(worker)
+            self._not_saved(refused)
 
     def _write(self, memory: TrackerMemory) -> None:
         assert self._path is not None
@@ -151,3 +156,9 @@ class MemoryKeeper:
             except Exception as error:
                 self._not_saved(error)
         self._pool.shutdown(wait=True)
+
+
+def _free(path: Path) -> Path:
+    """The path, or one beside it that no file has: what was put aside before stays."""
+    others = (path.with_name(f"{path.name}.{count}") for count in itertools.count(1))
+    return next(p for p in itertools.chain([path], others) if not p.exists())

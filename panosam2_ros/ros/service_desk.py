@@ -148,7 +148,7 @@ class ServiceDesk:
         result, error = await answer
         if error is not None and not isinstance(error, (MemoryFileError, OSError)):
             self._desk.service_failed(error)
-        return result, "" if error is None else str(error)
+        return result, "" if error is None else str(error) or repr(error)
 
     async def _serve(
         self,

@@ -31,6 +31,8 @@ class WorkerBusyError(RuntimeError):
 class WorkerStoppedError(RuntimeError):
     """The thread ended before it came to the job."""
 
+_AGAIN = 0.5  # s, after which what failed to catch up is tried again
+
 
 @dataclass(frozen=True)
 class WorkerLimits:
@@ -104,6 +106,7 @@ class Worker(Generic[M]):
         self._counts = WorkerCounts()
         self._stopping = False
         self._image_turn = False
+        self._replayed: int | None = None  # images received until the last step of what is behind
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
     def start(self) -> None:
@@ -200,7 +203,7 @@ class Worker(Generic[M]):
         self._on_start()
         while True:
             with self._change:
-                while not (self._stopping or self._jobs or self._waiting or self._late):
+                while not (self._stopping or self._jobs or self._waiting or self.tracker.late):
                     self._change.wait()
                 if self._stopping:
                     return
@@ -209,14 +212,22 @@ class Worker(Generic[M]):
                 self._work(job)
             elif frame is not None:
                 self._process(frame)
-            if self._late:  # between images, so that none has to wait for more than one step of this
-                self._replay()
+            if self.tracker.late:  # between images, so that none has to wait for more than one step of this
+                self._catch_up()
+            else:
+                self._replayed = None
             del job, frame  # an image of many megabytes must not stay alive while waiting
 
-    @property
-    def _late(self) -> bool:
-        """Whether some object was prompted on an older image and has not come to the newest."""
-        return self.tracker.behind is not None
+    def _catch_up(self) -> None:
+        """A step of what is behind; where that fails, say for want of memory, it is tried again soon."""
+        try:
+            self._replay()
+        except Exception as error:
+            if self._newest is not None:
+                self._callbacks.on_error(self._newest[0], error)
+            with self._change:
+                if not (self._stopping or self._jobs or self._waiting):
+                    self._change.wait(_AGAIN)
 
     def _replay(self) -> None:
         """Track such objects through one of the kept images that they have not seen."""
@@ -224,20 +235,28 @@ class Worker(Generic[M]):
         with self._change:
             until = self._newest[0].stamp if self._newest else 0
             stamps = [s for s in self._history.stamps() if behind is not None and behind < s <= until]
+            received = self._counts.received
+        arrived = received - (received if self._replayed is None else self._replayed)
+        self._replayed = received
         if not stamps:
             self.tracker.settle(everything=True)
             return
-        stamp = stamps[min(self._replay_every, len(stamps)) - 1]
+        # twice as fast as images come, or what is behind would stay so
+        every = max(self._replay_every, 2 * arrived * self.tracker.late)
+        stamp = stamps[min(every, len(stamps)) - 1]
         try:
             frame, image = self.frame_at(stamp)
         except Exception:  # it has gone meanwhile, or cannot be read: those that follow will do
             self.tracker.skip(stamp)
             return
+        caught_up = True
         try:
             self.tracker.catch_up(image, stamp)
         except Exception as error:
-            self.tracker.settle(everything=True)
+            caught_up = False
             self._callbacks.on_error(frame, error)
+        if not caught_up:  # only now: the error held on to what it was raised among
+            self.tracker.settle(everything=True)
 
     def _take(self) -> tuple[_Job | None, Frame[M] | None]:
         """A job or an image, in turns; an image that a job is about always comes first."""
