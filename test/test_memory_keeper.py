@@ -167,6 +167,7 @@ def test_a_file_that_cannot_be_used_is_put_aside(station: Station, tmp_path: Pat
         assert station.prompt(ball_prompt()).success
 
 
+@pytest.mark.faults
 def test_what_was_put_aside_before_stays(tmp_path: Path) -> None:
     tracker, path, told = PanoTracker(random_model(1)), tmp_path / "state.safetensors", []
     for content in (b"one", b"two", b"three"):

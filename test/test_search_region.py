@@ -142,6 +142,7 @@ def test_a_coarse_look_averages() -> None:
     assert near.min() < 20 and near.max() > 235
 
 
+@pytest.mark.faults
 def test_it_follows_with_sizes_that_change_slowly_and_widens_where_nothing_is_seen() -> None:
     own = region(0.0, 0.0, 0.2)
     side = TIMES * 0.2

@@ -54,6 +54,7 @@ def test_what_was_done_before_memory_ran_out_is_not_done_again() -> None:
     assert done == [(0, 4), (4, 6), (6, 8)]
 
 
+@pytest.mark.faults
 def test_where_nothing_helps_the_error_passes_and_kept_things_are_let_go_first() -> None:
     thrift, kept = Thrift(), [True]
     thrift.spare = lambda: bool(kept and kept.pop())
@@ -148,6 +149,7 @@ def test_no_object_is_made_twice_where_prompts_run_out(monkeypatch: pytest.Monke
     assert calls == [5, 3, 2, 2, 1, 1, 1]
 
 
+@pytest.mark.faults
 def test_what_fails_after_others_took_effect_is_its_own_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls = tracker_module.prompt_objects, []
 

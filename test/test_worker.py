@@ -345,6 +345,7 @@ def test_an_error_while_catching_up_is_reported_and_ends_it() -> None:
     assert bench.errors == ["5: out of memory"]
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("each", [1, 3, 8])
 def test_late_objects_come_to_the_newest_though_images_come_faster_than_steps(each: int) -> None:
     bench = late_bench(40, replay_every=1)
@@ -362,6 +363,7 @@ def test_late_objects_come_to_the_newest_though_images_come_faster_than_steps(ea
     assert 2 < len(bench.tracker.caught_up) < 60
 
 
+@pytest.mark.faults
 def test_the_thread_lives_where_not_even_settling_succeeds() -> None:
     bench = late_bench(replay_every=1)
     bench.tracker.raise_at, bench.tracker.unsettled = 5, 2
