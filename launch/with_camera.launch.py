@@ -1,10 +1,10 @@
 """Starts a camera driver together with the node `panosam2`, in an environment in which images arrive.
 
-ros2 launch panosam2_ros with_camera.launch.py camera_package:=theta_driver camera_executable:=theta_driver_node \\
-    image:=/image_raw camera_frame:=FRAME
+ros2 launch panosam2_ros with_camera.launch.py camera_package:=theta_driver \\
+    camera_executable:=theta_driver_node image:=/image_raw camera_frame:=FRAME
 
-FRAME is the frame_id of its images. For drivers that are one program and need no parameters; for others set the
-variable in their environment (the node's log has the line).
+FRAME is the frame_id of its images. For drivers that are one program and need no parameters; for others
+set the variable in their environment (the node's log has the line).
 
 Without a driver's name it is this package's own camera, a rendered scene. A driver that is a component
 (rclcpp) may be loaded into a container instead: include panosam2.launch.py first, which sets the
