@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 LEVELS = (
     {"resources"},
     {"download", "encodings", "equirect", "thrift"},
-    {"components", "fisheye", "periodic", "slot_table"},
+    {"components", "fisheye", "periodic", "pyramid", "slot_table"},
     {"windows"},
     {"bearing", "drawing", "masks", "memory_bank", "model"},
     {"memory_file", "object_state", "outlines", "prompts", "scene", "search_region"},
