@@ -33,12 +33,16 @@ _LEAST, _SHARE = 16, 0.35  # corners that must agree, and share of all
 
 
 class CameraMotion:
-    """Remembers the last image, small, and tells of the next how the camera turned."""
+    """Remembers the last image, small, and tells of the next how the camera turned.
 
-    def __init__(self, vertical_fov: float = math.pi) -> None:
+    ``first_column``: the width of images, and the column with which the pictures of those begin; the first image
+    chooses it where that has another width.
+    """
+
+    def __init__(self, vertical_fov: float = math.pi, first_column: tuple[int, int] = (0, 0)) -> None:
         self._fov = vertical_fov
         self._before: tuple[Image, Floats] | None = None  # picture, and its corners [N, 2]
-        self._first = 0, 0  # width of images, and the column with which pictures begin
+        self.first_column = first_column
 
     def turn(self, image: Image) -> Floats:
         """[3, 3]: takes the last image's directions of far, still things to this one's, camera optical axes.
@@ -49,9 +53,9 @@ class CameraMotion:
         grid = Equirect(image.shape[1], image.shape[0], self._fov).of_width(WIDTH)
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         before, width = self._before, grey.shape[1]
-        if before is None or self._first[0] != width:  # from then on the same, also if the camera turns
-            before, self._first = None, (width, own_column(grey))
-        picture = _picture(np.roll(grey, -self._first[1], 1), grid)
+        if self.first_column[0] != width:  # from then on the same, also if the camera turns
+            before, self.first_column = None, (width, own_column(grey))
+        picture = _picture(np.roll(grey, -self.first_column[1], 1), grid)
         self._before = picture, _corners(picture, grid)
         if before is None or before[0].shape != picture.shape or len(before[1]) < _LEAST:
             return np.eye(3)
@@ -61,7 +65,7 @@ class CameraMotion:
         a, b = (grid.pixel_to_vector(x[:, 0] - _MARGIN, x[:, 1]) for x in (there, here))
         rotation, off = fitted_turn(a, b)
         agree = int((off < _AGREES).sum())
-        back = rotation_matrix([0.0, self._first[1] / width * 2 * math.pi, 0.0])
+        back = rotation_matrix([0.0, self.first_column[1] / width * 2 * math.pi, 0.0])
         rotation = back @ rotation @ back.T
         return rotation if agree >= max(_LEAST, _SHARE * len(before[1])) else np.eye(3)
 

@@ -64,6 +64,7 @@ class TrackerMemory:
     epoch: int
     next_id: int
     final: bool = False  # nothing came after it, so no id from next_id on was given
+    first_column: tuple[int, int] = (0, 0)  # as of ``CameraMotion``
 
 
 def memory_path(directory: Path, name: str) -> Path:
@@ -86,6 +87,7 @@ def save_memory(path: Path, memory: TrackerMemory, network: Network) -> None:
         "epoch": memory.epoch,
         "next_id": memory.next_id,
         "final": memory.final,
+        "first_column": memory.first_column,
         "objects": [asdict(item) for item in memory.objects],
     }, allow_nan=False)  # fmt: skip
     content = save(tensors, {HEADER_KEY: header, DIGEST_KEY: _digest(header, tensors)})
@@ -136,7 +138,9 @@ def load_memory(path: Path, like: MemoryBank, network: Network, max_objects: int
     _check_objects(path, objects, header["next_id"], max_objects)
     _check_tensors(path, tensors, like, len(objects))
     bank = like.with_tensors({name: x.to(like.frame.device) for name, x in tensors.items()})
-    return TrackerMemory(bank, objects, header["epoch"], header["next_id"], header.get("final", False))
+    width, column = header.get("first_column", (0, 0))
+    final = header.get("final", False)
+    return TrackerMemory(bank, objects, header["epoch"], header["next_id"], final, (width, column))
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -205,7 +205,9 @@ class PanoTracker:
         for late in self._behind:
             known, bank = joined(known, bank, late)
         objects = tuple(item.remembered() for item in known)
-        return TrackerMemory(bank.rolled(-self._sight.turn), objects, self.epoch, self._next_id)
+        bank = bank.rolled(-self._sight.turn)
+        first = self._camera.first_column
+        return TrackerMemory(bank, objects, self.epoch, self._next_id, first_column=first)
 
     def recall(self, memory: TrackerMemory, image: Image | None = None) -> None:
         """Forget everything and go on from ``memory``, of the same network.
@@ -215,7 +217,7 @@ class PanoTracker:
         self._known = [Known.recalled(item, self.config.state) for item in memory.objects]
         self._bank, self._newest, self._behind = memory.bank.rolled(self._sight.turn), None, []
         self._next_id, self.epoch = memory.next_id, memory.epoch
-        self._camera = CameraMotion(self.config.vertical_fov)
+        self._camera = CameraMotion(self.config.vertical_fov, memory.first_column)
         if image is not None:
             self._turn([], self._camera, image)
 
