@@ -35,8 +35,8 @@ _LEAST, _SHARE = 16, 0.35  # corners that must agree, and share of all
 class CameraMotion:
     """Remembers the last image, small, and tells of the next how the camera turned.
 
-    ``first_column``: the width of images, and the column with which the pictures of those begin; the first image
-    chooses it where that has another width.
+    ``first_column``: the width of images, and the column with which the pictures of those begin; the first
+    image chooses it where that has another width.
     """
 
     def __init__(self, vertical_fov: float = math.pi, first_column: tuple[int, int] = (0, 0)) -> None:
