@@ -97,11 +97,18 @@ class Station(Node):
         while time.monotonic() < end:
             rclpy.spin_once(self, timeout_sec=0.02)
 
-    def call(self, kind: Any, name: str, request: Any = None) -> Any:
+    def call(self, kind: Any, name: str, request: Any = None, tries: int = 1) -> Any:
+        """``tries``: of what changes nothing; answers to a client that is not discovered yet are lost."""
         client = self.create_client(kind, f"panosam2/{name}")
         assert client.wait_for_service(20), f"no service {name}"
-        future = client.call_async(request or kind.Request())
-        self.spin_until(future.done, 20)
+        for left in reversed(range(tries)):
+            future = client.call_async(request or kind.Request())
+            end = time.monotonic() + (5 if left else 20)
+            while not future.done() and time.monotonic() < end:
+                rclpy.spin_once(self, timeout_sec=0.05)
+            if future.done():
+                break
+        assert future.done(), f"no answer from {name}"
         self.destroy_client(client)
         return future.result()
 
@@ -127,7 +134,7 @@ class Station(Node):
         return bool(self.call(ChangeState, "change_state", request).success)
 
     def state(self) -> int:
-        return int(self.call(GetState, "get_state").current_state.id)
+        return int(self.call(GetState, "get_state", tries=3).current_state.id)
 
     def set(self, **values: Any) -> list[Any]:
         parameters = [Parameter(k, value=v).to_parameter_msg() for k, v in values.items()]
