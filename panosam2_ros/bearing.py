@@ -88,9 +88,7 @@ def _covariance(direction: Floats, moments: Floats, grid: Equirect, mask_iou: fl
     basis = np.stack(tangent_basis(direction))
     pixel = max(2 * math.pi / grid.width, grid.vertical_fov / grid.height)
     doubt = 1.0 - min(max(mask_iou, 0.0), 1.0)
-    return bounded_covariance(
-        pixel**2 / 12 * np.eye(2) + (_DOUBT * doubt) ** 2 * (basis @ moments @ basis.T)
-    )
+    return bounded_covariance(pixel**2 / 12 * np.eye(2) + (_DOUBT * doubt) ** 2 * (basis @ moments @ basis.T))
 
 
 def bounded_covariance(covariance: Floats) -> Floats:

@@ -32,9 +32,7 @@ class Behind:
         return Behind([self.known[i] for i in rows], bank, self.stamp, self.camera)
 
 
-def joined(
-    known: list[Known], bank: MemoryBank, late: Behind
-) -> tuple[list[Known], MemoryBank]:
+def joined(known: list[Known], bank: MemoryBank, late: Behind) -> tuple[list[Known], MemoryBank]:
     """Rows and bank with the late ones, in the order of ids; of those in both the late memory counts."""
     both = bank.append(late.bank)
     rows = {item.obj_id: (i, item) for i, item in enumerate(known)}

@@ -60,9 +60,7 @@ def fill_masks(image: Image, labels: Labels, opacity: float = 0.35) -> None:
     image[where] = ((1 - opacity) * image[where] + opacity * tint).astype(np.uint8)
 
 
-def outline_masks(
-    image: Image, labels: Labels, thickness: int = 2, paint: Colour | None = None
-) -> None:
+def outline_masks(image: Image, labels: Labels, thickness: int = 2, paint: Colour | None = None) -> None:
     """Draws the border of every object, in its colour unless ``paint`` is given.
 
     The seam is no border, nor are the poles.
@@ -92,9 +90,7 @@ def draw_marks(image: Image, marks: Sequence[Mark], grid: Equirect) -> None:
         draw_text(image, mark.text, u, below, paint)
 
 
-def draw_text(
-    image: Image, text: str, u: float, v: float, paint: Colour = WHITE, scale: float = 0.0
-) -> None:
+def draw_text(image: Image, text: str, u: float, v: float, paint: Colour = WHITE, scale: float = 0.0) -> None:
     """Outlined text centred on ``u`` with its baseline at ``v``; continues across the seam.
 
     ``scale`` is OpenCV's font scale; 0: what suits the image.

@@ -187,9 +187,7 @@ def _check_network(path: Path, header: dict[str, Any], network: Network, rules: 
             )
 
 
-def _check_objects(
-    path: Path, objects: tuple[RememberedObject, ...], next_id: int, max_objects: int
-) -> None:
+def _check_objects(path: Path, objects: tuple[RememberedObject, ...], next_id: int, max_objects: int) -> None:
     ids = [item.obj_id for item in objects]
     if ids != sorted(set(ids)) or not all(0 < i < next_id <= MAX_OBJ_ID + 1 for i in ids):
         raise MemoryFileError(f"{path} has impossible ids {ids[:8]}, next {next_id}")

@@ -38,9 +38,7 @@ class Propagated:
 
     def select(self, rows: Tensor) -> Propagated:
         """The same of these objects, [M] int64, in this order."""
-        prediction = MaskPrediction(
-            *(getattr(self.prediction, f.name)[rows] for f in fields(MaskPrediction))
-        )
+        prediction = MaskPrediction(*(getattr(self.prediction, f.name)[rows] for f in fields(MaskPrediction)))
         own = (self.mask_logits[rows], self.fine_logits[rows], self.scores[rows])
         return Propagated(prediction, *own, self.bank.select(rows))
 
@@ -164,15 +162,11 @@ def _as_sam2_takes_masks(
     given = prompts.is_given[:, None, None, None]
     count = embedding.shape[0] // features.embedding.shape[0]
     plain = features.embedding.repeat_interleave(count, 0)
-    mask_input = torch.where(
-        given, model.mask_downsample(prompts.mask_pixels), prompts.decoder.mask_input
-    )
+    mask_input = torch.where(given, model.mask_downsample(prompts.mask_pixels), prompts.decoder.mask_input)
     return torch.where(given, plain, embedding), replace(prompts.decoder, mask_input=mask_input)
 
 
-def _previous_mask_prompt(
-    model: PanoSAM2, bank: MemoryBank, allowed: Tensor | None
-) -> DecoderPrompts:
+def _previous_mask_prompt(model: PanoSAM2, bank: MemoryBank, allowed: Tensor | None) -> DecoderPrompts:
     """The last mask as a dense prompt, where the object was seen in the last frame."""
     fresh = bank.seen if model.config.previous_mask_prompt else torch.zeros_like(bank.seen)
     if allowed is not None:

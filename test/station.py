@@ -147,9 +147,7 @@ class Station(Node):
         return str(values.get(key, ""))
 
     def until_status(self, level: bytes, text: str) -> None:
-        self.spin_until(
-            lambda: self.status and self.status.level == level and text in self.status.message
-        )
+        self.spin_until(lambda: self.status and self.status.level == level and text in self.status.message)
 
 
 def stations(kind: Any = Station) -> Iterator[Any]:

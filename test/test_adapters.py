@@ -117,9 +117,7 @@ def _track(model: PanoSAM2, shift: int = 0) -> torch.Tensor:
 
 
 def _with_parts(seed: int = 6) -> PanoSAM2:
-    config = replace(
-        ModelConfig(), input_height=HEIGHT, input_width=WIDTH, refine_steps=3, long_pointer=True
-    )
+    config = replace(ModelConfig(), input_height=HEIGHT, input_width=WIDTH, refine_steps=3, long_pointer=True)
     return random_model(seed, config).eval().requires_grad_(False)
 
 

@@ -29,9 +29,7 @@ def picture(index: int) -> np.ndarray:
     return np.full((32, 64, 3), (10 + index, 100, 200), np.uint8)
 
 
-def write_bag(
-    path: Path, kind: str = "raw", storage: Any = StoragePlugin.MCAP, frames: int = 6
-) -> Path:
+def write_bag(path: Path, kind: str = "raw", storage: Any = StoragePlugin.MCAP, frames: int = 6) -> Path:
     """Images of 5 Hz on one topic and something else beside them; headers are 5 ms before the recording."""
     with Writer(path, version=9, storage_plugin=storage) as writer:
         name = "sensor_msgs/msg/" + ("Image" if kind == "raw" else "CompressedImage")

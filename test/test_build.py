@@ -228,7 +228,7 @@ def test_colcon_builds_the_same_package(tmp_path: Path) -> None:
         "from rclpy.serialization import serialize_message as s; s(ObjectBearingArray()); "
         "print(resource('config', 'fastdds.xml'), resource('data', 'assets'))"
     )
-    command = f". {ROOT / 'install' / 'setup.bash'} && {VENV / 'bin' / 'python'} -c \"{script}\""
+    command = f'. {ROOT / "install" / "setup.bash"} && {VENV / "bin" / "python"} -c "{script}"'
     found = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
     assert found.returncode == 0, found.stderr
     assert all(path.startswith(str(prefix)) for path in found.stdout.split())

@@ -125,9 +125,7 @@ def test_sprites_look_as_py360convert_sees_them(library):
     grid, sprite = Equirect(1024, 512), Sprite(library.sprite(sorted(library.sprites)[3]))
     for lon, lat in ((0.5, 0.3), (-3.1, 1.1)):
         labels, _ = painted(sprite, pose_towards(lonlat_to_vector(lon, lat)), 1.0, grid)
-        seen = py360convert.e2p(
-            labels, math.degrees(1.0), math.degrees(lon), math.degrees(lat), (129, 129)
-        )
+        seen = py360convert.e2p(labels, math.degrees(1.0), math.degrees(lon), math.degrees(lat), (129, 129))
         alpha = cv2.resize(sprite.rgba[..., 3], (129, 129), interpolation=cv2.INTER_AREA)
         both, either = ((seen > 0) & (alpha > 127)).sum(), ((seen > 0) | (alpha > 127)).sum()
         assert both / either > 0.96

@@ -65,9 +65,7 @@ def test_masks_of_absent_objects_are_not_judged_but_their_presence_is() -> None:
     target = torch.zeros(2, 1, 8, 16)
     target[0, ..., :4] = 1
     logits = torch.randn(2, 1, 8, 16)
-    prediction = MaskPrediction(
-        logits, torch.rand(2), torch.randn(2, 4), torch.tensor([2.0, 2.0]), logits
-    )
+    prediction = MaskPrediction(logits, torch.rand(2), torch.randn(2, 4), torch.tensor([2.0, 2.0]), logits)
     present = torch.tensor([True, False])
     losses = frame_losses(prediction, target, present, 1.0)
     alone = MaskPrediction(*(x[:1] for x in vars(prediction).values()))
@@ -136,9 +134,7 @@ def test_sam2s_loss_is_its_formulas() -> None:
     torch.manual_seed(0)
     target, present = some_targets(), torch.tensor([True, True])
     logits = torch.randn(2, 1, 16, 32)
-    prediction = MaskPrediction(
-        logits, torch.rand(2), torch.randn(2, 4), torch.tensor([2.0, -1.0]), logits
-    )
+    prediction = MaskPrediction(logits, torch.rand(2), torch.randn(2, 4), torch.tensor([2.0, -1.0]), logits)
     losses = frame_losses(prediction, target, present, 1.0, SAM2_LOSS)
     x, t = prediction.mask_logits.numpy().astype(float), target.numpy()
     p = 1 / (1 + np.exp(-x))

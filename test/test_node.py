@@ -237,9 +237,7 @@ def test_remove_list_reset(planner: Station) -> None:
     assert [o.label for o in listed.objects.objects] == ["a", "b"]
     assert listed.memory_mib > 0 and listed.max_objects == 32 and listed.objects.epoch == epoch
     assert stamp_to_ns(listed.objects.header.stamp) == planner.stamp
-    removed = planner.call(
-        RemoveObjects, "remove_objects", RemoveObjects.Request(object_ids=[1, 5])
-    )
+    removed = planner.call(RemoveObjects, "remove_objects", RemoveObjects.Request(object_ids=[1, 5]))
     assert not removed.success and list(removed.removed) == [1] and "5" in removed.message
     nothing = planner.call(RemoveObjects, "remove_objects")
     assert not nothing.success and "empty" in nothing.message
@@ -344,9 +342,7 @@ def test_camera_angles_turn_the_bearings(planner: Station) -> None:
     assert planner.set(camera_yaw=0.5)[0].successful
     after = vector(planner.bearings[planner.show()].objects[0].direction)
     planner.set(camera_yaw=0.0)
-    turned = np.array(
-        [[math.cos(0.5), 0, -math.sin(0.5)], [0, 1, 0], [math.sin(0.5), 0, math.cos(0.5)]]
-    )
+    turned = np.array([[math.cos(0.5), 0, -math.sin(0.5)], [0, 1, 0], [math.sin(0.5), 0, math.cos(0.5)]])
     assert angle_between(after, turned @ before) < 0.05  # a yaw to the left, in optical axes
     wrong = planner.set(frame_convention="sideways")[0]
     assert not wrong.successful and "auto, optical, body" in wrong.reason
@@ -361,9 +357,7 @@ def test_clean_shutdown_while_images_come(
 ) -> None:
     name = "panosam2_other"
     arguments = ["-r", f"__node:={name}", "-p", f"model:={weights}", "-p", "num_threads:=1"]
-    with Process(
-        "panosam2_ros.ros.node", "--ros-args", *arguments, log=tmp_path / "log.txt"
-    ) as process:
+    with Process("panosam2_ros.ros.node", "--ros-args", *arguments, log=tmp_path / "log.txt") as process:
         wait_for(lambda: "waiting for images" in process.output, 60, "the node to be active")
         for _ in range(5):
             station.stamp += 100_000_000

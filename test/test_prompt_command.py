@@ -107,9 +107,7 @@ def test_refusals_are_the_nodes_reasons(planner: Station, command: Command) -> N
     assert "object 9 is not known" in command_while_images_come(planner, command, "follow", 9, status=1)
 
 
-def command_while_images_come(
-    planner: Station, command: Command, *arguments: object, status: int = 0
-) -> str:
+def command_while_images_come(planner: Station, command: Command, *arguments: object, status: int = 0) -> str:
     with command.start(*arguments) as run:
         until = time.monotonic() + PATIENCE
         while run.running and time.monotonic() < until:
@@ -171,9 +169,7 @@ def test_the_axes_are_those_that_the_node_uses(chosen: str, frame_id: str, expec
 
 
 @pytest.mark.parametrize("text", ["", "x", "1.", "1.2.3", "1.0123456789", "-1", "1e3"])
-def test_stamps_are_read_exactly_or_not_at_all(
-    text: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_stamps_are_read_exactly_or_not_at_all(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert prompt_command._stamp("1700000000.000000001") == ns_to_stamp(1700000000_000000001)
     assert prompt_command._stamp("7.5") == ns_to_stamp(7_500_000_000)
     if text == "1.":

@@ -21,9 +21,7 @@ def write_walk(path: Path) -> None:
     writer.release()
 
 
-def test_python(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     write_walk(tmp_path / "walk.mp4")
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", QUICK_START.read_text(), re.DOTALL)

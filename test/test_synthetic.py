@@ -125,9 +125,7 @@ def test_angular_velocity_is_that_of_the_centre(library):
     scene = Scene(replace(SMALL, rate=5.0), library, seed=2)
     now, then = scene.render(4), scene.render(5)
     for a, b in zip(now.objects, then.objects, strict=True):
-        np.testing.assert_allclose(
-            rotation_matrix(a.angular_velocity / 5.0) @ a.centre, b.centre, atol=1e-9
-        )
+        np.testing.assert_allclose(rotation_matrix(a.angular_velocity / 5.0) @ a.centre, b.centre, atol=1e-9)
 
 
 def test_camera_rotation_takes_world_to_camera(library):
@@ -170,9 +168,7 @@ def test_distractors_have_no_label(library):
 
 @pytest.mark.parametrize(("event", "check"), [("seam", "columns"), ("pole", "rows")])
 def test_seam_and_pole_are_reached_when_asked_for(library, event, check):
-    config = replace(
-        PLAIN, **{"seam": 0.0, "pole": 0.0, event: 1.0}, occlusion=0.0, distractors=(0, 0)
-    )
+    config = replace(PLAIN, **{"seam": 0.0, "pole": 0.0, event: 1.0}, occlusion=0.0, distractors=(0, 0))
     reached = 0
     for seed in range(5):
         _, labels = clip(config, library, seed)

@@ -240,9 +240,7 @@ def object_at(written, lon, lat, radius, move):
     truth = SequenceTruth.load(written / "train" / "001")
     grid, ones = truth.grid, np.ones(12)
     vectors = grid.pixel_to_vector(*np.meshgrid(np.arange(128), np.arange(64)))
-    centres = [
-        grid.pixel_to_vector(*grid.lonlat_to_pixel(lon + i * move, lat)) for i in range(12)
-    ]
+    centres = [grid.pixel_to_vector(*grid.lonlat_to_pixel(lon + i * move, lat)) for i in range(12)]
     masks = [(angle_between(vectors, centre) < radius).astype(np.uint8) for centre in centres]
     track = replace(truth.objects[0], visible=ones > 0, visible_fraction=ones, angular_diameter=ones)
     return set(measured(replace(truth, objects=(track,)), masks).objects[0].attributes)
@@ -301,8 +299,6 @@ def test_lenses_are_exposed_differently():
 
 
 def test_jpeg_quality_varies_between_sequences(written):
-    qualities = {
-        SequenceTruth.load(folder).origin.jpeg_quality for folder in (written / "train").glob("*/")
-    }
+    qualities = {SequenceTruth.load(folder).origin.jpeg_quality for folder in (written / "train").glob("*/")}
     assert len(qualities) > 1
     assert cv2.imread(str(written / "train" / "001" / "image" / "000000.jpg")) is not None

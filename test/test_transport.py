@@ -84,9 +84,7 @@ def test_rate() -> None:
 
 
 def publisher(qos: QoSProfile, kind: str = IMAGE, name: str = "camera") -> Any:
-    return SimpleNamespace(
-        node_name=name, node_namespace="/rig", topic_type=kind, qos_profile=qos
-    )
+    return SimpleNamespace(node_name=name, node_namespace="/rig", topic_type=kind, qos_profile=qos)
 
 
 def test_silence_is_explained() -> None:
@@ -97,9 +95,7 @@ def test_silence_is_explained() -> None:
     assert "best_effort" in never and "cannot take" in never
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     assert "cannot take" in describe_publishers([publisher(RELIABLE)], latched, IMAGE)
-    other = describe_publishers(
-        [publisher(RELIABLE, "sensor_msgs/msg/CompressedImage")], BEST_EFFORT, IMAGE
-    )
+    other = describe_publishers([publisher(RELIABLE, "sensor_msgs/msg/CompressedImage")], BEST_EFFORT, IMAGE)
     assert "image_transport" in other
     unnamed = publisher(RELIABLE, name="_NODE_NAME_UNKNOWN_")
     assert "_UNKNOWN_" not in describe_publishers([unnamed], BEST_EFFORT, IMAGE)

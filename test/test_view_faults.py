@@ -43,5 +43,3 @@ def test_a_view_that_fails_is_reported_and_hurts_nothing(tmp_path: Path, station
         assert station.show() in station.bearings and process.running
         station.look_away()
         assert process.stop() == 0, process.output
-
-

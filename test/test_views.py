@@ -183,5 +183,3 @@ def test_what_hangs_is_left_behind_in_time() -> None:
     assert not latest.stop(0.1)
     going.set()
     assert latest.stop(20)
-
-

@@ -41,9 +41,7 @@ class Viewer(Node):
         self.status: dict[str, str] = {}
         self.create_subscription(Image, "image", self._on_image, qos_profile_sensor_data)
         self.create_subscription(Image, "virtual_camera/true_masks", self._on_masks, 50)
-        self.create_subscription(
-            ObjectBearingArray, "virtual_camera/true_bearings", self._on_bearings, 50
-        )
+        self.create_subscription(ObjectBearingArray, "virtual_camera/true_bearings", self._on_bearings, 50)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
     def _on_image(self, msg: Image) -> None:

@@ -211,9 +211,7 @@ def test_table_of_attributes(vos360: Path, tmp_path: Path) -> None:
         read_info(tmp_path / "other.csv")
 
 
-def test_without_table_there_are_no_attributes(
-    vos360: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_without_table_there_are_no_attributes(vos360: Path, caplog: pytest.LogCaptureFixture) -> None:
     (vos360 / "360vots-info.csv").unlink()
     with caplog.at_level(logging.WARNING):
         assert Vos360(vos360).sequence("000").attributes == frozenset()
@@ -328,9 +326,7 @@ def test_panovos_files_that_do_not_fit(panovos: Path) -> None:
         PanoVos(panovos, "val")
 
 
-@pytest.mark.parametrize(
-    "text", ["[]", "{}", "no json", '{"videos": {"street": {"objects": {"1": {}}}}}']
-)
+@pytest.mark.parametrize("text", ["[]", "{}", "no json", '{"videos": {"street": {"objects": {"1": {}}}}}'])
 def test_meta_files_of_another_kind_are_refused(panovos: Path, text: str) -> None:
     meta = panovos / "val" / "val_meta.json"
     meta.write_text(text)

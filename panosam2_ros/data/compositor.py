@@ -193,6 +193,4 @@ def solid_moment(mask: NDArray[np.bool_], rows: slice, columns: slice, grid: Equ
     area = grid.pixel_solid_angles()[rows]
     sums = mask @ np.stack([np.sin(lon), np.cos(lon), np.ones_like(lon)], -1)  # [h, 3]
     flat, up = area * np.cos(lat), area * np.sin(lat)
-    return np.array(
-        [flat @ sums[:, 0], -(up @ sums[:, 2]), flat @ sums[:, 1], area @ sums[:, 2]], float
-    )
+    return np.array([flat @ sums[:, 0], -(up @ sums[:, 2]), flat @ sums[:, 1], area @ sums[:, 2]], float)

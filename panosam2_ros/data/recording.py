@@ -39,7 +39,6 @@ class Bearings:
         """The object of that id."""
         return next((seen for seen in self.objects if seen.obj_id == obj_id), None)
 
-
     def to_bytes(self) -> bytes:
         return json.dumps(asdict(self)).encode()
 

@@ -123,9 +123,7 @@ def textured_shape(
     fill = cv2.resize(texture, (side, side), interpolation=cv2.INTER_CUBIC)
     angles = np.linspace(0, 2 * np.pi, 96, endpoint=False)
     orders = np.arange(2, 7)
-    waves = np.cos(np.outer(angles, orders) + rng.uniform(0, 2 * np.pi, 5)) @ (
-        rng.normal(size=5) / orders
-    )
+    waves = np.cos(np.outer(angles, orders) + rng.uniform(0, 2 * np.pi, 5)) @ (rng.normal(size=5) / orders)
     radius = 1 - dent * (waves.max() - waves) / max(np.ptp(waves), 1e-6)
     if dent > 0.3 and rng.random() < 0.4:
         corners = np.sort(rng.choice(96, rng.integers(4, 9), replace=False))

@@ -57,9 +57,7 @@ class Stitching:
         """The stitched image [H, W, 3]."""
         margin = self._margin
         wide = np.concatenate([image[:, -margin:], image, image[:, :margin]], 1)
-        stitched = cv2.remap(
-            wide, self._u, self._v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
+        stitched = cv2.remap(wide, self._u, self._v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         if self._gain is not None:
             stitched = cv2.multiply(stitched, self._gain, scale=1 / _UNIT)
         return np.asarray(stitched, np.uint8)

@@ -195,9 +195,7 @@ class Scene:
         more, less = (plane[window] for plane in self._noise)
         return np.asarray(cv2.subtract(cv2.add(image, more), less), np.uint8)
 
-    def _truth(
-        self, index: int, body: Body, labels: Image, area: float, patches: list[Patch]
-    ) -> ObjectTruth:
+    def _truth(self, index: int, body: Body, labels: Image, area: float, patches: list[Patch]) -> ObjectTruth:
         moment = np.zeros(4)
         for patch in patches:
             seen = labels[patch.rows, patch.columns] == body.obj_id

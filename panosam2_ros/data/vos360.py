@@ -144,9 +144,7 @@ def read_info(path: Path) -> list[ClipInfo]:
         if not clip.isdecimal() or not split:
             continue  # clips of 360VOT only, and the sums at the end
         held = frozenset(
-            ATTRIBUTES.get(code, code.lower())
-            for i, code in columns.items()
-            if row[i] not in _BLANK
+            ATTRIBUTES.get(code, code.lower()) for i, code in columns.items() if row[i] not in _BLANK
         )
         target = row[places["target"]] if "target" in places else ""
         clips.append(ClipInfo(split, clip.zfill(3), target, held))
@@ -191,9 +189,7 @@ def _files(folder: Path) -> FolderFiles:
     masks = numbered(folder / "mask", (".png",))
     if not frames or not masks:
         which = "image" if not frames else "mask"
-        raise LayoutError(
-            f"{folder} has {len(frames)} frames and {len(masks)} masks; unpack {which} again"
-        )
+        raise LayoutError(f"{folder} has {len(frames)} frames and {len(masks)} masks; unpack {which} again")
     pairs = pair_masks(list(frames), list(masks), str(folder))
     return FolderFiles(
         folder.name,

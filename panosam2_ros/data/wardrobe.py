@@ -18,9 +18,7 @@ from panosam2_ros.equirect import Floats
 Rng = np.random.Generator
 Faces = NDArray[np.int64]  # [F, 4] vertices
 _SHOULDER, _WRIST = 0.16, 0.45  # m from the middle, of the resting arm
-_SKIN = np.array(
-    [[250, 217, 190], [231, 183, 146], [190, 134, 95], [141, 90, 58], [84, 54, 38]], float
-)
+_SKIN = np.array([[250, 217, 190], [231, 183, 146], [190, 134, 95], [141, 90, 58], [84, 54, 38]], float)
 _HAIR = np.array([
     [24, 20, 18], [61, 42, 30], [112, 78, 48], [180, 146, 92], [150, 148, 146], [128, 58, 32],
 ], float)  # fmt: skip

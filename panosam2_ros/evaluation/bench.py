@@ -70,9 +70,7 @@ def multiplied(tracker: PanoTracker, objects: int) -> PanoTracker:
     return several
 
 
-def our_ms(
-    model: PanoSAM2, counts: Sequence[int], video: Sequence[Image], repeats: int
-) -> dict[int, float]:
+def our_ms(model: PanoSAM2, counts: Sequence[int], video: Sequence[Image], repeats: int) -> dict[int, float]:
     """Median milliseconds of ``PanoTracker.step``, image to label image, by number of objects."""
     full, stamps = full_tracker(model, video), itertools.count(FILL + 1)
     found = {}

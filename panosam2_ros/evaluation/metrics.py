@@ -111,9 +111,7 @@ class MaskMetrics:
             "F_sphere": _f(closed, near_sphere, self.solid_angles),
         }
 
-    def _edges(
-        self, truth: Mask, predicted: Mask, window: Window, wrap: bool
-    ) -> tuple[Boundary, Boundary]:
+    def _edges(self, truth: Mask, predicted: Mask, window: Window, wrap: bool) -> tuple[Boundary, Boundary]:
         width = self.grid.width
         return boundary(predicted, window, width, wrap), boundary(truth, window, width, wrap)
 

@@ -34,9 +34,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return F.scaled_dot_product_attention(q, k, v)
 
 
-def blockwise_attention(
-    q: Tensor, k: Tensor, value: Tensor, key_valid: Tensor | None = None
-) -> Tensor:
+def blockwise_attention(q: Tensor, k: Tensor, value: Tensor, key_valid: Tensor | None = None) -> Tensor:
     """Softmax attention of q [N, T, D] on k [N, K, D] over unprojected values [N, K, C]: [N, T, C].
 
     The weights of a query sum to 1, so that an affine projection of the values may as well

@@ -102,9 +102,7 @@ def set_input_size(encoder: PromptEncoder, height: int, width: int, stride: int)
 
 def embed_prompts(encoder: PromptEncoder, prompts: DecoderPrompts) -> tuple[Tensor, Tensor]:
     """Sparse [N, P + 1, C] and dense [N, C, h, w] embeddings; objects with and without a mask mix."""
-    sparse, no_mask = encoder(
-        points=(prompts.point_coords, prompts.point_labels), boxes=None, masks=None
-    )
+    sparse, no_mask = encoder(points=(prompts.point_coords, prompts.point_labels), boxes=None, masks=None)
     dense = encoder.mask_downscaling(prompts.mask_input)
     return sparse, torch.where(prompts.has_mask[:, None, None, None], dense, no_mask)
 

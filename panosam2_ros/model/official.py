@@ -63,9 +63,7 @@ def official_config(name: str, height: int, width: int, adapted: bool = True) ->
     and learned parts that change nothing before they are trained; without, it is upstream's
     SAM2. KeyError for a name that is not in ``OFFICIAL``.
     """
-    channels, heads, blocks, global_blocks, windows, background = _TRUNKS[
-        name.removeprefix("sam2.1_hiera_")
-    ]
+    channels, heads, blocks, global_blocks, windows, background = _TRUNKS[name.removeprefix("sam2.1_hiera_")]
     return ModelConfig(
         name=name,
         input_height=height,

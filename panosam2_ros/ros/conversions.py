@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _NANO = 1_000_000_000
 _SHORTEST_DIRECTION = 1e-6  # a "unit vector" that is shorter was forgotten, not meant
 
+
 class PromptError(ValueError):
     """A prompt message that cannot be read; says what was needed, what came and the remedy."""
 
@@ -151,9 +152,7 @@ def _points(msg: ObjectPrompt) -> tuple[Floats, NDArray[np.int64]]:
     return np.array(msg.points, float).reshape(count, 2), np.array(msg.point_labels, np.int64)
 
 
-def _directions(
-    msg: ObjectPrompt, grid: Equirect, camera: CameraFrame
-) -> tuple[Floats, NDArray[np.int64]]:
+def _directions(msg: ObjectPrompt, grid: Equirect, camera: CameraFrame) -> tuple[Floats, NDArray[np.int64]]:
     """Directions as points [P, 2] with their labels [P]."""
     _check_labels("direction", len(msg.directions), len(msg.direction_labels))
     vectors = np.array([(d.x, d.y, d.z) for d in msg.directions], float).reshape(-1, 3)

@@ -109,9 +109,7 @@ class Run:
                     self._add(pairs, stamp, prompt, truth, known)
         return found
 
-    def _add(
-        self, pairs: Pairs, stamp: int, prompt: dict[str, Any], truth: Any, known: Any
-    ) -> None:
+    def _add(self, pairs: Pairs, stamp: int, prompt: dict[str, Any], truth: Any, known: Any) -> None:
         asked = prompt["obj_id"]
         true, told = self.bearings(stamp, "true_bearings"), self.bearings(stamp)
         there = true.find(prompt["truth_id"]) if true else None
@@ -138,8 +136,7 @@ class Run:
         for pairs in self.pairs:
             total.extend(pairs)
         objects = [
-            _object(self, prompt, pairs)
-            for prompt, pairs in zip(self.prompts, self.pairs, strict=True)
+            _object(self, prompt, pairs) for prompt, pairs in zip(self.prompts, self.pairs, strict=True)
         ]
         return {**self._traffic(), **total.summary(), "objects": objects, **environment()}
 

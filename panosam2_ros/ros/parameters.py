@@ -97,9 +97,7 @@ class Parameters:
         Change.UNCONFIGURED,
         (0.1, math.pi),
     )
-    max_objects: int = _declared(
-        32, "objects that can be tracked at once", Change.UNCONFIGURED, (1, 65535)
-    )
+    max_objects: int = _declared(32, "objects that can be tracked at once", Change.UNCONFIGURED, (1, 65535))
     mask_width: int = _declared(
         0,
         "columns of ~/masks, to spare time and bandwidth with large panoramas, from 64; 0: the image's",
@@ -181,9 +179,7 @@ class Parameters:
     history_seconds: float = _declared(
         4.0, "s of images that are kept for prompts at their stamp", Change.LIVE, (0.0, 600.0)
     )
-    history_mib: float = _declared(
-        512.0, "MiB that these images may hold", Change.LIVE, (0.0, 65536.0)
-    )
+    history_mib: float = _declared(512.0, "MiB that these images may hold", Change.LIVE, (0.0, 65536.0))
     replay_every: int = _declared(
         3,
         "an object that was prompted on an older image is tracked to the newest through every n-th "
@@ -205,9 +201,7 @@ class Parameters:
     save_interval: float = _declared(
         10.0, "s between savings of memory_file; 0: only at the end", Change.UNCONFIGURED, (0.0, 86400.0)
     )
-    click_label: str = _declared(
-        "clicked", "label of the objects that ~/clicked_point prompts", Change.LIVE
-    )
+    click_label: str = _declared("clicked", "label of the objects that ~/clicked_point prompts", Change.LIVE)
     overlay_width: int = _declared(
         1280,
         "columns of ~/overlay at most, which bounds its cost, from 64; 0: the image's",

@@ -157,9 +157,7 @@ class Planner(Node):
         self._recorder.put("image", stamp, message)
         if not self._task.from_truth and not self._asked:
             plans = [PlannedPrompt("box", f"box {i}", box=b) for i, b in _from_1(self._task.boxes)]
-            plans += [
-                PlannedPrompt("click", f"click {i}", click=c) for i, c in _from_1(self._task.clicks)
-            ]
+            plans += [PlannedPrompt("click", f"click {i}", click=c) for i, c in _from_1(self._task.clicks)]
             self._ask(stamp, message.header.frame_id, plans)
 
     def _on_masks(self, message: Image) -> None:

@@ -48,8 +48,7 @@ def prompt(
     good = [p for p in read if isinstance(p, Prompt)]
     outcomes = iter(worker.tracker.prompt(image, frame.stamp, good) if good else [])
     results = [
-        _result(next(outcomes), camera) if isinstance(p, Prompt) else PromptResult(message=p)
-        for p in read
+        _result(next(outcomes), camera) if isinstance(p, Prompt) else PromptResult(message=p) for p in read
     ]
     return PromptSrv.Response(
         success=all(r.success for r in results),

@@ -31,6 +31,7 @@ class WorkerBusyError(RuntimeError):
 class WorkerStoppedError(RuntimeError):
     """The thread ended before it came to the job."""
 
+
 _AGAIN = 0.5  # s, after which what failed to catch up is tried again
 
 
@@ -120,9 +121,7 @@ class Worker(Generic[M]):
             self._jobs.clear()
             self._change.notify()
         for job in refused:
-            job.done(
-                None, WorkerStoppedError("the tracker was stopped before it came to this call")
-            )
+            job.done(None, WorkerStoppedError("the tracker was stopped before it came to this call"))
         self._thread.join(timeout)
         return not self._thread.is_alive()
 

@@ -148,9 +148,7 @@ def hidden_and_back(history: History) -> bool:
     track, camera = history.track, history.truth.camera
     world = np.einsum("tij,ti->tj", camera, track.centre)
     for first, last in hidden_runs(track.visible):
-        away = min(
-            float(angle_between(way[first - 1], way[last + 1])) for way in (track.centre, world)
-        )
+        away = min(float(angle_between(way[first - 1], way[last + 1])) for way in (track.centre, world))
         back = int(track.visible[last + 1 : last + 21].sum())
         frames = last - first + 1
         if HIDDEN[0] <= frames <= HIDDEN[1] and away >= ELSEWHERE and back >= BACK_FOR:

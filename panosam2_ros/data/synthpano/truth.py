@@ -87,8 +87,7 @@ class SequenceTruth:
         """What a scene's frames are known to show; attributes are measured by ``attributes.py``."""
         areas = scene.grid.pixel_solid_angles()
         look_alikes = [
-            0.0 if t.look_alikes is None else float((t.look_alikes > 0).sum(1) @ areas)
-            for t in truths
+            0.0 if t.look_alikes is None else float((t.look_alikes > 0).sum(1) @ areas) for t in truths
         ]
         return cls(
             origin,
