@@ -15,20 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panosam2_ros import drawing
-from panosam2_ros.bearing import ELLIPSE_95, mask_bearing
 from panosam2_ros.data.compositor import Background, paint_labels, project
 from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.sprites import Sprite
-from panosam2_ros.equirect import (
-    Equirect,
-    Floats,
-    box_width,
-    lonlat_to_vector,
-    mask_box,
-    normalised,
-    tangent_basis,
-    vector_to_lonlat,
-)
+from panosam2_ros.geometry.bearing import ELLIPSE_95, mask_bearing
+from panosam2_ros.geometry.equirect import Equirect, box_width, mask_box
+from panosam2_ros.geometry.sphere import Floats, lonlat_to_vector, normalised, tangent_basis, vector_to_lonlat
 from panosam2_ros.object_state import ObjectMotion, TrackState
 
 GRID = Equirect(960, 480)

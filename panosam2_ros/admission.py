@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from panosam2_ros.equirect import Equirect
+from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.memory_file import MAX_OBJ_ID
 from panosam2_ros.prompts import Prompt, check_prompt
 

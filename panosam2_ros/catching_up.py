@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from panosam2_ros.camera_motion import CameraMotion
+from panosam2_ros.geometry.camera_motion import RotationEstimator
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.tracks import Known, Track
 
@@ -19,7 +19,7 @@ class Behind:
     known: list[Known]  # rows of the bank
     bank: MemoryBank
     stamp: int
-    camera: CameraMotion  # has seen the image of that stamp
+    camera: RotationEstimator  # has seen the image of that stamp
 
     def tracks(self) -> list[Track]:
         """What may be said of them now: where they were, never that they are seen."""

@@ -17,7 +17,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.equirect import UPRIGHT, CameraFrame, Equirect, Floats, box_width, lonlat_to_vector
+from panosam2_ros.geometry.camera_frame import UPRIGHT, CameraFrame
+from panosam2_ros.geometry.equirect import Equirect, box_width
+from panosam2_ros.geometry.sphere import Floats, lonlat_to_vector
 
 Image = NDArray[np.uint8]  # [H, W, 3] RGB
 Labels = NDArray[np.uint16]  # [H, W]

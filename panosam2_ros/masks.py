@@ -15,11 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from panosam2_ros.equirect import Equirect, box_width, mask_box
-from panosam2_ros.periodic import resize_matrix
-from panosam2_ros.windows import Window
+from panosam2_ros.geometry.circular import resize_matrix
+from panosam2_ros.geometry.equirect import Equirect, box_width, mask_box
+from panosam2_ros.geometry.window import Logits, MaskPatch
 
-Logits = NDArray[np.float32]  # [h, w]; > 0 is the object
 _BAND = 64  # rows of the image at a time
 
 
@@ -28,14 +27,6 @@ def resized_labels(labels: NDArray[np.uint16], width: int, height: int) -> NDArr
     # INTER_NEAREST takes corners for centres: half a pixel beside the image that INTER_AREA makes
     how = cv2.INTER_NEAREST_EXACT
     return np.asarray(cv2.resize(labels, (width, height), interpolation=how), np.uint16)
-
-
-@dataclass(frozen=True)
-class Patch:
-    """Mask logits of a window of the panorama."""
-
-    logits: Logits  # [S, S]; > 0 is the object
-    window: Window
 
 
 @dataclass(frozen=True)
@@ -64,7 +55,7 @@ class MaskRegion:
 
 
 def paint(
-    logits: Mapping[int, Logits | Patch],  # by object id; of the whole panorama, or of a window
+    logits: Mapping[int, Logits | MaskPatch],  # by object id; of the whole panorama, or of a window
     grid: Equirect,
 ) -> tuple[NDArray[np.uint16], dict[int, MaskRegion]]:
     """Label image [H, W] of object ids, 0 = none, and every mask that is not empty.
@@ -92,12 +83,12 @@ class _Surroundings:
     region: MaskRegion  # filled band by band
 
     @classmethod
-    def of(cls, logits: Logits | Patch, grid: Equirect) -> _Surroundings | None:
+    def of(cls, logits: Logits | MaskPatch, grid: Equirect) -> _Surroundings | None:
         """None where the mask is empty."""
-        return cls._of_patch(logits, grid) if isinstance(logits, Patch) else cls._of_all(logits, grid)
+        return cls._of_patch(logits, grid) if isinstance(logits, MaskPatch) else cls._of_all(logits, grid)
 
     @classmethod
-    def _of_patch(cls, patch: Patch, grid: Equirect) -> _Surroundings | None:
+    def _of_patch(cls, patch: MaskPatch, grid: Equirect) -> _Surroundings | None:
         logits, window = patch.logits, patch.window
         mask = logits > 0
         if not mask.any():

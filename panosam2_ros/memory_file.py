@@ -64,7 +64,7 @@ class TrackerMemory:
     epoch: int
     next_id: int
     final: bool = False  # nothing came after it, so no id from next_id on was given
-    first_column: tuple[int, int] = (0, 0)  # as of ``CameraMotion``
+    first_column: tuple[int, int] = (0, 0)  # as of ``RotationEstimator``
 
 
 def memory_path(directory: Path, name: str) -> Path:

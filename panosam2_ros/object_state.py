@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from panosam2_ros.bearing import UNKNOWN_VARIANCE, Bearing, bounded_covariance
-from panosam2_ros.equirect import Floats, angle_between, normalised, rotation_matrix, rotation_vector
+from panosam2_ros.geometry.bearing import UNKNOWN_VARIANCE, Bearing, bounded_covariance
+from panosam2_ros.geometry.sphere import Floats, angle_between, normalised, rotation_matrix, rotation_vector
 
 
 class TrackState(enum.IntEnum):

@@ -8,9 +8,10 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.bearing import mask_bearing
-from panosam2_ros.equirect import Equirect
-from panosam2_ros.masks import Logits, Patch, paint
+from panosam2_ros.geometry.bearing import mask_bearing
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.window import Logits, MaskPatch
+from panosam2_ros.masks import paint
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.outlines import outlines
 from panosam2_ros.prompts import Prompt
@@ -78,9 +79,9 @@ class Observer:
         logits: NDArray[np.float32],
         present: Sequence[bool],
         prompted: bool,
-    ) -> dict[int, Logits | Patch]:
+    ) -> dict[int, Logits | MaskPatch]:
         """Masks of objects that are present, by id, in the panorama; where all are looked for next."""
-        found: dict[int, Logits | Patch] = {}
+        found: dict[int, Logits | MaskPatch] = {}
         for item, view, own, there in zip(known, views, logits, present, strict=True):
             mask = self._sight.shown(own, view) if there else None
             if mask is None:
@@ -90,7 +91,7 @@ class Observer:
                 item.seen_in, item.view = view, self._sight.following(view, own, prompted)
         return found
 
-    def _redrawn(self, image: Image, masks: Mapping[int, Logits | Patch]) -> dict[int, Patch]:
+    def _redrawn(self, image: Image, masks: Mapping[int, Logits | MaskPatch]) -> dict[int, MaskPatch]:
         """Outlines from the image's pixels, where the network's configuration asks for them."""
         size = self._network.outline_size if self._config.redraw_outlines else 0
         return outlines(image, masks, size, self._config.vertical_fov) if size else {}

@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from panosam2_ros.masks import Logits, Patch
-from panosam2_ros.windows import Window
+from panosam2_ros.geometry.window import Logits, MaskPatch, Window
 
 # Chosen on masks of training clips, whose mean IoU with the truth rises from 0.753 to 0.809.
 _INSIDE = 1 / 20  # of a window's side: deeper in the mask all is the object ...
@@ -26,8 +25,8 @@ _LEAST_IOU = 0.4  # with the network's mask; another one is not its outline
 
 
 def outlines(
-    image: NDArray[np.uint8], masks: Mapping[int, Logits | Patch], size: int, vertical_fov: float
-) -> dict[int, Patch]:
+    image: NDArray[np.uint8], masks: Mapping[int, Logits | MaskPatch], size: int, vertical_fov: float
+) -> dict[int, MaskPatch]:
     """Objects' masks in windows of ``size`` x ``size`` pixels, by id.
 
     From an RGB image [H, W, 3] and, of the same panorama, logits [h, w] or windows of that size. Objects are
@@ -36,7 +35,7 @@ def outlines(
     """
     found, pixels = {}, torch.from_numpy(image).permute(2, 0, 1)
     for obj_id, own in masks.items():
-        patch = own if isinstance(own, Patch) else _patch(own, size, vertical_fov)
+        patch = own if isinstance(own, MaskPatch) else _patch(own, size, vertical_fov)
         if patch is None:
             continue
         coarse, window = patch.logits, patch.window
@@ -44,16 +43,16 @@ def outlines(
         mask = _grab_cut(look, coarse > 0)
         if mask is not None:
             strength = np.float32(coarse[coarse > 0].mean())  # one for all: the outline is half way between
-            found[obj_id] = Patch(np.where(mask, strength, -strength), window)
+            found[obj_id] = MaskPatch(np.where(mask, strength, -strength), window)
     return found
 
 
-def _patch(logits: Logits, size: int, vertical_fov: float) -> Patch | None:
+def _patch(logits: Logits, size: int, vertical_fov: float) -> MaskPatch | None:
     """The window round a mask; None where it is empty."""
     window = Window.around(logits > 0, vertical_fov)
     if window is None:
         return None
-    return Patch(window.cut(torch.from_numpy(logits)[None], size)[0].numpy(), window)
+    return MaskPatch(window.cut(torch.from_numpy(logits)[None], size)[0].numpy(), window)
 
 
 def _grab_cut(image: NDArray[np.uint8], found: NDArray[np.bool_]) -> NDArray[np.bool_] | None:

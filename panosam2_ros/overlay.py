@@ -10,7 +10,9 @@ import numpy as np
 
 from panosam2_ros import drawing
 from panosam2_ros.data.video import resized
-from panosam2_ros.equirect import UPRIGHT, CameraFrame, Equirect, Floats
+from panosam2_ros.geometry.camera_frame import UPRIGHT, CameraFrame
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.masks import resized_labels
 from panosam2_ros.object_state import TrackState
 

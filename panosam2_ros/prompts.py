@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from panosam2_ros.equirect import Equirect, Floats, box_width, mask_box
+from panosam2_ros.geometry.circular import mean_column, wrap_pad
+from panosam2_ros.geometry.equirect import Equirect, box_width, mask_box
+from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.mask_decoder import (
     BACKGROUND,
@@ -24,7 +26,6 @@ from panosam2_ros.model.mask_decoder import (
     NO_PROMPT,
     DecoderPrompts,
 )
-from panosam2_ros.periodic import mean_column, wrap_pad
 
 DENSE_LOGIT = 6.0  # how sure a drawn prompt is
 GIVEN_LOGIT = 10.0  # mask prompts become masks of +-10, as in SAM2

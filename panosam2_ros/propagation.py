@@ -13,12 +13,12 @@ from functools import reduce
 import torch
 from torch import Tensor
 
+from panosam2_ros.geometry.circular import wrap_resize
 from panosam2_ros.memory_bank import BankRules, FrameMemory, MemoryBank
 from panosam2_ros.model.colour import BINS, colour_evidence, colour_likeness, learned_colours, with_colours
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.periodic import wrap_resize
 from panosam2_ros.prompts import EncodedPrompts, middle_token
 from panosam2_ros.reacquisition import found_again, not_them
 

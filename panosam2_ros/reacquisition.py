@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from panosam2_ros.components import components
-from panosam2_ros.equirect import Equirect
+from panosam2_ros.geometry.connected_components import connected_components
+from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model.colour import colour_likeness, with_colours
 from panosam2_ros.model.image_encoder import ImageFeatures
@@ -115,7 +115,7 @@ def likeliest(
     ``bins`` and ``evidence`` [1, H', W'], ``colours`` [2, K]; ``size``: its last solid angle, sr. Where its
     colours are nowhere that is nowhere, too.
     """
-    parts, angles = components((evidence[0] > SPEAKS).cpu().numpy(), 8, vertical_fov)
+    parts, angles = connected_components((evidence[0] > SPEAKS).cpu().numpy(), 8, vertical_fov)
     angles[0] = 0
     largest = [int(p) for p in np.argsort(-angles)[:MOST_PARTS] if angles[p] > 0]
     if not largest:

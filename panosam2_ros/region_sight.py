@@ -9,18 +9,19 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from panosam2_ros.equirect import Equirect, Floats, box_width, rotation_matrix
-from panosam2_ros.masks import Logits, Patch
+from panosam2_ros.geometry.circular import fit_image, reference_column
+from panosam2_ros.geometry.equirect import Equirect, box_width
+from panosam2_ros.geometry.image_pyramid import ImagePyramid
+from panosam2_ros.geometry.search_region import FOLLOWING, PATCH, UNKNOWN_SIZE, SearchRegion, TargetExtent
+from panosam2_ros.geometry.sphere import Floats, rotation_matrix
+from panosam2_ros.geometry.window import Logits, MaskPatch
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model.colour import colour_bins, colour_evidence
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import FOREGROUND
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.periodic import fit_image, own_column
 from panosam2_ros.prompts import DENSE_LOGIT, EncodedPrompts, ImageSize, Prompt, PromptEncoding
-from panosam2_ros.pyramid import Pyramid
 from panosam2_ros.reacquisition import AT_ONCE, SPEAKS, likeliest
-from panosam2_ros.search_region import FOLLOWING, PATCH, UNKNOWN_SIZE, SearchRegion, Target
 from panosam2_ros.sight import Image, Look, View
 from panosam2_ros.tidying import Expected
 from panosam2_ros.tracker_config import TrackerConfig
@@ -40,19 +41,19 @@ class SearchRegions:
 
     def __init__(self, model: PanoSAM2, config: TrackerConfig) -> None:
         self._model, self._fov = model, config.vertical_fov
-        self._newest: tuple[Image, Pyramid] | None = None
+        self._newest: tuple[Image, ImagePyramid] | None = None
 
     def steer(self, bank: MemoryBank) -> int:
         return 0
 
     def look(self, image: Image, newest: bool = False) -> Look:
         known = self._newest is not None and self._newest[0] is image
-        pyramid = self._newest[1] if known and self._newest else Pyramid(image)
+        pyramid = self._newest[1] if known and self._newest else ImagePyramid(image)
         if newest:
             self._newest = (image, pyramid)
         return lambda views: self._encoded(pyramid, views)
 
-    def _encoded(self, pyramid: Pyramid, views: Sequence[View]) -> ImageFeatures:
+    def _encoded(self, pyramid: ImagePyramid, views: Sequence[View]) -> ImageFeatures:
         regions = [view.pixels(pyramid, self._size, self._fov) for view in views if view is not None]
         pixels = torch.from_numpy(np.stack(regions)).permute(0, 3, 1, 2).to(self._model.device)
         with self._model.precision():
@@ -86,7 +87,7 @@ class SearchRegions:
     ) -> list[Floats | None]:
         """A direction for each lost object in which its colours are; another one in every try."""
         grid = Equirect(image.shape[1], image.shape[0], self._fov).of_width(SEARCHED)
-        first = own_column(image)
+        first = reference_column(image)
         turn = rotation_matrix([0.0, first / image.shape[1] * 2 * math.pi, 0.0])  # undoes the roll
         in_sight = [replace(view, axes=view.axes @ turn) for view in in_sight]
         pixels = fit_image(np.roll(image, -first, 1), 2 * grid.height, 2 * grid.width).to(self._model.device)
@@ -97,7 +98,7 @@ class SearchRegions:
             assert view is not None
             parts = likeliest(bins, evidence, colours, math.pi / 4 * view.diameter**2, self._fov)
             part = parts[view.unseen // SEARCH_EVERY % len(parts), 0].cpu().numpy() > 0
-            target = Target.of_mask(part, grid)
+            target = TargetExtent.of_mask(part, grid)
             found.append(None if target is None else turn @ target.direction)
         return found
 
@@ -178,7 +179,7 @@ class SearchRegions:
     def expected(self, known: Sequence[Known], stamp: int) -> list[Expected | None]:
         return [None] * len(known)
 
-    def shown(self, logits: Logits, view: View) -> Logits | Patch | None:
+    def shown(self, logits: Logits, view: View) -> Logits | MaskPatch | None:
         assert view is not None
         return view.patch(logits, self._model.config.outline_size or PATCH, self._fov)
 
@@ -228,16 +229,16 @@ def _pointed(prompt: Prompt, grid: Equirect) -> Floats:
     return np.concatenate([*parts, *([_outline(prompt.box, grid)] if prompt.box is not None else [])])
 
 
-def _target(prompt: Prompt, grid: Equirect) -> Target:
+def _target(prompt: Prompt, grid: Equirect) -> TargetExtent:
     """Where what is prompted is; what is only clicked at has a size of which nothing is known."""
     if prompt.mask is not None:
-        found = Target.of_mask(prompt.mask, grid)
+        found = TargetExtent.of_mask(prompt.mask, grid)
         assert found is not None  # a checked mask is not empty
         return found
     if prompt.box is not None:
         vectors = _extent(prompt.box, grid)
-        return Target.of_directions(vectors, np.ones(len(vectors)))
+        return TargetExtent.of_directions(vectors, np.ones(len(vectors)))
     on = prompt.point_labels == FOREGROUND
     vectors = grid.pixel_to_vector(*prompt.points[on if on.any() else slice(None)].T)
-    found = Target.of_directions(vectors, np.ones(len(vectors)))
-    return Target(found.direction, max(found.diameter, UNKNOWN_SIZE), max(found.longest, UNKNOWN_SIZE))
+    found = TargetExtent.of_directions(vectors, np.ones(len(vectors)))
+    return TargetExtent(found.direction, max(found.diameter, UNKNOWN_SIZE), max(found.longest, UNKNOWN_SIZE))

@@ -12,8 +12,9 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.bearing import ELLIPSE_95, Bearing
-from panosam2_ros.equirect import Equirect, Floats, tangent_basis
+from panosam2_ros.geometry.bearing import ELLIPSE_95, Bearing
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import Floats, tangent_basis
 
 
 @dataclass(frozen=True)

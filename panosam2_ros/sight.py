@@ -10,19 +10,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from panosam2_ros.equirect import Equirect, rotation_matrix
-from panosam2_ros.masks import Logits, Patch
+from panosam2_ros.geometry.circular import fit_image
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.search_region import SearchRegion
+from panosam2_ros.geometry.sphere import rotation_matrix
+from panosam2_ros.geometry.window import Logits, MaskPatch
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.periodic import fit_image
 from panosam2_ros.prompts import (
     LOW_RES_STRIDE,
     EncodedPrompts,
     Prompt,
     PromptEncoding,
 )
-from panosam2_ros.search_region import SearchRegion
 from panosam2_ros.steering import SeamSteering
 from panosam2_ros.thrift import Thrift
 from panosam2_ros.tidying import Expected
@@ -78,7 +79,7 @@ class Sight(Protocol):
         """Where objects should be in what the network sees at ``stamp`` (ns)."""
         ...
 
-    def shown(self, logits: Logits, view: View) -> Logits | Patch | None:
+    def shown(self, logits: Logits, view: View) -> Logits | MaskPatch | None:
         """Fine logits [h, w] where they lie in the panorama; None where there is no mask."""
         ...
 
@@ -157,7 +158,7 @@ class WholePanorama:
             for b in bearings
         ]
 
-    def shown(self, logits: Logits, view: View) -> Logits | Patch | None:
+    def shown(self, logits: Logits, view: View) -> Logits | MaskPatch | None:
         back = -self.turn * (self._model.config.stride // self._model.config.mask_stride)
         return np.roll(logits, back, -1)
 

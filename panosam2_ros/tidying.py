@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from panosam2_ros.components import components
-from panosam2_ros.equirect import Equirect, Floats, lonlat_to_vector
-from panosam2_ros.masks import Logits
+from panosam2_ros.geometry.connected_components import connected_components
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import Floats, lonlat_to_vector
+from panosam2_ros.geometry.window import Logits
 from panosam2_ros.prompts import LOW_RES_STRIDE
 from panosam2_ros.propagation import Propagated
 
@@ -68,13 +69,13 @@ def without_specks(logits: Logits, rules: TidyRules, expected: Expected | None =
     """
     mask = logits > 0
     if rules.min_island > 0:
-        parts, weights = components(mask, 8, rules.vertical_fov)
+        parts, weights = connected_components(mask, 8, rules.vertical_fov)
         weights[0] = 0
         if expected is not None and rules.reach > 0 and np.count_nonzero(weights) > 1:
             weights *= _nearness(parts, len(weights), expected, rules)
         mask &= ~(weights < rules.min_island * weights.max())[parts]
     if rules.max_hole > 0:
-        gaps, angles = components(~mask, 4, rules.vertical_fov)
+        gaps, angles = connected_components(~mask, 4, rules.vertical_fov)
         small = angles < rules.max_hole * angles[0]
         mask |= small[gaps] & (gaps > 0)
     return np.where(mask, np.abs(logits), -np.abs(logits))

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from panosam2_ros.admission import Admission
-from panosam2_ros.camera_motion import CameraMotion
 from panosam2_ros.catching_up import Behind, joined
-from panosam2_ros.equirect import Equirect
+from panosam2_ros.geometry.camera_motion import RotationEstimator
+from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.memory_file import Network, TrackerMemory
 from panosam2_ros.model.panosam2 import PanoSAM2
@@ -52,7 +52,7 @@ class PanoTracker:
             else WholePanorama(model, self.config, self.thrift)
         )
         self._observer = Observer(self._sight, self.config, model.config)
-        self._camera = CameraMotion(self.config.vertical_fov)
+        self._camera = RotationEstimator(self.config.vertical_fov)
         self._newest: Image | None = None
         self._stamp: int | None = None  # ns, of the newest image
         self._behind: list[Behind] = []  # objects that were prompted on older images, oldest first
@@ -217,7 +217,7 @@ class PanoTracker:
         self._known = [Known.recalled(item, self.config.state) for item in memory.objects]
         self._bank, self._newest, self._behind = memory.bank.rolled(self._sight.turn), None, []
         self._next_id, self.epoch = memory.next_id, memory.epoch
-        self._camera = CameraMotion(self.config.vertical_fov, memory.first_column)
+        self._camera = RotationEstimator(self.config.vertical_fov, memory.first_column)
         if image is not None:
             self._turn([], self._camera, image)
 
@@ -279,7 +279,7 @@ class PanoTracker:
         late = self._is_late(stamp)
         chosen = result.select(torch.tensor(found, dtype=torch.int64))
         known = [self._entry(prompts[i], late, views[i]) for i in found]
-        new = Behind(known, chosen.bank, stamp, CameraMotion(self.config.vertical_fov))
+        new = Behind(known, chosen.bank, stamp, RotationEstimator(self.config.vertical_fov))
         by = {item.obj_id: prompts[i] for i, item in zip(found, new.known, strict=True)}
         labels = self._observer.observe(new.known, [views[i] for i in found], chosen, image, stamp, by)
         if late and found:
@@ -313,7 +313,7 @@ class PanoTracker:
         """Whether an image is older than the newest."""
         return self._stamp is not None and stamp < self._stamp
 
-    def _turn(self, known: Sequence[Known], camera: CameraMotion, image: Image) -> None:
+    def _turn(self, known: Sequence[Known], camera: RotationEstimator, image: Image) -> None:
         """Take what is known to an image's axes, from those of the one that ``camera`` saw last."""
         if self.config.camera_motion:
             rotation = camera.turn(image)

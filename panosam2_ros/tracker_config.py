@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from panosam2_ros.equirect import LEAST_WIDTH
+from panosam2_ros.geometry.equirect import LEAST_WIDTH
 from panosam2_ros.object_state import StateConfig
 from panosam2_ros.tidying import TidyRules
 
@@ -17,7 +17,7 @@ class TrackerConfig:
     max_objects: int = 32
     vertical_fov: float = math.pi  # rad, of the images; pi for full spheres
     seam_steering: bool = False  # keep the network's seam away from objects; they then depend on each other
-    camera_motion: bool = True  # see how the camera turns, camera_motion.py
+    camera_motion: bool = True  # see how the camera turns, geometry/camera_motion.py
     mask_width: int = 0  # columns of label images; 0: the image's
     redraw_outlines: bool = True  # of networks whose configuration asks for it, see outlines.py
     min_island: float = 0.25  # see tidying.TidyRules

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.bearing import Bearing
-from panosam2_ros.equirect import Floats
+from panosam2_ros.geometry.bearing import Bearing
+from panosam2_ros.geometry.search_region import SearchRegion
+from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.memory_file import RememberedObject
 from panosam2_ros.object_state import ObjectMotion, StateConfig, TrackState
-from panosam2_ros.search_region import SearchRegion
 
 
 @dataclass(frozen=True)

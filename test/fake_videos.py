@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from panosam2_ros.equirect import Equirect
 from panosam2_ros.evaluation.method import Answer
+from panosam2_ros.geometry.equirect import Equirect
 
 WIDTH, HEIGHT = 128, 64
 

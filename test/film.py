@@ -11,7 +11,8 @@ from station import Station, image_msg
 
 from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.synthetic import Scene, SceneConfig
-from panosam2_ros.equirect import angle_between, mask_box
+from panosam2_ros.geometry.equirect import mask_box
+from panosam2_ros.geometry.sphere import angle_between
 from panosam2_ros.msg import ObjectBearing, ObjectPrompt
 
 

@@ -24,7 +24,8 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
 
-from panosam2_ros.equirect import Equirect, Floats, lonlat_to_vector
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import Floats, lonlat_to_vector
 from panosam2_ros.msg import ObjectBearingArray, ObjectPrompt
 from panosam2_ros.ros.conversions import ns_to_stamp, stamp_to_ns
 from panosam2_ros.srv import Prompt

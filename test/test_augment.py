@@ -7,7 +7,8 @@ import pytest
 from fake_videos import noise
 
 from panosam2_ros.data.augment import augmented, degraded, random_rotation, turned
-from panosam2_ros.equirect import Equirect, angle_between, rotation_matrix
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import angle_between, rotation_matrix
 
 GRID = Equirect(256, 128)
 

@@ -7,8 +7,8 @@ import pytest
 from fake_videos import FakeVideo, moving, noise
 from test_search_region import disc
 
-from panosam2_ros.equirect import Equirect
 from panosam2_ros.evaluation.baselines import Ceiling, FlowPropagator, KeepFirst, carry, coarse, regional
+from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.prompts import Prompt
 
 WIDTH, HEIGHT = 256, 128

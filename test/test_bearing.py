@@ -11,15 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from panosam2_ros.bearing import ELLIPSE_95, UNKNOWN_VARIANCE, mask_bearing, squared_deviation
-from panosam2_ros.equirect import (
-    Equirect,
-    Floats,
-    angle_between,
-    lonlat_to_vector,
-    normalised,
-    tangent_basis,
-)
+from panosam2_ros.geometry.bearing import ELLIPSE_95, UNKNOWN_VARIANCE, mask_bearing, squared_deviation
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import Floats, angle_between, lonlat_to_vector, normalised, tangent_basis
 
 GRID = Equirect(512, 256)
 PIXEL = math.pi / 256

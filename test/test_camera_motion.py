@@ -10,11 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panosam2_ros import camera_motion
-from panosam2_ros.camera_motion import CameraMotion, fitted_turn
 from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.synthetic import Scene, SceneConfig
-from panosam2_ros.equirect import Floats, lonlat_to_vector, normalised, rotation_matrix, rotation_vector
+from panosam2_ros.geometry import camera_motion
+from panosam2_ros.geometry.camera_motion import RotationEstimator, estimate_rotation
+from panosam2_ros.geometry.sphere import (
+    Floats,
+    lonlat_to_vector,
+    normalised,
+    rotation_matrix,
+    rotation_vector,
+)
 
 CONFIG = SceneConfig(width=512, height=256, frames=6, camera_speed=0.05, full_rotation=1.0)
 
@@ -41,14 +47,14 @@ def test_a_turn_is_found_whatever_the_camera_and_some_things_do(
     after = normalised(places @ turn.T)
     after[:moving] = normalised(after[:moving] + rng.normal(0, 0.05, (moving, 3)))
     after = normalised(after + rng.normal(0, 5e-4, after.shape))
-    found, off = fitted_turn(before, after)
+    found, off = estimate_rotation(before, after)
     assert apart(found, turn) < 0.5
     assert off.shape == (120,) and np.median(off[moving:]) < 2e-3
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_of_a_scene_it_is_the_cameras(seed: int, library: SourceLibrary) -> None:
-    scene, camera, whole, truth = Scene(CONFIG, library, seed), CameraMotion(), np.eye(3), np.eye(3)
+    scene, camera, whole, truth = Scene(CONFIG, library, seed), RotationEstimator(), np.eye(3), np.eye(3)
     for index in range(CONFIG.frames):
         found = camera.turn(scene.render(index).image)
         if index:
@@ -66,7 +72,7 @@ def test_rolled_columns_are_a_turn_to_the_side_through_the_seam(
     config = replace(CONFIG, width=size[0], height=size[1], frames=1)
     if size == (640, 322):
         config = replace(config, height=320)
-    image, camera = Scene(config, library, 5).render(0).image, CameraMotion()
+    image, camera = Scene(config, library, 5).render(0).image, RotationEstimator()
     camera.turn(image)
     columns = size[0] // 40  # 9 degrees to the right
     found = rotation_vector(camera.turn(np.roll(image, columns, 1)))
@@ -75,7 +81,7 @@ def test_rolled_columns_are_a_turn_to_the_side_through_the_seam(
 
 @pytest.mark.parametrize("columns", [1, 130, 511])
 def test_it_is_told_the_same_wherever_the_seam_lies(columns: int, library: SourceLibrary) -> None:
-    scene, plain, turned = Scene(CONFIG, library, 3), CameraMotion(), CameraMotion()
+    scene, plain, turned = Scene(CONFIG, library, 3), RotationEstimator(), RotationEstimator()
     yaw = rotation_matrix([0.0, 2 * math.pi * columns / CONFIG.width, 0.0])
     for index in range(4):
         image = scene.render(index).image
@@ -87,7 +93,7 @@ def test_it_is_told_the_same_wherever_the_seam_lies(columns: int, library: Sourc
 def test_a_cropped_panorama_has_its_own_rows(library: SourceLibrary) -> None:
     """Of a band of 90 degrees every direction is where it was in the whole sphere."""
     scene = Scene(CONFIG, library, 1)
-    whole, band = CameraMotion(), CameraMotion(math.pi / 2)
+    whole, band = RotationEstimator(), RotationEstimator(math.pi / 2)
     for index in (0, 3):
         image = scene.render(index).image
         turns = whole.turn(image), band.turn(image[64:192])
@@ -96,7 +102,7 @@ def test_a_cropped_panorama_has_its_own_rows(library: SourceLibrary) -> None:
 
 def test_where_it_cannot_be_told_nothing_turns(library: SourceLibrary) -> None:
     first, other = (Scene(CONFIG, library, seed).render(0).image for seed in (3, 4))
-    grey, camera = np.full_like(first, 90), CameraMotion()
+    grey, camera = np.full_like(first, 90), RotationEstimator()
     noise = np.random.default_rng(0).integers(0, 255, first.shape, np.uint8)
     for image in (first, first[::2, ::2], other, grey, first, noise, first):
         assert apart(camera.turn(image), np.eye(3)) < 1.0  # a smaller picture of the same is the same
@@ -107,14 +113,14 @@ def test_a_thing_that_fills_a_quarter_of_the_view_does_not_turn_the_camera(libra
     image = Scene(CONFIG, library, 6).render(0).image
     moved = image.copy()
     moved[64:192, 100:300] = np.roll(image, 10, 1)[64:192, 100:300]
-    camera = CameraMotion()
+    camera = RotationEstimator()
     camera.turn(image)
     assert apart(camera.turn(moved), np.eye(3)) < 0.3
 
 
 def test_it_turns_the_way_directions_go(library: SourceLibrary) -> None:
     """What the rotation does to a direction is what the image shows of it."""
-    image, camera = Scene(replace(CONFIG, frames=1), library, 7).render(0).image, CameraMotion()
+    image, camera = Scene(replace(CONFIG, frames=1), library, 7).render(0).image, RotationEstimator()
     camera.turn(image)
     turn = camera.turn(np.roll(image, -16, 1))
     shown = lonlat_to_vector(0.5 - math.pi / 16, 0.2)
@@ -125,7 +131,7 @@ def test_what_lies_across_the_seam_is_seen(library: SourceLibrary) -> None:
     """Where nothing else is to be seen, corners that go over the last column tell the turn."""
     image = Scene(replace(CONFIG, frames=1), library, 5).render(0).image
     image[:, 40:-40] = 90
-    camera = CameraMotion()
+    camera = RotationEstimator()
     camera.turn(np.roll(image, -5, 1))
     found = rotation_vector(camera.turn(np.roll(image, 5, 1)))
     assert np.allclose(found, [0, 2 * math.pi * 10 / 512, 0], atol=math.radians(0.5))
@@ -134,7 +140,7 @@ def test_what_lies_across_the_seam_is_seen(library: SourceLibrary) -> None:
 def test_a_turn_that_few_corners_agree_on_is_none(
     library: SourceLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image, camera = Scene(replace(CONFIG, frames=1), library, 5).render(0).image, CameraMotion()
+    image, camera = Scene(replace(CONFIG, frames=1), library, 5).render(0).image, RotationEstimator()
     turn, agreeing = rotation_matrix([0.0, 0.1, 0.0]), [0.2]
 
     def fitted(before: Floats, _: Floats) -> tuple[Floats, Floats]:

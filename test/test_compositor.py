@@ -9,8 +9,8 @@ import pytest
 from panosam2_ros.data.compositor import Background, Patch, paint_labels, project, solid_moment
 from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.sprites import Sprite
-from panosam2_ros.equirect import (
-    Equirect,
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import (
     angle_between,
     lonlat_to_vector,
     normalised,

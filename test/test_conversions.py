@@ -17,14 +17,10 @@ from geometry_msgs.msg import Vector3
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from panosam2_ros.bearing import Bearing
-from panosam2_ros.equirect import (
-    CameraFrame,
-    Equirect,
-    FrameConvention,
-    angle_between,
-    lonlat_to_vector,
-)
+from panosam2_ros.geometry.bearing import Bearing
+from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector
 from panosam2_ros.msg import ObjectBearing, ObjectPrompt
 from panosam2_ros.object_state import TrackState
 from panosam2_ros.ros import conversions as convert

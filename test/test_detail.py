@@ -10,12 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from panosam2_ros.equirect import Equirect
+from panosam2_ros.geometry.circular import wrap_resize
+from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.model.build import random_model, reconfigured
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.detail import MaskDetail
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.periodic import wrap_resize
 from panosam2_ros.prompts import Prompt, PromptEncoding
 from panosam2_ros.propagation import empty_bank, prompt_objects, propagate
 from panosam2_ros.tracker import PanoTracker

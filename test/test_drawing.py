@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from panosam2_ros import drawing
-from panosam2_ros.equirect import Equirect, lonlat_to_vector
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import lonlat_to_vector
 
 GRID = Equirect(256, 128)
 

@@ -9,22 +9,18 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panosam2_ros.equirect import (
-    CameraFrame,
-    Equirect,
-    FrameConvention,
+from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention, body_rotation
+from panosam2_ros.geometry.circular import mean_column, resize_matrix, roll_columns, wrap_pad, wrap_resize
+from panosam2_ros.geometry.equirect import Equirect, box_width, mask_box
+from panosam2_ros.geometry.sphere import (
     angle_between,
-    body_rotation,
-    box_width,
     lonlat_to_vector,
-    mask_box,
     normalised,
     rotation_matrix,
     rotation_vector,
     tangent_basis,
     vector_to_lonlat,
 )
-from panosam2_ros.periodic import mean_column, resize_matrix, roll_columns, wrap_pad, wrap_resize
 
 GRIDS = [Equirect(256, 128), Equirect(640, 322), Equirect(1920, 960), Equirect(7, 4, 1.5)]
 RIGHT, DOWN, FORWARD = np.eye(3)

@@ -21,7 +21,6 @@ from panosam2_ros.data.scene_config import SceneConfig
 from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.synthpano.__main__ import main as write_synthpano
 from panosam2_ros.data.synthpano.config import FROZEN
-from panosam2_ros.equirect import Equirect
 from panosam2_ros.evaluation import acceptance, evaluate, jobs
 from panosam2_ros.evaluation.baselines import KeepFirst
 from panosam2_ros.evaluation.datasets import DatasetSpec, open_dataset
@@ -44,6 +43,7 @@ from panosam2_ros.evaluation.runner import (
     score_sequence,
 )
 from panosam2_ros.evaluation.summary import summarise
+from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.model.build import random_model, save_weights
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.prompts import check_prompt

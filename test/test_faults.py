@@ -28,7 +28,7 @@ from sensor_msgs.msg import Image
 from station import SCENE, SEAM, Station, ball_prompt, forgetful, image_msg, start, stations, until_active
 from std_srvs.srv import Trigger
 
-from panosam2_ros.equirect import angle_between
+from panosam2_ros.geometry.sphere import angle_between
 from panosam2_ros.msg import ObjectPrompt
 from panosam2_ros.ros.conversions import ns_to_stamp
 from panosam2_ros.srv import Prompt

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from panosam2_ros.equirect import Equirect, body_rotation
-from panosam2_ros.fisheye import CalibrationError, DualFisheye, Lens, Remap
+from panosam2_ros.geometry.camera_frame import body_rotation
+from panosam2_ros.geometry.dual_fisheye import CalibrationError, DualFisheye, Lens, Remap
+from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.resources import resource
 
 Floats = NDArray[np.float64]

@@ -55,7 +55,7 @@ def imports(name: str, tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             above = here[: -node.level] if node.level else []
             base = ".".join([*above, *filter(None, [node.module])])
-            # `from panosam2_ros import ros` names a module, `from panosam2_ros.bearing import x` does not
+            # `from panosam2_ros import ros` names a module, `from panosam2_ros.geometry.bearing import x` does not
             yield from (f"{base}.{a.name}" for a in node.names) if base == PACKAGE else [base]
         elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             called = getattr(node.func, "attr", getattr(node.func, "id", ""))
@@ -105,8 +105,8 @@ def test_package_imports_only_downward() -> None:
     [
         ("tracker.py", "import rclpy"),
         ("tracker.py", "from rclpy.node import Node"),
-        ("bearing.py", "import sensor_msgs.msg"),
-        ("bearing.py", "from builtin_interfaces.msg import Time"),
+        ("geometry/bearing.py", "import sensor_msgs.msg"),
+        ("geometry/bearing.py", "from builtin_interfaces.msg import Time"),
         ("data/video.py", "from panosam2_ros.msg import ObjectBearing"),
         ("data/video.py", "from panosam2_ros import srv"),
         ("data/video.py", "from panosam2_ros.ros import node"),
@@ -115,7 +115,7 @@ def test_package_imports_only_downward() -> None:
         ("evaluation/metrics.py", "from panosam2_ros.training import losses"),
         ("memory_bank.py", "from panosam2_ros.model.panosam2 import PanoSAM2"),
         ("memory_bank.py", "from .model import build"),
-        ("equirect.py", "from panosam2_ros import bearing"),
+        ("geometry/equirect.py", "from panosam2_ros import bearing"),
         ("model/build.py", "import cv2"),
         ("model/build.py", "from panosam2_ros.memory_bank import MemoryBank"),
         ("model/build.py", "from ..tracker import PanoTracker"),
@@ -141,7 +141,7 @@ def test_checker_sees_what_is_forbidden(tmp_path: Path, file: str, line: str) ->
         ("training/train.py", "from panosam2_ros.data.synthetic import Scene\nfrom .losses import dice"),
         ("model/build.py", "import json\nfrom sam2.modeling import sam2_base"),
         ("model/build.py", "from ..equirect import wrap_pad"),
-        ("object_state.py", "from panosam2_ros.bearing import Bearing"),
+        ("object_state.py", "from panosam2_ros.geometry.bearing import Bearing"),
         ("msg/_generated.py", "import rosidl_parser.definition"),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from panosam2_ros.equirect import Equirect
+from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.model.mask_decoder import MaskPrediction
 from panosam2_ros.training.losses import (
     LARGEST_STRETCH,

@@ -10,9 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panosam2_ros.equirect import Equirect
+from panosam2_ros.geometry.circular import wrap_resize
+from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.masks import paint, resized_labels
-from panosam2_ros.periodic import wrap_resize
 
 
 def blobs(seed: int, height: int = 16, width: int = 32) -> torch.Tensor:

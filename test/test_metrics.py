@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from vos_benchmark.evaluator import Evaluator
 
-from panosam2_ros.equirect import Equirect, rotation_matrix
 from panosam2_ros.evaluation.boundaries import (
     Points,
     Window,
@@ -22,6 +21,8 @@ from panosam2_ros.evaluation.metrics import QUALITIES, SPHERE_TOLERANCE, MaskMet
 from panosam2_ros.evaluation.results import EVERY, SequenceResult
 from panosam2_ros.evaluation.sequence_score import Frame, Report, SequenceScore, relabelled
 from panosam2_ros.evaluation.summary import compare, summarise
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import rotation_matrix
 
 Mask = NDArray[np.bool_]
 GRID = Equirect(128, 64)  # DAVIS's radius is 2 pixels

@@ -13,7 +13,8 @@ from sam2.modeling.memory_encoder import MaskDownSampler
 from sam2.modeling.sam.transformer import RoPEAttention
 from torch import Tensor, nn
 
-from panosam2_ros.equirect import Equirect
+from panosam2_ros.geometry.circular import roll_columns
+from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model import attention
 from panosam2_ros.model.build import random_model
@@ -29,7 +30,6 @@ from panosam2_ros.model.mask_decoder import DecoderPrompts, embed_prompts
 from panosam2_ros.model.memory_attention import rotary_attention, whole_turn_rotations
 from panosam2_ros.model.official import official_config
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.periodic import roll_columns
 from panosam2_ros.prompts import Prompt, PromptEncoding
 from panosam2_ros.propagation import empty_bank, prompt_objects, propagate
 

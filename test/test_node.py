@@ -39,8 +39,8 @@ from station import (
 )
 from std_srvs.srv import Trigger
 
-from panosam2_ros.bearing import mask_bearing
-from panosam2_ros.equirect import Floats, angle_between
+from panosam2_ros.geometry.bearing import mask_bearing
+from panosam2_ros.geometry.sphere import Floats, angle_between
 from panosam2_ros.model.build import random_model, save_weights
 from panosam2_ros.msg import ObjectBearing, ObjectPrompt
 from panosam2_ros.resources import resource

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panosam2_ros.bearing import UNKNOWN_VARIANCE, Bearing
-from panosam2_ros.equirect import Floats, angle_between, lonlat_to_vector, normalised, rotation_matrix
+from panosam2_ros.geometry.bearing import UNKNOWN_VARIANCE, Bearing
+from panosam2_ros.geometry.sphere import Floats, angle_between, lonlat_to_vector, normalised, rotation_matrix
 from panosam2_ros.object_state import ObjectMotion, StateConfig, TrackState
 
 PERIOD = 100_000_000  # ns

@@ -10,8 +10,10 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panosam2_ros.equirect import Equirect, angle_between, lonlat_to_vector
-from panosam2_ros.masks import Patch, paint
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector
+from panosam2_ros.geometry.window import MaskPatch, Window
+from panosam2_ros.masks import paint
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.mask_decoder import MaskPrediction
@@ -19,7 +21,6 @@ from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.outlines import outlines
 from panosam2_ros.prompts import Prompt
 from panosam2_ros.tracker import PanoTracker, TrackerConfig
-from panosam2_ros.windows import Window
 
 HEIGHT, WIDTH = 64, 128
 GRID = Equirect(256, 128)  # the camera's
@@ -134,7 +135,7 @@ def test_masks_of_windows_are_painted_where_they_lie(lon: float, lat: float, wid
     window = Window.around(coarse < 20)
     assert window is not None
     logits = window.cut(torch.from_numpy(20 - coarse)[None].float(), 96)[0].numpy()
-    labels, regions = paint({9: Patch(logits, window)}, grid)
+    labels, regions = paint({9: MaskPatch(logits, window)}, grid)
     truth = distances(grid, lon, lat)
     step = 360 / min(width, 256)
     assert (labels[truth < 20 - step] == 9).all() and not labels[truth > 20 + step].any()
@@ -142,7 +143,7 @@ def test_masks_of_windows_are_painted_where_they_lie(lon: float, lat: float, wid
 
 
 def test_nothing_is_painted_of_a_window_whose_mask_is_empty() -> None:
-    patch = Patch(np.full((8, 8), -1, np.float32), Window(0, 0, 1, 1))
+    patch = MaskPatch(np.full((8, 8), -1, np.float32), Window(0, 0, 1, 1))
     labels, regions = paint({1: patch}, Equirect(64, 32))
     assert not labels.any() and not regions
 

@@ -20,7 +20,8 @@ import numpy as np
 from conftest import Process, wait_for
 from station import GRID, SEAM, Station, forgetful, start, stations
 
-from panosam2_ros.equirect import FrameConvention, angle_between
+from panosam2_ros.geometry.camera_frame import FrameConvention
+from panosam2_ros.geometry.sphere import angle_between
 from panosam2_ros.ros import prompt_command
 from panosam2_ros.ros.conversions import ns_to_stamp
 

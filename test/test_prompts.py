@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panosam2_ros.equirect import Equirect
+from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.mask_decoder import BOX_FIRST, BOX_LAST
 from panosam2_ros.prompts import DENSE_LOGIT, ImageSize, Prompt, PromptEncoding, check_prompt

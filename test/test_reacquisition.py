@@ -16,7 +16,7 @@ from torch import Tensor
 
 from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.synthetic import Scene, SceneConfig
-from panosam2_ros.equirect import mask_box
+from panosam2_ros.geometry.equirect import mask_box
 from panosam2_ros.memory_bank import BankRules, MemoryBank
 from panosam2_ros.model.build import build_model, random_model, reconfigured
 from panosam2_ros.model.colour import BINS, colour_bins, colour_evidence, learned_colours

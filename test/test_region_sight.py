@@ -16,8 +16,10 @@ from test_search_region import disc, iou
 from panosam2_ros import region_sight
 from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.synthetic import Scene, SceneConfig
-from panosam2_ros.equirect import Equirect, angle_between, lonlat_to_vector, mask_box
 from panosam2_ros.evaluation.method import rolled_prompt
+from panosam2_ros.geometry.equirect import Equirect, mask_box
+from panosam2_ros.geometry.search_region import SearchRegion
+from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector
 from panosam2_ros.memory_file import load_memory, save_memory
 from panosam2_ros.model.build import build_model, random_model
 from panosam2_ros.model.config import ModelConfig
@@ -27,7 +29,6 @@ from panosam2_ros.object_state import StateConfig, TrackState
 from panosam2_ros.prompts import Prompt
 from panosam2_ros.propagation import empty_bank
 from panosam2_ros.region_sight import MISSING, SearchRegions, _target
-from panosam2_ros.search_region import SearchRegion
 from panosam2_ros.tracker import PanoTracker, TrackerConfig
 
 Image = NDArray[np.uint8]

@@ -6,7 +6,7 @@ import numpy as np
 
 from panosam2_ros.data import playback
 from panosam2_ros.data import scene_motion as motion
-from panosam2_ros.equirect import lonlat_to_vector, rotation_matrix
+from panosam2_ros.geometry.sphere import lonlat_to_vector, rotation_matrix
 
 
 def test_a_great_circle_is_one():

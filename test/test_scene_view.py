@@ -12,8 +12,8 @@ import pytest
 from panosam2_ros.data.scene_view import SceneView
 from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.synthetic import Scene, SceneConfig
-from panosam2_ros.pyramid import Pyramid
-from panosam2_ros.search_region import SearchRegion, Target
+from panosam2_ros.geometry.image_pyramid import ImagePyramid
+from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
 
 SIZE = 128
 CONFIG = SceneConfig(
@@ -30,7 +30,7 @@ def library() -> SourceLibrary:
 def looks(scene: Scene, index: int) -> list[SearchRegion]:
     """A region round each object of a frame, and one of half the sphere."""
     truth = scene.truth(index)
-    found = [Target.of_mask(truth.labels == item.obj_id, scene.grid) for item in truth.objects]
+    found = [TargetExtent.of_mask(truth.labels == item.obj_id, scene.grid) for item in truth.objects]
     regions = [SearchRegion.around(target) for target in found if target is not None]
     return [*regions, replace(regions[0], diameter=math.pi)]
 
@@ -47,7 +47,7 @@ def test_a_region_is_that_of_the_panorama(library: SourceLibrary, seed: int) -> 
         frame = scene.render(index)
         for look in looks(scene, index):
             image, labels = seen(view, index, look)
-            expected = look.pixels(Pyramid(frame.image), SIZE).astype(float)
+            expected = look.pixels(ImagePyramid(frame.image), SIZE).astype(float)
             assert np.abs(image - expected).mean() < 6
             assert (labels == look.mask(frame.labels, SIZE)).mean() > 0.985
 
@@ -57,8 +57,8 @@ def test_coarse_labels_say_where_things_are(library: SourceLibrary) -> None:
     labels, grid = view.labels(0)  # shows every object
     truth = scene.truth(0)
     for item in truth.objects:
-        coarse = Target.of_mask(labels == item.obj_id, grid)
-        fine = Target.of_mask(truth.labels == item.obj_id, scene.grid)
+        coarse = TargetExtent.of_mask(labels == item.obj_id, grid)
+        fine = TargetExtent.of_mask(truth.labels == item.obj_id, scene.grid)
         assert coarse is not None and fine is not None
         assert np.degrees(np.arccos(min(coarse.direction @ fine.direction, 1))) < 1
         assert coarse.diameter == pytest.approx(fine.diameter, rel=0.15)

@@ -12,18 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panosam2_ros.equirect import Equirect, Floats, angle_between, lonlat_to_vector
-from panosam2_ros.masks import paint
-from panosam2_ros.pyramid import Pyramid
-from panosam2_ros.search_region import (
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_pyramid import ImagePyramid
+from panosam2_ros.geometry.search_region import (
     AHEAD,
     LEAST_FOV,
     MOST_FOV,
     TIMES,
     WIDEST,
     SearchRegion,
-    Target,
+    TargetExtent,
 )
+from panosam2_ros.geometry.sphere import Floats, angle_between, lonlat_to_vector
+from panosam2_ros.masks import paint
 
 GRID = Equirect(512, 256)
 LON, LAT = st.floats(-math.pi, math.pi), st.floats(-math.pi / 2, math.pi / 2)
@@ -36,7 +37,7 @@ def disc(lon: float, lat: float, radius: float, grid: Equirect = GRID) -> np.nda
 
 
 def region(lon: float, lat: float, diameter: float = 0.2) -> SearchRegion:
-    return SearchRegion.around(Target(lonlat_to_vector(lon, lat), diameter, diameter))
+    return SearchRegion.around(TargetExtent(lonlat_to_vector(lon, lat), diameter, diameter))
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
@@ -69,7 +70,7 @@ def test_north_is_up_and_right_is_right(lat: float) -> None:
 @given(LON, LAT, st.floats(0.1, 0.5))
 def test_a_disc_is_measured_and_painted_wherever_it_lies(lon: float, lat: float, radius: float) -> None:
     truth = disc(lon, lat, radius)
-    target = Target.of_mask(truth, GRID)
+    target = TargetExtent.of_mask(truth, GRID)
     assert target is not None
     assert angle_between(target.direction, lonlat_to_vector(lon, lat)) < 0.02
     assert target.diameter == pytest.approx(2 * radius, abs=0.04)
@@ -87,7 +88,9 @@ def test_a_disc_is_measured_and_painted_wherever_it_lies(lon: float, lat: float,
 
 def test_what_is_not_there_has_no_target_and_no_patch() -> None:
     nothing = np.zeros((40, 40), bool)
-    assert region(0, 0).target(nothing) is None and Target.of_mask(np.zeros((8, 16), bool), GRID) is None
+    assert (
+        region(0, 0).target(nothing) is None and TargetExtent.of_mask(np.zeros((8, 16), bool), GRID) is None
+    )
     assert region(0, 0).patch(np.full((40, 40), -2.0, np.float32), 96) is None
 
 
@@ -96,8 +99,8 @@ def test_what_is_not_there_has_no_target_and_no_patch() -> None:
 def test_a_turned_camera_shows_the_same_region(lon: float, lat: float, columns: int, wide: float) -> None:
     """To the bit, also where pixels are averaged, over two and four columns."""
     image = np.random.default_rng(0).integers(0, 255, (256, 512, 3), np.uint8)
-    there = region(lon, lat, wide).pixels(Pyramid(image), 64)
-    rolled = Pyramid(np.roll(image, columns, 1))
+    there = region(lon, lat, wide).pixels(ImagePyramid(image), 64)
+    rolled = ImagePyramid(np.roll(image, columns, 1))
     turned = region(lon + 2 * math.pi * columns / 512, lat, wide).pixels(rolled, 64)
     assert np.array_equal(there, turned)
 
@@ -106,7 +109,7 @@ def test_pixels_are_those_of_opencv_at_the_equator() -> None:
     """In the middle of a small region the projection is that of a camera of the same scale."""
     image = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 255, (256, 512), np.uint8), (0, 0), 3)
     own = region(0.0, 0.0)
-    middle = own.pixels(Pyramid(image[..., None].repeat(3, 2)), 160)[60:100, 60:100, 0]
+    middle = own.pixels(ImagePyramid(image[..., None].repeat(3, 2)), 160)[60:100, 60:100, 0]
     scale = 512 / (2 * math.pi) * 4 * math.tan(own.fov / 4) / 160  # panorama's pixels in one of the region's
     at = (np.arange(60, 100) - 79.5) * scale
     u, v = np.meshgrid(at + 255.5, at + 127.5)
@@ -117,14 +120,16 @@ def test_pixels_are_those_of_opencv_at_the_equator() -> None:
 def test_rows_end_where_a_cropped_panorama_does() -> None:
     image = np.zeros((100, 512, 3), np.uint8)
     image[:30], image[-30:] = 200, 100
-    seen = SearchRegion.around(Target(lonlat_to_vector(0.0, 0.0), 0.6, 0.6)).pixels(Pyramid(image), 64, 1.0)
+    seen = SearchRegion.around(TargetExtent(lonlat_to_vector(0.0, 0.0), 0.6, 0.6)).pixels(
+        ImagePyramid(image), 64, 1.0
+    )
     assert (seen[0] == 200).all() and (seen[-1] == 100).all() and (seen[30:34] == 0).all()
 
 
 @pytest.mark.parametrize("channels", [(3,), ()])
 def test_levels_of_a_pyramid_are_means_over_squares(channels: tuple[int, ...]) -> None:
     image = np.random.default_rng(0).integers(0, 255, (64, 128, *channels), np.uint8)
-    pyramid = Pyramid(image)
+    pyramid = ImagePyramid(image)
     for span, density in ((1, 128.0), (2, 9.0), (4, 4.0)):
         level, beside = pyramid.at(density)
         assert level.shape == (64 // span, *image.shape[1:]) and beside == (span - 1) / 2
@@ -136,9 +141,9 @@ def test_levels_of_a_pyramid_are_means_over_squares(channels: tuple[int, ...]) -
 
 def test_a_coarse_look_averages() -> None:
     image = np.tile(np.array([[0, 255]], np.uint8), (512, 512))[..., None].repeat(3, 2)  # 1024 columns
-    wide = SearchRegion.around(Target(lonlat_to_vector(0.0, 0.0), 2.0, 2.0))
-    assert abs(wide.pixels(Pyramid(image), 64).astype(int) - 127).max() <= 2
-    near = region(0.0, 0.0).pixels(Pyramid(image), 160)
+    wide = SearchRegion.around(TargetExtent(lonlat_to_vector(0.0, 0.0), 2.0, 2.0))
+    assert abs(wide.pixels(ImagePyramid(image), 64).astype(int) - 127).max() <= 2
+    near = region(0.0, 0.0).pixels(ImagePyramid(image), 160)
     assert near.min() < 20 and near.max() > 235
 
 
@@ -147,7 +152,7 @@ def test_it_follows_with_sizes_that_change_slowly_and_widens_where_nothing_is_se
     own = region(0.0, 0.0, 0.2)
     side = TIMES * 0.2
     assert own.fov == pytest.approx(side)
-    moved = own.following(Target(lonlat_to_vector(0.1, 0.05), 0.4, 0.5))
+    moved = own.following(TargetExtent(lonlat_to_vector(0.1, 0.05), 0.4, 0.5))
     assert moved.axes[2] == pytest.approx(lonlat_to_vector(0.1, 0.05))
     assert 0.2 < moved.diameter < 0.3 < 0.4
     for frames in range(1, 40):
@@ -155,12 +160,14 @@ def test_it_follows_with_sizes_that_change_slowly_and_widens_where_nothing_is_se
         assert own.unseen == frames and own.fov <= side * WIDEST + 1e-9
     assert own.fov == pytest.approx(side * WIDEST) and own.following(moved_target()).unseen == 0
     away = replace(own, unseen=100_000)  # hours
-    assert away.fov == own.fov and away.pixels(Pyramid(np.zeros((64, 128, 3), np.uint8)), 8).shape[0] == 8
+    assert (
+        away.fov == own.fov and away.pixels(ImagePyramid(np.zeros((64, 128, 3), np.uint8)), 8).shape[0] == 8
+    )
     assert region(0, 0, 0.001).fov == LEAST_FOV and region(0, 0, 3.0).fov == MOST_FOV
 
 
-def moved_target() -> Target:
-    return Target(lonlat_to_vector(0.1, 0.05), 0.4, 0.5)
+def moved_target() -> TargetExtent:
+    return TargetExtent(lonlat_to_vector(0.1, 0.05), 0.4, 0.5)
 
 
 def test_over_a_pole_it_does_not_spin_and_elsewhere_north_is_up_again() -> None:
@@ -170,7 +177,7 @@ def test_over_a_pole_it_does_not_spin_and_elsewhere_north_is_up_again() -> None:
         angle = 1.2 + 0.02 * step  # over the pole, down on the other side
         lat, lon = (angle, 0.0) if angle <= math.pi / 2 else (math.pi - angle, math.pi)
         before = own.axes
-        own = own.following(Target(lonlat_to_vector(lon, lat), 0.2, 0.2))
+        own = own.following(TargetExtent(lonlat_to_vector(lon, lat), 0.2, 0.2))
         turned = math.acos(min(1.0, (np.trace(before.T @ own.axes) - 1) / 2))
         assert turned < 0.7, step  # that of north up is pi
         across.append(own.axes)

@@ -8,12 +8,8 @@ import pytest
 from panosam2_ros.data.cast import START_VISIBLE, draw_cast
 from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.synthetic import Scene, SceneConfig, clip
-from panosam2_ros.equirect import (
-    Equirect,
-    angle_between,
-    normalised,
-    rotation_matrix,
-)
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import angle_between, normalised, rotation_matrix
 
 SMALL = SceneConfig(width=160, height=80, frames=12, hidden_frames=(2, 4))
 PLAIN = replace(SMALL, noise=0.0, exposure_drift=0.0)

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 
-from panosam2_ros.bearing import Bearing, mask_bearing
 from panosam2_ros.data.label_png import write_labels
 from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.stitching import Stitching, stitch_zone
@@ -20,8 +19,10 @@ from panosam2_ros.data.synthpano.config import FEATURES, FROZEN, BenchmarkConfig
 from panosam2_ros.data.synthpano.summary import complaints, summarise
 from panosam2_ros.data.synthpano.truth import SequenceTruth, read_look_alikes
 from panosam2_ros.data.vos360 import Vos360
-from panosam2_ros.equirect import Equirect, angle_between, rotation_matrix
 from panosam2_ros.evaluation import bench_motion
+from panosam2_ros.geometry.bearing import Bearing, mask_bearing
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import angle_between, rotation_matrix
 from panosam2_ros.resources import resource
 
 FROZEN_SHA256 = "5559dcb975effde3b4a7676604634c9598aa9ccf2eec3af1fcf9f60c99b370ff"

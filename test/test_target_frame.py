@@ -12,7 +12,8 @@ pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 
 from std_msgs.msg import Header
 
-from panosam2_ros.equirect import CameraFrame, FrameConvention, body_rotation, lonlat_to_vector
+from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention, body_rotation
+from panosam2_ros.geometry.sphere import lonlat_to_vector
 from panosam2_ros.ros import frames
 from panosam2_ros.ros.frames import Transforms
 from panosam2_ros.ros.target_frame import TargetFrame

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from panosam2_ros.equirect import Equirect
+from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.tidying import Expected, TidyRules, without_specks
 
 

@@ -19,7 +19,8 @@ from conftest import ROOT, Process, wait_for
 
 from panosam2_ros.data.label_png import read_labels
 from panosam2_ros.data.video import StampedFrame
-from panosam2_ros.equirect import Equirect, angle_between, lonlat_to_vector
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector
 from panosam2_ros.offline import track
 from panosam2_ros.offline.outputs import COLUMNS
 from panosam2_ros.offline.prompt_list import PromptListError, prompts_by_frame, read_prompts

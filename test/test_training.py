@@ -21,15 +21,15 @@ from fake_videos import FakeVideo, moving
 
 from panosam2_ros.data.scene_view import SceneView
 from panosam2_ros.data.sources import SourceLibrary
-from panosam2_ros.equirect import lonlat_to_vector
 from panosam2_ros.evaluation.datasets import Dataset
+from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
+from panosam2_ros.geometry.sphere import lonlat_to_vector
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model.build import load_adapters, load_weights, random_model, reconfigured, save_weights
 from panosam2_ros.model.memory_attention import _rotations_of
 from panosam2_ros.prompts import Prompt
 from panosam2_ros.propagation import empty_bank
 from panosam2_ros.resources import sha256
-from panosam2_ros.search_region import SearchRegion, Target
 from panosam2_ros.tracker import PanoTracker
 from panosam2_ros.training.clip_sources import Sources
 from panosam2_ros.training.clips import (
@@ -659,7 +659,7 @@ def test_pauses_between_sessions_are_no_training_time() -> None:
 
 def test_regions_go_ahead_of_objects_that_move_while_learning() -> None:
     """Without what trackers do wrong they lie on the way from where the object was to where it is."""
-    before, now = (Target(lonlat_to_vector(lon, 0.0), 0.3, 0.3) for lon in (0.0, 0.1))
+    before, now = (TargetExtent(lonlat_to_vector(lon, 0.0), 0.3, 0.3) for lon in (0.0, 0.1))
     region, rng, shares = SearchRegion.around(before), np.random.default_rng(0), []
     for _ in range(50):
         middle = _led(rng, region, before, now).axes[2]

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from panosam2_ros.equirect import Equirect
 from panosam2_ros.evaluation.bench_upstream import upstream_predictor
+from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model.build import load_official
 from panosam2_ros.model.panosam2 import PanoSAM2

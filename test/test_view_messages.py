@@ -21,15 +21,10 @@ from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
 from panosam2_ros import drawing, overlay, scene
-from panosam2_ros.bearing import UNKNOWN_VARIANCE, Bearing
-from panosam2_ros.equirect import (
-    CameraFrame,
-    Equirect,
-    FrameConvention,
-    angle_between,
-    lonlat_to_vector,
-    tangent_basis,
-)
+from panosam2_ros.geometry.bearing import UNKNOWN_VARIANCE, Bearing
+from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector, tangent_basis
 from panosam2_ros.object_state import TrackState
 from panosam2_ros.ros import detections, view_messages
 from panosam2_ros.ros.view_messages import Look, Scene

@@ -24,7 +24,7 @@ from station import FRAME, HEIGHT, SEAM, WIDTH, ball_prompt, start, stations
 from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker
 
-from panosam2_ros.equirect import angle_between
+from panosam2_ros.geometry.sphere import angle_between
 from panosam2_ros.ros.latest import LatestCounts, LatestWins
 from panosam2_ros.ros.view_messages import POINT, SHAPES
 from panosam2_ros.srv import RemoveObjects

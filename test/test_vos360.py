@@ -18,7 +18,7 @@ from panosam2_ros.data.panovos import PanoVos
 from panosam2_ros.data.sequence import LayoutError, SceneSequence, VideoSequence
 from panosam2_ros.data.synthetic import SceneFrame
 from panosam2_ros.data.vos360 import ATTRIBUTES, Vos360, pair_masks, read_info
-from panosam2_ros.equirect import Equirect
+from panosam2_ros.geometry.equirect import Equirect
 
 WIDTH, HEIGHT = 32, 16
 HEADER = (

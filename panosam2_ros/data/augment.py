@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.equirect import Equirect, Floats, rotation_matrix
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import Floats, rotation_matrix
 
 Pixels = NDArray[np.uint8]
 _COARSEST, _QUALITIES = 3.0, (25, 90)  # pixels of a good camera to one of a poor one; of JPEG

@@ -13,7 +13,8 @@ from panosam2_ros.data.looks import Looks
 from panosam2_ros.data.scene_config import SceneConfig
 from panosam2_ros.data.sources import Image, SourceLibrary, tone_map
 from panosam2_ros.data.sprites import Sprite, recoloured
-from panosam2_ros.equirect import Equirect, Floats, rotation_matrix
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import Floats, rotation_matrix
 
 START_VISIBLE = 0.6  # share of every tracked object that frame 0 shows
 _CHECK_WIDTH = 256  # columns; enough to see whether a start is clear

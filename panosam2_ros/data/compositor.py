@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panosam2_ros.data.sprites import Sprite
-from panosam2_ros.equirect import Equirect, Floats, vector_to_lonlat
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import Floats, vector_to_lonlat
 
 Image = NDArray[np.uint8]
 

@@ -13,7 +13,7 @@ from PIL import Image as PillowImage
 
 from panosam2_ros.data.label_png import read_labels, write_labels
 from panosam2_ros.data.sequence import Image, Labels, LayoutError, Mask
-from panosam2_ros.equirect import Equirect
+from panosam2_ros.geometry.equirect import Equirect
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from panosam2_ros.data.turntable import VIEWS, Image, Orbit, encoded, off_screen, view
 from panosam2_ros.data.wardrobe import Layer, Mesh, Rng, dressed
-from panosam2_ros.equirect import Floats, rotation_matrix
+from panosam2_ros.geometry.sphere import Floats, rotation_matrix
 
 PREFIX = "person-"  # of their files
 _PARTS = {"tights": "helper-tights", "skirt": "helper-skirt", "hair": "helper-hair"}

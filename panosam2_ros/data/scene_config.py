@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from panosam2_ros.data.compositor import LARGEST_DIAMETER
-from panosam2_ros.equirect import Equirect
+from panosam2_ros.geometry.equirect import Equirect
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from panosam2_ros.equirect import (
+from panosam2_ros.geometry.sphere import (
     Floats,
     lonlat_to_vector,
     normalised,

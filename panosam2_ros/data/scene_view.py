@@ -16,7 +16,8 @@ from panosam2_ros.data.compositor import Background, Image, blend, drawn, paint_
 from panosam2_ros.data.scene_config import SceneConfig
 from panosam2_ros.data.scene_motion import pose_at
 from panosam2_ros.data.sources import SourceLibrary
-from panosam2_ros.equirect import Equirect, Floats
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import Floats
 
 _COARSE = 384  # columns of the labels that say where things are
 _LEAST = 128  # columns of a background that is seen from afar

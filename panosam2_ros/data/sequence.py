@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.equirect import Equirect
+from panosam2_ros.geometry.equirect import Equirect
 
 Image = NDArray[np.uint8]  # [H, W, 3] RGB
 Labels = NDArray[np.uint16]  # [H, W] object ids, 0 = none

@@ -23,7 +23,8 @@ from panosam2_ros.data.scene_config import SceneConfig
 from panosam2_ros.data.scene_motion import pose_at
 from panosam2_ros.data.sources import SourceLibrary
 from panosam2_ros.data.stitching import Stitching
-from panosam2_ros.equirect import Equirect, Floats, normalised
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import Floats, normalised
 
 __all__ = ["ObjectTruth", "Scene", "SceneConfig", "SceneFrame", "SceneTruth", "clip"]
 

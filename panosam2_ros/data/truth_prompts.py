@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.equirect import Equirect, Floats, box_width, mask_box
+from panosam2_ros.geometry.equirect import Equirect, box_width, mask_box
+from panosam2_ros.geometry.sphere import Floats
 
 SMALLEST = 0.02  # sr, about 9 degrees across: what a person would bother to point at
 Labels = NDArray[np.uint16]

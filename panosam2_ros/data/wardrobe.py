@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.equirect import Floats
+from panosam2_ros.geometry.sphere import Floats
 
 Rng = np.random.Generator
 Faces = NDArray[np.int64]  # [F, 4] vertices

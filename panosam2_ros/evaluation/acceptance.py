@@ -18,7 +18,7 @@ from panosam2_ros.data.scene_config import SceneConfig
 from panosam2_ros.data.sequence import Labels, SceneSequence
 from panosam2_ros.data.sources import SourceLibrary
 from panosam2_ros.data.synthetic import Scene, SceneFrame
-from panosam2_ros.equirect import Floats
+from panosam2_ros.geometry.sphere import Floats
 
 SEED = 7901  # of the first scene; the others follow
 SEQUENCES = 12

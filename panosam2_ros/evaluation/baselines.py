@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panosam2_ros.data.sequence import Image, Labels, Mask, VideoSequence
-from panosam2_ros.equirect import Equirect
 from panosam2_ros.evaluation.method import Answer
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.search_region import PATCH, SearchRegion, TargetExtent
 from panosam2_ros.masks import paint
 from panosam2_ros.prompts import GIVEN_LOGIT, Prompt
-from panosam2_ros.search_region import PATCH, SearchRegion, Target
 
 _FLOW_WIDTH = 512  # columns at most at which flow is computed: as many as the default network sees
 _FLOW_PADDING = 1 / 8  # of the width, on either side
@@ -124,7 +124,7 @@ def regional(labels: Labels, ids: set[int], side: int, stride: int, grid: Equire
     """The same of a network that sees search regions: masks of ``side`` pixels, ``stride`` of its wide."""
     patches = {}
     for obj_id in ids & set(np.unique(labels).tolist()):
-        target = Target.of_mask(labels == obj_id, grid)
+        target = TargetExtent.of_mask(labels == obj_id, grid)
         assert target is not None
         region = SearchRegion.around(target)
         inside = region.mask(labels == obj_id, side * stride, grid.vertical_fov).astype(np.float32)

@@ -1,6 +1,6 @@
 """What seeing the camera's turns is worth: ``python -m panosam2_ros.evaluation.bench_motion --dataset DIR``.
 
-Prints JSON: how far off the turns of SynthPano's cameras are that ``camera_motion.py`` sees and what they
+Prints JSON: how far off the turns of SynthPano's cameras are that ``geometry/camera_motion.py`` sees and what they
 cost; and, with the true masks, how far off objects are expected in the next image and while they are hidden,
 where the camera's turns are left out and where they are known. Run it with nothing else running.
 """
@@ -21,13 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from panosam2_ros.bearing import Bearing, mask_bearing
-from panosam2_ros.camera_motion import CameraMotion
 from panosam2_ros.data.sequence import VideoSequence
 from panosam2_ros.data.synthpano.truth import SequenceTruth
-from panosam2_ros.equirect import Equirect, Floats, angle_between, rotation_vector
 from panosam2_ros.evaluation.datasets import DatasetSpec, open_dataset
 from panosam2_ros.evaluation.report import machine, versions, write_json
+from panosam2_ros.geometry.bearing import Bearing, mask_bearing
+from panosam2_ros.geometry.camera_motion import RotationEstimator
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import Floats, angle_between, rotation_vector
 from panosam2_ros.object_state import ObjectMotion, TrackState
 
 HIDDEN = (0.3, 1.0, 3.0)  # s unseen, up to which errors are counted together
@@ -57,7 +58,7 @@ def expected_errors(
 
 def sequence_errors(sequence: VideoSequence, truth: SequenceTruth) -> tuple[Errors, Errors, Errors]:
     """Of the camera's turns (degrees, ms); of objects without them; and with them."""
-    camera, turns = CameraMotion(), list[Floats]()
+    camera, turns = RotationEstimator(), list[Floats]()
     seen: Errors = defaultdict(list)
     bearings: dict[int, list[Bearing | None]] = defaultdict(list)
     for t in range(len(truth)):

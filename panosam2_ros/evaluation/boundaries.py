@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.equirect import Equirect, Floats, mask_box
+from panosam2_ros.geometry.equirect import Equirect, mask_box
+from panosam2_ros.geometry.sphere import Floats
 
 Mask = NDArray[np.bool_]
 Indices = NDArray[np.int64]

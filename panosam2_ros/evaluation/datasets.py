@@ -19,9 +19,10 @@ from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.synthpano.config import FROZEN, BenchmarkConfig
 from panosam2_ros.data.synthpano.truth import SequenceTruth, read_look_alikes
 from panosam2_ros.data.vos360 import Vos360
-from panosam2_ros.equirect import Equirect, Floats
 from panosam2_ros.evaluation import acceptance
 from panosam2_ros.evaluation.method import FramePrompts, truth_prompts
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.prompts import FOREGROUND, Prompt
 from panosam2_ros.resources import resource
 

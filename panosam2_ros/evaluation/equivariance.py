@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from panosam2_ros.data.sequence import Labels, Mask, VideoSequence
-from panosam2_ros.equirect import Equirect
 from panosam2_ros.evaluation.method import Answer, FramePrompts, Method, rolled_prompt
+from panosam2_ros.geometry.equirect import Equirect
 
 TRUNK_STRIDE = 32  # input pixels; rolls by multiples of it should change nothing but the roll
 _WHOLE = (0.125, 0.375, 0.5)  # of the width, brought to whole strides

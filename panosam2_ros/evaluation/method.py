@@ -15,8 +15,9 @@ import numpy as np
 
 from panosam2_ros.data.sequence import Image, Labels, Mask, VideoSequence
 from panosam2_ros.data.truth_prompts import deepest_pixel
-from panosam2_ros.equirect import Floats, mask_box
 from panosam2_ros.evaluation.sequence_score import Report, relabelled
+from panosam2_ros.geometry.equirect import mask_box
+from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.object_state import TrackState
 from panosam2_ros.prompts import FOREGROUND, Prompt

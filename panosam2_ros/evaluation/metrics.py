@@ -22,7 +22,6 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from panosam2_ros.equirect import Equirect, Floats
 from panosam2_ros.evaluation.boundaries import (
     Boundary,
     Mask,
@@ -34,6 +33,8 @@ from panosam2_ros.evaluation.boundaries import (
     near_on_sphere,
     row_weights_of_360vos,
 )
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import Floats
 
 BOUND_TH = 0.008  # of the picture's diagonal, DAVIS
 # The same share of the diagonal of a full sphere's picture, 2 pi x pi rad: 3.22 degrees. No

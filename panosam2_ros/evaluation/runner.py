@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from panosam2_ros.data.sequence import Image, Labels, VideoSequence
-from panosam2_ros.equirect import Floats
 from panosam2_ros.evaluation.method import Answer, FramePrompts, Method
 from panosam2_ros.evaluation.metrics import PairScores
 from panosam2_ros.evaluation.results import SequenceResult
 from panosam2_ros.evaluation.sequence_score import Frame, SequenceScore
+from panosam2_ros.geometry.sphere import Floats
 
 Clock = Callable[[], float]  # seconds
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.bearing import ELLIPSE_95, mask_bearing, squared_deviation
-from panosam2_ros.equirect import Equirect, Floats, angle_between, vector_to_lonlat
 from panosam2_ros.evaluation.metrics import MaskMetrics, PairScores
 from panosam2_ros.evaluation.results import EVERY, ObjectResult, SequenceResult, Tally
+from panosam2_ros.geometry.bearing import ELLIPSE_95, mask_bearing, squared_deviation
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import Floats, angle_between, vector_to_lonlat
 
 Labels = NDArray[np.uint16]  # [H, W] object ids, 0 = none
 Mask = NDArray[np.bool_]

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from panosam2_ros.equirect import Floats
 from panosam2_ros.evaluation.metrics import QUALITIES
 from panosam2_ros.evaluation.results import CONDITIONS, EVERY, ObjectResult, SequenceResult
+from panosam2_ros.geometry.sphere import Floats
 
 RESAMPLES, SEED = 2000, 0
 _PERCENTILES = (2.5, 97.5)

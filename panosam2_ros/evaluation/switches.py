@@ -24,9 +24,9 @@ from tqdm import tqdm
 
 from panosam2_ros.data.frames import open_frames
 from panosam2_ros.data.video import resized
-from panosam2_ros.equirect import Equirect
 from panosam2_ros.evaluation.bench_upstream import upstream_predictor
 from panosam2_ros.evaluation.report import machine, versions, write_json
+from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.model.build import load_official
 from panosam2_ros.model.official import OFFICIAL, fetch_official
 from panosam2_ros.model.panosam2 import PanoSAM2

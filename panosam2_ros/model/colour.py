@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from panosam2_ros.equirect import Equirect
+from panosam2_ros.geometry.circular import cached_constant, wrap_pad
+from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.model.mask_decoder import MaskPrediction
-from panosam2_ros.periodic import kept_on_device, wrap_pad
 
 LEVELS = (6, 8, 8)  # of luma and of both chroma components
 RANGES = ((0, 256), (-64, 64), (-64, 64))  # what is beyond counts with the last level
@@ -118,19 +118,19 @@ def _blurred(x: Tensor) -> Tensor:
     return F.conv2d(F.pad(across, (0, 0, reach, reach), mode="replicate"), kernel.view(1, 1, -1, 1))
 
 
-@kept_on_device
+@cached_constant
 def _to_ycc() -> Tensor:
     return torch.tensor(_TO_YCC)
 
 
-@kept_on_device
+@cached_constant
 def _gaussian() -> Tensor:
     """[7]"""
     weights = torch.exp(-0.5 * (torch.arange(-3, 4) / _BLUR) ** 2)
     return weights / weights.sum()
 
 
-@kept_on_device
+@cached_constant
 def _smoothing() -> Tensor:
     """[BINS, BINS], rows sum to 1."""
     whole = torch.ones(1, 1)
@@ -141,7 +141,7 @@ def _smoothing() -> Tensor:
     return whole
 
 
-@kept_on_device
+@cached_constant
 def _row_areas(height: int) -> Tensor:
     """[h, 1], solid angle of a pixel in each row, in any unit."""
     return torch.from_numpy(Equirect(2 * height, height).pixel_solid_angles()).float()[:, None]

@@ -14,7 +14,9 @@ class ModelConfig:
     name: str = "panosam2_nano"
     input_height: int = 224  # pixels; a multiple of 32
     input_width: int = 448
-    regions: bool = False  # it sees a square round each object, not the panorama; see search_region.py
+    regions: bool = (
+        False  # it sees a square round each object, not the panorama; see geometry/search_region.py
+    )
     trunk: str = "conv"  # conv (ours, small) or hiera (SAM2's)
     trunk_channels: tuple[int, ...] = (24, 48, 96, 160)  # at strides 4, 8, 16, 32
     trunk_blocks: tuple[int, ...] = (1, 2, 3, 2)

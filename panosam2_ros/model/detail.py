@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from panosam2_ros.periodic import wrap_resize
+from panosam2_ros.geometry.circular import wrap_resize
 
 LOGIT_SCALE = 10.0  # logits are seen as tanh(logit / this), so that certain pixels look alike
 

@@ -17,9 +17,9 @@ from sam2.modeling.position_encoding import PositionEmbeddingSine
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from panosam2_ros.geometry.circular import cached_constant, wrap_pad
 from panosam2_ros.model.attention import attention
 from panosam2_ros.model.config import ModelConfig
-from panosam2_ros.periodic import kept_on_device, wrap_pad
 
 # ImageNet statistics, as SAM2 normalises its input.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -241,7 +241,7 @@ def _both(first: nn.Conv2d, second: nn.Conv2d, x: Tensor) -> Tensor:
     return F.conv2d(x, weight[..., None, None], bias)
 
 
-@kept_on_device
+@cached_constant
 def _pixel_statistics() -> Tensor:
     return torch.tensor([PIXEL_MEAN, PIXEL_STD])[..., None, None]
 

@@ -17,9 +17,9 @@ from sam2.modeling.sam.prompt_encoder import PromptEncoder
 from sam2.modeling.sam.transformer import TwoWayTransformer
 from torch import Tensor
 
+from panosam2_ros.geometry.circular import roll_columns
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.image_encoder import ImageFeatures
-from panosam2_ros.periodic import roll_columns
 
 NO_PROMPT, BACKGROUND, FOREGROUND, BOX_FIRST, BOX_LAST = -1, 0, 1, 2, 3  # SAM's point labels
 

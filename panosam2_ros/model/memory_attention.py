@@ -16,9 +16,9 @@ from sam2.modeling.memory_attention import MemoryAttention, MemoryAttentionLayer
 from sam2.modeling.sam.transformer import RoPEAttention
 from torch import Tensor, nn
 
+from panosam2_ros.geometry.circular import cached_constant
 from panosam2_ros.model.attention import blockwise_attention, prefers_blocks
 from panosam2_ros.model.config import ModelConfig
-from panosam2_ros.periodic import kept_on_device
 
 ROPE_THETA = 10000.0
 
@@ -55,7 +55,7 @@ def axial_rotations(dim: int, height: int, width: int, rounded: bool) -> Tensor:
     return torch.polar(torch.ones_like(angles), angles)
 
 
-@kept_on_device
+@cached_constant
 def _rotations_of(kind: str, dim: int, height: int, width: int) -> Tensor:
     """Cosines and sines [2, height * width, dim] of rotary factors; ``kind`` as in ``ModelConfig.rotary``."""
     if kind == "whole_turns":

@@ -6,9 +6,9 @@ import torch
 from sam2.modeling.memory_encoder import CXBlock, Fuser, MaskDownSampler, MemoryEncoder
 from torch import Tensor
 
+from panosam2_ros.geometry.circular import wrap_resize
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.image_encoder import LatitudeEncoding
-from panosam2_ros.periodic import wrap_resize
 
 # SAM2.1: mask probabilities 0..1 become -10..10 before they are encoded.
 MASK_SCALE, MASK_BIAS = 20.0, -10.0

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from sam2.modeling.sam2_utils import MLP, get_1d_sine_pe
 from torch import Tensor, nn
 
+from panosam2_ros.geometry.circular import wrap_pad
 from panosam2_ros.model.colour import colour_bins
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.detail import MaskDetail
@@ -37,7 +38,6 @@ from panosam2_ros.model.mask_decoder import (
 from panosam2_ros.model.memory_attention import build_memory_attention
 from panosam2_ros.model.memory_encoder import build_memory_encoder, encode_mask_memory
 from panosam2_ros.model.refinement import DistortionRefinement
-from panosam2_ros.periodic import wrap_pad
 
 
 class Memories(Protocol):

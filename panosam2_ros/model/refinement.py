@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from panosam2_ros.geometry.circular import sum_of_neighbours, tangent_neighbours
 from panosam2_ros.model.image_encoder import LatitudeEncoding
-from panosam2_ros.periodic import sum_of_neighbours, tangent_neighbours
 
 LOGIT_SCALE = 10.0  # logits are seen as tanh(logit / this), so that certain pixels look alike
 LATITUDE_WAVES = 4

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from panosam2_ros.equirect import Equirect
+from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.prompts import Prompt
 
 KEYS = ("frame", "label", "object_id", "box", "points", "point_labels", "direction")

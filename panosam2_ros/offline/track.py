@@ -21,8 +21,8 @@ from tqdm import tqdm
 
 from panosam2_ros.data.frames import DEFAULT_RATE, open_frames, stamped
 from panosam2_ros.data.video import FrameSource, StampedFrame
-from panosam2_ros.equirect import Equirect
-from panosam2_ros.fisheye import DualFisheye, Remap
+from panosam2_ros.geometry.dual_fisheye import DualFisheye, Remap
+from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.model.build import build_model
 from panosam2_ros.offline.checkpoints import Checkpoints
 from panosam2_ros.offline.outputs import Outputs

@@ -25,7 +25,7 @@ from tqdm import tqdm
 from panosam2_ros.encodings import ENCODINGS, compressed_to_array, image_to_array
 from panosam2_ros.evaluation.bench_nano import median_ms
 from panosam2_ros.evaluation.report import machine, versions, write_json
-from panosam2_ros.fisheye import DualFisheye, Remap
+from panosam2_ros.geometry.dual_fisheye import DualFisheye, Remap
 from panosam2_ros.ros.conversions import image_message, masks_msg
 
 SIZES = ((1920, 960), (3840, 1920))

@@ -9,7 +9,7 @@ from geometry_msgs.msg import PointStamped, Vector3
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 
-from panosam2_ros.equirect import normalised
+from panosam2_ros.geometry.sphere import normalised
 from panosam2_ros.msg import ObjectPrompt
 from panosam2_ros.ros.frames import FrameError, Points, Transforms
 from panosam2_ros.ros.reporting import Reporter

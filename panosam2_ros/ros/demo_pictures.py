@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from panosam2_ros import drawing, overlay
 from panosam2_ros.data.recording import Seen
 from panosam2_ros.data.video import resized
-from panosam2_ros.equirect import UPRIGHT, Equirect, vector_to_lonlat
+from panosam2_ros.geometry.camera_frame import UPRIGHT
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import vector_to_lonlat
 from panosam2_ros.masks import resized_labels
 from panosam2_ros.overlay import short
 from panosam2_ros.ros.demo_report import Run

@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panosam2_ros.data.recording import Bearings, Recording
-from panosam2_ros.equirect import Equirect, angle_between, mask_box
+from panosam2_ros.geometry.equirect import Equirect, mask_box
+from panosam2_ros.geometry.sphere import angle_between
 
 Mask = NDArray[np.bool_]
 PACKAGES = ("panosam2_ros", "torch", "numpy", "opencv-python-headless", "rclpy", "ros-kilted-rclpy")

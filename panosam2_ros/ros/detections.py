@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from panosam2_ros.equirect import box_width, mask_box
+from panosam2_ros.geometry.equirect import box_width, mask_box
 from panosam2_ros.ros.view_messages import Scene
 from panosam2_ros.tracks import Track
 

@@ -10,7 +10,7 @@ from rclpy.node import Node
 from rclpy.task import Future
 from rclpy.time import Time
 
-from panosam2_ros.equirect import Floats
+from panosam2_ros.geometry.sphere import Floats
 
 try:
     import tf2_ros

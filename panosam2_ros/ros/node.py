@@ -19,7 +19,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from panosam2_ros.encodings import ImageError
-from panosam2_ros.equirect import CameraFrame
+from panosam2_ros.geometry.camera_frame import CameraFrame
 from panosam2_ros.ros import conversions
 from panosam2_ros.ros.clicks import Clicks
 from panosam2_ros.ros.conversions import stamp_to_ns

@@ -28,7 +28,8 @@ from tqdm import tqdm
 
 from panosam2_ros.data.recording import Bearings, Seen
 from panosam2_ros.data.truth_prompts import PlannedPrompt, plan_prompts
-from panosam2_ros.equirect import CameraFrame, Equirect
+from panosam2_ros.geometry.camera_frame import CameraFrame
+from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray, ObjectPrompt
 from panosam2_ros.ros.conversions import camera_frame, ns_to_stamp, stamp_to_ns
 from panosam2_ros.ros.lifetime import ros_running

@@ -18,7 +18,8 @@ from geometry_msgs.msg import Vector3
 from rclpy.utilities import remove_ros_args
 from std_srvs.srv import Trigger
 
-from panosam2_ros.equirect import CameraFrame, FrameConvention, lonlat_to_vector
+from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
+from panosam2_ros.geometry.sphere import lonlat_to_vector
 from panosam2_ros.msg import ObjectBearing, ObjectPrompt
 from panosam2_ros.ros.client import Client, ClientError
 from panosam2_ros.ros.lifetime import ros_running

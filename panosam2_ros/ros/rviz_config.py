@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from panosam2_ros.equirect import FrameConvention
+from panosam2_ros.geometry.camera_frame import FrameConvention
 from panosam2_ros.resources import resource
 
 IMAGE, NODE = "/image", "/panosam2"  # as the shipped file has them

@@ -9,7 +9,8 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from panosam2_ros.encodings import ImageError
-from panosam2_ros.equirect import CameraFrame, Equirect
+from panosam2_ros.geometry.camera_frame import CameraFrame
+from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.msg import PromptResult
 from panosam2_ros.prompts import Prompt
 from panosam2_ros.ros.conversions import (

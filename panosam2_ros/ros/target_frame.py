@@ -5,7 +5,7 @@ from __future__ import annotations
 from rclpy.time import Time
 from std_msgs.msg import Header
 
-from panosam2_ros.equirect import CameraFrame, FrameConvention
+from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
 from panosam2_ros.ros.frames import FrameError, Transforms, rotation_of
 
 

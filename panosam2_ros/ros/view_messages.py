@@ -16,7 +16,9 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from panosam2_ros import drawing, overlay, scene
 from panosam2_ros.data.video import resized
-from panosam2_ros.equirect import LEAST_WIDTH, CameraFrame, Equirect, Floats, tangent_basis
+from panosam2_ros.geometry.camera_frame import CameraFrame
+from panosam2_ros.geometry.equirect import LEAST_WIDTH, Equirect
+from panosam2_ros.geometry.sphere import Floats, tangent_basis
 from panosam2_ros.masks import resized_labels
 from panosam2_ros.object_state import TrackState
 from panosam2_ros.ros.conversions import byte_array

@@ -21,7 +21,7 @@ from sensor_msgs.msg import CompressedImage, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
 from panosam2_ros.encodings import compressed_to_array
-from panosam2_ros.equirect import Floats
+from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.msg import ObjectPrompt
 from panosam2_ros.ros.conversions import camera_frame, stamp_to_ns
 from panosam2_ros.ros.lifetime import ros_running

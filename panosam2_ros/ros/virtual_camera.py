@@ -25,11 +25,12 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from panosam2_ros.bearing import mask_bearing
 from panosam2_ros.data.playback import Playback, PlaybackConfig, Played
 from panosam2_ros.data.read_ahead import ReadAhead
 from panosam2_ros.data.synthetic import ObjectTruth
-from panosam2_ros.equirect import CameraFrame, Equirect, FrameConvention
+from panosam2_ros.geometry.bearing import mask_bearing
+from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
+from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray
 from panosam2_ros.ros.conversions import image_message, masks_msg, ns_to_stamp
 from panosam2_ros.ros.lifetime import ros_running

@@ -28,8 +28,8 @@ from panosam2_ros.data.sequence import VideoSequence
 from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.synthetic import SceneConfig, clip
 from panosam2_ros.data.training_sources import with_models
-from panosam2_ros.equirect import mask_box
 from panosam2_ros.evaluation.datasets import Dataset as VideoDataset
+from panosam2_ros.geometry.equirect import mask_box
 from panosam2_ros.masks import resized_labels
 from panosam2_ros.prompts import Prompt
 from panosam2_ros.training.curriculum import Stage

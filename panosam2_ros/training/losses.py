@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from panosam2_ros.equirect import Equirect
+from panosam2_ros.geometry.circular import cached_constant, wrap_pad
+from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.model.mask_decoder import MaskPrediction
-from panosam2_ros.periodic import kept_on_device, wrap_pad
 
 LARGEST_STRETCH = 4.0  # of a row, as the distortion weighting sees it: 1 / cos(75.5 degrees)
 FOCAL_ALPHA, FOCAL_GAMMA = 0.25, 2.0  # SAM2's
@@ -73,7 +73,7 @@ class Losses:
         )
 
 
-@kept_on_device
+@cached_constant
 def _row_weights(weighting: str, height: int) -> Tensor:
     """[H, 1], mean 1: the stretch of each row of a full sphere, its area, or ones."""
     level = torch.from_numpy(Equirect(2 * height, height).row_latitudes()).cos()

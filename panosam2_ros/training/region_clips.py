@@ -12,9 +12,9 @@ import numpy as np
 from panosam2_ros.data.augment import degraded, recoloured
 from panosam2_ros.data.scene_config import SceneConfig
 from panosam2_ros.data.scene_view import SceneView
-from panosam2_ros.equirect import Equirect
-from panosam2_ros.pyramid import Pyramid
-from panosam2_ros.search_region import SearchRegion, Target
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_pyramid import ImagePyramid
+from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
 from panosam2_ros.training.clips import MIN_PIXELS, Clip, ClipSource, Material, Pixels
 
 EACH = 3  # objects of a panorama's clip that are followed
@@ -56,7 +56,7 @@ class PanoramaSubject:
 
     def seen(self, index: int, look: SearchRegion, size: int) -> tuple[Pixels, Pixels]:
         images, labels = self.clip
-        return look.pixels(Pyramid(images[index]), size), look.mask(labels[index], size)
+        return look.pixels(ImagePyramid(images[index]), size), look.mask(labels[index], size)
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class RegionClips:
         rng, order = np.random.default_rng([number, 9]), range(len(subject))[:: _way(number // EACH)]
         return followed(rng, subject, order, chosen, targets[chosen], self.size)
 
-    def _followed(self, number: int) -> tuple[Subject, dict[int, list[Target | None]]]:
+    def _followed(self, number: int) -> tuple[Subject, dict[int, list[TargetExtent | None]]]:
         """A subject, and where each object of its first frame is in all frames; some go backwards."""
         kept: dict[int, Any] = self.__dict__.setdefault("_kept", {})  # the last one: EACH ask for it in turn
         if number not in kept:
@@ -132,9 +132,9 @@ class RegionClips:
             each = [subject.labels(t) for t in range(len(subject))[:: _way(number)]]
             ids, counts = np.unique(each[0][0], return_counts=True)
             chosen = [int(i) for i, n in zip(ids, counts, strict=True) if i > 0 and n >= MIN_PIXELS]
-            targets = {i: [Target.of_mask(labels == i, grid) for labels, grid in each] for i in chosen}
+            targets = {i: [TargetExtent.of_mask(labels == i, grid) for labels, grid in each] for i in chosen}
             kept[number] = subject, targets
-        found: tuple[Subject, dict[int, list[Target | None]]] = kept[number]
+        found: tuple[Subject, dict[int, list[TargetExtent | None]]] = kept[number]
         return found
 
     def varied(self, rng: np.random.Generator, images: Pixels, labels: Pixels, tilt: float) -> Clip:
@@ -155,7 +155,7 @@ def followed(
     subject: Subject,
     order: Sequence[int],
     obj_id: int,
-    targets: Sequence[Target | None],
+    targets: Sequence[TargetExtent | None],
     size: int,
 ) -> Clip:
     """Regions [T, size, size, 3] of the frames in ``order`` and 1 where the object is, [T, size, size].
@@ -167,7 +167,7 @@ def followed(
     region, seen = SearchRegion.around(first), np.empty((len(order), size, size, 3), np.uint8)
     inside = np.empty(seen.shape[:3], np.uint8)
     scale = rng.uniform(-_ANY_SCALE, _ANY_SCALE) if rng.random() < _SOME else rng.normal(0, _SCALE)
-    before: Target | None = first
+    before: TargetExtent | None = first
     spread = rng.choice(_SPREADS, p=_SPREAD_ODDS)
     for t, (index, target) in enumerate(zip(order, targets, strict=True)):
         led = region if before is None or target is None else _led(rng, region, before, target)
@@ -178,7 +178,9 @@ def followed(
     return seen, inside
 
 
-def _led(rng: np.random.Generator, region: SearchRegion, before: Target, now: Target) -> SearchRegion:
+def _led(
+    rng: np.random.Generator, region: SearchRegion, before: TargetExtent, now: TargetExtent
+) -> SearchRegion:
     """A region that went ahead of its object, as far as its motion could be told."""
     return region.ahead(before.direction + rng.uniform(*_LED) * (now.direction - before.direction))
 

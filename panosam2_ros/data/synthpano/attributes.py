@@ -16,10 +16,11 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.bearing import mask_bearing
 from panosam2_ros.data.stitching import stitch_zone
 from panosam2_ros.data.synthpano.truth import ObjectTrack, SequenceTruth
-from panosam2_ros.equirect import Equirect, Floats, angle_between, box_width, mask_box
+from panosam2_ros.geometry.bearing import mask_bearing
+from panosam2_ros.geometry.equirect import Equirect, box_width, mask_box
+from panosam2_ros.geometry.sphere import Floats, angle_between
 
 HIDDEN = (10, 30)  # frames of a full occlusion, after which the object is back elsewhere
 BACK_FOR = 8  # frames of the next 20 in which it is then visible

@@ -17,7 +17,7 @@ from panosam2_ros.data.synthpano.config import BenchmarkConfig
 from panosam2_ros.data.synthpano.truth import FILE, SequenceTruth
 from panosam2_ros.data.synthpano.writer import content_sha256
 from panosam2_ros.data.vos360 import ATTRIBUTES, INFO
-from panosam2_ros.equirect import angle_between
+from panosam2_ros.geometry.sphere import angle_between
 
 FILE_NAME = "summary.json"
 # Columns of the table beyond those of 360VOS; its loader makes the names lower case.

@@ -17,30 +17,17 @@ Axes, signs and the pixel convention, once:
 
 from __future__ import annotations
 
-import enum
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from panosam2_ros.geometry.sphere import Floats, lonlat_to_vector, vector_to_lonlat
+
 FULL_SPHERE_RATIO = (1.9, 2.1)
 LEAST_WIDTH = 64  # of masks and pictures, pixels: at any such width there is a height within that ratio
 _ROUNDED = 1e-5  # relative; pi as people and parameter files write it: 3.1416, 3.14159
-Floats = NDArray[np.float64]
-
-
-class FrameConvention(enum.Enum):
-    """Axes of the frame in which directions are reported."""
-
-    OPTICAL = "optical"  # x right, y down, z forward
-    BODY = "body"  # REP-103: x forward, y left, z up
-
-    @classmethod
-    def of_frame_id(cls, frame_id: str) -> FrameConvention:
-        """The convention that a frame's name promises (REP-103's ``_optical`` suffix)."""
-        optical = frame_id.endswith(("_optical", "_optical_frame"))
-        return cls.OPTICAL if optical else cls.BODY
 
 
 @dataclass(frozen=True)
@@ -136,134 +123,6 @@ class Equirect:
 def exact_fov(vertical_fov: float) -> float:
     """A full sphere's pi (rad) where it was rounded; else as it is."""
     return math.pi if math.isclose(vertical_fov, math.pi, rel_tol=_ROUNDED) else vertical_fov
-
-
-def lonlat_to_vector(lon: ArrayLike, lat: ArrayLike) -> Floats:
-    """Unit vectors [..., 3] in optical axes."""
-    lon, lat = np.broadcast_arrays(np.asarray(lon, float), np.asarray(lat, float))
-    return np.stack([np.cos(lat) * np.sin(lon), -np.sin(lat), np.cos(lat) * np.cos(lon)], -1)
-
-
-def vector_to_lonlat(vectors: ArrayLike) -> tuple[Floats, Floats]:
-    """Longitude in -pi..pi and latitude, rad, of vectors [..., 3] of any length > 0."""
-    x, y, z = np.moveaxis(np.asarray(vectors, float), -1, 0)
-    return np.arctan2(x, z), np.arctan2(-y, np.hypot(x, z))
-
-
-def normalised(vectors: ArrayLike) -> Floats:
-    """Vectors [..., 3] scaled to unit length."""
-    vectors = np.asarray(vectors, float)
-    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-
-
-def rotation_matrix(vectors: ArrayLike) -> Floats:
-    """Rotations [..., 3, 3] about vectors [..., 3] by their length, rad, right-handed."""
-    vectors = np.asarray(vectors, float)
-    angle = np.linalg.norm(vectors, axis=-1)[..., None, None]
-    x, y, z = np.moveaxis(vectors, -1, 0)
-    zero = np.zeros_like(x)
-    skew = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*x.shape, 3, 3)
-    sine, cosine = np.sinc(angle / math.pi), np.sinc(angle / (2 * math.pi)) ** 2 / 2
-    return np.asarray(np.eye(3) + sine * skew + cosine * (skew @ skew))
-
-
-def rotation_vector(rotation: ArrayLike) -> Floats:
-    """The inverse of ``rotation_matrix`` for one rotation [3, 3] of less than half a turn."""
-    r = np.asarray(rotation, float)
-    twice_sine = np.array([r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]])
-    angle = math.atan2(float(np.linalg.norm(twice_sine)), float(np.trace(r)) - 1)
-    return twice_sine / (2 * np.sinc(angle / math.pi))
-
-
-def angle_between(a: ArrayLike, b: ArrayLike) -> Floats:
-    """Angle, rad, between unit vectors [..., 3]; accurate for small and for large angles."""
-    a, b = np.asarray(a, float), np.asarray(b, float)
-    return 2 * np.arctan2(np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1))
-
-
-def tangent_basis(direction: ArrayLike) -> tuple[Floats, Floats]:
-    """East and north unit vectors [..., 3] of the tangent plane at ``direction`` (optical axes).
-
-    At a pole, where east is undefined, longitude 0 is taken.
-    """
-    lon, lat = vector_to_lonlat(direction)
-    east = np.stack([np.cos(lon), np.zeros_like(lon), -np.sin(lon)], -1)
-    north = np.stack([-np.sin(lat) * np.sin(lon), -np.cos(lat), -np.sin(lat) * np.cos(lon)], -1)
-    return east, north
-
-
-_BODY_OF_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
-
-
-@dataclass(frozen=True)
-class CameraFrame:
-    """How the camera sits in the frame of its messages.
-
-    ``roll, pitch, yaw`` (rad, REP-103: about x forward, y left, z up, applied in that order)
-    turn the camera's own axes into those of the frame.
-    """
-
-    convention: FrameConvention = FrameConvention.OPTICAL
-    roll: float = 0.0
-    pitch: float = 0.0
-    yaw: float = 0.0
-    whole: Floats | None = field(default=None, compare=False)  # [3, 3] in the place of the angles
-
-    def rotation(self) -> Floats:
-        """[3, 3]: a direction in the camera's optical axes -> the frame's axes."""
-        if self.whole is not None:
-            return self.whole
-        body = body_rotation(self.roll, self.pitch, self.yaw) @ _BODY_OF_OPTICAL
-        return body if self.convention is FrameConvention.BODY else _BODY_OF_OPTICAL.T @ body
-
-    def seen_from(self, turn: Floats, convention: FrameConvention) -> CameraFrame:
-        """The same camera in another frame; ``turn`` [3, 3]: this frame's axes -> that one's."""
-        return CameraFrame(convention, whole=np.asarray(turn @ self.rotation()))
-
-    def to_frame(self, vectors: ArrayLike) -> Floats:
-        """Optical vectors [..., 3] in the frame's axes."""
-        return np.asarray(vectors, float) @ self.rotation().T
-
-    def from_frame(self, vectors: ArrayLike) -> Floats:
-        """The inverse of ``to_frame``."""
-        return np.asarray(vectors, float) @ self.rotation()
-
-    def covariance_to_frame(self, direction: ArrayLike, covariance: ArrayLike) -> Floats:
-        """[2, 2] (east, north) about an optical ``direction`` [3] -> about it in the frame.
-
-        East and north are level in the camera before and in the frame after.
-        """
-        turn = self.rotation()
-        if self.convention is FrameConvention.BODY:
-            turn = _BODY_OF_OPTICAL.T @ turn
-        direction = np.asarray(direction, float)
-        before = np.stack(tangent_basis(direction))
-        after = np.stack(tangent_basis(turn @ direction))
-        jacobian = after @ turn @ before.T
-        return np.asarray(jacobian @ np.asarray(covariance, float) @ jacobian.T)
-
-    def azimuth_elevation(self, vectors: ArrayLike) -> tuple[Floats, Floats]:
-        """Azimuth (anticlockwise positive seen from above, -pi..pi) and elevation, rad.
-
-        ``vectors`` [..., 3] are in the frame's axes; 0, 0 is the frame's forward axis.
-        """
-        xyz: Floats = np.asarray(vectors, float)
-        if self.convention is FrameConvention.OPTICAL:
-            xyz = xyz @ _BODY_OF_OPTICAL.T
-        x, y, z = np.moveaxis(xyz, -1, 0)
-        return np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))
-
-
-UPRIGHT = CameraFrame()  # a camera whose frame has its own optical axes
-
-
-def body_rotation(roll: float, pitch: float, yaw: float) -> Floats:
-    """[3, 3] rotation about fixed x forward (roll), y left (pitch), z up (yaw), in that order."""
-    (sr, cr), (sp, cp), (sy, cy) = ((math.sin(a), math.cos(a)) for a in (roll, pitch, yaw))
-    about_x = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
-    about_y = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
-    about_z = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
-    return about_z @ about_y @ about_x
 
 
 def mask_box(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:

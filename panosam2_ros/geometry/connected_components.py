@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.equirect import Equirect, exact_fov
+from panosam2_ros.geometry.equirect import Equirect, exact_fov
 
 
-def components(
+def connected_components(
     mask: NDArray[np.bool_], connectivity: int, vertical_fov: float
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
     """Connected parts [h, w], 0 = not in the mask, and the solid angle of each (of part 0 too).

@@ -19,7 +19,9 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from panosam2_ros.equirect import CameraFrame, Equirect, Floats
+from panosam2_ros.geometry.camera_frame import CameraFrame
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import Floats
 
 Image = NDArray[np.uint8]  # [H, W, 3]
 _ROWS = 64  # of the panorama that are computed at a time: the table's needs, not the image's, bound memory

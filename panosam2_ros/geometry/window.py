@@ -13,11 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from panosam2_ros.equirect import box_width, mask_box
-from panosam2_ros.periodic import mean_column
+from panosam2_ros.geometry.circular import mean_column
+from panosam2_ros.geometry.equirect import box_width, mask_box
 
 MARGIN = 1.5  # a window's side as a multiple of its object's extent, ...
 MORE = 4.0  # ... and pixels of the mask on top
+Logits = NDArray[np.float32]  # [h, w]; > 0 is the object
 LEAST_COSINE = 0.1  # of the latitude by which columns are stretched
 
 
@@ -74,6 +75,14 @@ class Window:
         part = panorama[:, rows[0] : rows[-1] + 1 : stride][..., torch.from_numpy(columns % width)].float()
         left, right = (torch.from_numpy(m).to(part) for m in (down, across))
         return left @ part @ right.T
+
+
+@dataclass(frozen=True, eq=False)
+class MaskPatch:
+    """Mask logits of a window of the panorama."""
+
+    logits: Logits  # [S, S]; > 0 is the object
+    window: Window
 
 
 def _taps(start: float, extent: float, size: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

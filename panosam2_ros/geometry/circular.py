@@ -16,10 +16,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from panosam2_ros.equirect import Equirect, lonlat_to_vector, normalised, tangent_basis
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import lonlat_to_vector, normalised, tangent_basis
 
 
-def kept_on_device(make: Callable[..., Tensor]) -> _lru_cache_wrapper[Tensor]:
+def cached_constant(make: Callable[..., Tensor]) -> _lru_cache_wrapper[Tensor]:
     """Make a function of numbers one of ``(device, dtype or None, *numbers)`` that computes once for each.
 
     Nothing is copied to the device after the first call, as a CUDA graph needs it, and what was
@@ -58,7 +59,7 @@ def mean_column(weights: Tensor) -> Tensor:
     return torch.where(weights.sum(-1) > 0, column, torch.full_like(column, math.nan))
 
 
-def own_column(image: NDArray[np.uint8]) -> int:
+def reference_column(image: NDArray[np.uint8]) -> int:
     """A column of a panorama [H, W] or [H, W, C] that its brightness chooses: it moves with what is rolled.
 
     What is counted from there does not hang on where the seam lies.
@@ -68,7 +69,7 @@ def own_column(image: NDArray[np.uint8]) -> int:
     return math.floor(column) if math.isfinite(column) else 0
 
 
-@kept_on_device
+@cached_constant
 def _resize_matrix(source: int, target: int, wrap: bool) -> Tensor:
     """[target, source] weights of bilinear resizing, half-pixel centres, no anti-aliasing."""
     position = (torch.arange(target, dtype=torch.float64) + 0.5) * source / target - 0.5
@@ -100,7 +101,7 @@ def wrap_resize(x: Tensor, height: int, width: int, wrap: bool = True) -> Tensor
     return rows @ x @ columns.T
 
 
-@kept_on_device
+@cached_constant
 def _tangent_grid(height: int, width: int) -> Tensor:
     """Sampling grids [9, H, W, 2] of neighbours on the tangent plane, for a map with one more column."""
     grid = Equirect(width, height)

@@ -16,12 +16,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.equirect import Equirect, Floats, angle_between, rotation_matrix
-from panosam2_ros.periodic import own_column
+from panosam2_ros.geometry.circular import reference_column
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import Floats, angle_between, rotation_matrix
 
 Image = NDArray[np.uint8]
 
-WIDTH = 256  # of the pictures that are compared, pixels
+_WIDTH = 256  # of the pictures that are compared, pixels
 _MARGIN = 32  # columns that are repeated beyond the seam
 _LATITUDE = math.radians(65)  # nearer to the poles rows are stretched too far to be followed
 _CORNERS, _APART = 120, 6  # of which the turn is fitted, and pixels between them
@@ -32,7 +33,7 @@ _AGREES = math.radians(0.5)  # off its epipolar plane
 _LEAST, _SHARE = 16, 0.35  # corners that must agree, and share of all
 
 
-class CameraMotion:
+class RotationEstimator:
     """Remembers the last image, small, and tells of the next how the camera turned.
 
     ``first_column``: the width of images, and the column with which the pictures of those begin; the first
@@ -50,11 +51,11 @@ class CameraMotion:
         ``image`` is RGB [H, W, 3]. The identity where it cannot be told: the first image, one of another
         size, a cut, too little to see.
         """
-        grid = Equirect(image.shape[1], image.shape[0], self._fov).of_width(WIDTH)
+        grid = Equirect(image.shape[1], image.shape[0], self._fov).of_width(_WIDTH)
         grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         before, width = self._before, grey.shape[1]
         if self.first_column[0] != width:  # from then on the same, also if the camera turns
-            before, self.first_column = None, (width, own_column(grey))
+            before, self.first_column = None, (width, reference_column(grey))
         picture = _picture(np.roll(grey, -self.first_column[1], 1), grid)
         self._before = picture, _corners(picture, grid)
         if before is None or before[0].shape != picture.shape or len(before[1]) < _LEAST:
@@ -63,14 +64,14 @@ class CameraMotion:
         if len(there) < _LEAST:
             return np.eye(3)
         a, b = (grid.pixel_to_vector(x[:, 0] - _MARGIN, x[:, 1]) for x in (there, here))
-        rotation, off = fitted_turn(a, b)
+        rotation, off = estimate_rotation(a, b)
         agree = int((off < _AGREES).sum())
         back = rotation_matrix([0.0, self.first_column[1] / width * 2 * math.pi, 0.0])
         rotation = back @ rotation @ back.T
         return rotation if agree >= max(_LEAST, _SHARE * len(before[1])) else np.eye(3)
 
 
-def fitted_turn(before: Floats, after: Floats) -> tuple[Floats, Floats]:
+def estimate_rotation(before: Floats, after: Floats) -> tuple[Floats, Floats]:
     """The turn [3, 3] of a camera that may have moved, too, and how far off each direction is then, rad [N].
 
     ``before`` and ``after`` are unit vectors [N, 3] to the same things.

@@ -19,10 +19,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.equirect import Equirect, Floats, angle_between, normalised, tangent_basis, vector_to_lonlat
-from panosam2_ros.masks import Logits, Patch
-from panosam2_ros.pyramid import Image, Pyramid
-from panosam2_ros.windows import Window
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_pyramid import Image, ImagePyramid
+from panosam2_ros.geometry.sphere import Floats, angle_between, normalised, tangent_basis, vector_to_lonlat
+from panosam2_ros.geometry.window import Logits, MaskPatch, Window
 
 _Each = TypeVar("_Each", bound=np.generic)
 
@@ -44,7 +44,7 @@ _PARTS = cv2.INTER_TAB_SIZE  # of a pixel, to which OpenCV samples
 
 
 @dataclass(frozen=True)
-class Target:
+class TargetExtent:
     """Where an object is and how large."""
 
     direction: Floats  # [3] unit vector, optical axes
@@ -52,7 +52,7 @@ class Target:
     longest: float  # rad, the larger of both
 
     @classmethod
-    def of_directions(cls, vectors: Floats, weights: Floats) -> Target:
+    def of_directions(cls, vectors: Floats, weights: Floats) -> TargetExtent:
         """Of what lies in ``vectors`` [N, 3]; ``weights`` [N]: solid angles in any unit."""
         mean = weights @ vectors
         length = float(np.linalg.norm(mean))
@@ -62,7 +62,7 @@ class Target:
         return cls(direction, (wide + high) / 2, max(wide, high))
 
     @classmethod
-    def of_mask(cls, mask: NDArray[np.bool_], grid: Equirect) -> Target | None:
+    def of_mask(cls, mask: NDArray[np.bool_], grid: Equirect) -> TargetExtent | None:
         """Of a panorama's mask [H, W]; None where it is empty."""
         rows, columns = np.nonzero(mask)
         if not rows.size:
@@ -77,12 +77,12 @@ class SearchRegion:
     """A square view of the sphere."""
 
     axes: Floats  # [3, 3]: its right, down and forward, in optical axes
-    diameter: float  # rad, as in ``Target``, smoothed
+    diameter: float  # rad, as in ``TargetExtent``, smoothed
     longest: float
     unseen: int = 0  # frames without the object
 
     @classmethod
-    def around(cls, target: Target) -> SearchRegion:
+    def around(cls, target: TargetExtent) -> SearchRegion:
         """The first region of an object."""
         return cls(_upright(target.direction), target.diameter, target.longest)
 
@@ -93,7 +93,7 @@ class SearchRegion:
         wider = WIDENING ** min(self.unseen, _WIDENED)  # it may be away for hours
         return min(side * min(wider, WIDEST), MOST_FOV)
 
-    def following(self, target: Target | None, share: float = FOLLOWING) -> SearchRegion:
+    def following(self, target: TargetExtent | None, share: float = FOLLOWING) -> SearchRegion:
         """The next frame's, after one in which the object was there, or was not seen.
 
         ``share``: of a change of size that it takes over.
@@ -114,7 +114,7 @@ class SearchRegion:
         """The same with another middle [3]."""
         return replace(self, axes=_carried(self.axes, direction))
 
-    def pixels(self, pyramid: Pyramid, size: int, vertical_fov: float = math.pi) -> Image:
+    def pixels(self, pyramid: ImagePyramid, size: int, vertical_fov: float = math.pi) -> Image:
         """What it shows of an image, [size, size, 3]."""
         image, beside = pyramid.at(size / (4 * math.tan(self.fov / 4)))
         u, v = self._samples(image.shape[1], image.shape[0], size, vertical_fov)
@@ -151,17 +151,17 @@ class SearchRegion:
         reach = 2 * math.tan(self.fov / 4)
         return np.asarray((_plane(vectors @ self.axes.T) / reach + 1) / 2 * size - 0.5)
 
-    def target(self, mask: NDArray[np.bool_]) -> Target | None:
+    def target(self, mask: NDArray[np.bool_]) -> TargetExtent | None:
         """Where what was found in it is; ``mask`` [s, s]; None where it is empty."""
         rows, columns = np.nonzero(mask)
         if not rows.size:
             return None
         local = _local_directions(len(mask), self.fov)[rows, columns]
-        found = Target.of_directions(local @ self.axes, (1 + local[:, 2]) ** 2)
+        found = TargetExtent.of_directions(local @ self.axes, (1 + local[:, 2]) ** 2)
         pixel = 4 * math.tan(self.fov / 4) / len(mask)
         return replace(found, diameter=found.diameter + pixel, longest=found.longest + pixel)
 
-    def patch(self, logits: Logits, size: int, vertical_fov: float = math.pi) -> Patch | None:
+    def patch(self, logits: Logits, size: int, vertical_fov: float = math.pi) -> MaskPatch | None:
         """Its logits [s, s] in a window of the panorama, [size, size]; None where there is no mask."""
         mask = logits > 0
         if not mask.any():
@@ -175,7 +175,7 @@ class SearchRegion:
         vectors = np.stack([cosine * np.sin(lon), -sine * level, cosine * np.cos(lon)], -1)
         x, y = np.moveaxis(self.project(vectors, len(logits)).astype(np.float32), -1, 0)
         how = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": _OUTSIDE}
-        return Patch(np.asarray(cv2.remap(logits, x, y, cv2.INTER_LINEAR, **how), np.float32), window)
+        return MaskPatch(np.asarray(cv2.remap(logits, x, y, cv2.INTER_LINEAR, **how), np.float32), window)
 
     def _window(self, mask: NDArray[np.bool_], vertical_fov: float) -> Window:
         """The panorama's window round a mask in it."""

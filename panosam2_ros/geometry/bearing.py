@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.equirect import Equirect, Floats, angle_between, mask_box, normalised, tangent_basis
+from panosam2_ros.geometry.equirect import Equirect, mask_box
+from panosam2_ros.geometry.sphere import Floats, angle_between, normalised, tangent_basis
 
 # Variance per tangent axis, rad^2, of a direction of which nothing is known: half the mean
 # squared angle to a point that is uniform on the sphere, (pi^2 - 4) / 2.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Image = NDArray[np.uint8]
 
 
-class Pyramid:
+class ImagePyramid:
     """An image, averaged over 2, 4 ... pixels both ways, so that what is sampled coarsely is averaged first.
 
     Its rows are halved each time. Its columns are not: which of them came together would hang on where the

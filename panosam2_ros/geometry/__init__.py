@@ -1,0 +1,1 @@
+"""Geometry of panoramas: no network, no state."""
