@@ -51,8 +51,8 @@ class RememberedObject:
 
     obj_id: int
     label: str
-    motion: dict[str, Any]  # as ``ObjectMotion.remembered`` gives it
-    view: dict[str, Any] | None = None  # as ``SearchRegion.remembered`` does, of a network that has such
+    motion: dict[str, Any]  # as ``ObjectMotion.to_dict`` gives it
+    view: dict[str, Any] | None = None  # as ``SearchRegion.to_dict`` does, of a network that has such
 
 
 @dataclass(frozen=True)

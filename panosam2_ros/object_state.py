@@ -78,31 +78,31 @@ class ObjectMotion:
 
     def turn(self, rotation: Floats) -> None:
         """The camera turned: ``rotation`` [3, 3] takes directions of still things to its new axes."""
-        self.bearing = self.bearing.turned(rotation)
-        self._seen = None if self._seen is None else self._seen.turned(rotation)
+        self.bearing = self.bearing.rotated(rotation)
+        self._seen = None if self._seen is None else self._seen.rotated(rotation)
         self._own, self._turned = rotation @ self._own, rotation @ self._turned
 
-    def remembered(self) -> dict[str, Any]:
-        """All that is known, as JSON can hold it; ``recalled`` takes it back."""
+    def to_dict(self) -> dict[str, Any]:
+        """All that is known, as JSON can hold it; ``from_dict`` takes it back."""
         return {
             "stamp": self._stamp,
             "unseen": self._unseen,
             "state": int(self.state),
             "last_seen": self.last_seen,
-            "bearing": self.bearing.as_lists(),
-            "seen": None if self._seen is None else self._seen.as_lists(),
+            "bearing": self.bearing.to_dict(),
+            "seen": None if self._seen is None else self._seen.to_dict(),
             # its own
             "angular_velocity": [x if math.isfinite(x) else None for x in self._own.tolist()],
         }
 
     @classmethod
-    def recalled(cls, memory: Mapping[str, Any], config: StateConfig = StateConfig()) -> ObjectMotion:
-        """A motion that goes on from what ``remembered`` gave."""
+    def from_dict(cls, memory: Mapping[str, Any], config: StateConfig = StateConfig()) -> ObjectMotion:
+        """A motion that goes on from what ``to_dict`` gave."""
         motion = cls(config)
         motion._stamp, motion._unseen = memory["stamp"], memory["unseen"]
         motion.state, motion.last_seen = TrackState(memory["state"]), memory["last_seen"]
-        motion.bearing = Bearing.from_lists(memory["bearing"])
-        motion._seen = None if memory["seen"] is None else Bearing.from_lists(memory["seen"])
+        motion.bearing = Bearing.from_dict(memory["bearing"])
+        motion._seen = None if memory["seen"] is None else Bearing.from_dict(memory["seen"])
         velocity = [math.nan if x is None else x for x in memory["angular_velocity"]]
         motion._own = np.array(velocity)
         return motion
@@ -177,7 +177,7 @@ class ObjectMotion:
             turn = rotation_matrix(self._own * decay * (1 - left))
             direction = normalised(turn @ direction)
             self._own = self._own * left
-        return seen.turned(_shortest_rotation(seen.direction, direction))
+        return seen.rotated(_shortest_rotation(seen.direction, direction))
 
 
 def _anywhere() -> Bearing:

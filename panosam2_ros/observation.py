@@ -85,10 +85,10 @@ class Observer:
         for item, view, own, there in zip(known, views, logits, present, strict=True):
             mask = self._sight.shown(own, view) if there else None
             if mask is None:
-                item.view = self._sight.following(item.view, None)
+                item.view = self._sight.next_region(item.view, None)
             else:
                 found[item.obj_id] = mask
-                item.seen_in, item.view = view, self._sight.following(view, own, prompted)
+                item.seen_in, item.view = view, self._sight.next_region(view, own, prompted)
         return found
 
     def _redrawn(self, image: Image, masks: Mapping[int, Logits | MaskPatch]) -> dict[int, MaskPatch]:

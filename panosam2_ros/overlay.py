@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from panosam2_ros import drawing
-from panosam2_ros.data.video import resized
 from panosam2_ros.geometry.camera_frame import UPRIGHT, CameraFrame
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import Floats
+from panosam2_ros.io.video import resized_image
 from panosam2_ros.masks import resized_labels
 from panosam2_ros.object_state import TrackState
 
@@ -50,7 +50,7 @@ def fitted(
     image: drawing.Image, labels: drawing.Labels, grid: Equirect
 ) -> tuple[drawing.Image, drawing.Labels]:
     """Copies of the image and of its labels, of the grid's size."""
-    picture = resized(image, grid.width, grid.height)
+    picture = resized_image(image, grid.width, grid.height)
     if picture is image:
         picture = image.copy()
     return picture, resized_labels(labels, grid.width, grid.height)

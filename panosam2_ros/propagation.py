@@ -128,7 +128,7 @@ def prompt_objects(
     prompts: EncodedPrompts,
     remembered: bool,
 ) -> Propagated:
-    """Segment prompted objects, the rows of ``bank``; ``remembered``: correct them from memory."""
+    """Segment prompted objects, the rows of ``bank``; ``to_dict``: correct them from memory."""
     embedding = model.without_memory(features, len(bank))
     if remembered:
         known = bank.maskmem.valid.any(1)[:, None, None, None]

@@ -79,7 +79,7 @@ class SearchRegions:
         for row, place in zip(chosen, places, strict=True):
             view = views[row]
             if place is not None and view is not None:
-                views[row], elsewhere[row] = replace(view.towards(place), unseen=0), True
+                views[row], elsewhere[row] = replace(view.recentred(place), unseen=0), True
         return views, elsewhere.to(self._model.device)
 
     def _likely_places(
@@ -125,7 +125,7 @@ class SearchRegions:
         if prompt.box is not None or prompt.mask is not None:
             return SearchRegion.around(target)
         if (prompt.point_labels == FOREGROUND).any():
-            return replace(known.view.towards(target.direction), unseen=0)
+            return replace(known.view.recentred(target.direction), unseen=0)
         return known.view  # where it is not says little about where it is
 
     def _shows(self, seen: SearchRegion, prompt: Prompt, grid: Equirect) -> bool:
@@ -183,16 +183,16 @@ class SearchRegions:
         assert view is not None
         return view.patch(logits, self._model.config.outline_size or PATCH, self._fov)
 
-    def following(self, view: View, logits: Logits | None, prompted: bool = False) -> View:
+    def next_region(self, view: View, logits: Logits | None, prompted: bool = False) -> View:
         assert view is not None
         target = None if logits is None else view.target(logits > 0)
-        return view.following(target, 1.0 if prompted else FOLLOWING)
+        return view.next_region(target, 1.0 if prompted else FOLLOWING)
 
 
 def _ahead(item: Known, stamp: int) -> View:
     """Where an object is looked for at ``stamp`` (ns) if it goes on as it went."""
     expected = None if item.view is None else item.motion.expected(stamp)
-    return item.view if item.view is None or expected is None else item.view.ahead(expected.direction)
+    return item.view if item.view is None or expected is None else item.view.predicted(expected.direction)
 
 
 def _is_lost(view: SearchRegion) -> bool:

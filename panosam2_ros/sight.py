@@ -83,7 +83,7 @@ class Sight(Protocol):
         """Fine logits [h, w] where they lie in the panorama; None where there is no mask."""
         ...
 
-    def following(self, view: View, logits: Logits | None, prompted: bool = False) -> View:
+    def next_region(self, view: View, logits: Logits | None, prompted: bool = False) -> View:
         """Where to look in the next image, after these fine logits [h, w]; None: it was not seen."""
         ...
 
@@ -162,5 +162,5 @@ class WholePanorama:
         back = -self.turn * (self._model.config.stride // self._model.config.mask_stride)
         return np.roll(logits, back, -1)
 
-    def following(self, view: View, logits: Logits | None, prompted: bool = False) -> View:
+    def next_region(self, view: View, logits: Logits | None, prompted: bool = False) -> View:
         return None

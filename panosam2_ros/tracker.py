@@ -204,7 +204,7 @@ class PanoTracker:
         known, bank = self._known, self._bank
         for late in self._behind:
             known, bank = joined(known, bank, late)
-        objects = tuple(item.remembered() for item in known)
+        objects = tuple(item.to_dict() for item in known)
         bank = bank.rolled(-self._sight.turn)
         first = self._camera.first_column
         return TrackerMemory(bank, objects, self.epoch, self._next_id, first_column=first)
@@ -214,7 +214,7 @@ class PanoTracker:
 
         ``image``: the one that was newest then; how the camera has turned since is not known without it.
         """
-        self._known = [Known.recalled(item, self.config.state) for item in memory.objects]
+        self._known = [Known.from_dict(item, self.config.state) for item in memory.objects]
         self._bank, self._newest, self._behind = memory.bank.rolled(self._sight.turn), None, []
         self._next_id, self.epoch = memory.next_id, memory.epoch
         self._camera = RotationEstimator(self.config.vertical_fov, memory.first_column)

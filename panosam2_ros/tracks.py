@@ -51,18 +51,18 @@ class Known:
     def turn(self, rotation: Floats) -> None:
         """The camera turned: ``rotation`` [3, 3] takes directions of still things to its new axes."""
         self.motion.turn(rotation)
-        self.view = None if self.view is None else self.view.towards(rotation @ self.view.axes[2])
+        self.view = None if self.view is None else self.view.recentred(rotation @ self.view.axes[2])
 
-    def remembered(self) -> RememberedObject:
+    def to_dict(self) -> RememberedObject:
         """As a file keeps it."""
-        view = None if self.view is None else self.view.remembered()
-        return RememberedObject(self.obj_id, self.label, self.motion.remembered(), view)
+        view = None if self.view is None else self.view.to_dict()
+        return RememberedObject(self.obj_id, self.label, self.motion.to_dict(), view)
 
     @classmethod
-    def recalled(cls, item: RememberedObject, config: StateConfig) -> Known:
-        """What ``remembered`` gave."""
-        view = None if item.view is None else SearchRegion.recalled(item.view)
-        motion = ObjectMotion.recalled(item.motion, config)
+    def from_dict(cls, item: RememberedObject, config: StateConfig) -> Known:
+        """What ``to_dict`` gave."""
+        view = None if item.view is None else SearchRegion.from_dict(item.view)
+        motion = ObjectMotion.from_dict(item.motion, config)
         return cls(item.obj_id, item.label, motion, view=view, looked_for=False)
 
     def track(self) -> Track:

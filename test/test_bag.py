@@ -15,9 +15,9 @@ pytest.importorskip("rosbags", reason="needs rosbags: make, or pip install rosba
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from panosam2_ros.data.frames import open_frames, stamped
 from panosam2_ros.data.playback import Playback, PlaybackConfig
-from panosam2_ros.data.video import VideoError
+from panosam2_ros.io.frame_source import open_frames, stamped_frames
+from panosam2_ros.io.video import VideoError
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
 START = 1_700_000_000_123_456_789
@@ -64,7 +64,7 @@ def test_images_come_with_their_stamps_and_frame_ids(tmp_path: Path, kind: str, 
     assert (source.width, source.height, source.frames) == (64, 32, 6)
     assert source.rate == pytest.approx(5.0, rel=0.02)
     for _ in range(2):  # iterating starts at the first image every time
-        found = list(stamped(source))
+        found = list(stamped_frames(source))
         assert [frame.stamp for frame in found] == [START + i * PERIOD for i in range(6)]
         assert {frame.frame_id for frame in found} == {"pano_optical_frame"}
         assert all(np.array_equal(frame.image, picture(i)) for i, frame in enumerate(found))

@@ -224,7 +224,7 @@ def test_colcon_builds_the_same_package(tmp_path: Path) -> None:
     for name in ("panosam2_node", "virtual_camera", "panosam2_demo", "panosam2_prompt", "panosam2_track"):
         assert os.access(prefix / "lib" / OWN / name, os.X_OK)
     script = (
-        "from panosam2_ros.msg import ObjectBearingArray; from panosam2_ros.resources import resource; "
+        "from panosam2_ros.msg import ObjectBearingArray; from panosam2_ros.io.package_files import resource; "
         "from rclpy.serialization import serialize_message as s; s(ObjectBearingArray()); "
         "print(resource('config', 'fastdds.xml'), resource('data', 'assets'))"
     )

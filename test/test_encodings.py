@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from panosam2_ros.encodings import ENCODINGS, ImageError, compressed_to_array, image_to_array
+from panosam2_ros.io.image_encodings import ENCODINGS, ImageError, compressed_to_array, image_to_array
 
 HEIGHT, WIDTH = 8, 12
 COLOURS = np.random.default_rng(0).integers(0, 65536, (HEIGHT, WIDTH, 4), np.uint16)  # R, G, B, A

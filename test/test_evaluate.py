@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 from fake_videos import HEIGHT, WIDTH, FakeVideo, Oracle, Red, moving
 
-from panosam2_ros.data.label_png import write_labels
 from panosam2_ros.data.scene_config import SceneConfig
 from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.synthpano.__main__ import main as write_synthpano
@@ -44,10 +43,11 @@ from panosam2_ros.evaluation.runner import (
 )
 from panosam2_ros.evaluation.summary import summarise
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.io.label_png import write_labels
+from panosam2_ros.io.package_files import package_file
 from panosam2_ros.model.build import random_model, save_weights
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.prompts import check_prompt
-from panosam2_ros.resources import resource
 
 FIELDS = [
     "name",
@@ -404,7 +404,7 @@ def test_what_makes_no_sense_is_refused_with_the_remedy(arguments, message, caps
 
 
 def test_synthpano_is_read_with_what_its_truth_knows(tmp_path, weights) -> None:
-    frozen = json.loads(resource(*FROZEN).read_text())
+    frozen = json.loads(package_file(*FROZEN).read_text())
     small = {"frames": 4, "width": 128, "height": 64, "objects": [2, 2], "size_deg": [30, 60]}
     scene = {**frozen["scene"], **small}
     changed = {"material": "shipped", "sequences": 1, "scene": scene, "features": [], "quotas": {}}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from panosam2_ros.geometry.camera_frame import body_rotation
 from panosam2_ros.geometry.dual_fisheye import CalibrationError, DualFisheye, Lens, Remap
 from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.resources import resource
+from panosam2_ros.io.package_files import package_file
 
 Floats = NDArray[np.float64]
 OPTICAL_OF_BODY = np.array([[0, -1, 0], [0, 0, -1], [1, 0, 0]])
@@ -96,7 +96,7 @@ def test_lenses_fade_over_the_blend_width_and_never_where_one_sees_nothing() -> 
 
 
 def test_the_shipped_calibration_is_a_template() -> None:
-    camera = DualFisheye.load(resource("config", "dual_fisheye.yaml"))
+    camera = DualFisheye.load(package_file("config", "dual_fisheye.yaml"))
     assert (camera.width, camera.height) == (1920, 960)
     assert camera.front.center == DualFisheye.side_by_side(1920, 960).front.center
     assert camera.back.yaw == pytest.approx(math.pi) and camera.blend_width == 0.07

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from panosam2_ros.io.package_files import package_file, sha256
 from panosam2_ros.model.build import (
     ADAPTERS,
     CONFIG_KEY,
@@ -29,7 +30,6 @@ from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts import Prompt
-from panosam2_ros.resources import resource, sha256
 from panosam2_ros.tracker import PanoTracker
 
 
@@ -77,7 +77,7 @@ def test_unknown_names_and_devices_are_refused(weights: Path) -> None:
 
 
 def test_the_embedded_model_is_the_manifests_and_small() -> None:
-    path = resource("models", f"{EMBEDDED}.safetensors")
+    path = package_file("models", f"{EMBEDDED}.safetensors")
     assert path.stat().st_size <= 16 * 2**20
     assert json.loads(path.with_suffix(".json").read_text())["sha256"] == sha256(path)
     assert build_model().config.name == EMBEDDED

@@ -41,9 +41,9 @@ from std_srvs.srv import Trigger
 
 from panosam2_ros.geometry.bearing import mask_bearing
 from panosam2_ros.geometry.sphere import Floats, angle_between
+from panosam2_ros.io.package_files import package_file
 from panosam2_ros.model.build import random_model, save_weights
 from panosam2_ros.msg import ObjectBearing, ObjectPrompt
-from panosam2_ros.resources import resource
 from panosam2_ros.ros.conversions import ns_to_stamp, stamp_to_ns
 from panosam2_ros.ros.processes import PROFILES_VARIABLE
 from panosam2_ros.srv import ListObjects, RemoveObjects
@@ -53,7 +53,7 @@ from panosam2_ros.srv import ListObjects, RemoveObjects
 def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The shipped weights, or random ones while there are none."""
     try:
-        resource("models", "panosam2_nano.safetensors")
+        package_file("models", "panosam2_nano.safetensors")
         return "panosam2_nano"
     except FileNotFoundError:
         path = tmp_path_factory.mktemp("weights") / "random.safetensors"

@@ -207,7 +207,7 @@ def test_what_moves_by_itself_goes_on_while_the_camera_turns(recalled: bool) -> 
         if i:
             motion.turn(turning(1))
         if recalled and i == 10:
-            motion = ObjectMotion.recalled(json.loads(json.dumps(motion.remembered())), config)
+            motion = ObjectMotion.from_dict(json.loads(json.dumps(motion.to_dict())), config)
         motion.update(START + i * PERIOD, bearing(truth(i)) if i < 10 else None)
     assert angle_between(motion.bearing.direction, truth(29)) < 1e-6
     rate = (truth(30) - truth(28)) / 0.2

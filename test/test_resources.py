@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from panosam2_ros import resources
-from panosam2_ros.resources import resource
+from panosam2_ros.io import package_files
+from panosam2_ros.io.package_files import package_file
 
 
 @pytest.fixture
@@ -14,7 +14,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The package as if it lay in site-packages, with no checkout around it."""
     package = tmp_path / "site-packages" / "panosam2_ros"
     package.mkdir(parents=True)
-    monkeypatch.setattr(resources, "PACKAGE", package)
+    monkeypatch.setattr(package_files, "PACKAGE", package)
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "prefix"))
     monkeypatch.delenv("AMENT_PREFIX_PATH", raising=False)
     return tmp_path
@@ -27,13 +27,13 @@ def put(path: Path) -> Path:
 
 
 def test_checkout_has_its_configuration() -> None:
-    assert resource("config", "fastdds.xml").is_file()
+    assert package_file("config", "fastdds.xml").is_file()
 
 
 def test_file_inside_the_package_comes_first(installed: Path) -> None:
     inside = put(installed / "site-packages" / "panosam2_ros" / "data" / "assets" / "a.txt")
     put(installed / "prefix" / "share" / "panosam2_ros" / "data" / "assets" / "a.txt")
-    assert resource("data", "assets", "a.txt") == inside
+    assert package_file("data", "assets", "a.txt") == inside
 
 
 def test_ament_prefixes_in_order(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,26 +41,26 @@ def test_ament_prefixes_in_order(installed: Path, monkeypatch: pytest.MonkeyPatc
         put(installed / name / "share" / "panosam2_ros" / "models" / "m.json") for name in ("over", "under")
     )
     monkeypatch.setenv("AMENT_PREFIX_PATH", f"{installed / 'over'}:{installed / 'under'}")
-    assert resource("models", "m.json") == overlay
+    assert package_file("models", "m.json") == overlay
     overlay.unlink()
-    assert resource("models", "m.json") == underlay
+    assert package_file("models", "m.json") == underlay
 
 
 def test_pip_prefix_is_the_last_resort(installed: Path) -> None:
     file = put(installed / "prefix" / "share" / "panosam2_ros" / "models" / "m.json")
-    assert resource("models", "m.json") == file
+    assert package_file("models", "m.json") == file
 
 
 def test_site_packages_neighbours_are_not_a_checkout(installed: Path) -> None:
     put(installed / "site-packages" / "models" / "m.json")
     with pytest.raises(FileNotFoundError):
-        resource("models", "m.json")
+        package_file("models", "m.json")
 
 
 def test_missing_file_names_every_place(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMENT_PREFIX_PATH", str(installed / "over"))
     with pytest.raises(FileNotFoundError) as raised:
-        resource("models", "absent.safetensors")
+        package_file("models", "absent.safetensors")
     for prefix in ("over", "prefix"):
         expected = installed / prefix / "share" / "panosam2_ros" / "models" / "absent.safetensors"
         assert str(expected) in str(raised.value)

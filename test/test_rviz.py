@@ -27,7 +27,7 @@ from rclpy.qos import (
 )
 from sensor_msgs.msg import Image
 
-from panosam2_ros.resources import resource
+from panosam2_ros.io.package_files import package_file
 from panosam2_ros.ros import rviz_config
 from panosam2_ros.ros.frames import rotation_of
 
@@ -47,7 +47,7 @@ WITHOUT_TOPIC = {
 
 
 def shipped() -> Any:
-    return yaml.safe_load(resource("config", "panosam2.rviz").read_text())
+    return yaml.safe_load(package_file("config", "panosam2.rviz").read_text())
 
 
 def items(config: Any, kind: str) -> list[dict[str, Any]]:

@@ -152,13 +152,13 @@ def test_it_follows_with_sizes_that_change_slowly_and_widens_where_nothing_is_se
     own = region(0.0, 0.0, 0.2)
     side = TIMES * 0.2
     assert own.fov == pytest.approx(side)
-    moved = own.following(TargetExtent(lonlat_to_vector(0.1, 0.05), 0.4, 0.5))
+    moved = own.next_region(TargetExtent(lonlat_to_vector(0.1, 0.05), 0.4, 0.5))
     assert moved.axes[2] == pytest.approx(lonlat_to_vector(0.1, 0.05))
     assert 0.2 < moved.diameter < 0.3 < 0.4
     for frames in range(1, 40):
-        own = own.following(None)
+        own = own.next_region(None)
         assert own.unseen == frames and own.fov <= side * WIDEST + 1e-9
-    assert own.fov == pytest.approx(side * WIDEST) and own.following(moved_target()).unseen == 0
+    assert own.fov == pytest.approx(side * WIDEST) and own.next_region(moved_target()).unseen == 0
     away = replace(own, unseen=100_000)  # hours
     assert (
         away.fov == own.fov and away.pixels(ImagePyramid(np.zeros((64, 128, 3), np.uint8)), 8).shape[0] == 8
@@ -177,7 +177,7 @@ def test_over_a_pole_it_does_not_spin_and_elsewhere_north_is_up_again() -> None:
         angle = 1.2 + 0.02 * step  # over the pole, down on the other side
         lat, lon = (angle, 0.0) if angle <= math.pi / 2 else (math.pi - angle, math.pi)
         before = own.axes
-        own = own.following(TargetExtent(lonlat_to_vector(lon, lat), 0.2, 0.2))
+        own = own.next_region(TargetExtent(lonlat_to_vector(lon, lat), 0.2, 0.2))
         turned = math.acos(min(1.0, (np.trace(before.T @ own.axes) - 1) / 2))
         assert turned < 0.7, step  # that of north up is pi
         across.append(own.axes)
@@ -188,15 +188,15 @@ def test_over_a_pole_it_does_not_spin_and_elsewhere_north_is_up_again() -> None:
 def test_it_goes_ahead_by_a_quarter_of_its_side_at_most() -> None:
     region = SearchRegion(np.eye(3), 0.2, 0.2)
     near, far = lonlat_to_vector(0.8 * AHEAD * region.fov, 0.0), lonlat_to_vector(0.4, 0.0)
-    assert np.allclose(region.ahead(near).axes[2], near)
-    there = region.ahead(far)
+    assert np.allclose(region.predicted(near).axes[2], near)
+    there = region.predicted(far)
     assert angle_between(region.axes[2], there.axes[2]) == pytest.approx(AHEAD * region.fov, rel=0.05)
-    farthest = region.ahead(lonlat_to_vector(3.0, 0.0))  # along the chord, so less
+    farthest = region.predicted(lonlat_to_vector(3.0, 0.0))  # along the chord, so less
     assert 0 < angle_between(region.axes[2], farthest.axes[2]) < AHEAD * region.fov
     assert there.fov == region.fov and abs(there.axes[2][1]) < 1e-9
 
 
 def test_it_survives_json() -> None:
-    own = region(1.0, -0.4).following(None)
-    again = SearchRegion.recalled(json.loads(json.dumps(own.remembered())))
-    assert again.remembered() == own.remembered() and again.fov == own.fov
+    own = region(1.0, -0.4).next_region(None)
+    again = SearchRegion.from_dict(json.loads(json.dumps(own.to_dict())))
+    assert again.to_dict() == own.to_dict() and again.fov == own.fov

@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 
-from panosam2_ros.data.label_png import write_labels
 from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.stitching import Stitching, stitch_zone
 from panosam2_ros.data.synthetic import Scene, SceneConfig
@@ -23,7 +22,8 @@ from panosam2_ros.evaluation import bench_motion
 from panosam2_ros.geometry.bearing import Bearing, mask_bearing
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import angle_between, rotation_matrix
-from panosam2_ros.resources import resource
+from panosam2_ros.io.label_png import write_labels
+from panosam2_ros.io.package_files import package_file
 
 FROZEN_SHA256 = "5559dcb975effde3b4a7676604634c9598aa9ccf2eec3af1fcf9f60c99b370ff"
 TINY = {
@@ -46,7 +46,7 @@ TINY_SCENE = {
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """The frozen configuration, made small."""
-    data = json.loads(resource(*FROZEN).read_text()) | TINY
+    data = json.loads(package_file(*FROZEN).read_text()) | TINY
     data["scene"] |= TINY_SCENE
     file = tmp_path_factory.mktemp("config") / "tiny.json"
     file.write_text(json.dumps(data))
@@ -114,7 +114,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tiny, written, tmp_path):
 
 def test_the_frozen_file_is_frozen():
     """Change what the benchmark is like only under a new name: old results name this hash."""
-    assert BenchmarkConfig.load(resource(*FROZEN)).sha256 == FROZEN_SHA256
+    assert BenchmarkConfig.load(package_file(*FROZEN)).sha256 == FROZEN_SHA256
 
 
 def test_another_configuration_has_another_hash_and_another_folder(tiny, written, tmp_path):
@@ -202,7 +202,7 @@ def test_a_check_measures_the_files_again(tiny, written, tmp_path, caplog):
 
 
 def test_the_frozen_file_asks_for_what_the_benchmark_promises():
-    config = BenchmarkConfig.load(resource(*FROZEN))
+    config = BenchmarkConfig.load(package_file(*FROZEN))
     plans = [config.plan(Split.VAL, index) for index in range(config.sequences)]
     assert len(plans) == 40
     for names, needed in config.quotas.items():

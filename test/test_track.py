@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from conftest import ROOT, Process, wait_for
 
-from panosam2_ros.data.label_png import read_labels
-from panosam2_ros.data.video import StampedFrame
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector
+from panosam2_ros.io.label_png import read_labels
+from panosam2_ros.io.video import StampedFrame
 from panosam2_ros.offline import track
 from panosam2_ros.offline.outputs import COLUMNS
 from panosam2_ros.offline.prompt_list import PromptListError, prompts_by_frame, read_prompts

@@ -24,12 +24,12 @@ from panosam2_ros.data.sources import SourceLibrary
 from panosam2_ros.evaluation.datasets import Dataset
 from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
 from panosam2_ros.geometry.sphere import lonlat_to_vector
+from panosam2_ros.io.package_files import sha256
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model.build import load_adapters, load_weights, random_model, reconfigured, save_weights
 from panosam2_ros.model.memory_attention import _rotations_of
 from panosam2_ros.prompts import Prompt
 from panosam2_ros.propagation import empty_bank
-from panosam2_ros.resources import sha256
 from panosam2_ros.tracker import PanoTracker
 from panosam2_ros.training.clip_sources import Sources
 from panosam2_ros.training.clips import (

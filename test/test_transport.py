@@ -16,7 +16,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from panosam2_ros.resources import resource
+from panosam2_ros.io.package_files import package_file
 from panosam2_ros.ros.diagnostics import Statistics, Throttle, diagnostics_msg
 from panosam2_ros.ros.findings import ERROR, WARN, Finding
 from panosam2_ros.ros.health import Health, Machinery
@@ -102,7 +102,7 @@ def test_silence_is_explained() -> None:
 
 
 def test_the_remedy_is_a_line_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    path = resource("config", "fastdds.xml")
+    path = package_file("config", "fastdds.xml")
     assert profile_line() == f"export {PROFILES_VARIABLE}={path}"
     assert profile_line() in loss_remedy("rmw_fastrtps_cpp")
     monkeypatch.delenv(PROFILES_VARIABLE, raising=False)

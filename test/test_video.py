@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from panosam2_ros.data.frames import open_frames
-from panosam2_ros.data.video import VideoError, resized
+from panosam2_ros.io.frame_source import open_frames
+from panosam2_ros.io.video import VideoError, resized_image
 
 
 def write_images(folder: Path, sizes: list[tuple[int, int]]) -> None:
@@ -68,5 +68,5 @@ def test_images_of_several_sizes_are_refused_by_name(tmp_path):
 
 def test_resized_leaves_the_right_size_alone():
     frame = np.zeros((32, 64, 3), np.uint8)
-    assert resized(frame, 64, 32) is frame
-    assert resized(frame, 32, 16).shape == (16, 32, 3)
+    assert resized_image(frame, 64, 32) is frame
+    assert resized_image(frame, 32, 16).shape == (16, 32, 3)

@@ -20,11 +20,11 @@ from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 
-from panosam2_ros.encodings import image_to_array
 from panosam2_ros.geometry.bearing import mask_bearing
 from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import angle_between
+from panosam2_ros.io.image_encodings import image_to_array
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray
 from panosam2_ros.ros.conversions import stamp_to_ns
 

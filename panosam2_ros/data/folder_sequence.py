@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from panosam2_ros.data.label_png import read_labels, write_labels
 from panosam2_ros.data.sequence import Image, Labels, LayoutError, Mask
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.io.label_png import read_labels, write_labels
 
 
 @dataclass(frozen=True)

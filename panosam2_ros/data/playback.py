@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.data.frames import DEFAULT_RATE, open_frames, stamped
 from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.synthetic import ObjectTruth, Scene, SceneConfig
-from panosam2_ros.data.video import Frame, resized
+from panosam2_ros.io.frame_source import DEFAULT_RATE, open_frames, stamped_frames
+from panosam2_ros.io.video import Frame, resized_image
 
 SYNTHETIC = "synthetic"
 _DEFAULT_SIZE = (1920, 960)
@@ -97,8 +97,8 @@ class Playback:
 
     def _files(self) -> Iterator[Played]:
         while True:
-            for frame in stamped(self._file):
-                image = resized(frame.image, self.width, self.height)
+            for frame in stamped_frames(self._file):
+                image = resized_image(frame.image, self.width, self.height)
                 yield Played(image, stamp=frame.stamp, frame_id=frame.frame_id)
             if not self.config.loop:
                 return

@@ -26,8 +26,9 @@ from tqdm import tqdm
 
 from panosam2_ros.evaluation.bench_nano import growth, median_ms, nano_steps
 from panosam2_ros.evaluation.bench_upstream import FILL, UpstreamRun, upstream_predictor
-from panosam2_ros.evaluation.report import machine, versions, write_json
+from panosam2_ros.evaluation.report import machine, versions
 from panosam2_ros.geometry.circular import fit_image
+from panosam2_ros.io.json_file import write_json
 from panosam2_ros.model.build import build_model, compile_trunk, load_official
 from panosam2_ros.model.official import official_config
 from panosam2_ros.model.panosam2 import PanoSAM2

@@ -24,11 +24,12 @@ from tqdm import tqdm
 from panosam2_ros.data.sequence import VideoSequence
 from panosam2_ros.data.synthpano.truth import SequenceTruth
 from panosam2_ros.evaluation.datasets import DatasetSpec, open_dataset
-from panosam2_ros.evaluation.report import machine, versions, write_json
+from panosam2_ros.evaluation.report import machine, versions
 from panosam2_ros.geometry.bearing import Bearing, mask_bearing
 from panosam2_ros.geometry.camera_motion import RotationEstimator
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import Floats, angle_between, rotation_vector
+from panosam2_ros.io.json_file import write_json
 from panosam2_ros.object_state import ObjectMotion, TrackState
 
 HIDDEN = (0.3, 1.0, 3.0)  # s unseen, up to which errors are counted together

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from panosam2_ros.evaluation.report import write_json
 from panosam2_ros.evaluation.results import CONDITIONS, EVERY, SequenceResult
 from panosam2_ros.evaluation.runner import SequenceRun
 from panosam2_ros.evaluation.summary import Difference, compare
+from panosam2_ros.io.json_file import write_json
 
 SUMMARY = "summary.json"  # the one file in such a folder that is no sequence
 

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from panosam2_ros.data.sequence import Image, Labels
-from panosam2_ros.data.video import resized
 from panosam2_ros.drawing import WHITE, draw_text, fill_masks, outline_masks
+from panosam2_ros.io.video import resized_image
 from panosam2_ros.masks import resized_labels
 
 MOMENTS, _COLUMNS, _WIDTH, _GAP = 8, 2, 640, 4
@@ -39,7 +39,7 @@ class ContactSheet:
     ) -> None:
         """One moment: masks tinted in their objects' colours, the truth outlined in white."""
         height = round(_WIDTH * image.shape[0] / image.shape[1])
-        panel = resized(image, _WIDTH, height).copy()
+        panel = resized_image(image, _WIDTH, height).copy()
         small = resized_labels(labels, _WIDTH, height)
         fill_masks(panel, small, opacity=0.45)
         outline_masks(panel, small, thickness=1)

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from panosam2_ros.data.folder_sequence import FolderSequence
-from panosam2_ros.data.frames import open_frames
 from panosam2_ros.data.panovos import PanoVos
 from panosam2_ros.data.sequence import Image, Labels, Mask, VideoSequence
 from panosam2_ros.data.sources import SourceLibrary, Split
@@ -23,8 +22,9 @@ from panosam2_ros.evaluation import acceptance
 from panosam2_ros.evaluation.method import FramePrompts, truth_prompts
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import Floats
+from panosam2_ros.io.frame_source import open_frames
+from panosam2_ros.io.package_files import package_file
 from panosam2_ros.prompts import FOREGROUND, Prompt
-from panosam2_ros.resources import resource
 
 KINDS = "acceptance, synthpano:DIR[:SPLIT], vos360:DIR[:SPLIT], panovos:DIR[:SPLIT] or video:PATH"
 Corners = tuple[float, ...]
@@ -208,7 +208,7 @@ def _synthpano(spec: DatasetSpec, place: str) -> Dataset:
     shas = {SequenceTruth.load(root / split / name).origin.config_sha256 for name in opened.names}
     if len(shas) != 1:
         raise ValueError(f"{root / split} mixes {len(shas)} configurations of SynthPano: write it again")
-    frozen = BenchmarkConfig.load(resource(*FROZEN))
+    frozen = BenchmarkConfig.load(package_file(*FROZEN))
     seed = frozen.seed if shas == {frozen.sha256} else None
 
     open_sequence = partial(_synthpano_sequence, opened, root / split)  # training sends it to a process

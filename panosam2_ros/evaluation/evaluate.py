@@ -21,9 +21,10 @@ from panosam2_ros.evaluation.datasets import KINDS, Corners, DatasetSpec
 from panosam2_ros.evaluation.equivariance import CycleRun, RollRun, roll_equivariance
 from panosam2_ros.evaluation.jobs import METHODS, MODES, Job, dataset_of, run_all
 from panosam2_ros.evaluation.method import PROMPT_KINDS
-from panosam2_ros.evaluation.report import Row, Subject, cell, record, result_row, table, write_json
+from panosam2_ros.evaluation.report import Row, Subject, cell, record, result_row, table
 from panosam2_ros.evaluation.runner import SequenceRun, mean_J_sphere
 from panosam2_ros.evaluation.summary import summarise
+from panosam2_ros.io.json_file import write_json
 from panosam2_ros.model.build import EMBEDDED
 
 log = logging.getLogger(__name__)

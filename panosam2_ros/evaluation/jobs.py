@@ -30,11 +30,12 @@ from panosam2_ros.evaluation.method import (
     with_given,
 )
 from panosam2_ros.evaluation.metrics import PairScores
-from panosam2_ros.evaluation.report import machine, write_json
+from panosam2_ros.evaluation.report import machine
 from panosam2_ros.evaluation.runner import EveryFrame, RealTime, Shown, score_sequence
+from panosam2_ros.io.json_file import write_json
+from panosam2_ros.io.package_files import PACKAGE, package_file, sha256
 from panosam2_ros.model.build import EMBEDDED, build_model
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.resources import PACKAGE, resource, sha256
 
 METHODS = ("tracker", "keep-first", "flow", "ceiling")
 MODES = ("accuracy", "real-time", "roll", "cycle")
@@ -102,7 +103,7 @@ class Job:
 def weights_path(name_or_path: str) -> Path:
     """The file that ``build_model`` reads."""
     if name_or_path == EMBEDDED:
-        return resource("models", f"{EMBEDDED}.safetensors")
+        return package_file("models", f"{EMBEDDED}.safetensors")
     path = Path(name_or_path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}: give {EMBEDDED} or a .safetensors file")

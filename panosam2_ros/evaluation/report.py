@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from panosam2_ros.evaluation.summary import Summary
+from panosam2_ros.io.json_file import write_json
 
 Row = dict[str, Any]
 _SAME = ("name", "prompt", "split", "config_sha256")  # what makes two rows one
@@ -108,14 +109,6 @@ def record(path: Path, rows: Sequence[Row]) -> None:
         else:
             kept[place] = row
     write_json(path, kept)
-
-
-def write_json(path: Path, value: object) -> None:
-    """The file appears whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(value, indent=1) + "\n")
-    partial.replace(path)
 
 
 def table(rows: Sequence[Row]) -> str:

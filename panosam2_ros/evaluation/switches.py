@@ -22,11 +22,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from panosam2_ros.data.frames import open_frames
-from panosam2_ros.data.video import resized
 from panosam2_ros.evaluation.bench_upstream import upstream_predictor
-from panosam2_ros.evaluation.report import machine, versions, write_json
+from panosam2_ros.evaluation.report import machine, versions
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.io.frame_source import open_frames
+from panosam2_ros.io.json_file import write_json
+from panosam2_ros.io.video import resized_image
 from panosam2_ros.model.build import load_official
 from panosam2_ros.model.official import OFFICIAL, fetch_official
 from panosam2_ros.model.panosam2 import PanoSAM2
@@ -74,7 +75,7 @@ def track(model: PanoSAM2, frames: Iterable[Image], roll: int = 0) -> Tensor:
     prompt = Prompt(box=(columns[0], BOX[1] * height, columns[1], BOX[3] * height))
     bank, found = empty_bank(model, 1), []
     for t, frame in enumerate(frames):
-        pixels = torch.from_numpy(np.roll(resized(frame, width, height), roll, 1)).permute(2, 0, 1)
+        pixels = torch.from_numpy(np.roll(resized_image(frame, width, height), roll, 1)).permute(2, 0, 1)
         features = model.encode_image(pixels[None])
         step = (
             propagate(model, bank, features)

@@ -35,18 +35,18 @@ class Bearing:
     extent_vertical: float  # rad
     solid_angle: float  # sr
 
-    def as_lists(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Fields as JSON can hold them."""
         return {name: np.asarray(value).tolist() for name, value in vars(self).items()}
 
     @classmethod
-    def from_lists(cls, values: Mapping[str, Any]) -> Bearing:
-        """What ``as_lists`` gave."""
+    def from_dict(cls, values: Mapping[str, Any]) -> Bearing:
+        """What ``to_dict`` gave."""
         direction, covariance = (np.array(values[name], float) for name in ("direction", "covariance"))
         extents = (float(values[name]) for name in ("extent_horizontal", "extent_vertical", "solid_angle"))
         return cls(direction, covariance, *extents)
 
-    def turned(self, rotation: Floats) -> Bearing:
+    def rotated(self, rotation: Floats) -> Bearing:
         """After a rotation [3, 3]; the extents stay, though a roll would change them."""
         direction = normalised(rotation @ self.direction)
         between = np.stack(tangent_basis(direction)) @ rotation @ np.stack(tangent_basis(self.direction), 1)

@@ -93,7 +93,7 @@ class SearchRegion:
         wider = WIDENING ** min(self.unseen, _WIDENED)  # it may be away for hours
         return min(side * min(wider, WIDEST), MOST_FOV)
 
-    def following(self, target: TargetExtent | None, share: float = FOLLOWING) -> SearchRegion:
+    def next_region(self, target: TargetExtent | None, share: float = FOLLOWING) -> SearchRegion:
         """The next frame's, after one in which the object was there, or was not seen.
 
         ``share``: of a change of size that it takes over.
@@ -104,13 +104,13 @@ class SearchRegion:
         longest = self.longest * (target.longest / self.longest) ** share
         return SearchRegion(_carried(self.axes, target.direction), diameter, longest)
 
-    def ahead(self, direction: Floats) -> SearchRegion:
+    def predicted(self, direction: Floats) -> SearchRegion:
         """The same where its object should be now; what is far away is rather a mistake than a motion."""
         away, most = float(angle_between(self.axes[2], direction)), AHEAD * self.fov
         share = 1.0 if away <= most else most / away
-        return self.towards(self.axes[2] + share * (direction - self.axes[2]))
+        return self.recentred(self.axes[2] + share * (direction - self.axes[2]))
 
-    def towards(self, direction: Floats) -> SearchRegion:
+    def recentred(self, direction: Floats) -> SearchRegion:
         """The same with another middle [3]."""
         return replace(self, axes=_carried(self.axes, direction))
 
@@ -199,13 +199,13 @@ class SearchRegion:
             window = replace(window, left=float(vector_to_lonlat(vectors.sum(0))[0]) / (2 * math.pi))
         return window
 
-    def remembered(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it."""
         return {**vars(self), "axes": self.axes.tolist()}
 
     @classmethod
-    def recalled(cls, values: Mapping[str, Any]) -> SearchRegion:
-        """What ``remembered`` gave."""
+    def from_dict(cls, values: Mapping[str, Any]) -> SearchRegion:
+        """What ``to_dict`` gave."""
         return cls(**{**values, "axes": np.array(values["axes"], float)})
 
 

@@ -12,11 +12,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from panosam2_ros.io.package_files import package_file, sha256
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.image_encoder import ConvTrunk, fold_batch_norm
 from panosam2_ros.model.official import OFFICIAL, fetch_official, official_config
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.resources import resource, sha256
 
 EMBEDDED = "panosam2_nano"
 ADAPTERS = ("refinement", "long_short", "detail")  # learned parts that the official checkpoints do not have
@@ -109,7 +109,7 @@ def has_fast_bfloat16(cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
 def load_model(name_or_path: str) -> PanoSAM2:
     """The network of a name or file, on the CPU, as ``build_model`` knows them; raises as it does."""
     if name_or_path == EMBEDDED:
-        path = resource("models", f"{EMBEDDED}.safetensors")
+        path = package_file("models", f"{EMBEDDED}.safetensors")
         _check_manifest(path)
     elif name_or_path in OFFICIAL:
         path = fetch_official(name_or_path)

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from panosam2_ros.download import download
+from panosam2_ros.io.download import download
 from panosam2_ros.model.config import ModelConfig
 
 SOURCE = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"

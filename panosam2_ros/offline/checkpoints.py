@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.evaluation.report import write_json
+from panosam2_ros.io.json_file import write_json
 from panosam2_ros.memory_file import SUFFIX, load_memory, save_memory
 from panosam2_ros.propagation import empty_bank
 from panosam2_ros.tracker import PanoTracker

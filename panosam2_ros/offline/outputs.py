@@ -15,11 +15,11 @@ import numpy as np
 from tqdm import tqdm
 
 from panosam2_ros import overlay
-from panosam2_ros.data.label_png import read_labels, write_ids
-from panosam2_ros.data.video import StampedFrame
 from panosam2_ros.drawing import Mark
 from panosam2_ros.geometry.camera_frame import CameraFrame
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.io.label_png import read_labels, write_ids
+from panosam2_ros.io.video import StampedFrame
 from panosam2_ros.object_state import TrackState
 from panosam2_ros.tracks import Track, TrackedFrame
 

@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from panosam2_ros.data.frames import DEFAULT_RATE, open_frames, stamped
-from panosam2_ros.data.video import FrameSource, StampedFrame
 from panosam2_ros.geometry.dual_fisheye import DualFisheye, Remap
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.io.frame_source import DEFAULT_RATE, open_frames, stamped_frames
+from panosam2_ros.io.video import FrameSource, StampedFrame
 from panosam2_ros.model.build import build_model
 from panosam2_ros.offline.checkpoints import Checkpoints
 from panosam2_ros.offline.outputs import Outputs
@@ -49,7 +49,7 @@ class Panoramas:
         self.grid: Equirect = grid
 
     def __iter__(self) -> Iterator[StampedFrame]:
-        for frame in islice(stamped(self._source, self.rate), self._most):
+        for frame in islice(stamped_frames(self._source, self.rate), self._most):
             yield frame if self._remap is None else replace(frame, image=self._remap(frame.image))
 
 

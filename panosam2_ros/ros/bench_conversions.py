@@ -22,10 +22,11 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from tqdm import tqdm
 
-from panosam2_ros.encodings import ENCODINGS, compressed_to_array, image_to_array
 from panosam2_ros.evaluation.bench_nano import median_ms
-from panosam2_ros.evaluation.report import machine, versions, write_json
+from panosam2_ros.evaluation.report import machine, versions
 from panosam2_ros.geometry.dual_fisheye import DualFisheye, Remap
+from panosam2_ros.io.image_encodings import ENCODINGS, compressed_to_array, image_to_array
+from panosam2_ros.io.json_file import write_json
 from panosam2_ros.ros.conversions import image_message, masks_msg
 
 SIZES = ((1920, 960), (3840, 1920))

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from panosam2_ros.encodings import ImageError, pixel_bytes
 from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import Floats
+from panosam2_ros.io.image_encodings import ImageError, pixel_bytes
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray, ObjectPrompt
 from panosam2_ros.prompts import Prompt
 

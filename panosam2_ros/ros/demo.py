@@ -20,10 +20,10 @@ from typing import Any
 import cv2
 from tqdm import tqdm
 
-from panosam2_ros.data.frames import open_frames
 from panosam2_ros.data.recording import Recording
-from panosam2_ros.data.video import VideoError
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.io.frame_source import open_frames
+from panosam2_ros.io.video import VideoError
 from panosam2_ros.ros.demo_pictures import contact_picture, ruled, write_video
 from panosam2_ros.ros.demo_report import Run
 from panosam2_ros.ros.processes import Child, Processes, tail

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from panosam2_ros import drawing, overlay
 from panosam2_ros.data.recording import Seen
-from panosam2_ros.data.video import resized
 from panosam2_ros.geometry.camera_frame import UPRIGHT
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import vector_to_lonlat
+from panosam2_ros.io.video import resized_image
 from panosam2_ros.masks import resized_labels
 from panosam2_ros.overlay import short
 from panosam2_ros.ros.demo_report import Run
@@ -72,7 +72,7 @@ class Painter:
         bgr = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
         image = np.asarray(cv2.cvtColor(np.asarray(bgr), cv2.COLOR_BGR2RGB), np.uint8)
         height = 2 * round(image.shape[0] * self._width / image.shape[1] / 2)  # codecs want even
-        return resized(image, self._width, height).copy()
+        return resized_image(image, self._width, height).copy()
 
     def _scaled(self, labels: NDArray[np.uint16], height: int) -> NDArray[np.uint16]:
         return resized_labels(labels, self._width, height)
@@ -198,7 +198,7 @@ def ruled(image: Picture) -> Picture:
     """The image with pixel coordinates along its edges, to choose a box or a click by."""
     height, width = image.shape[:2]
     zoom = max(1, math.ceil(WIDTH / width))
-    picture = resized(image, zoom * width, zoom * height).copy()
+    picture = resized_image(image, zoom * width, zoom * height).copy()
     for step in range(1, 16):
         u, v = step * width // 16, step * height // 8
         cv2.line(picture, (zoom * u, 0), (zoom * u, zoom * height), drawing.GREY, 1)

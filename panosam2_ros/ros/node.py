@@ -18,8 +18,8 @@ from rclpy.utilities import get_rmw_implementation_identifier
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from panosam2_ros.encodings import ImageError
 from panosam2_ros.geometry.camera_frame import CameraFrame
+from panosam2_ros.io.image_encodings import ImageError
 from panosam2_ros.ros import conversions
 from panosam2_ros.ros.clicks import Clicks
 from panosam2_ros.ros.conversions import stamp_to_ns

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage
 
-from panosam2_ros.encodings import ImageError, compressed_to_array, image_to_array
 from panosam2_ros.geometry.dual_fisheye import CalibrationError, DualFisheye, Remap
 from panosam2_ros.geometry.equirect import Equirect, exact_fov
+from panosam2_ros.io.image_encodings import ImageError, compressed_to_array, image_to_array
 from panosam2_ros.ros.parameters import Parameters
 
 

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 
-from panosam2_ros.resources import resource
+from panosam2_ros.io.package_files import package_file
 
 _STEPS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))  # s of patience
 _PR_SET_PDEATHSIG = 1
@@ -107,7 +107,7 @@ class Processes:
 def environment(log_folder: Path) -> dict[str, str]:
     """Ours, with what it takes for images to arrive and a ROS domain of our own."""
     ours = {
-        PROFILES_VARIABLE: str(resource("config", "fastdds.xml")),
+        PROFILES_VARIABLE: str(package_file("config", "fastdds.xml")),
         "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
         "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1),
         "ROS_DOMAIN_ID": str(1 + os.getpid() % _DOMAINS),

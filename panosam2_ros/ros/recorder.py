@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import Image
 
 from panosam2_ros.data.recording import RecordingWriter, RunLengths
-from panosam2_ros.data.video import resized
-from panosam2_ros.encodings import image_to_array
+from panosam2_ros.io.image_encodings import image_to_array
+from panosam2_ros.io.video import resized_image
 
 PICTURE_WIDTH = 1280  # of the images that are kept
 
@@ -52,7 +52,7 @@ def encode_picture(image: NDArray[np.uint8]) -> bytes:
     """JPEG of an RGB image at the width at which pictures are made."""
     height, width = image.shape[:2]
     if width > PICTURE_WIDTH:
-        image = resized(image, PICTURE_WIDTH, round(height * PICTURE_WIDTH / width))
+        image = resized_image(image, PICTURE_WIDTH, round(height * PICTURE_WIDTH / width))
     encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1]
     return bytes(encoded)
 

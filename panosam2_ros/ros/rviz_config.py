@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from panosam2_ros.geometry.camera_frame import FrameConvention
-from panosam2_ros.resources import resource
+from panosam2_ros.io.package_files import package_file
 
 IMAGE, NODE = "/image", "/panosam2"  # as the shipped file has them
 
@@ -69,7 +69,7 @@ def topics(config: Any) -> list[dict[str, Any]]:
 
 def write(namespace: str, image: str, camera_frame: str, folder: Path | None = None) -> Path:
     """Writes the file for the node `panosam2` in ``namespace``; by default into a new temporary folder."""
-    config = yaml.safe_load(resource("config", "panosam2.rviz").read_text())
+    config = yaml.safe_load(package_file("config", "panosam2.rviz").read_text())
     names = {}
     for topic in topics(config):
         name = topic["Value"]

@@ -8,9 +8,9 @@ from typing import Any
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
-from panosam2_ros.encodings import ImageError
 from panosam2_ros.geometry.camera_frame import CameraFrame
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.io.image_encodings import ImageError
 from panosam2_ros.msg import PromptResult
 from panosam2_ros.prompts import Prompt
 from panosam2_ros.ros.conversions import (

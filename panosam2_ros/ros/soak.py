@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from panosam2_ros.evaluation.bench_nano import resident_mib
-from panosam2_ros.evaluation.report import machine, versions, write_json
+from panosam2_ros.evaluation.report import machine, versions
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import lonlat_to_vector
+from panosam2_ros.io.json_file import write_json
 from panosam2_ros.model.build import build_model
 from panosam2_ros.prompts import Prompt
 from panosam2_ros.ros.frame_history import Frame

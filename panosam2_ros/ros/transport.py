@@ -14,7 +14,7 @@ import numpy as np
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
-from panosam2_ros.resources import resource
+from panosam2_ros.io.package_files import package_file
 from panosam2_ros.ros.processes import PROFILES_VARIABLE
 
 QOS_BY_PARAMETER = QoSOverridingOptions.with_default_policies()  # history, depth and reliability
@@ -40,7 +40,7 @@ def keep_buffers() -> bool:
 
 def profile_line() -> str:
     """The line to run where the camera driver is started."""
-    return f"export {PROFILES_VARIABLE}={resource('config', 'fastdds.xml')}"
+    return f"export {PROFILES_VARIABLE}={package_file('config', 'fastdds.xml')}"
 
 
 def loss_remedy(middleware: str) -> str:

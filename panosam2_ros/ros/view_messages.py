@@ -15,10 +15,10 @@ from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
 from panosam2_ros import drawing, overlay, scene
-from panosam2_ros.data.video import resized
 from panosam2_ros.geometry.camera_frame import CameraFrame
 from panosam2_ros.geometry.equirect import LEAST_WIDTH, Equirect
 from panosam2_ros.geometry.sphere import Floats, tangent_basis
+from panosam2_ros.io.video import resized_image
 from panosam2_ros.masks import resized_labels
 from panosam2_ros.object_state import TrackState
 from panosam2_ros.ros.conversions import byte_array
@@ -112,7 +112,7 @@ def no_markers_msg(header: Header) -> MarkerArray:
 def cloud_msg(view: Scene) -> PointCloud2:
     """The panorama on a sphere: x, y, z, rgb and id of points that lie evenly, objects in their colours."""
     ball = scene.sphere(view.look.cloud_width, view.vertical_fov)
-    picture = resized(view.image, ball.grid.width, ball.grid.height).copy()
+    picture = resized_image(view.image, ball.grid.width, ball.grid.height).copy()
     labels = resized_labels(view.tracked.labels, ball.grid.width, ball.grid.height)
     drawing.fill_masks(picture, labels, opacity=0.6)
     red, green, blue = picture[ball.rows, ball.columns].astype(np.uint32).T

@@ -20,8 +20,8 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
-from panosam2_ros.encodings import compressed_to_array
 from panosam2_ros.geometry.sphere import Floats
+from panosam2_ros.io.image_encodings import compressed_to_array
 from panosam2_ros.msg import ObjectPrompt
 from panosam2_ros.ros.conversions import camera_frame, stamp_to_ns
 from panosam2_ros.ros.lifetime import ros_running

@@ -174,7 +174,7 @@ def followed(
         look = _somewhere(rng, led, spread, math.exp(scale + rng.normal(0, _FLICKER)), first=t == 0)
         seen[t], labels = subject.seen(index, look, size)
         inside[t] = labels == obj_id
-        region, before = region.following(target), target
+        region, before = region.next_region(target), target
     return seen, inside
 
 
@@ -182,7 +182,7 @@ def _led(
     rng: np.random.Generator, region: SearchRegion, before: TargetExtent, now: TargetExtent
 ) -> SearchRegion:
     """A region that went ahead of its object, as far as its motion could be told."""
-    return region.ahead(before.direction + rng.uniform(*_LED) * (now.direction - before.direction))
+    return region.predicted(before.direction + rng.uniform(*_LED) * (now.direction - before.direction))
 
 
 def _somewhere(
@@ -199,4 +199,4 @@ def _somewhere(
     across, down = np.tan(offset.clip(-1.4, 1.4))
     middle = region.axes[2] + across * region.axes[0] + down * region.axes[1]
     sized = replace(region, diameter=region.diameter * scale, longest=region.longest * scale)
-    return sized.towards(middle)
+    return sized.recentred(middle)

@@ -17,9 +17,9 @@ import torch
 import yaml
 
 from panosam2_ros.data.sources import VERSIONS
+from panosam2_ros.io.package_files import package_file, sha256
 from panosam2_ros.model.build import EMBEDDED, load_weights, reconfigured, save_weights
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.resources import resource, sha256
 from panosam2_ros.training.curriculum import read_config
 
 PAUSE = 60.0  # s between two steps from which on the run stood still
@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
                         help="of another stage or seed; may be repeated")  # fmt: skip
     parser.add_argument("--after", type=Path, help="manifest of the weights that the run started from")
     options = parser.parse_args(arguments)
-    models = options.models or resource("models")
+    models = options.models or package_file("models")
     others = {Path(path): float(share) for path, share in options.mix}
     print(ship(options.run, options.config, models, others, options.after))
 

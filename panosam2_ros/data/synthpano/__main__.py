@@ -13,7 +13,7 @@ from panosam2_ros.data.sources import Split, fetch_npm
 from panosam2_ros.data.synthpano import summary as summaries
 from panosam2_ros.data.synthpano.config import FROZEN, SHIPPED, BenchmarkConfig
 from panosam2_ros.data.synthpano.writer import UNFINISHED, Writer, write_split
-from panosam2_ros.resources import resource
+from panosam2_ros.io.package_files import package_file
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """0; 1 where a whole split misses a quota or a check finds a fault."""
     options = parse(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = BenchmarkConfig.load(options.config or resource(*FROZEN))
+    config = BenchmarkConfig.load(options.config or package_file(*FROZEN))
     split = Split(options.split)
     faults = []
     if options.check:

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from panosam2_ros.data.label_png import read_labels
 from panosam2_ros.data.synthpano.attributes import camera_steps, hidden_runs, measured
 from panosam2_ros.data.synthpano.config import BenchmarkConfig
 from panosam2_ros.data.synthpano.truth import FILE, SequenceTruth
 from panosam2_ros.data.synthpano.writer import content_sha256
 from panosam2_ros.data.vos360 import ATTRIBUTES, INFO
 from panosam2_ros.geometry.sphere import angle_between
+from panosam2_ros.io.label_png import read_labels
 
 FILE_NAME = "summary.json"
 # Columns of the table beyond those of 360VOS; its loader makes the names lower case.

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.data.label_png import read_labels
 from panosam2_ros.data.sequence import Labels
 from panosam2_ros.data.synthetic import ObjectTruth, Scene, SceneTruth
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import Floats
+from panosam2_ros.io.label_png import read_labels
 
 FILE = "truth.json"
 LOOK_ALIKES = "look_alike"  # folder

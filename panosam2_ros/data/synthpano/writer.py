@@ -14,13 +14,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.data.label_png import write_labels
 from panosam2_ros.data.sources import SourceLibrary
 from panosam2_ros.data.synthetic import Scene, SceneFrame, SceneTruth
 from panosam2_ros.data.synthpano.attributes import measured
 from panosam2_ros.data.synthpano.casting import cast_seed
 from panosam2_ros.data.synthpano.config import BenchmarkConfig, Plan
 from panosam2_ros.data.synthpano.truth import FILE, LOOK_ALIKES, Origin, SequenceTruth
+from panosam2_ros.io.label_png import write_labels
 
 UNFINISHED = ".unfinished"  # folder beside the splits
 

@@ -97,7 +97,7 @@ class ImageFiles:
             yield image
 
 
-def resized(frame: Frame, width: int, height: int) -> Frame:
+def resized_image(frame: Frame, width: int, height: int) -> Frame:
     """The frame at another size; averages where it shrinks."""
     if frame.shape[:2] == (height, width):
         return frame

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from panosam2_ros.data.video import Frame, StampedFrame, VideoError
-from panosam2_ros.encodings import ImageError, compressed_to_array, image_to_array
+from panosam2_ros.io.image_encodings import ImageError, compressed_to_array, image_to_array
+from panosam2_ros.io.video import Frame, StampedFrame, VideoError
 
 _KINDS: dict[str, Callable[[Any], Frame]] = {
     "sensor_msgs/msg/Image": image_to_array,

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from panosam2_ros.data.sequence import Labels
-
+Labels = NDArray[np.uint16]  # [H, W] object ids, 0 = none
 _LARGEST = 255  # id that a palette image can hold
 
 

@@ -7,10 +7,10 @@ import os
 import sys
 from pathlib import Path
 
-PACKAGE = Path(__file__).resolve().parent
+PACKAGE = Path(__file__).resolve().parents[1]
 
 
-def resource_roots() -> list[Path]:
+def package_roots() -> list[Path]:
     """Every folder that may hold the package's files, in the order in which they are looked in."""
     roots = [PACKAGE]
     # an editable install: the checkout itself, which alone has package.xml beside the package
@@ -30,11 +30,11 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def resource(
+def package_file(
     *parts: str,  # e.g. "models", "panosam2_nano.safetensors"
 ) -> Path:
     """The first existing file or folder of that name; FileNotFoundError names every place tried."""
-    tried = [root.joinpath(*parts) for root in resource_roots()]
+    tried = [root.joinpath(*parts) for root in package_roots()]
     for path in tried:
         if path.exists():
             return path

@@ -5,15 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from panosam2_ros.data.bag import BagImages, is_bag
-from panosam2_ros.data.video import (
-    IMAGE_SUFFIXES,
-    FrameSource,
-    ImageFiles,
-    StampedFrame,
-    VideoError,
-    VideoFile,
-)
+from panosam2_ros.io.rosbag import BagImages, is_bag
+from panosam2_ros.io.video import IMAGE_SUFFIXES, FrameSource, ImageFiles, StampedFrame, VideoError, VideoFile
 
 DEFAULT_RATE = 10.0  # Hz, of sources that have none of their own
 
@@ -42,7 +35,7 @@ def open_frames(path: str | Path, topic: str = "") -> FrameSource:
     return ImageFiles([path]) if path.suffix.lower() in IMAGE_SUFFIXES else VideoFile(path)
 
 
-def stamped(source: FrameSource, rate: float = 0.0) -> Iterator[StampedFrame]:
+def stamped_frames(source: FrameSource, rate: float = 0.0) -> Iterator[StampedFrame]:
     """Frames with the stamps of their source, or of ``rate`` Hz (0: the source's own, or 10) from 0 on."""
     if isinstance(source, BagImages):
         yield from source.stamped()

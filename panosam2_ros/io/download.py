@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from panosam2_ros.resources import sha256
+from panosam2_ros.io.package_files import sha256
 
 _CHUNK = 1 << 20
 

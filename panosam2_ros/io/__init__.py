@@ -1,0 +1,1 @@
+"""Files and image formats: what is read and written, without ROS."""
