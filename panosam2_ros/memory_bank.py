@@ -91,7 +91,7 @@ class MemoryBank:
     frame: Tensor  # [N] int64, frames this object has lived through
     mask_logits: Tensor  # [N, 1, 4h, 4w], the last mask seen
     centre: Tensor  # [N] int64, token column in the middle of the last mask seen
-    colours: Tensor  # [N, 2, K] of the object and of its surroundings; see model/colour.py
+    colours: Tensor  # [N, 2, K] of the object and of its surroundings; see model/colour_histogram.py
     rules: BankRules
 
     @classmethod

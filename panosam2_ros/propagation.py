@@ -15,7 +15,13 @@ from torch import Tensor
 
 from panosam2_ros.geometry.circular import wrap_resize
 from panosam2_ros.memory_bank import BankRules, FrameMemory, MemoryBank
-from panosam2_ros.model.colour import BINS, colour_evidence, colour_likeness, learned_colours, with_colours
+from panosam2_ros.model.colour_histogram import (
+    BINS,
+    colour_evidence,
+    colour_histograms,
+    histogram_intersection,
+    with_colours,
+)
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
@@ -96,7 +102,7 @@ def propagate(
     colours = None
     if features.bins is not None:
         evidence = colour_evidence(features.bins, bank.colours)
-        alike = colour_likeness(features.bins, bank.colours, prediction.fine_logits)
+        alike = histogram_intersection(features.bins, bank.colours, prediction.fine_logits)
         scores = torch.where(alike < model.config.colour_likeness, scores.clamp(max=-CERTAIN), scores)
         prediction = with_colours(prediction, model.config.colour_evidence * evidence)
         if elsewhere is not None:
@@ -116,7 +122,7 @@ def propagate(
 
 def _colours_now(model: PanoSAM2, bank: MemoryBank, bins: Tensor, prediction: MaskPrediction) -> Tensor:
     """What is known of colours, a little more like this frame's where that is likely right: light changes."""
-    found = learned_colours(bins, prediction.fine_logits)
+    found = colour_histograms(bins, prediction.fine_logits)
     rate = torch.where(prediction.mask_iou >= model.config.colour_iou, model.config.colour_learning, 0.0)
     return torch.lerp(bank.colours, found.to(bank.colours), rate[:, None, None].to(bank.colours))
 
@@ -142,7 +148,7 @@ def prompt_objects(
     given_fine = _resized(prompts.given, prediction.fine_logits, model.config.wrap)
     fine = torch.where(given, given_fine, prediction.fine_logits)
     present = torch.ones_like(prompts.is_given)
-    colours = None if features.bins is None else learned_colours(features.bins, fine)
+    colours = None if features.bins is None else colour_histograms(features.bins, fine)
     after = _remember(model, bank, features, prediction, mask_logits, present, True, colours)
     sure = torch.full_like(prediction.object_score_logits, CERTAIN)
     return Propagated(prediction, mask_logits, fine, sure, after)

@@ -18,7 +18,7 @@ from torch import Tensor
 from panosam2_ros.geometry.connected_components import connected_components
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.memory_bank import MemoryBank
-from panosam2_ros.model.colour import colour_likeness, with_colours
+from panosam2_ros.model.colour_histogram import histogram_intersection, with_colours
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
@@ -81,7 +81,7 @@ def not_them(
     """
     share = (prediction.mask_logits > 0).float().mean((1, 2, 3))
     right = (scores > 0) & (prediction.mask_iou >= LEAST_IOU) & (share > SHARES[0]) & (share < SHARES[1])
-    return ~(right & (colour_likeness(bins, bank.colours, prediction.fine_logits) >= least))
+    return ~(right & (histogram_intersection(bins, bank.colours, prediction.fine_logits) >= least))
 
 
 def _are_they(lost: MemoryBank, again: MaskPrediction, bins: Tensor, taken: Tensor, least: float) -> Tensor:
@@ -93,7 +93,7 @@ def _are_they(lost: MemoryBank, again: MaskPrediction, bins: Tensor, taken: Tens
     return (
         (again.object_score_logits > 0)
         & (again.mask_iou >= LEAST_IOU)
-        & (colour_likeness(bins, lost.colours, again.fine_logits) >= least)
+        & (histogram_intersection(bins, lost.colours, again.fine_logits) >= least)
         & ((own & taken).sum((1, 2, 3)) < MOST_SHARED * own.sum((1, 2, 3)))
     )
 
@@ -122,7 +122,7 @@ def likeliest(
         return torch.full_like(evidence, -1.0)[None]
     names = torch.tensor(largest, device=bins.device)
     masks = torch.where(torch.from_numpy(parts).to(bins.device) == names[:, None, None], 1.0, -1.0)[:, None]
-    alike = colour_likeness(bins, colours.expand(len(names), -1, -1), masks)
+    alike = histogram_intersection(bins, colours.expand(len(names), -1, -1), masks)
     ratio = _solid_angles(masks, vertical_fov) / size
     return masks[(alike - _SIZE_WEIGHT * ratio.log().abs()).argsort(descending=True)]
 

@@ -16,7 +16,7 @@ from panosam2_ros.geometry.search_region import FOLLOWING, PATCH, UNKNOWN_SIZE, 
 from panosam2_ros.geometry.sphere import Floats, rotation_matrix
 from panosam2_ros.geometry.window import Logits, MaskPatch
 from panosam2_ros.memory_bank import MemoryBank
-from panosam2_ros.model.colour import colour_bins, colour_evidence
+from panosam2_ros.model.colour_histogram import colour_bins, colour_evidence
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import FOREGROUND
 from panosam2_ros.model.panosam2 import PanoSAM2

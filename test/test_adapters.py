@@ -12,12 +12,12 @@ from panosam2_ros.geometry.circular import tangent_neighbours
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import angle_between
 from panosam2_ros.model.build import random_model
+from panosam2_ros.model.checkpoints import OFFICIAL, official_config
 from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.model.distortion_refinement import DistortionRefinement
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.long_short_memory import LongShortMemory
-from panosam2_ros.model.official import OFFICIAL, official_config
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.model.refinement import DistortionRefinement
 from panosam2_ros.prompts import Prompt, PromptEncoding
 from panosam2_ros.propagation import empty_bank, prompt_objects, propagate
 

@@ -11,7 +11,8 @@ import torch
 
 from panosam2_ros.evaluation import bench, bench_nano
 from panosam2_ros.evaluation.bench_upstream import FILL, UpstreamRun, upstream_predictor
-from panosam2_ros.model.build import load_official, random_model
+from panosam2_ros.model.build import random_model
+from panosam2_ros.model.checkpoints import load_official
 
 
 def test_upstream_is_timed_with_any_number_of_objects(tmp_path: Path, monkeypatch) -> None:

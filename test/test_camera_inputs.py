@@ -23,7 +23,8 @@ from panosam2_ros.geometry.dual_fisheye import DualFisheye
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import Floats, angle_between, lonlat_to_vector
 from panosam2_ros.io.image_encodings import image_to_array
-from panosam2_ros.model.build import random_model, save_weights
+from panosam2_ros.model.build import random_model
+from panosam2_ros.model.weights import save_weights
 from panosam2_ros.msg import ObjectPrompt
 from panosam2_ros.ros.conversions import ns_to_stamp, stamp_to_ns
 

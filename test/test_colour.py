@@ -10,7 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from panosam2_ros.model.build import random_model
-from panosam2_ros.model.colour import BINS, colour_bins, colour_evidence, colour_likeness, learned_colours
+from panosam2_ros.model.colour_histogram import (
+    BINS,
+    colour_bins,
+    colour_evidence,
+    colour_histograms,
+    histogram_intersection,
+)
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts import Prompt
@@ -50,21 +56,21 @@ def test_bins_tell_colours_apart_and_have_bounds() -> None:
 def test_what_has_the_objects_colour_is_spoken_for(column: int) -> None:
     mask = disc(column)
     bins = colour_bins(painted(mask, RED, BLUE), 1)
-    colours = learned_colours(bins, logits(mask))
+    colours = colour_histograms(bins, logits(mask))
     assert torch.allclose(colours.sum(-1), torch.ones(1, 2), atol=1e-5)
     evidence = colour_evidence(bins, colours)[0, 0].numpy()
     assert (evidence[disc(column, 3)] > 1.9).all()
     assert (evidence[~disc(column, 10)] < -1.9).all()
-    assert colour_likeness(bins, colours, logits(mask))[0] > 0.99
-    assert colour_likeness(bins, colours, logits(~disc(column, 10)))[0] < 0.05
+    assert histogram_intersection(bins, colours, logits(mask))[0] > 0.99
+    assert histogram_intersection(bins, colours, logits(~disc(column, 10)))[0] < 0.05
 
 
 def test_it_turns_with_the_image() -> None:
     image = torch.randint(0, 255, (1, 3, HEIGHT, WIDTH), generator=torch.manual_seed(0)).float()
     mask = logits(disc(15))
     bins = colour_bins(image, 1)
-    still = colour_evidence(bins, learned_colours(bins, mask))
-    turned = colour_evidence(bins.roll(37, -1), learned_colours(bins.roll(37, -1), mask.roll(37, -1)))
+    still = colour_evidence(bins, colour_histograms(bins, mask))
+    turned = colour_evidence(bins.roll(37, -1), colour_histograms(bins.roll(37, -1), mask.roll(37, -1)))
     assert still.abs().max() > 0.5
     assert torch.allclose(turned, still.roll(37, -1), atol=1e-4)
 
@@ -73,10 +79,10 @@ def test_objects_of_two_images_have_their_own_colours() -> None:
     masks = disc(10), disc(40)
     images = torch.cat([painted(masks[0], RED, BLUE), painted(masks[1], GREEN, BLUE)])
     bins = colour_bins(images, 1)
-    together = learned_colours(bins, torch.cat([logits(m) for m in masks]))
+    together = colour_histograms(bins, torch.cat([logits(m) for m in masks]))
     for i, mask in enumerate(masks):
-        assert torch.allclose(together[i], learned_colours(bins[i : i + 1], logits(mask))[0])
-    likeness = colour_likeness(bins.flip(0), together, torch.cat([logits(m) for m in masks[::-1]]))
+        assert torch.allclose(together[i], colour_histograms(bins[i : i + 1], logits(mask))[0])
+    likeness = histogram_intersection(bins.flip(0), together, torch.cat([logits(m) for m in masks[::-1]]))
     assert (likeness < 0.05).all()
 
 
@@ -84,7 +90,7 @@ def test_nothing_is_said_of_an_object_whose_colours_are_not_known() -> None:
     bins = colour_bins(painted(disc(10), RED, BLUE), 1)
     nothing = torch.zeros(1, 2, BINS)
     assert not colour_evidence(bins, nothing).any()
-    assert colour_likeness(bins, nothing, ANYWHERE).tolist() == [1.0]
+    assert histogram_intersection(bins, nothing, ANYWHERE).tolist() == [1.0]
 
 
 def network(weight: float, likeness: float) -> PanoSAM2:

@@ -27,7 +27,8 @@ from sensor_msgs.msg import Image
 from panosam2_ros.data.recording import Bearings, Recording, RecordingWriter, RunLengths, Seen
 from panosam2_ros.data.truth_prompts import PlannedPrompt
 from panosam2_ros.geometry.sphere import lonlat_to_vector
-from panosam2_ros.model.build import random_model, save_weights
+from panosam2_ros.model.build import random_model
+from panosam2_ros.model.weights import save_weights
 from panosam2_ros.msg import ObjectBearingArray
 from panosam2_ros.ros import demo
 from panosam2_ros.ros.demo_pictures import contact_picture, short, write_video

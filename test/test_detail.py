@@ -14,7 +14,7 @@ from panosam2_ros.geometry.circular import wrap_resize
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.model.build import random_model, reconfigured
 from panosam2_ros.model.config import ModelConfig
-from panosam2_ros.model.detail import MaskDetail
+from panosam2_ros.model.mask_upsampler import MaskUpsampler
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts import Prompt, PromptEncoding
 from panosam2_ros.propagation import empty_bank, prompt_objects, propagate
@@ -48,7 +48,7 @@ def pictures() -> torch.Tensor:
 def test_untrained_masks_are_those_of_stride_4_interpolated() -> None:
     torch.manual_seed(0)
     logits, stem = torch.randn(4, 1, 8, 16), torch.randn(2, 24, 16, 32)
-    assert torch.equal(MaskDetail(24, True)(logits, stem), wrap_resize(logits, 16, 32))
+    assert torch.equal(MaskUpsampler(24, True)(logits, stem), wrap_resize(logits, 16, 32))
 
 
 def test_masks_at_stride_2_are_remembered_as_their_means() -> None:

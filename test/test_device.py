@@ -13,8 +13,8 @@ from torch.utils._pytree import tree_leaves
 
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model.build import random_model
+from panosam2_ros.model.checkpoints import official_config
 from panosam2_ros.model.config import ModelConfig
-from panosam2_ros.model.official import official_config
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.propagation import Propagated, empty_bank, propagate
 

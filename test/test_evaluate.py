@@ -45,8 +45,9 @@ from panosam2_ros.evaluation.summary import summarise
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.io.label_png import write_labels
 from panosam2_ros.io.package_files import package_file
-from panosam2_ros.model.build import random_model, save_weights
+from panosam2_ros.model.build import random_model
 from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.model.weights import save_weights
 from panosam2_ros.prompts import check_prompt
 
 FIELDS = [

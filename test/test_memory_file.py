@@ -26,7 +26,8 @@ from panosam2_ros.memory_file import (
     memory_path,
     save_memory,
 )
-from panosam2_ros.model.build import build_model, random_model, save_weights
+from panosam2_ros.model.build import build_model, random_model
+from panosam2_ros.model.weights import save_weights
 from panosam2_ros.prompts import Prompt
 from panosam2_ros.propagation import empty_bank
 from panosam2_ros.tracker import PanoTracker, TrackerConfig

@@ -18,6 +18,7 @@ from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.memory_bank import MemoryBank
 from panosam2_ros.model import attention
 from panosam2_ros.model.build import random_model
+from panosam2_ros.model.checkpoints import official_config
 from panosam2_ros.model.image_encoder import (
     HieraAttention,
     ImageFeatures,
@@ -28,7 +29,6 @@ from panosam2_ros.model.image_encoder import (
 )
 from panosam2_ros.model.mask_decoder import DecoderPrompts, embed_prompts
 from panosam2_ros.model.memory_attention import rotary_attention, whole_turn_rotations
-from panosam2_ros.model.official import official_config
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts import Prompt, PromptEncoding
 from panosam2_ros.propagation import empty_bank, prompt_objects, propagate

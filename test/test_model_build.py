@@ -13,22 +13,24 @@ from safetensors.torch import load_file, save_file
 
 from panosam2_ros.io.package_files import package_file, sha256
 from panosam2_ros.model.build import (
-    ADAPTERS,
-    CONFIG_KEY,
     EMBEDDED,
     build_model,
     has_fast_bfloat16,
-    load_adapters,
-    load_weights,
     random_model,
-    save_adapters,
-    save_weights,
     select_device,
     select_dtype,
 )
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.model.weights import (
+    ADAPTERS,
+    CONFIG_KEY,
+    load_adapters,
+    load_weights,
+    save_adapters,
+    save_weights,
+)
 from panosam2_ros.prompts import Prompt
 from panosam2_ros.tracker import PanoTracker
 

@@ -13,9 +13,16 @@ import numpy as np
 import pytest
 import torch
 
-from panosam2_ros.model import official
-from panosam2_ros.model.build import OFFICIAL_SIZE, build_model, load_official
-from panosam2_ros.model.official import OFFICIAL, OfficialWeights, fetch_official, official_config
+from panosam2_ros.model import checkpoints
+from panosam2_ros.model.build import build_model
+from panosam2_ros.model.checkpoints import (
+    OFFICIAL,
+    OFFICIAL_SIZE,
+    OfficialWeights,
+    fetch_official,
+    load_official,
+    official_config,
+)
 from panosam2_ros.model.panosam2 import PanoSAM2
 
 NAME = "sam2.1_hiera_tiny"
@@ -61,8 +68,8 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     """A server of a small file that passes for the tiny checkpoint, and an empty cache."""
     server = Server()
     Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv(official.SOURCE_VARIABLE, f"http://127.0.0.1:{server.server_port}/")
-    monkeypatch.setenv(official.CACHE_VARIABLE, str(tmp_path / "cache"))
+    monkeypatch.setenv(checkpoints.SOURCE_VARIABLE, f"http://127.0.0.1:{server.server_port}/")
+    monkeypatch.setenv(checkpoints.CACHE_VARIABLE, str(tmp_path / "cache"))
     digest = hashlib.sha256(CONTENT).hexdigest()
     monkeypatch.setitem(OFFICIAL, NAME, OfficialWeights(f"{NAME}.pt", digest, len(CONTENT)))
     yield server
@@ -110,7 +117,7 @@ def test_a_damaged_file_in_the_cache_is_named_not_deleted(server: Server, tmp_pa
 def test_without_a_network_the_place_to_put_the_file_is_named(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(official.SOURCE_VARIABLE, "http://127.0.0.1:9/")
+    monkeypatch.setenv(checkpoints.SOURCE_VARIABLE, "http://127.0.0.1:9/")
     with pytest.raises(ConnectionError, match=str(tmp_path / "cache" / f"{NAME}.pt")):
         fetch_official(NAME)
 

@@ -19,7 +19,7 @@ from panosam2_ros.data.synthetic import Scene, SceneConfig
 from panosam2_ros.geometry.equirect import mask_box
 from panosam2_ros.memory_bank import BankRules, MemoryBank
 from panosam2_ros.model.build import build_model, random_model, reconfigured
-from panosam2_ros.model.colour import BINS, colour_bins, colour_evidence, learned_colours
+from panosam2_ros.model.colour_histogram import BINS, colour_bins, colour_evidence, colour_histograms
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
@@ -69,7 +69,7 @@ def low(mask: NDArray[np.bool_]) -> Tensor:
 def known(count: int, radius: int = 6) -> MemoryBank:
     """Objects that were red discs on blue."""
     bank = MemoryBank.empty(count, BankRules(4, 4, 2), 2, 4, GRID, torch.device("cpu"), colours=BINS)
-    colours = learned_colours(colour_bins(painted(disc(20), RED, BLUE), 1), logits(disc(20)))
+    colours = colour_histograms(colour_bins(painted(disc(20), RED, BLUE), 1), logits(disc(20)))
     masks = low(disc(40, radius))
     return replace(
         bank,

@@ -22,7 +22,7 @@ from torch import Tensor
 from panosam2_ros.evaluation.bench_upstream import upstream_predictor
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.memory_bank import MemoryBank
-from panosam2_ros.model.build import load_official
+from panosam2_ros.model.checkpoints import load_official
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts import Prompt, PromptEncoding
 from panosam2_ros.propagation import NO_OBJ_SCORE, empty_bank, prompt_objects, propagate

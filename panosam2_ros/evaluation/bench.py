@@ -29,8 +29,8 @@ from panosam2_ros.evaluation.bench_upstream import FILL, UpstreamRun, upstream_p
 from panosam2_ros.evaluation.report import machine, versions
 from panosam2_ros.geometry.circular import fit_image
 from panosam2_ros.io.json_file import write_json
-from panosam2_ros.model.build import build_model, compile_trunk, load_official
-from panosam2_ros.model.official import official_config
+from panosam2_ros.model.build import build_model, compile_trunk
+from panosam2_ros.model.checkpoints import load_official, official_config
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts import Prompt
 from panosam2_ros.propagation import empty_bank

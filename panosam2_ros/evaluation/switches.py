@@ -28,8 +28,7 @@ from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.io.frame_source import open_frames
 from panosam2_ros.io.json_file import write_json
 from panosam2_ros.io.video import resized_image
-from panosam2_ros.model.build import load_official
-from panosam2_ros.model.official import OFFICIAL, fetch_official
+from panosam2_ros.model.checkpoints import OFFICIAL, fetch_official, load_official
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts import LOW_RES_STRIDE, Prompt, PromptEncoding
 from panosam2_ros.propagation import empty_bank, prompt_objects, propagate

@@ -1,30 +1,22 @@
-"""Weights: the only file that reads them. Name or path -> a model, loaded strictly."""
+"""Name or path of weights -> a network on a device, ready for inference."""
 
 from __future__ import annotations
 
 import json
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from panosam2_ros.io.package_files import package_file, sha256
+from panosam2_ros.model.checkpoints import OFFICIAL, OFFICIAL_SIZE, fetch_official, load_official
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.image_encoder import ConvTrunk, fold_batch_norm
-from panosam2_ros.model.official import OFFICIAL, fetch_official, official_config
 from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.model.weights import ADAPTERS, adapter_state, check_manifest, load_adapters, load_weights
 
 EMBEDDED = "panosam2_nano"
-ADAPTERS = ("refinement", "long_short", "detail")  # learned parts that the official checkpoints do not have
-CONFIG_KEY = "panosam2_config"  # in the file's metadata
-NETWORK_KEY = "panosam2_adapters_of"  # in that of a file that holds nothing but ADAPTERS
-# What torch.load and looking into the result raise for files that are something else.
-_DAMAGED = (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError)
-OFFICIAL_SIZE = (448, 896)  # H, W: no window of the trunks of up to base_plus needs padding
 
 
 def build_model(
@@ -110,7 +102,7 @@ def load_model(name_or_path: str) -> PanoSAM2:
     """The network of a name or file, on the CPU, as ``build_model`` knows them; raises as it does."""
     if name_or_path == EMBEDDED:
         path = package_file("models", f"{EMBEDDED}.safetensors")
-        _check_manifest(path)
+        check_manifest(path)
     elif name_or_path in OFFICIAL:
         path = fetch_official(name_or_path)
     else:
@@ -154,124 +146,10 @@ def reconfigured(model: PanoSAM2, changes: Mapping[str, Any]) -> PanoSAM2:
         return model
     config = ModelConfig.from_json(json.dumps({**json.loads(model.config.to_json()), **changes}))
     changed = random_model(0, config)
-    new, old = _adapters(changed), model.state_dict()
+    new, old = adapter_state(changed), model.state_dict()
     kept = {name: value for name, value in old.items() if name in new or name.split(".")[0] not in ADAPTERS}
     try:
         changed.load_state_dict(new | kept)
     except RuntimeError as error:
         raise ValueError(f"the weights of {model.config.name} do not fit {dict(changes)}: {error}") from error
     return changed
-
-
-def load_weights(path: Path) -> PanoSAM2:
-    """The model that a file describes and fills, on the CPU; raises as ``build_model``."""
-    metadata, state = _read_safetensors(path)
-    if CONFIG_KEY not in metadata:
-        raise ValueError(
-            f"{path} does not say which model it is for (no {CONFIG_KEY!r} in its metadata); "
-            "use a file written by panosam2_ros.training.train"
-        )
-    model = PanoSAM2(ModelConfig.from_json(metadata[CONFIG_KEY]))
-    try:
-        model.load_state_dict({name: tensor.float() for name, tensor in state.items()})
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not fit the model that it describes: {error}") from error
-    return model
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
-    """Metadata and tensors of a file."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path}")
-    try:
-        with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a complete safetensors file: {error}") from error
-
-
-def load_official(path: Path, input_size: tuple[int, int], adapted: bool = True) -> PanoSAM2:
-    """A checkpoint in SAM 2.1's format, on the CPU, for an input of (H, W); see ``official_config``."""
-    state = _read_checkpoint(path)
-    name = _variant(state)
-    if name is None:
-        raise ValueError(f"{path} holds none of the networks {', '.join(OFFICIAL)}")
-    model = PanoSAM2(official_config(name, *input_size, adapted))
-    try:
-        model.load_state_dict(state | _adapters(model))
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not fit {name}: {error}") from error
-    return model
-
-
-def _read_checkpoint(path: Path) -> dict[str, Any]:
-    """The state dict of a file in SAM 2.1's format."""
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path}")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        return dict(content["model"])
-    except _DAMAGED as error:
-        raise ValueError(
-            f"{path} is not a checkpoint of SAM 2.1 (a dictionary with the state under 'model'), or is "
-            f"damaged: {type(error).__name__}: {error}"
-        ) from error
-
-
-def _variant(state: dict[str, Any]) -> str | None:
-    """Which of the official networks a state dict is of: they differ in width and depth."""
-    stem = "image_encoder.trunk."
-    if f"{stem}pos_embed" not in state:
-        return None
-    width = state[f"{stem}pos_embed"].shape[1]
-    blocks = {key.removeprefix(f"{stem}blocks.").split(".")[0] for key in state if f"{stem}blocks." in key}
-    for name in OFFICIAL:
-        config = official_config(name, *OFFICIAL_SIZE)
-        if (config.trunk_channels[0], sum(config.trunk_blocks)) == (width, len(blocks)):
-            return name
-    return None
-
-
-def save_weights(model: PanoSAM2, path: Path) -> None:
-    """Write weights and architecture; the file appears whole or not at all."""
-    partial = path.with_suffix(".part")
-    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    save_file(state, partial, {CONFIG_KEY: model.config.to_json()})
-    partial.rename(path)
-
-
-def save_adapters(model: PanoSAM2, path: Path) -> None:
-    """Write PanoSAM2's learned parts alone; the file appears whole or not at all."""
-    partial = path.with_suffix(".part")
-    save_file(_adapters(model), partial, {NETWORK_KEY: model.config.name})
-    partial.rename(path)
-
-
-def load_adapters(model: PanoSAM2, path: Path) -> None:
-    """Fill PanoSAM2's learned parts from what ``save_adapters`` wrote; raises as ``build_model``."""
-    metadata, state = _read_safetensors(path)
-    if (network := metadata.get(NETWORK_KEY)) != model.config.name:
-        found = f"adapters of {network}" if network else "no adapters"
-        raise ValueError(f"{path} holds {found}; needed are adapters of {model.config.name}")
-    wanted = {name: tensor.shape for name, tensor in _adapters(model).items()}
-    if {name: tensor.shape for name, tensor in state.items()} != wanted:
-        raise ValueError(
-            f"{path} does not fit: it has {sorted(state)}, the network {sorted(wanted)}, or in other shapes"
-        )
-    model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=False)
-
-
-def _adapters(model: PanoSAM2) -> dict[str, torch.Tensor]:
-    """The state of PanoSAM2's learned parts."""
-    state = model.state_dict()
-    return {name: x.contiguous() for name, x in state.items() if name.split(".")[0] in ADAPTERS}
-
-
-def _check_manifest(path: Path) -> None:
-    """The embedded weights are those that the manifest beside them describes."""
-    expected = json.loads(path.with_suffix(".json").read_text())["sha256"]
-    if (found := sha256(path)) != expected:
-        raise ValueError(
-            f"{path} has SHA-256 {found}, its manifest says {expected}: the file was changed or "
-            "cut short; install the package again"
-        )

@@ -58,7 +58,7 @@ class ModelConfig:
     anchor_similarity: float = 0.9  # cosine of anchors' pointers, at most
     confident_iou: float = 0.8  # predicted IoU from which a frame is confident
     doubtful_iou: float = 0.0  # predicted IoU below which a frame is not remembered
-    # Our aid to small networks: colours. See model/colour.py.
+    # Our aid to small networks: colours. See model/colour_histogram.py.
     colour_evidence: float = 0.0  # weight of what a pixel's colour says in its mask logit; 0: none
     colour_learning: float = 0.0  # how much of them a frame makes forgotten and learned anew, 0..1, ...
     colour_iou: float = 0.6  # ... where the predicted IoU is this or more

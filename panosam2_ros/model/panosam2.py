@@ -15,9 +15,9 @@ from sam2.modeling.sam2_utils import MLP, get_1d_sine_pe
 from torch import Tensor, nn
 
 from panosam2_ros.geometry.circular import wrap_pad
-from panosam2_ros.model.colour import colour_bins
+from panosam2_ros.model.colour_histogram import colour_bins
 from panosam2_ros.model.config import ModelConfig
-from panosam2_ros.model.detail import MaskDetail
+from panosam2_ros.model.distortion_refinement import DistortionRefinement
 from panosam2_ros.model.image_encoder import (
     ImageFeatures,
     build_image_encoder,
@@ -35,9 +35,9 @@ from panosam2_ros.model.mask_decoder import (
     decode_canonical,
     set_input_size,
 )
+from panosam2_ros.model.mask_upsampler import MaskUpsampler
 from panosam2_ros.model.memory_attention import build_memory_attention
 from panosam2_ros.model.memory_encoder import build_memory_encoder, encode_mask_memory
-from panosam2_ros.model.refinement import DistortionRefinement
 
 
 class Memories(Protocol):
@@ -89,7 +89,9 @@ class PanoSAM2(nn.Module):
         self.position_code = build_position_code(config.position_code, hidden)
         self.memory_position_code = build_position_code(config.position_code, memory)
         self.input_size = (config.input_height, config.input_width)
-        self.detail = MaskDetail(config.trunk_channels[0], config.wrap) if config.mask_stride == 2 else None
+        self.detail = (
+            MaskUpsampler(config.trunk_channels[0], config.wrap) if config.mask_stride == 2 else None
+        )
         if config.wrap:
             wrap_convolutions(self)
         self.refinement = (

@@ -11,16 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from panosam2_ros.model.build import (
-    ADAPTERS,
-    load_model,
-    random_model,
-    reconfigured,
-    save_adapters,
-    save_weights,
-)
+from panosam2_ros.model.build import load_model, random_model, reconfigured
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.model.weights import ADAPTERS, save_adapters, save_weights
 from panosam2_ros.training.curriculum import Recipe, Stage
 
 

@@ -16,7 +16,7 @@ from panosam2_ros.geometry.circular import wrap_resize
 LOGIT_SCALE = 10.0  # logits are seen as tanh(logit / this), so that certain pixels look alike
 
 
-class MaskDetail(nn.Module):
+class MaskUpsampler(nn.Module):
     """Doubles the resolution of mask logits."""
 
     def __init__(self, channels: int, wrap: bool, width: int = 16) -> None:

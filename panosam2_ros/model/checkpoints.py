@@ -1,19 +1,29 @@
 """The official SAM 2.1 checkpoints: what they are made of, where they come from, where they are kept.
 
-Nothing here reads a tensor; ``build.py`` does.
+Files are read here and loaded strictly.
 """
 
 from __future__ import annotations
 
 import os
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from panosam2_ros.io.download import download
 from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.model.weights import adapter_state
 
+OFFICIAL_SIZE = (448, 896)  # H, W: no window of the trunks of up to base_plus needs padding
 SOURCE = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"
 SOURCE_VARIABLE, CACHE_VARIABLE = "PANOSAM2_WEIGHTS_URL", "PANOSAM2_CACHE"
+
+# What torch.load and looking into the result raise for files that are something else.
+_DAMAGED = (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError)
 
 
 @dataclass(frozen=True)
@@ -124,3 +134,45 @@ def fetch_official(name: str) -> Path:
     url = os.environ.get(SOURCE_VARIABLE, SOURCE) + wanted.file_name
     download(url, path, wanted.sha256, wanted.bytes, f"folder: environment variable {CACHE_VARIABLE}")
     return path
+
+
+def load_official(path: Path, input_size: tuple[int, int], adapted: bool = True) -> PanoSAM2:
+    """A checkpoint in SAM 2.1's format, on the CPU, for an input of (H, W); see ``official_config``."""
+    state = _read_checkpoint(path)
+    name = _variant(state)
+    if name is None:
+        raise ValueError(f"{path} holds none of the networks {', '.join(OFFICIAL)}")
+    model = PanoSAM2(official_config(name, *input_size, adapted))
+    try:
+        model.load_state_dict(state | adapter_state(model))
+    except RuntimeError as error:
+        raise ValueError(f"{path} does not fit {name}: {error}") from error
+    return model
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    """The state dict of a file in SAM 2.1's format."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return dict(content["model"])
+    except _DAMAGED as error:
+        raise ValueError(
+            f"{path} is not a checkpoint of SAM 2.1 (a dictionary with the state under 'model'), or is "
+            f"damaged: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _variant(state: dict[str, Any]) -> str | None:
+    """Which of the official networks a state dict is of: they differ in width and depth."""
+    stem = "image_encoder.trunk."
+    if f"{stem}pos_embed" not in state:
+        return None
+    width = state[f"{stem}pos_embed"].shape[1]
+    blocks = {key.removeprefix(f"{stem}blocks.").split(".")[0] for key in state if f"{stem}blocks." in key}
+    for name in OFFICIAL:
+        config = official_config(name, *OFFICIAL_SIZE)
+        if (config.trunk_channels[0], sum(config.trunk_blocks)) == (width, len(blocks)):
+            return name
+    return None

@@ -42,7 +42,7 @@ def colour_bins(images: Tensor, stride: int) -> Tensor:
     return (luma * LEVELS[1] + blue) * LEVELS[2] + red
 
 
-def learned_colours(bins: Tensor, mask_logits: Tensor) -> Tensor:
+def colour_histograms(bins: Tensor, mask_logits: Tensor) -> Tensor:
     """Shares of colours [N, 2, BINS] inside N masks [N, 1, h, w] and in the rest; ``bins`` [B, h, w].
 
     The N / B objects of an image are neighbours. What is around an object counts most.
@@ -58,7 +58,7 @@ def learned_colours(bins: Tensor, mask_logits: Tensor) -> Tensor:
 def colour_evidence(bins: Tensor, colours: Tensor) -> Tensor:
     """How much each pixel's colour speaks for each object: [N, 1, h, w], log ratio, -2..2.
 
-    ``bins`` [B, h, w]; ``colours`` [N, 2, BINS] as ``learned_colours`` gives them, zeros for none.
+    ``bins`` [B, h, w]; ``colours`` [N, 2, BINS] as ``colour_histograms`` gives them, zeros for none.
     """
     shares = colours + _UNSEEN
     ratio = (shares[:, 0] / shares[:, 1]).log().clamp(-_CLAMP, _CLAMP)
@@ -66,7 +66,7 @@ def colour_evidence(bins: Tensor, colours: Tensor) -> Tensor:
     return _blurred(found.unflatten(1, bins.shape[1:])[:, None])
 
 
-def colour_likeness(bins: Tensor, colours: Tensor, mask_logits: Tensor) -> Tensor:
+def histogram_intersection(bins: Tensor, colours: Tensor, mask_logits: Tensor) -> Tensor:
     """Overlap [N], 0..1, of the colours in masks [N, 1, h, w] with the objects'; 1 where none are known."""
     own = colours[:, 0]
     now = _shares(bins, (mask_logits > 0).float())[:, 0]
