@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from panosam2_ros.geometry.camera_motion import RotationEstimator
-from panosam2_ros.memory_bank import MemoryBank
+from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.tracks import Known, Track
 
 

@@ -14,7 +14,7 @@ from panosam2_ros.geometry.window import Logits, MaskPatch
 from panosam2_ros.masks import paint
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.outlines import outlines
-from panosam2_ros.prompts import Prompt
+from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.propagation import Propagated
 from panosam2_ros.sight import Sight, View
 from panosam2_ros.tidying import tidied

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from panosam2_ros.geometry.circular import wrap_resize
-from panosam2_ros.memory_bank import BankRules, FrameMemory, MemoryBank
+from panosam2_ros.memory.memory_bank import BankRules, FrameMemory, MemoryBank
 from panosam2_ros.model.colour_histogram import (
     BINS,
     colour_evidence,
@@ -25,7 +25,7 @@ from panosam2_ros.model.colour_histogram import (
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.prompts import EncodedPrompts, middle_token
+from panosam2_ros.prompts.encoding import EncodedPrompts, centre_token
 from panosam2_ros.reacquisition import found_again, not_them
 
 NO_OBJ_SCORE = -1024.0  # SAM2's logits of the mask of an absent object
@@ -203,7 +203,7 @@ def _remember(
             maskmem_features=model.encode_memory(features, mask_logits, present, prompted),
             obj_ptrs=model.object_pointer(prediction.sam_token, present),
             mask_logits=mask_logits,
-            centre=middle_token(mask_logits, bank.centre),
+            centre=centre_token(mask_logits, bank.centre),
             keep=keep,
             cond=cond,
             present=present,

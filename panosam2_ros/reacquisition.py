@@ -17,12 +17,12 @@ from torch import Tensor
 
 from panosam2_ros.geometry.connected_components import connected_components
 from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.memory_bank import MemoryBank
+from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.model.colour_histogram import histogram_intersection, with_colours
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.prompts import LOW_RES_STRIDE, middle_token
+from panosam2_ros.prompts.encoding import LOW_RES_STRIDE, centre_token
 
 AT_ONCE = 4  # objects that are looked for in one image, so that its time is bounded
 SPEAKS = 1.0  # evidence, a log ratio, from which a pixel may belong to a lost object
@@ -58,7 +58,7 @@ def found_again(
     shown = F.avg_pool2d(torch.stack(places), LOW_RES_STRIDE // model.config.mask_stride)
     yes = torch.ones_like(rows, dtype=torch.bool)
     prompts = DecoderPrompts.of_masks(shown * model.config.prompt_logit, yes)
-    again = model.decode(conditioned[rows], features, prompts, middle_token(shown, lost.centre), yes)
+    again = model.decode(conditioned[rows], features, prompts, centre_token(shown, lost.centre), yes)
     again = with_colours(again, model.config.colour_evidence * evidence[rows])
     ratio = _solid_angles(again.mask_logits, vertical_fov) / _solid_angles(lost.mask_logits, vertical_fov)
     found = _are_they(lost, again, features.bins, taken, model.config.colour_search)

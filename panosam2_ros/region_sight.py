@@ -15,12 +15,13 @@ from panosam2_ros.geometry.image_pyramid import ImagePyramid
 from panosam2_ros.geometry.search_region import FOLLOWING, PATCH, UNKNOWN_SIZE, SearchRegion, TargetExtent
 from panosam2_ros.geometry.sphere import Floats, rotation_matrix
 from panosam2_ros.geometry.window import Logits, MaskPatch
-from panosam2_ros.memory_bank import MemoryBank
+from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.model.colour_histogram import colour_bins, colour_evidence
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import FOREGROUND
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.prompts import DENSE_LOGIT, EncodedPrompts, ImageSize, Prompt, PromptEncoding
+from panosam2_ros.prompts.encoding import DENSE_LOGIT, EncodedPrompts, ImageSize, PromptEncoder
+from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.reacquisition import AT_ONCE, SPEAKS, likeliest
 from panosam2_ros.sight import Image, Look, View
 from panosam2_ros.tidying import Expected
@@ -160,7 +161,7 @@ class SearchRegions:
             same = [item is not None and item.seen_in is view for item, view in pairs]
             masks = masks.where(torch.tensor(same).view(-1, 1, 1, 1).to(masks.device), -DENSE_LOGIT)
         size = ImageSize(self._size, self._size)
-        return PromptEncoding(size, self._model.input_size, self._model.config).encode(own, masks)
+        return PromptEncoder(size, self._model.input_size, self._model.config).encode(own, masks)
 
     def _inside(self, prompt: Prompt, view: View, grid: Equirect) -> Prompt:
         """The same prompt in pixel indices of a region."""

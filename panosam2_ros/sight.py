@@ -15,15 +15,11 @@ from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.search_region import SearchRegion
 from panosam2_ros.geometry.sphere import rotation_matrix
 from panosam2_ros.geometry.window import Logits, MaskPatch
-from panosam2_ros.memory_bank import MemoryBank
+from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.prompts import (
-    LOW_RES_STRIDE,
-    EncodedPrompts,
-    Prompt,
-    PromptEncoding,
-)
+from panosam2_ros.prompts.encoding import LOW_RES_STRIDE, EncodedPrompts, PromptEncoder
+from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.steering import SeamSteering
 from panosam2_ros.thrift import Thrift
 from panosam2_ros.tidying import Expected
@@ -146,7 +142,7 @@ class WholePanorama:
         model, level = self._model, None
         if masks is not None:
             level = masks.roll(-self.turn * (model.config.stride // LOW_RES_STRIDE), -1)
-        encoded = PromptEncoding(grid, model.input_size, model.config).encode(prompts, level)
+        encoded = PromptEncoder(grid, model.input_size, model.config).encode(prompts, level)
         return encoded.rolled(self.turn, model.config.stride, model.input_size[1])
 
     def expected(self, known: Sequence[Known], stamp: int) -> list[Expected | None]:

@@ -19,7 +19,7 @@ from panosam2_ros.geometry.connected_components import connected_components
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import Floats, lonlat_to_vector
 from panosam2_ros.geometry.window import Logits
-from panosam2_ros.prompts import LOW_RES_STRIDE
+from panosam2_ros.prompts.encoding import LOW_RES_STRIDE
 from panosam2_ros.propagation import Propagated
 
 

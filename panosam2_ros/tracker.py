@@ -13,16 +13,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from panosam2_ros.admission import Admission
 from panosam2_ros.catching_up import Behind, joined
 from panosam2_ros.geometry.camera_motion import RotationEstimator
 from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.memory_bank import MemoryBank
-from panosam2_ros.memory_file import Network, TrackerMemory
+from panosam2_ros.memory.memory_bank import MemoryBank
+from panosam2_ros.memory.memory_file import NetworkIdentity, TrackerSnapshot
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.object_state import ObjectMotion
 from panosam2_ros.observation import Observer
-from panosam2_ros.prompts import Prompt, of_same_length
+from panosam2_ros.prompts.encoding import group_by_point_count
+from panosam2_ros.prompts.prompt import Prompt
+from panosam2_ros.prompts.validation import Admission
 from panosam2_ros.propagation import Propagated, empty_bank, prompt_objects, propagate
 from panosam2_ros.region_sight import SearchRegions
 from panosam2_ros.sight import Look, Sight, View, WholePanorama
@@ -110,7 +111,7 @@ class PanoTracker:
                 self._turn(self._known, self._camera, image)
             look, newest = self._sight.look(image), self._newest is image
             for indices, remembered in ((fresh, False), (refine, True)):
-                for group in of_same_length(indices, prompts):
+                for group in group_by_point_count(indices, prompts):
                     chosen = [prompts[i] for i in group]
                     apply = partial(self._apply, chosen, remembered, look, image, stamp, newest)
                     self._answered(group, apply, outcomes)
@@ -195,11 +196,11 @@ class PanoTracker:
         self.epoch += 1
 
     @property
-    def network(self) -> Network:
+    def network(self) -> NetworkIdentity:
         """Whose memories these are."""
-        return Network(self.model.config.name, self.model.weights_sha256, self.model.input_size)
+        return NetworkIdentity(self.model.config.name, self.model.weights_sha256, self.model.input_size)
 
-    def memory(self) -> TrackerMemory:
+    def memory(self) -> TrackerSnapshot:
         """All that is remembered; it does not change any more when the tracker goes on."""
         known, bank = self._known, self._bank
         for late in self._behind:
@@ -207,9 +208,9 @@ class PanoTracker:
         objects = tuple(item.to_dict() for item in known)
         bank = bank.rolled(-self._sight.turn)
         first = self._camera.first_column
-        return TrackerMemory(bank, objects, self.epoch, self._next_id, first_column=first)
+        return TrackerSnapshot(bank, objects, self.epoch, self._next_id, first_column=first)
 
-    def recall(self, memory: TrackerMemory, image: Image | None = None) -> None:
+    def recall(self, memory: TrackerSnapshot, image: Image | None = None) -> None:
         """Forget everything and go on from ``memory``, of the same network.
 
         ``image``: the one that was newest then; how the camera has turned since is not known without it.

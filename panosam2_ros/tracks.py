@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from panosam2_ros.geometry.bearing import Bearing
 from panosam2_ros.geometry.search_region import SearchRegion
 from panosam2_ros.geometry.sphere import Floats
-from panosam2_ros.memory_file import RememberedObject
+from panosam2_ros.memory.memory_file import ObjectSnapshot
 from panosam2_ros.object_state import ObjectMotion, StateConfig, TrackState
 
 
@@ -53,13 +53,13 @@ class Known:
         self.motion.turn(rotation)
         self.view = None if self.view is None else self.view.recentred(rotation @ self.view.axes[2])
 
-    def to_dict(self) -> RememberedObject:
+    def to_dict(self) -> ObjectSnapshot:
         """As a file keeps it."""
         view = None if self.view is None else self.view.to_dict()
-        return RememberedObject(self.obj_id, self.label, self.motion.to_dict(), view)
+        return ObjectSnapshot(self.obj_id, self.label, self.motion.to_dict(), view)
 
     @classmethod
-    def from_dict(cls, item: RememberedObject, config: StateConfig) -> Known:
+    def from_dict(cls, item: ObjectSnapshot, config: StateConfig) -> Known:
         """What ``to_dict`` gave."""
         view = None if item.view is None else SearchRegion.from_dict(item.view)
         motion = ObjectMotion.from_dict(item.motion, config)

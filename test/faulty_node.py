@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from rclpy.node import Node
 
-from panosam2_ros import memory_file, tracker
+from panosam2_ros import tracker
+from panosam2_ros.memory import memory_file
 from panosam2_ros.ros import lifecycle, node
 
 

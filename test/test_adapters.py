@@ -18,7 +18,8 @@ from panosam2_ros.model.distortion_refinement import DistortionRefinement
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.long_short_memory import LongShortMemory
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.prompts import Prompt, PromptEncoding
+from panosam2_ros.prompts.encoding import PromptEncoder
+from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.propagation import empty_bank, prompt_objects, propagate
 
 HEIGHT, WIDTH = 64, 128
@@ -101,7 +102,7 @@ def _track(model: PanoSAM2, shift: int = 0) -> torch.Tensor:
     """Mask logits [frames, N, 1, h, w] of two objects in a small video."""
     generator = torch.Generator().manual_seed(5)
     grid = Equirect(WIDTH, HEIGHT)
-    encoding = PromptEncoding(grid, model.input_size, model.config)
+    encoding = PromptEncoder(grid, model.input_size, model.config)
     boxes = [(10, 20, 50, 40), (70, 10, 90, 50)]
     prompts = [Prompt(box=((a + shift) % WIDTH, b, (c + shift) % WIDTH, d)) for a, b, c, d in boxes]
     bank, masks = empty_bank(model, 2), []

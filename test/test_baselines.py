@@ -9,7 +9,7 @@ from test_search_region import disc
 
 from panosam2_ros.evaluation.baselines import Ceiling, FlowPropagator, KeepFirst, carry, coarse, regional
 from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.prompts import Prompt
+from panosam2_ros.prompts.prompt import Prompt
 
 WIDTH, HEIGHT = 256, 128
 

@@ -19,7 +19,7 @@ from panosam2_ros.model.colour_histogram import (
 )
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.prompts import Prompt
+from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracker import PanoTracker
 
 HEIGHT, WIDTH = 32, 64  # of masks

@@ -16,7 +16,8 @@ from panosam2_ros.model.build import random_model, reconfigured
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.mask_upsampler import MaskUpsampler
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.prompts import Prompt, PromptEncoding
+from panosam2_ros.prompts.encoding import PromptEncoder
+from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.propagation import empty_bank, prompt_objects, propagate
 from panosam2_ros.tracker import PanoTracker
 
@@ -35,7 +36,7 @@ def fine_model(learned: bool) -> PanoSAM2:
 
 @torch.inference_mode()
 def two_frames(model: PanoSAM2, images: torch.Tensor, box: Prompt):
-    encoding = PromptEncoding(Equirect(WIDTH, HEIGHT), model.input_size, model.config)
+    encoding = PromptEncoder(Equirect(WIDTH, HEIGHT), model.input_size, model.config)
     first, second = (model.encode_image(image[None]) for image in images)
     start = prompt_objects(model, empty_bank(model, 1), first, encoding.encode([box]), False)
     return start, propagate(model, start.bank, second)

@@ -48,7 +48,7 @@ from panosam2_ros.io.package_files import package_file
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.weights import save_weights
-from panosam2_ros.prompts import check_prompt
+from panosam2_ros.prompts.validation import check_prompt
 
 FIELDS = [
     "name",

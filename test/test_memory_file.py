@@ -15,20 +15,20 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from panosam2_ros import memory_file
-from panosam2_ros.memory_file import (
+from panosam2_ros.memory import memory_file
+from panosam2_ros.memory.memory_file import (
     DIGEST_KEY,
     HEADER_KEY,
     PREVIOUS,
     MemoryFileError,
-    TrackerMemory,
-    load_memory,
+    TrackerSnapshot,
+    load_snapshot,
     memory_path,
-    save_memory,
+    save_snapshot,
 )
 from panosam2_ros.model.build import build_model, random_model
 from panosam2_ros.model.weights import save_weights
-from panosam2_ros.prompts import Prompt
+from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.propagation import empty_bank
 from panosam2_ros.tracker import PanoTracker, TrackerConfig
 
@@ -59,13 +59,13 @@ def tracker() -> PanoTracker:
     return tracker
 
 
-def load(path: Path, tracker: PanoTracker, max_objects: int = 8) -> TrackerMemory:
-    return load_memory(path, empty_bank(tracker.model, 0), tracker.network, max_objects)
+def load(path: Path, tracker: PanoTracker, max_objects: int = 8) -> TrackerSnapshot:
+    return load_snapshot(path, empty_bank(tracker.model, 0), tracker.network, max_objects)
 
 
 def test_a_tracker_goes_on_as_if_nothing_had_happened(tracker: PanoTracker, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "memory.safetensors"
-    save_memory(path, tracker.memory(), tracker.network)
+    save_snapshot(path, tracker.memory(), tracker.network)
     again = new_tracker()
     again.recall(load(path, again))
     assert again.tracks() and repr(again.tracks()) != ""
@@ -89,7 +89,7 @@ def test_a_tracker_goes_on_as_if_nothing_had_happened(tracker: PanoTracker, tmp_
 
 def test_an_empty_memory_is_one_too(tmp_path: Path) -> None:
     tracker = new_tracker()
-    save_memory(tmp_path / "m.safetensors", tracker.memory(), tracker.network)
+    save_snapshot(tmp_path / "m.safetensors", tracker.memory(), tracker.network)
     assert load(tmp_path / "m.safetensors", tracker).objects == ()
 
 
@@ -109,7 +109,7 @@ def test_names_become_files_of_the_directory(tmp_path: Path) -> None:
 @pytest.fixture
 def saved(tracker: PanoTracker, tmp_path: Path) -> Path:
     path = tmp_path / "memory.safetensors"
-    save_memory(path, tracker.memory(), tracker.network)
+    save_snapshot(path, tracker.memory(), tracker.network)
     return path
 
 
@@ -122,10 +122,10 @@ def test_a_file_of_another_network_is_refused(saved: Path, tracker: PanoTracker,
     }
     for key, network in others.items():
         with pytest.raises(MemoryFileError, match=f"{key} is .* there"):
-            load_memory(saved, like, network, 8)
+            load_snapshot(saved, like, network, 8)
     wider = replace(like, rules=replace(like.rules, max_obj_ptrs=17))
     with pytest.raises(MemoryFileError, match="max_obj_ptrs is 16 there and 17 here"):
-        load_memory(saved, wider, tracker.network, 8)
+        load_snapshot(saved, wider, tracker.network, 8)
     with pytest.raises(MemoryFileError, match=r"2 objects, allowed are 1 \(max_objects\)|bytes, more than 1"):
         load(saved, tracker, 1)
 
@@ -209,18 +209,18 @@ def test_the_file_before_is_kept_and_there_is_a_file_at_any_time(
     tracker.step(picture(9), 9 * SECOND)
     monkeypatch.setattr(Path, "replace", crash)
     with pytest.raises(KeyboardInterrupt):
-        save_memory(saved, tracker.memory(), tracker.network)
+        save_snapshot(saved, tracker.memory(), tracker.network)
     assert saved.read_bytes() == first and len(load(saved, tracker).objects) == 2
     monkeypatch.setattr(Path, "replace", rename)
-    save_memory(saved, tracker.memory(), tracker.network)
+    save_snapshot(saved, tracker.memory(), tracker.network)
     second = saved.read_bytes()
     assert before.read_bytes() == first != second
-    save_memory(saved, tracker.memory(), tracker.network)
+    save_snapshot(saved, tracker.memory(), tracker.network)
     assert before.read_bytes() == second
 
 
 def test_a_file_that_was_taken_away_stays_away(saved: Path, tracker: PanoTracker) -> None:
-    save_memory(saved, tracker.memory(), tracker.network)
+    save_snapshot(saved, tracker.memory(), tracker.network)
     saved.unlink()
     with pytest.raises(FileNotFoundError):
         load(saved, tracker)
@@ -235,7 +235,7 @@ def test_a_disk_that_takes_nothing_leaves_what_was_there(
     whole = saved.read_bytes()
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        save_memory(saved, tracker.memory(), tracker.network)
+        save_snapshot(saved, tracker.memory(), tracker.network)
     assert saved.read_bytes() == whole and list(saved.parent.glob("*.part")) == []
 
 
@@ -243,7 +243,7 @@ def test_memory_is_saved_on_another_thread_while_the_tracker_goes_on(
     tracker: PanoTracker, tmp_path: Path
 ) -> None:
     memory, path = tracker.memory(), tmp_path / "m.safetensors"
-    thread = threading.Thread(target=save_memory, args=(path, memory, tracker.network))
+    thread = threading.Thread(target=save_snapshot, args=(path, memory, tracker.network))
     thread.start()
     for t in range(10, 14):
         tracker.step(picture(t), t * SECOND)

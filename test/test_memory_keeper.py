@@ -18,7 +18,13 @@ from lifecycle_msgs.msg import Transition
 from station import Station, ball_prompt, start, stations
 from std_srvs.srv import Trigger
 
-from panosam2_ros.memory_file import MAX_OBJ_ID, PREVIOUS, TrackerMemory, load_memory, save_memory
+from panosam2_ros.memory.memory_file import (
+    MAX_OBJ_ID,
+    PREVIOUS,
+    TrackerSnapshot,
+    load_snapshot,
+    save_snapshot,
+)
 from panosam2_ros.model.build import build_model, random_model
 from panosam2_ros.propagation import empty_bank
 from panosam2_ros.ros import memory_keeper
@@ -119,7 +125,7 @@ def test_what_planners_change_is_saved_at_once(station: Station, tmp_path: Path)
         like = empty_bank(tracker.model, 0)
 
         def ids() -> list[int]:
-            found = load_memory(file, like, tracker.network, 32) if file.exists() else None
+            found = load_snapshot(file, like, tracker.network, 32) if file.exists() else None
             return [item.obj_id for item in found.objects] if found else []
 
         wait_for(lambda: ids() == [1, 2, 3], 20, "three objects in the file")
@@ -201,7 +207,7 @@ def test_memory_that_cannot_be_had_is_reported_too(
     """torch's allocators raise RuntimeError, not MemoryError."""
     reasons: list[str] = []
 
-    def raises(*_: object) -> TrackerMemory:
+    def raises(*_: object) -> TrackerSnapshot:
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
     tracker = PanoTracker(random_model(1).eval().requires_grad_(False))
@@ -228,7 +234,7 @@ def test_ids_and_epochs_that_go_on_are_nobody_elses(
 ) -> None:
     tracker = PanoTracker(random_model(1).eval().requires_grad_(False))
     memory = replace(tracker.memory(), epoch=3, next_id=next_id, final=final)
-    save_memory(tmp_path / "state.safetensors", memory, tracker.network)
+    save_snapshot(tmp_path / "state.safetensors", memory, tracker.network)
     tracker.epoch = own
     keeper = MemoryKeeper(tracker, str(tmp_path), "state", pytest.fail)
     assert "remembering objects []" in keeper.restore()
@@ -244,7 +250,7 @@ def test_what_changes_while_it_is_saved_is_saved_once_more(
     class AtOnce:
         """A worker that does its jobs as they come."""
 
-        def submit(self, job: Callable[[], TrackerMemory], done: Callable[..., None]) -> None:
+        def submit(self, job: Callable[[], TrackerSnapshot], done: Callable[..., None]) -> None:
             done(job(), None)
 
     def slowly(*_: object) -> None:

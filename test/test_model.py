@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from panosam2_ros.geometry.circular import roll_columns
 from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.memory_bank import MemoryBank
+from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.model import attention
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.checkpoints import official_config
@@ -30,7 +30,8 @@ from panosam2_ros.model.image_encoder import (
 from panosam2_ros.model.mask_decoder import DecoderPrompts, embed_prompts
 from panosam2_ros.model.memory_attention import rotary_attention, whole_turn_rotations
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.prompts import Prompt, PromptEncoding
+from panosam2_ros.prompts.encoding import PromptEncoder
+from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.propagation import empty_bank, prompt_objects, propagate
 
 HEIGHT, WIDTH, STRIDE = 128, 256, 16
@@ -69,7 +70,7 @@ def prompts(shift: int, count: int = 2) -> list[Prompt]:
 
 def track(model: PanoSAM2, shift: int, count: int = 2) -> tuple[list[Tensor], MemoryBank]:
     """Mask logits [N, 1, 32, 64] of every frame of a video rolled right by ``shift`` pixels."""
-    encoding = PromptEncoding(GRID, model.input_size, model.config)
+    encoding = PromptEncoder(GRID, model.input_size, model.config)
     bank, masks = empty_bank(model, count), []
     for t, image in enumerate(video(5)):
         features = model.encode_image(image.roll(shift, -1))
@@ -229,7 +230,7 @@ def test_no_convolution_pads_with_zeros_at_the_seam(model: PanoSAM2) -> None:
 def test_decoding_in_the_middle_is_upstreams_decoder(model: PanoSAM2) -> None:
     """With nothing to roll, canonical yaw is a plain call of SAM2's decoder."""
     features = model.encode_image(video(1)[0])
-    encoded = PromptEncoding(GRID, model.input_size, model.config).encode(prompts(0, 1))
+    encoded = PromptEncoder(GRID, model.input_size, model.config).encode(prompts(0, 1))
     embedding = model.without_memory(features, 1)
     middle = torch.tensor([8])
     ours = model.decode(embedding, features, encoded.decoder, middle, torch.tensor([True]))

@@ -31,7 +31,7 @@ from panosam2_ros.model.weights import (
     save_adapters,
     save_weights,
 )
-from panosam2_ros.prompts import Prompt
+from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracker import PanoTracker
 
 

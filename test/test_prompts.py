@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.mask_decoder import BOX_FIRST, BOX_LAST
-from panosam2_ros.prompts import DENSE_LOGIT, ImageSize, Prompt, PromptEncoding, check_prompt
+from panosam2_ros.prompts.encoding import DENSE_LOGIT, ImageSize, PromptEncoder
+from panosam2_ros.prompts.prompt import Prompt
+from panosam2_ros.prompts.validation import check_prompt
 
 GRID = Equirect(640, 322)
 
@@ -62,7 +64,7 @@ def test_a_box_rolled_by_tokens_gives_a_rolled_prompt(
     u: float, v: float, width: float, height: float, tokens: int
 ) -> None:
     """16 image pixels a token here (640 -> 40 tokens), whether or not the box crosses the seam."""
-    encoding = PromptEncoding(GRID, (320, 640), ModelConfig())
+    encoding = PromptEncoder(GRID, (320, 640), ModelConfig())
     shift = 16 * tokens
     rows = (v, min(v + height, 321))
     if rows[1] - rows[0] < 2:
@@ -79,7 +81,7 @@ def test_a_box_rolled_by_tokens_gives_a_rolled_prompt(
 
 
 def test_the_centre_of_prompts_across_the_seam() -> None:
-    encoding = PromptEncoding(GRID, (128, 256), ModelConfig())
+    encoding = PromptEncoder(GRID, (128, 256), ModelConfig())
     encoded = encoding.encode(
         [
             Prompt(box=(600, 10, 40, 60)),
@@ -94,12 +96,12 @@ def test_the_centre_of_prompts_across_the_seam() -> None:
 
 @pytest.mark.parametrize("digit", [-1e-13, 0.0, 1e-13])
 def test_the_very_middle_of_a_region_does_not_hang_on_the_last_digit(digit: float) -> None:
-    encoding = PromptEncoding(ImageSize(160, 160), (160, 160), ModelConfig())
+    encoding = PromptEncoder(ImageSize(160, 160), (160, 160), ModelConfig())
     assert encoding.encode([Prompt(box=(50 + digit, 60, 109, 90))]).centre.tolist() == [5]
 
 
 def test_a_mask_becomes_its_share_of_every_pixel() -> None:
-    encoding = PromptEncoding(Equirect(256, 128), (128, 256), ModelConfig())
+    encoding = PromptEncoder(Equirect(256, 128), (128, 256), ModelConfig())
     mask = np.zeros((128, 256), bool)
     mask[8:12, 8:10] = True  # half of one pixel at stride 4
     given = encoding.encode([Prompt(mask=mask)]).given[0, 0]
@@ -107,6 +109,6 @@ def test_a_mask_becomes_its_share_of_every_pixel() -> None:
 
 
 def test_nothing_is_drawn_for_models_that_do_not_want_it() -> None:
-    encoding = PromptEncoding(GRID, (128, 256), ModelConfig(draw_prompts=False))
+    encoding = PromptEncoder(GRID, (128, 256), ModelConfig(draw_prompts=False))
     encoded = encoding.encode([Prompt(box=(600, 10, 40, 60)), Prompt(mask=MASK)])
     assert encoded.decoder.has_mask.tolist() == [False, True]

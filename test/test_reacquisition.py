@@ -17,13 +17,13 @@ from torch import Tensor
 from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.synthetic import Scene, SceneConfig
 from panosam2_ros.geometry.equirect import mask_box
-from panosam2_ros.memory_bank import BankRules, MemoryBank
+from panosam2_ros.memory.memory_bank import BankRules, MemoryBank
 from panosam2_ros.model.build import build_model, random_model, reconfigured
 from panosam2_ros.model.colour_histogram import BINS, colour_bins, colour_evidence, colour_histograms
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
-from panosam2_ros.prompts import Prompt
+from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.reacquisition import AT_ONCE, found_again, not_them
 from panosam2_ros.tracker import PanoTracker
 

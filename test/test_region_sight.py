@@ -20,13 +20,13 @@ from panosam2_ros.evaluation.method import rolled_prompt
 from panosam2_ros.geometry.equirect import Equirect, mask_box
 from panosam2_ros.geometry.search_region import SearchRegion
 from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector
-from panosam2_ros.memory_file import load_memory, save_memory
+from panosam2_ros.memory.memory_file import load_snapshot, save_snapshot
 from panosam2_ros.model.build import build_model, random_model
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.mask_decoder import MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.object_state import StateConfig, TrackState
-from panosam2_ros.prompts import Prompt
+from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.propagation import empty_bank
 from panosam2_ros.region_sight import MISSING, SearchRegions, _target
 from panosam2_ros.tracker import PanoTracker, TrackerConfig
@@ -281,8 +281,8 @@ def test_what_is_remembered_goes_on_from_a_file(tmp_path, monkeypatch: pytest.Mo
     tracker.prompt(picture(0.5), 0, [Prompt(mask=disc(0.5, 0.0, 0.15)), box_of(disc(-1.0, 0.3, 0.3))])
     for t in range(1, 4):
         tracker.step(picture(0.5 + 0.03 * t), t * FRAME)
-    save_memory(tmp_path / "m.safetensors", tracker.memory(), tracker.network)
-    again.recall(load_memory(tmp_path / "m.safetensors", empty_bank(model, 0), again.network, 8))
+    save_snapshot(tmp_path / "m.safetensors", tracker.memory(), tracker.network)
+    again.recall(load_snapshot(tmp_path / "m.safetensors", empty_bank(model, 0), again.network, 8))
     for t in range(4, 7):
         image = picture(0.5 + 0.03 * t)
         assert np.array_equal(tracker.step(image, t * FRAME).labels, again.step(image, t * FRAME).labels)

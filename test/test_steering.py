@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from panosam2_ros.model.build import random_model
-from panosam2_ros.prompts import Prompt
+from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.steering import FAR, NEAR, SeamSteering
 from panosam2_ros.tracker import PanoTracker, TrackerConfig
 

@@ -10,7 +10,7 @@ import torch
 
 from panosam2_ros import tracker as tracker_module
 from panosam2_ros.model.build import random_model
-from panosam2_ros.prompts import Prompt
+from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.thrift import Thrift, ran_out
 from panosam2_ros.tracker import PanoTracker
 

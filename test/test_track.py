@@ -24,7 +24,7 @@ from panosam2_ros.io.video import StampedFrame
 from panosam2_ros.offline import track
 from panosam2_ros.offline.outputs import COLUMNS
 from panosam2_ros.offline.prompt_list import PromptListError, prompts_by_frame, read_prompts
-from panosam2_ros.prompts import Prompt
+from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracks import PromptOutcome, TrackedFrame
 
 GRID = Equirect(256, 128)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from panosam2_ros.memory_bank import FrameMemory
+from panosam2_ros.memory.memory_bank import FrameMemory
 from panosam2_ros.model.build import random_model
 from panosam2_ros.object_state import TrackState
 from panosam2_ros.propagation import Propagated, propagate

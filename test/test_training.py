@@ -25,11 +25,11 @@ from panosam2_ros.evaluation.datasets import Dataset
 from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
 from panosam2_ros.geometry.sphere import lonlat_to_vector
 from panosam2_ros.io.package_files import sha256
-from panosam2_ros.memory_bank import MemoryBank
+from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.model.build import random_model, reconfigured
 from panosam2_ros.model.memory_attention import _rotations_of
 from panosam2_ros.model.weights import load_adapters, load_weights, save_weights
-from panosam2_ros.prompts import Prompt
+from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.propagation import empty_bank
 from panosam2_ros.tracker import PanoTracker
 from panosam2_ros.training.clip_sources import Sources

@@ -21,10 +21,11 @@ from torch import Tensor
 
 from panosam2_ros.evaluation.bench_upstream import upstream_predictor
 from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.memory_bank import MemoryBank
+from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.model.checkpoints import load_official
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.prompts import Prompt, PromptEncoding
+from panosam2_ros.prompts.encoding import PromptEncoder
+from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.propagation import NO_OBJ_SCORE, empty_bank, prompt_objects, propagate
 
 SIZE, FRAMES, DECLARED, CORRECTED = 256, 8, 16, 4
@@ -95,7 +96,7 @@ def prompts() -> list[Prompt]:
 @torch.inference_mode()
 def our_logits(model: PanoSAM2, frames: list[NDArray[np.uint8]]) -> list[Tensor]:
     """The same of ours: objects prompted one by one, then tracked as one batch."""
-    encoding = PromptEncoding(GRID, model.input_size, model.config)
+    encoding = PromptEncoder(GRID, model.input_size, model.config)
     bank: MemoryBank | None = None
     logits = []
     for t, frame in enumerate(frames[:FRAMES]):

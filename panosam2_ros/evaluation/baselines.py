@@ -17,7 +17,8 @@ from panosam2_ros.evaluation.method import Answer
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.search_region import PATCH, SearchRegion, TargetExtent
 from panosam2_ros.masks import paint
-from panosam2_ros.prompts import GIVEN_LOGIT, Prompt
+from panosam2_ros.prompts.encoding import GIVEN_LOGIT
+from panosam2_ros.prompts.prompt import Prompt
 
 _FLOW_WIDTH = 512  # columns at most at which flow is computed: as many as the default network sees
 _FLOW_PADDING = 1 / 8  # of the width, on either side

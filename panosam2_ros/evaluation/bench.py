@@ -32,7 +32,7 @@ from panosam2_ros.io.json_file import write_json
 from panosam2_ros.model.build import build_model, compile_trunk
 from panosam2_ros.model.checkpoints import load_official, official_config
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.prompts import Prompt
+from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.propagation import empty_bank
 from panosam2_ros.tracker import PanoTracker
 

@@ -24,7 +24,8 @@ from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.io.frame_source import open_frames
 from panosam2_ros.io.package_files import package_file
-from panosam2_ros.prompts import FOREGROUND, Prompt
+from panosam2_ros.prompts.encoding import FOREGROUND
+from panosam2_ros.prompts.prompt import Prompt
 
 KINDS = "acceptance, synthpano:DIR[:SPLIT], vos360:DIR[:SPLIT], panovos:DIR[:SPLIT] or video:PATH"
 Corners = tuple[float, ...]

@@ -20,7 +20,8 @@ from panosam2_ros.geometry.equirect import mask_box
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.object_state import TrackState
-from panosam2_ros.prompts import FOREGROUND, Prompt
+from panosam2_ros.prompts.encoding import FOREGROUND
+from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracker import PanoTracker, TrackerConfig
 
 log = logging.getLogger(__name__)

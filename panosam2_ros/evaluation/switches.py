@@ -30,7 +30,8 @@ from panosam2_ros.io.json_file import write_json
 from panosam2_ros.io.video import resized_image
 from panosam2_ros.model.checkpoints import OFFICIAL, fetch_official, load_official
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.prompts import LOW_RES_STRIDE, Prompt, PromptEncoding
+from panosam2_ros.prompts.encoding import LOW_RES_STRIDE, PromptEncoder
+from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.propagation import empty_bank, prompt_objects, propagate
 
 RANDOM = "random"
@@ -69,7 +70,7 @@ def switched(base: PanoSAM2, changes: dict[str, Any]) -> PanoSAM2:
 def track(model: PanoSAM2, frames: Iterable[Image], roll: int = 0) -> Tensor:
     """Logits [T, h, w] of the object in frames that are rolled right by so many columns, rolled back."""
     height, width = model.input_size
-    encoding = PromptEncoding(Equirect(width, height), model.input_size, model.config)
+    encoding = PromptEncoder(Equirect(width, height), model.input_size, model.config)
     columns = [(share * width + roll) % width - 0.5 for share in (BOX[0], BOX[2])]
     prompt = Prompt(box=(columns[0], BOX[1] * height, columns[1], BOX[3] * height))
     bank, found = empty_bank(model, 1), []

@@ -1,6 +1,6 @@
 """The composer: holds the parts under SAM2's names and calls them; stateless.
 
-No frame index, no history: what is remembered lives in ``memory_bank.py`` and comes in as
+No frame index, no history: what is remembered lives in ``memory/memory_bank.py`` and comes in as
 tensors. N objects of B images are always one batch, the objects of an image neighbours in N.
 """
 

@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 
 from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.prompts import Prompt
+from panosam2_ros.prompts.prompt import Prompt
 
 KEYS = ("frame", "label", "object_id", "box", "points", "point_labels", "direction")
 Entry = Mapping[str, Any]

@@ -20,7 +20,7 @@ from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.io.image_encodings import ImageError, pixel_bytes
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray, ObjectPrompt
-from panosam2_ros.prompts import Prompt
+from panosam2_ros.prompts.prompt import Prompt
 
 if TYPE_CHECKING:
     from panosam2_ros.tracks import Track

@@ -15,13 +15,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from panosam2_ros.memory_file import (
+from panosam2_ros.memory.memory_file import (
     MAX_OBJ_ID,
     MemoryFileError,
-    TrackerMemory,
-    load_memory,
+    TrackerSnapshot,
+    load_snapshot,
     memory_path,
-    save_memory,
+    save_snapshot,
 )
 from panosam2_ros.propagation import empty_bank
 from panosam2_ros.ros.worker import Worker, WorkerBusyError, WorkerStoppedError
@@ -72,7 +72,7 @@ class MemoryKeeper:
         ids = [item.obj_id for item in memory.objects]
         return f"remembering objects {ids} from {self._path}"
 
-    def _unmistakable(self, memory: TrackerMemory) -> TrackerMemory:
+    def _unmistakable(self, memory: TrackerSnapshot) -> TrackerSnapshot:
         """With ids and an epoch that nobody can have for anything else."""
         epoch, next_id = max(memory.epoch, self._tracker.epoch), memory.next_id
         if not memory.final:
@@ -81,12 +81,12 @@ class MemoryKeeper:
             epoch, next_id = epoch + 1, max((item.obj_id for item in memory.objects), default=0) + 1
         return replace(memory, epoch=epoch, next_id=next_id)
 
-    def save(self, name: str, memory: TrackerMemory) -> Future[None]:
+    def save(self, name: str, memory: TrackerSnapshot) -> Future[None]:
         """Write a file of that name; raises MemoryFileError for a name that leads elsewhere."""
         path = memory_path(self.directory, name)
-        return self._pool.submit(save_memory, path, memory, self._network)
+        return self._pool.submit(save_snapshot, path, memory, self._network)
 
-    def load(self, name: str) -> Future[TrackerMemory]:
+    def load(self, name: str) -> Future[TrackerSnapshot]:
         """Read a file of that name; raises MemoryFileError for a name that leads elsewhere."""
         return self._pool.submit(self._read, memory_path(self.directory, name))
 
@@ -112,7 +112,7 @@ class MemoryKeeper:
             self.save_soon(worker)
 
     def _write_later(
-        self, worker: Worker[Any], memory: TrackerMemory | None, error: Exception | None
+        self, worker: Worker[Any], memory: TrackerSnapshot | None, error: Exception | None
     ) -> None:
         """On the worker's thread."""
         if memory is None:
@@ -133,10 +133,10 @@ class MemoryKeeper:
             self._saved(worker)
             self._not_saved(refused)
 
-    def _write(self, memory: TrackerMemory) -> None:
+    def _write(self, memory: TrackerSnapshot) -> None:
         assert self._path is not None
         try:
-            save_memory(self._path, memory, self._network)
+            save_snapshot(self._path, memory, self._network)
         except Exception as error:  # out of memory is a RuntimeError where torch finds it
             self._not_saved(error)
 
@@ -144,9 +144,9 @@ class MemoryKeeper:
         remedy = "; make room there or set memory_directory" if isinstance(error, OSError) else ""
         self._failed(f"memory not saved to {self._path}: {error}{remedy}")
 
-    def _read(self, path: Path) -> TrackerMemory:
+    def _read(self, path: Path) -> TrackerSnapshot:
         like = empty_bank(self._tracker.model, 0)
-        return load_memory(path, like, self._network, self._tracker.max_objects)
+        return load_snapshot(path, like, self._network, self._tracker.max_objects)
 
     def close(self, stopped: bool) -> None:
         """Finish what is being written; ``stopped``: the tracker has no thread any more, so save it."""

@@ -14,7 +14,7 @@ from rclpy.qos import QoSProfile
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
-from panosam2_ros.memory_file import MemoryFileError, TrackerMemory
+from panosam2_ros.memory.memory_file import MemoryFileError, TrackerSnapshot
 from panosam2_ros.ros import services
 from panosam2_ros.ros.conversions import stamp_to_ns
 from panosam2_ros.ros.memory_keeper import MemoryKeeper
@@ -27,11 +27,11 @@ _QUEUE = QoSProfile(depth=64)
 _UNCONFIGURED = "the node is not configured: call its lifecycle transition configure first"
 
 
-def _remembered(worker: Worker[Any]) -> TrackerMemory | str:
+def _remembered(worker: Worker[Any]) -> TrackerSnapshot | str:
     return worker.tracker.memory()
 
 
-def _recall(memory: TrackerMemory, worker: Worker[Any]) -> str:
+def _recall(memory: TrackerSnapshot, worker: Worker[Any]) -> str:
     tracker = worker.tracker
     tracker.recall(replace(memory, epoch=max(memory.epoch, tracker.epoch) + 1))  # ids mean others now
     return ""
@@ -112,7 +112,7 @@ class ServiceDesk:
 
     async def _save(self, request: MemoryFile.Request, _: MemoryFile.Response) -> MemoryFile.Response:
         """The worker hands over what is remembered, a thread of the keeper's writes it."""
-        memory: TrackerMemory | str = await self._serve(_remembered, _reason)
+        memory: TrackerSnapshot | str = await self._serve(_remembered, _reason)
         if isinstance(memory, str):
             return MemoryFile.Response(message=memory)
         _saved, reason = await self._with_keeper(lambda keeper: keeper.save(request.name, memory))

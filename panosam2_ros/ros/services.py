@@ -12,7 +12,7 @@ from panosam2_ros.geometry.camera_frame import CameraFrame
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.io.image_encodings import ImageError
 from panosam2_ros.msg import PromptResult
-from panosam2_ros.prompts import Prompt
+from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.ros.conversions import (
     PromptError,
     bearing_msg,

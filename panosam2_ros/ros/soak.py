@@ -29,7 +29,7 @@ from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import lonlat_to_vector
 from panosam2_ros.io.json_file import write_json
 from panosam2_ros.model.build import build_model
-from panosam2_ros.prompts import Prompt
+from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.ros.frame_history import Frame
 from panosam2_ros.ros.worker import Callbacks, Worker, WorkerLimits
 from panosam2_ros.tracker import PanoTracker

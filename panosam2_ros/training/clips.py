@@ -31,7 +31,7 @@ from panosam2_ros.data.training_sources import with_models
 from panosam2_ros.evaluation.datasets import Dataset as VideoDataset
 from panosam2_ros.geometry.equirect import mask_box
 from panosam2_ros.masks import resized_labels
-from panosam2_ros.prompts import Prompt
+from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.training.curriculum import Stage
 
 HIDDEN_ODDS = 5.0  # how much likelier an object is taken that is absent at times: they are rare

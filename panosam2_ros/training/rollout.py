@@ -9,10 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from panosam2_ros.memory_bank import MemoryBank
+from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.prompts import ImageSize, Prompt, PromptEncoding
+from panosam2_ros.prompts.encoding import ImageSize, PromptEncoder
+from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.propagation import Propagated, empty_bank, prompt_objects, propagate
 from panosam2_ros.training.clips import TrainingBatch, click
 from panosam2_ros.training.losses import LossConfig, Losses, frame_losses, mask_iou
@@ -57,7 +58,7 @@ class ClipLoss(nn.Module):
             batch = jumped(batch, int(torch.randint(1, frames, ())))
         present = batch.targets.flatten(2).sum(2) >= MIN_SHARE
         size = ImageSize(model.input_size[1], model.input_size[0])
-        encoding = PromptEncoding(size, model.input_size, model.config)
+        encoding = PromptEncoder(size, model.input_size, model.config)
         bank = empty_bank(model, count)
         if free:
             bank = self._track_freely(bank, batch, encoding, free)
@@ -94,7 +95,7 @@ class ClipLoss(nn.Module):
 
     @torch.no_grad()
     def _track_freely(
-        self, bank: MemoryBank, batch: TrainingBatch, encoding: PromptEncoding, frames: int
+        self, bank: MemoryBank, batch: TrainingBatch, encoding: PromptEncoder, frames: int
     ) -> MemoryBank:
         """The bank after the first frames of the clips."""
         model = self.model
@@ -112,7 +113,7 @@ class ClipLoss(nn.Module):
         features: ImageFeatures,
         target: Tensor,
         present: Tensor,
-        encoding: PromptEncoding,
+        encoding: PromptEncoder,
         rollout: Rollout,
     ) -> tuple[MemoryBank, list[Losses]]:
         """The bank after a click on the largest mistake of every object, and the loss of what it gave."""

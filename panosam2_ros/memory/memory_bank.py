@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from panosam2_ros.slot_table import EMPTY, SlotTable
+from panosam2_ros.memory.slot_table import EMPTY, SlotTable
 
 LONG_TERM = 64  # frames over which the long-term pointer averages, at most
 

@@ -1,10 +1,10 @@
-"""Prompts: what a user points with, checked, and turned into what the network reads."""
+"""Prompts as the network reads them: points and masks as tensors at its input size."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import cv2
@@ -16,104 +16,21 @@ from torch import Tensor
 
 from panosam2_ros.geometry.circular import mean_column, wrap_pad
 from panosam2_ros.geometry.equirect import Equirect, box_width, mask_box
-from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.mask_decoder import (
-    BACKGROUND,
     BOX_FIRST,
     BOX_LAST,
     FOREGROUND,
     NO_PROMPT,
     DecoderPrompts,
 )
+from panosam2_ros.prompts.prompt import Prompt
 
 DENSE_LOGIT = 6.0  # how sure a drawn prompt is
 GIVEN_LOGIT = 10.0  # mask prompts become masks of +-10, as in SAM2
 _TIE = 1e-6  # of a token
 CLICK_RADIUS = 1.5  # of a drawn click, pixels at stride 4
 LOW_RES_STRIDE = 4
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """One object's prompt; coordinates are pixel indices of the image it is given with."""
-
-    obj_id: int = 0  # 0: a new object
-    label: str = ""
-    points: Floats = field(default_factory=lambda: np.zeros((0, 2)))  # [P, 2]: u, v
-    point_labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    box: tuple[float, float, float, float] | None = None  # u_min > u_max: crosses the seam
-    mask: NDArray[np.bool_] | None = None  # [H, W]
-    replace: bool = False  # forget what is remembered of obj_id first
-
-    @property
-    def empty(self) -> bool:
-        return self.box is None and self.mask is None and len(self.points) == 0
-
-    @property
-    def sparse_count(self) -> int:
-        """Points that the network reads: a box counts as two."""
-        return len(self.points) + 2 * (self.box is not None)
-
-
-def check_prompt(prompt: Prompt, grid: Equirect, refines: bool) -> None:
-    """Raise ValueError, saying what was needed, what came and the remedy, for a bad prompt.
-
-    ``refines``: the object is known and its memory kept, so background points alone make sense.
-    """
-    if prompt.empty:
-        raise ValueError("the prompt is empty: give points, directions, a box or a mask")
-    if prompt.mask is not None:
-        _check_mask(prompt, grid)
-    if prompt.box is not None:
-        _check_box(prompt.box, grid)
-    _check_points(prompt, grid, refines)
-
-
-def _check_mask(prompt: Prompt, grid: Equirect) -> None:
-    assert prompt.mask is not None
-    if prompt.mask.shape != (grid.height, grid.width):
-        raise ValueError(
-            f"the mask must have the image's size {grid.width}x{grid.height}, got "
-            f"{prompt.mask.shape[1]}x{prompt.mask.shape[0]}"
-        )
-    if not prompt.mask.any():
-        raise ValueError("the mask is empty: set the object's pixels to a value other than zero")
-    if prompt.box is not None or len(prompt.points):
-        raise ValueError("a mask says it all: give it without points, directions and box")
-
-
-def _check_box(box: tuple[float, float, float, float], grid: Equirect) -> None:
-    u_min, v_min, u_max, v_max = box
-    inside = np.isfinite(box).all() and grid.contains([u_min, u_max], [v_min, v_max]).all()
-    if not inside:
-        raise ValueError(
-            f"the box {box} must lie in the image, u -0.5..{grid.width - 0.5} and v "
-            f"-0.5..{grid.height - 0.5}; one that crosses the seam has u_min > u_max"
-        )
-    if v_min >= v_max or u_min == u_max:
-        raise ValueError(f"the box {box} has no area: it needs v_min < v_max and u_min other than u_max")
-
-
-def _check_points(prompt: Prompt, grid: Equirect, refines: bool) -> None:
-    points, labels = prompt.points, prompt.point_labels
-    if points.ndim != 2 or points.shape[1] != 2 or len(points) != len(labels):
-        raise ValueError(
-            f"points need a u, a v and a label each, got {points.shape} and {len(labels)} labels"
-        )
-    if not np.isin(labels, (BACKGROUND, FOREGROUND)).all():
-        raise ValueError(f"point labels are 1 (object) or 0 (background), got {sorted(set(labels.tolist()))}")
-    if len(points) and not (np.isfinite(points).all() and grid.contains(points[:, 0], points[:, 1]).all()):
-        raise ValueError(
-            f"points must lie in the image, u -0.5..{grid.width - 0.5} and v "
-            f"-0.5..{grid.height - 0.5}, got {points.tolist()}"
-        )
-    foreground = {tuple(np.round(p)) for p in points[labels == FOREGROUND]}
-    both = [p for p in points[labels == BACKGROUND] if tuple(np.round(p)) in foreground]
-    if both:
-        raise ValueError(f"the same pixel {both[0].tolist()} is labelled both object and background")
-    if len(points) and not foreground and prompt.box is None and not refines:
-        raise ValueError("a new object needs at least one point labelled 1, a box or a mask")
 
 
 @dataclass(frozen=True)
@@ -170,7 +87,7 @@ class ImageSize(NamedTuple):
     height: int
 
 
-class PromptEncoding:
+class PromptEncoder:
     """Turns prompts on images of ``grid`` into tensors for a network of ``input_size`` (H, W)."""
 
     def __init__(self, grid: Equirect | ImageSize, input_size: tuple[int, int], config: ModelConfig) -> None:
@@ -285,7 +202,7 @@ class PromptEncoding:
         return math.floor((u + 0.5) / self.grid.width * tokens + _TIE) % tokens
 
 
-def of_same_length(indices: Sequence[int], prompts: Sequence[Prompt]) -> list[list[int]]:
+def group_by_point_count(indices: Sequence[int], prompts: Sequence[Prompt]) -> list[list[int]]:
     """Indices of prompts in groups of as many points: padding would count as points of its own."""
     groups: dict[int, list[int]] = {}
     for i in indices:
@@ -293,7 +210,7 @@ def of_same_length(indices: Sequence[int], prompts: Sequence[Prompt]) -> list[li
     return list(groups.values())
 
 
-def middle_token(mask_logits: Tensor, otherwise: Tensor) -> Tensor:
+def centre_token(mask_logits: Tensor, otherwise: Tensor) -> Tensor:
     """Token column [N] in the middle of each mask [N, 1, 4h, 4w]; ``otherwise`` [N] where a mask is empty."""
     stride = LOW_RES_STRIDE  # tokens are as many stride-4 pixels wide as those are pixels
     column = mean_column((mask_logits > 0).flatten(0, 1).sum(1).float())

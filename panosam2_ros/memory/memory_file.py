@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from panosam2_ros.memory_bank import MemoryBank
+from panosam2_ros.memory.memory_bank import MemoryBank
 
 FORMAT = 2
 SUFFIX, PREVIOUS = ".safetensors", ".previous"
@@ -37,7 +37,7 @@ class MemoryFileError(ValueError):
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkIdentity:
     """Whose memory it is: another network cannot read it."""
 
     model: str
@@ -46,7 +46,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class RememberedObject:
+class ObjectSnapshot:
     """What is known of an object beside its row of the bank."""
 
     obj_id: int
@@ -56,11 +56,11 @@ class RememberedObject:
 
 
 @dataclass(frozen=True)
-class TrackerMemory:
+class TrackerSnapshot:
     """Everything that a tracker needs to go on."""
 
     bank: MemoryBank
-    objects: tuple[RememberedObject, ...]  # in the order of the bank's rows and of ids
+    objects: tuple[ObjectSnapshot, ...]  # in the order of the bank's rows and of ids
     epoch: int
     next_id: int
     final: bool = False  # nothing came after it, so no id from next_id on was given
@@ -77,7 +77,7 @@ def memory_path(directory: Path, name: str) -> Path:
     return directory / (name if name.endswith(SUFFIX) else name + SUFFIX)
 
 
-def save_memory(path: Path, memory: TrackerMemory, network: Network) -> None:
+def save_snapshot(path: Path, memory: TrackerSnapshot, network: NetworkIdentity) -> None:
     """Write the file whole, or leave what was there; OSError where the disk does not take it."""
     tensors = {name: x.cpu().contiguous() for name, x in memory.bank.tensors().items()}
     header = json.dumps({
@@ -120,8 +120,10 @@ def _keep(path: Path, before: Path) -> None:
         shutil.copyfile(path, before)
 
 
-def load_memory(path: Path, like: MemoryBank, network: Network, max_objects: int) -> TrackerMemory:
-    """What ``save_memory`` wrote; ``like``: an empty bank of the network that will use it.
+def load_snapshot(
+    path: Path, like: MemoryBank, network: NetworkIdentity, max_objects: int
+) -> TrackerSnapshot:
+    """What ``save_snapshot`` wrote; ``like``: an empty bank of the network that will use it.
 
     MemoryFileError for a file that cannot be used, FileNotFoundError where there is none.
     """
@@ -134,13 +136,13 @@ def load_memory(path: Path, like: MemoryBank, network: Network, max_objects: int
         )
     header, tensors = _read(path)
     _check_network(path, header, network, asdict(like.rules))
-    objects = tuple(RememberedObject(**item) for item in header["objects"])
+    objects = tuple(ObjectSnapshot(**item) for item in header["objects"])
     _check_objects(path, objects, header["next_id"], max_objects)
     _check_tensors(path, tensors, like, len(objects))
     bank = like.with_tensors({name: x.to(like.frame.device) for name, x in tensors.items()})
     width, column = header.get("first_column", (0, 0))
     final = header.get("final", False)
-    return TrackerMemory(bank, objects, header["epoch"], header["next_id"], final, (width, column))
+    return TrackerSnapshot(bank, objects, header["epoch"], header["next_id"], final, (width, column))
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -176,7 +178,9 @@ def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _check_network(path: Path, header: dict[str, Any], network: Network, rules: dict[str, Any]) -> None:
+def _check_network(
+    path: Path, header: dict[str, Any], network: NetworkIdentity, rules: dict[str, Any]
+) -> None:
     wanted = json.loads(json.dumps(asdict(network) | rules))
     found = header["network"] | header["rules"]
     for key, value in wanted.items():
@@ -187,7 +191,7 @@ def _check_network(path: Path, header: dict[str, Any], network: Network, rules: 
             )
 
 
-def _check_objects(path: Path, objects: tuple[RememberedObject, ...], next_id: int, max_objects: int) -> None:
+def _check_objects(path: Path, objects: tuple[ObjectSnapshot, ...], next_id: int, max_objects: int) -> None:
     ids = [item.obj_id for item in objects]
     if ids != sorted(set(ids)) or not all(0 < i < next_id <= MAX_OBJ_ID + 1 for i in ids):
         raise MemoryFileError(f"{path} has impossible ids {ids[:8]}, next {next_id}")

@@ -1,0 +1,1 @@
+"""What is remembered of objects: tensors in fixed slots, and files of them."""

@@ -1,0 +1,1 @@
+"""Prompts: checked, and encoded for the network."""

@@ -1,0 +1,32 @@
+"""A prompt: what a user points with, in pixel indices of one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from panosam2_ros.geometry.sphere import Floats
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One object's prompt; coordinates are pixel indices of the image it is given with."""
+
+    obj_id: int = 0  # 0: a new object
+    label: str = ""
+    points: Floats = field(default_factory=lambda: np.zeros((0, 2)))  # [P, 2]: u, v
+    point_labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    box: tuple[float, float, float, float] | None = None  # u_min > u_max: crosses the seam
+    mask: NDArray[np.bool_] | None = None  # [H, W]
+    replace: bool = False  # forget what is remembered of obj_id first
+
+    @property
+    def empty(self) -> bool:
+        return self.box is None and self.mask is None and len(self.points) == 0
+
+    @property
+    def sparse_count(self) -> int:
+        """Points that the network reads: a box counts as two."""
+        return len(self.points) + 2 * (self.box is not None)
