@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros import drawing
 from panosam2_ros.data.compositor import Background, paint_labels, project
 from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.sprites import Sprite
 from panosam2_ros.geometry.bearing import ELLIPSE_95, mask_bearing
 from panosam2_ros.geometry.equirect import Equirect, box_width, mask_box
 from panosam2_ros.geometry.sphere import Floats, lonlat_to_vector, normalised, tangent_basis, vector_to_lonlat
-from panosam2_ros.object_state import ObjectMotion, TrackState
+from panosam2_ros.tracking.motion_model import BearingMotionModel, TrackState
+from panosam2_ros.visualization import drawing
 
 GRID = Equirect(960, 480)
 STRIDE = 15  # px, of the tokens in the figure of the canonical yaw
@@ -34,7 +34,7 @@ STATES: dict[TrackState, drawing.Colour] = {
 
 def scene(
     things: Sequence[tuple[str, float, float, float]],  # sprite, lon, lat and diameter, degrees
-) -> tuple[drawing.Image, drawing.Labels]:
+) -> tuple[drawing.RgbImage, drawing.Labels]:
     """A lobby with things in it, [H, W, 3], and their labels [H, W] from 1."""
     library = SourceLibrary.shipped(Split.TRAIN)
     image = Background(np.asarray(library.panoramas["lobby"], np.uint8), GRID).render(np.eye(3))
@@ -54,7 +54,7 @@ def _facing(lon: float, lat: float) -> Floats:
     return np.stack([east, -north, direction], -1)
 
 
-def seam() -> drawing.Image:
+def seam() -> drawing.RgbImage:
     """An object across the seam: its mask, its box, the mean of its pixels and its bearing."""
     image, labels = scene([("1f69b.webp", 176, -8, 42)])
     mask = labels == 1
@@ -78,13 +78,13 @@ def seam() -> drawing.Image:
     return image
 
 
-def _arrowed(image: drawing.Image, u: int, v: int, name: str, aside: int) -> None:
+def _arrowed(image: drawing.RgbImage, u: int, v: int, name: str, aside: int) -> None:
     """Names a column of the image beside an arrow that points up to it."""
     cv2.arrowedLine(image, (u, v + 12), (u, v - 20), drawing.WHITE, 2, tipLength=0.3)
     drawing.draw_text(image, f"{name} = {u}", u + aside, v + 34, scale=0.55)
 
 
-def latitudes() -> drawing.Image:
+def latitudes() -> drawing.RgbImage:
     """The same disc of 20 degrees at several latitudes and over a pole."""
     image = np.full((GRID.height, GRID.width, 3), 236, np.uint8)
     places = ((-120.0, 0.0), (-30.0, 45.0), (85.0, 75.0), (0.0, -90.0))
@@ -115,7 +115,7 @@ def _disc(side: int = 256) -> Sprite:
     return Sprite(rgba)
 
 
-def canonical_yaw() -> drawing.Image:
+def canonical_yaw() -> drawing.RgbImage:
     """What the camera delivers, and the same as the mask decoder gets it for the object on the seam."""
     image, labels = scene([("1f69b.webp", 176, -8, 42), ("1f43b.webp", -60, -25, 30)])
     box = mask_box(labels == 1)
@@ -139,12 +139,12 @@ def canonical_yaw() -> drawing.Image:
     return np.concatenate([panels[0], gap, panels[1]])
 
 
-def states() -> drawing.Image:
-    """Where an object is, where ObjectMotion says that it is, and how sure, while it is hidden."""
+def states() -> drawing.RgbImage:
+    """Where an object is, where BearingMotionModel says that it is, and how sure, while it is hidden."""
     stamps = np.arange(0, 9.01, 0.1)
     truth = 20.0 * np.minimum(stamps, 3.5)  # degrees; it stops behind what hides it
     seen = (stamps < 2) | (stamps >= 7)
-    motion, told = ObjectMotion(), []
+    motion, told = BearingMotionModel(), []
     pixels = GRID.pixel_to_vector(*np.meshgrid(np.arange(GRID.width), np.arange(GRID.height)))
     for stamp, azimuth, visible in zip(stamps, truth, seen, strict=True):
         direction = normalised(lonlat_to_vector(-math.radians(azimuth), 0.0))
@@ -160,7 +160,7 @@ def _chart(
     stamps: Floats,  # [N] s
     truth: Floats,  # [N] azimuth, degrees
     told: Sequence[tuple[float, float, TrackState]],  # azimuth, half a 95 % interval, both degrees
-) -> drawing.Image:
+) -> drawing.RgbImage:
     """Azimuth over time: the truth, what is told, its 95 % interval; below it the state."""
     image = np.full((404, GRID.width, 3), 255, np.uint8)
 
@@ -193,7 +193,7 @@ def _chart(
     return image
 
 
-def _label(image: drawing.Image, text: str, u: int, v: int, paint: drawing.Colour = DARK) -> None:
+def _label(image: drawing.RgbImage, text: str, u: int, v: int, paint: drawing.Colour = DARK) -> None:
     cv2.putText(image, text, (u, v), cv2.FONT_HERSHEY_SIMPLEX, 0.45, paint, 1, cv2.LINE_AA)
 
 

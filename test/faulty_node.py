@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from rclpy.node import Node
 
-from panosam2_ros import tracker
 from panosam2_ros.memory import memory_file
 from panosam2_ros.ros import lifecycle, node
+from panosam2_ros.tracking import tracker
 
 
 def inference_raises() -> None:

@@ -20,7 +20,7 @@ from panosam2_ros.model.long_short_memory import LongShortMemory
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.encoding import PromptEncoder
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.propagation import empty_bank, prompt_objects, propagate
+from panosam2_ros.tracking.propagation import empty_bank, propagate, segment_prompts
 
 HEIGHT, WIDTH = 64, 128
 
@@ -110,7 +110,7 @@ def _track(model: PanoSAM2, shift: int = 0) -> torch.Tensor:
         image = torch.rand(1, 3, HEIGHT, WIDTH, generator=generator) * 255
         features: ImageFeatures = model.encode_image(image.roll(shift, -1))
         if t == 0:
-            step = prompt_objects(model, bank, features, encoding.encode(prompts), False)
+            step = segment_prompts(model, bank, features, encoding.encode(prompts), False)
         else:
             step = propagate(model, bank, features, present=torch.tensor([True, True]))
         bank = step.bank

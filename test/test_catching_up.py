@@ -8,9 +8,9 @@ import torch
 from test_tracker import mask_prompt, picture
 
 from panosam2_ros.model.build import random_model
-from panosam2_ros.object_state import TrackState
-from panosam2_ros.tracker import PanoTracker
-from panosam2_ros.tracker_config import TrackerConfig
+from panosam2_ros.tracking.config import TrackerConfig
+from panosam2_ros.tracking.motion_model import TrackState
+from panosam2_ros.tracking.tracker import PanoTracker
 
 FRAMES = 6
 SECOND = 10**9

@@ -20,7 +20,7 @@ from panosam2_ros.model.colour_histogram import (
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.tracker import PanoTracker
+from panosam2_ros.tracking.tracker import PanoTracker
 
 HEIGHT, WIDTH = 32, 64  # of masks
 RED, BLUE, GREEN = (220, 30, 30), (30, 40, 210), (30, 200, 60)

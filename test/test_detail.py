@@ -18,8 +18,8 @@ from panosam2_ros.model.mask_upsampler import MaskUpsampler
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.encoding import PromptEncoder
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.propagation import empty_bank, prompt_objects, propagate
-from panosam2_ros.tracker import PanoTracker
+from panosam2_ros.tracking.propagation import empty_bank, propagate, segment_prompts
+from panosam2_ros.tracking.tracker import PanoTracker
 
 HEIGHT, WIDTH = 64, 128
 BOX = Prompt(box=(30.0, 20.0, 70.0, 50.0))
@@ -38,7 +38,7 @@ def fine_model(learned: bool) -> PanoSAM2:
 def two_frames(model: PanoSAM2, images: torch.Tensor, box: Prompt):
     encoding = PromptEncoder(Equirect(WIDTH, HEIGHT), model.input_size, model.config)
     first, second = (model.encode_image(image[None]) for image in images)
-    start = prompt_objects(model, empty_bank(model, 1), first, encoding.encode([box]), False)
+    start = segment_prompts(model, empty_bank(model, 1), first, encoding.encode([box]), False)
     return start, propagate(model, start.bank, second)
 
 

@@ -16,7 +16,7 @@ from panosam2_ros.model.build import random_model
 from panosam2_ros.model.checkpoints import official_config
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.propagation import Propagated, empty_bank, propagate
+from panosam2_ros.tracking.propagation import PropagationResult, empty_bank, propagate
 
 NETWORKS = {"nano": ModelConfig(), "tiny": official_config("sam2.1_hiera_tiny", 448, 896)}
 
@@ -39,7 +39,7 @@ class Watch(TorchDispatchMode):
         return out
 
 
-def step(model: PanoSAM2, bank: MemoryBank, image: Tensor) -> Propagated:
+def step(model: PanoSAM2, bank: MemoryBank, image: Tensor) -> PropagationResult:
     return propagate(model, bank, model.encode_image(image))
 
 

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from panosam2_ros import drawing
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import lonlat_to_vector
+from panosam2_ros.visualization import drawing
 
 GRID = Equirect(256, 128)
 

@@ -12,14 +12,14 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 
-from panosam2_ros.object_state import TrackState
 from panosam2_ros.ros.diagnostics import Statistics
 from panosam2_ros.ros.findings import ERROR, OK, WARN, above, below
 from panosam2_ros.ros.health import Health, Machinery, Tracked, findings
 from panosam2_ros.ros.latest import LatestCounts
 from panosam2_ros.ros.parameters import Parameters
 from panosam2_ros.ros.worker import WorkerCounts, WorkerQueue
-from panosam2_ros.thrift import Thrift
+from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
+from panosam2_ros.tracking.motion_model import TrackState
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "diagnostics.md"
 ACTIVE = Health("active", WorkerCounts(received=9, processed=5))
@@ -84,7 +84,7 @@ def test_rate_state_error_and_shortage() -> None:
     assert findings(ACTIVE, statistics, asked)["rate"].level == ERROR  # none within ten seconds
     assert findings(Health("active"), statistics, asked) == {}  # nothing has come yet: that is silence
     assert findings(Health("inactive"), statistics, asked)["state"].level == WARN
-    thrift = Thrift()
+    thrift = AdaptiveBatcher()
     with pytest.raises(MemoryError):
         thrift.pieces(_without_memory, 1)
     tracker: Any = SimpleNamespace(tracks=lambda: (), memory_mib=0.0, thrift=thrift)

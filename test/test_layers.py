@@ -103,8 +103,8 @@ def test_package_imports_only_downward() -> None:
 @pytest.mark.parametrize(
     ("file", "line"),
     [
-        ("tracker.py", "import rclpy"),
-        ("tracker.py", "from rclpy.node import Node"),
+        ("tracking/tracker.py", "import rclpy"),
+        ("tracking/tracker.py", "from rclpy.node import Node"),
         ("geometry/bearing.py", "import sensor_msgs.msg"),
         ("geometry/bearing.py", "from builtin_interfaces.msg import Time"),
         ("io/video.py", "from panosam2_ros.msg import ObjectBearing"),
@@ -119,9 +119,9 @@ def test_package_imports_only_downward() -> None:
         ("model/build.py", "import cv2"),
         ("model/build.py", "from panosam2_ros.memory.memory_bank import MemoryBank"),
         ("model/build.py", "from ..tracker import PanoTracker"),
-        ("tracker.py", "def late():\n    import rclpy"),
-        ("tracker.py", "if TYPE_CHECKING:\n    from panosam2_ros.data import synthetic"),
-        ("tracker.py", "importlib.import_module('rclpy')"),
+        ("tracking/tracker.py", "def late():\n    import rclpy"),
+        ("tracking/tracker.py", "if TYPE_CHECKING:\n    from panosam2_ros.data import synthetic"),
+        ("tracking/tracker.py", "importlib.import_module('rclpy')"),
         ("newcomer.py", "import math"),
     ],
 )
@@ -137,11 +137,14 @@ def test_checker_sees_what_is_forbidden(tmp_path: Path, file: str, line: str) ->
     [
         ("ros/node.py", "import rclpy\nfrom panosam2_ros.msg import ObjectBearing"),
         ("ros/node.py", "from panosam2_ros import tracker"),
-        ("tracker.py", "import torch\nfrom panosam2_ros.model.build import build\nfrom . import memory_bank"),
+        (
+            "tracking/tracker.py",
+            "import torch\nfrom panosam2_ros.model.build import build\nfrom . import memory_bank",
+        ),
         ("training/train.py", "from panosam2_ros.data.synthetic import Scene\nfrom .losses import dice"),
         ("model/build.py", "import json\nfrom sam2.modeling import sam2_base"),
         ("model/build.py", "from ..equirect import wrap_pad"),
-        ("object_state.py", "from panosam2_ros.geometry.bearing import Bearing"),
+        ("tracking/motion_model.py", "from panosam2_ros.geometry.bearing import Bearing"),
         ("msg/_generated.py", "import rosidl_parser.definition"),
     ],
 )

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from panosam2_ros.geometry.circular import wrap_resize
 from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.masks import paint, resized_labels
+from panosam2_ros.masks.label_image import render_label_image, resize_labels
 
 
 def blobs(seed: int, height: int = 16, width: int = 32) -> torch.Tensor:
@@ -27,7 +27,7 @@ def test_the_bands_equal_the_whole_image_resized(seed: int, size: tuple[int, int
     grid, names = Equirect(*size), (5, 65535, 7)
     maps = {name: blobs(seed + i) for i, name in enumerate(names)}
     whole = torch.stack([wrap_resize(maps[name], grid.height, grid.width) for name in names])
-    labels, regions = paint({name: x.numpy() for name, x in maps.items()}, grid)
+    labels, regions = render_label_image({name: x.numpy() for name, x in maps.items()}, grid)
     for name, logits in zip(names, whole.numpy(), strict=True):
         found = regions[name].whole(grid.height) if name in regions else np.zeros(logits.shape, bool)
         assert not (found ^ (logits > 0))[np.abs(logits) > 1e-5].any()
@@ -39,7 +39,7 @@ def test_the_bands_equal_the_whole_image_resized(seed: int, size: tuple[int, int
 
 
 def test_an_empty_mask_has_no_region() -> None:
-    labels, regions = paint({3: np.full((16, 32), -1.0, np.float32)}, Equirect(128, 64))
+    labels, regions = render_label_image({3: np.full((16, 32), -1.0, np.float32)}, Equirect(128, 64))
     assert not labels.any() and not regions
 
 
@@ -48,7 +48,7 @@ def test_large_panoramas_need_no_float_plane_per_object() -> None:
     grid = Equirect(3840, 1920)
     logits = {i: np.full((112, 224), 1.0 + i, np.float32) for i in range(1, 9)}
     tracemalloc.start()
-    labels, regions = paint(logits, grid)
+    labels, regions = render_label_image(logits, grid)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     pixels = grid.width * grid.height
@@ -60,7 +60,7 @@ def test_large_panoramas_need_no_float_plane_per_object() -> None:
 def test_labels_stay_where_they_are_at_another_size(width: int) -> None:
     labels = np.zeros((400, 1920), np.uint16)
     labels[100:181, 900:1001] = 7
-    small = resized_labels(labels, width, 100)
+    small = resize_labels(labels, width, 100)
     rows, columns = np.nonzero(small == 7)
     assert (columns.mean() + 0.5) / width == pytest.approx((950 + 0.5) / 1920, abs=0.2 / width)
     assert (rows.mean() + 0.5) / 100 == pytest.approx((140 + 0.5) / 400, abs=0.002)

@@ -29,8 +29,8 @@ from panosam2_ros.memory.memory_file import (
 from panosam2_ros.model.build import build_model, random_model
 from panosam2_ros.model.weights import save_weights
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.propagation import empty_bank
-from panosam2_ros.tracker import PanoTracker, TrackerConfig
+from panosam2_ros.tracking.propagation import empty_bank
+from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
 
 SECOND = 10**9
 

@@ -26,11 +26,11 @@ from panosam2_ros.memory.memory_file import (
     save_snapshot,
 )
 from panosam2_ros.model.build import build_model, random_model
-from panosam2_ros.propagation import empty_bank
 from panosam2_ros.ros import memory_keeper
 from panosam2_ros.ros.memory_keeper import REFUSED, SPARED_IDS, MemoryKeeper
 from panosam2_ros.srv import ListObjects, MemoryFile
-from panosam2_ros.tracker import PanoTracker
+from panosam2_ros.tracking.propagation import empty_bank
+from panosam2_ros.tracking.tracker import PanoTracker
 
 MODEL = "panosam2_nano"
 

@@ -32,7 +32,7 @@ from panosam2_ros.model.memory_attention import rotary_attention, whole_turn_rot
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.encoding import PromptEncoder
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.propagation import empty_bank, prompt_objects, propagate
+from panosam2_ros.tracking.propagation import empty_bank, propagate, segment_prompts
 
 HEIGHT, WIDTH, STRIDE = 128, 256, 16
 GRID = Equirect(WIDTH, HEIGHT)
@@ -75,7 +75,7 @@ def track(model: PanoSAM2, shift: int, count: int = 2) -> tuple[list[Tensor], Me
     for t, image in enumerate(video(5)):
         features = model.encode_image(image.roll(shift, -1))
         if t == 0:
-            step = prompt_objects(model, bank, features, encoding.encode(prompts(shift, count)), False)
+            step = segment_prompts(model, bank, features, encoding.encode(prompts(shift, count)), False)
         else:
             step = propagate(model, bank, features, present=torch.ones(count, dtype=torch.bool))
         bank = step.bank

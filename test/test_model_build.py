@@ -32,7 +32,7 @@ from panosam2_ros.model.weights import (
     save_weights,
 )
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.tracker import PanoTracker
+from panosam2_ros.tracking.tracker import PanoTracker
 
 
 @pytest.fixture

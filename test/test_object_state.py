@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from panosam2_ros.geometry.bearing import UNKNOWN_VARIANCE, Bearing
 from panosam2_ros.geometry.sphere import Floats, angle_between, lonlat_to_vector, normalised, rotation_matrix
-from panosam2_ros.object_state import ObjectMotion, StateConfig, TrackState
+from panosam2_ros.tracking.motion_model import BearingMotionModel, StateConfig, TrackState
 
 PERIOD = 100_000_000  # ns
 START = 1_700_000_000_000_000_000
@@ -27,15 +27,15 @@ def great_circle(start: Floats, axis: Floats, angle: float) -> Floats:
     return math.cos(angle) * start + math.sin(angle) * np.cross(axis, start)
 
 
-def run(speed: float, axis: Floats, seen: int, start: Floats) -> ObjectMotion:
-    motion = ObjectMotion(CONFIG)
+def run(speed: float, axis: Floats, seen: int, start: Floats) -> BearingMotionModel:
+    motion = BearingMotionModel(CONFIG)
     for i in range(seen):
         motion.update(START + i * PERIOD, bearing(great_circle(start, axis, 0.1 * i * speed)))
     return motion
 
 
 def test_before_the_first_sight_it_may_be_anywhere() -> None:
-    motion = ObjectMotion(CONFIG)
+    motion = BearingMotionModel(CONFIG)
     motion.update(START, None)
     assert motion.state is TrackState.LOST and motion.last_seen == 0
     assert np.allclose(motion.bearing.covariance, UNKNOWN_VARIANCE * np.eye(2))
@@ -43,7 +43,7 @@ def test_before_the_first_sight_it_may_be_anywhere() -> None:
 
 
 def test_visible_occluded_lost_and_back() -> None:
-    motion = ObjectMotion(CONFIG)
+    motion = BearingMotionModel(CONFIG)
     direction = lonlat_to_vector(0.3, 0.1)
     motion.update(START, bearing(direction))
     assert motion.state is TrackState.VISIBLE and motion.last_seen == START
@@ -59,7 +59,7 @@ def test_visible_occluded_lost_and_back() -> None:
 
 
 def test_hysteresis() -> None:
-    motion = ObjectMotion(StateConfig(appear=0.7, disappear=0.3))
+    motion = BearingMotionModel(StateConfig(appear=0.7, disappear=0.3))
     assert not motion.present(0.5) and motion.present(0.7)
     motion.update(START, bearing(lonlat_to_vector(0, 0)))
     assert motion.present(0.5) and motion.present(0.3) and not motion.present(0.29)
@@ -121,7 +121,7 @@ def test_covariance_grows_while_unseen_and_stays_bounded() -> None:
 def test_an_uneven_covariance_moves_along_the_great_circle() -> None:
     """Over a pole east becomes west: the ellipse must turn with the direction, not stay."""
     config = StateConfig(velocity_noise=0.0, velocity_decay=1e6, lost_after=100.0)
-    motion = ObjectMotion(config)
+    motion = BearingMotionModel(config)
     covariance = np.array([[4e-4, 1e-4], [1e-4, 1e-4]])
     for i in range(2):
         direction = lonlat_to_vector(0, 1.0 + 0.1 * i)  # straight up at 1 rad/s
@@ -135,14 +135,14 @@ def test_an_uneven_covariance_moves_along_the_great_circle() -> None:
 
 def test_dropped_frames_do_not_change_the_velocity() -> None:
     axis, start = np.array([0.0, 1.0, 0.0]), lonlat_to_vector(0, 0)
-    motion = ObjectMotion(CONFIG)
+    motion = BearingMotionModel(CONFIG)
     for i in (0, 1, 4, 5, 11):
         motion.update(START + i * PERIOD, bearing(great_circle(start, axis, 0.05 * i)))
     assert np.allclose(motion.angular_velocity, 0.5 * axis, atol=1e-6)
 
 
 def test_a_jump_is_no_motion() -> None:
-    motion = ObjectMotion(CONFIG)
+    motion = BearingMotionModel(CONFIG)
     motion.update(START, bearing(lonlat_to_vector(0, 0)))
     motion.update(START + 1_000_000, bearing(lonlat_to_vector(3.0, 0)))
     assert np.linalg.norm(motion.angular_velocity) <= CONFIG.velocity_limit + 1e-9
@@ -176,7 +176,7 @@ def turning(i: int) -> Floats:
 
 
 def test_what_stands_still_moves_only_as_the_camera_turns() -> None:
-    start, motion = lonlat_to_vector(1.0, 0.4), ObjectMotion(CONFIG)
+    start, motion = lonlat_to_vector(1.0, 0.4), BearingMotionModel(CONFIG)
     step = turning(1)
     for i in range(4):
         if i:
@@ -198,7 +198,7 @@ def test_what_moves_by_itself_goes_on_while_the_camera_turns(recalled: bool) -> 
     axis, start = normalised(np.array([0.2, 1.0, 0.0])), lonlat_to_vector(-0.4, 0.0)
     start = normalised(start - axis * (axis @ start))
     config = StateConfig(lost_after=5.0, velocity_decay=1e9)
-    motion = ObjectMotion(config)
+    motion = BearingMotionModel(config)
 
     def truth(i: int) -> Floats:
         return turning(i) @ great_circle(start, axis, 0.03 * i)
@@ -207,7 +207,7 @@ def test_what_moves_by_itself_goes_on_while_the_camera_turns(recalled: bool) -> 
         if i:
             motion.turn(turning(1))
         if recalled and i == 10:
-            motion = ObjectMotion.from_dict(json.loads(json.dumps(motion.to_dict())), config)
+            motion = BearingMotionModel.from_dict(json.loads(json.dumps(motion.to_dict())), config)
         motion.update(START + i * PERIOD, bearing(truth(i)) if i < 10 else None)
     assert angle_between(motion.bearing.direction, truth(29)) < 1e-6
     rate = (truth(30) - truth(28)) / 0.2
@@ -216,7 +216,7 @@ def test_what_moves_by_itself_goes_on_while_the_camera_turns(recalled: bool) -> 
 
 def test_an_ellipse_turns_with_the_camera() -> None:
     covariance = np.array([[4e-4, 1e-4], [1e-4, 1e-4]])
-    motion = ObjectMotion(StateConfig(velocity_noise=0.0, lost_after=100.0))
+    motion = BearingMotionModel(StateConfig(velocity_noise=0.0, lost_after=100.0))
     motion.update(START, Bearing(lonlat_to_vector(0.0, 0.0), covariance, 0.1, 0.1, 0.01))
     motion.turn(rotation_matrix([0.0, 0.0, math.pi / 2]))  # a quarter roll: right becomes down
     motion.update(START + PERIOD, None)
@@ -225,7 +225,7 @@ def test_an_ellipse_turns_with_the_camera() -> None:
 
 def test_the_camera_stands_still_again() -> None:
     """Its turn counts for the time between two updates, whatever the stamps do."""
-    motion = ObjectMotion(CONFIG)
+    motion = BearingMotionModel(CONFIG)
     motion.update(START, bearing(lonlat_to_vector(0, 0)))
     motion.turn(turning(3))
     motion.update(START - PERIOD, bearing(turning(3) @ lonlat_to_vector(0, 0)))

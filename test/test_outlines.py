@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector
 from panosam2_ros.geometry.window import MaskPatch, Window
-from panosam2_ros.masks import paint
+from panosam2_ros.masks.boundary import refine_boundaries
+from panosam2_ros.masks.label_image import render_label_image
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.mask_decoder import MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.outlines import outlines
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.tracker import PanoTracker, TrackerConfig
+from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
 
 HEIGHT, WIDTH = 64, 128
 GRID = Equirect(256, 128)  # the camera's
@@ -135,7 +135,7 @@ def test_masks_of_windows_are_painted_where_they_lie(lon: float, lat: float, wid
     window = Window.around(coarse < 20)
     assert window is not None
     logits = window.cut(torch.from_numpy(20 - coarse)[None].float(), 96)[0].numpy()
-    labels, regions = paint({9: MaskPatch(logits, window)}, grid)
+    labels, regions = render_label_image({9: MaskPatch(logits, window)}, grid)
     truth = distances(grid, lon, lat)
     step = 360 / min(width, 256)
     assert (labels[truth < 20 - step] == 9).all() and not labels[truth > 20 + step].any()
@@ -144,7 +144,7 @@ def test_masks_of_windows_are_painted_where_they_lie(lon: float, lat: float, wid
 
 def test_nothing_is_painted_of_a_window_whose_mask_is_empty() -> None:
     patch = MaskPatch(np.full((8, 8), -1, np.float32), Window(0, 0, 1, 1))
-    labels, regions = paint({1: patch}, Equirect(64, 32))
+    labels, regions = render_label_image({1: patch}, Equirect(64, 32))
     assert not labels.any() and not regions
 
 
@@ -154,8 +154,8 @@ PLACES = [(0.3, 0.0), (3.1, -0.4), (-1.0, 1.2)]  # in the middle, on the seam, o
 @pytest.mark.parametrize("lon, lat", PLACES)
 def test_a_mask_that_is_too_large_is_cut_to_what_is_there(lon: float, lat: float) -> None:
     truth, coarse = distances(GRID, lon, lat) < 24, {1: disc_logits(lon, lat)}
-    before = paint(coarse, GRID)[0] == 1
-    after = paint(coarse | outlines(picture(truth), coarse, 96, np.pi), GRID)[0] == 1
+    before = render_label_image(coarse, GRID)[0] == 1
+    after = render_label_image(coarse | refine_boundaries(picture(truth), coarse, 96, np.pi), GRID)[0] == 1
     assert iou(before, truth) < 0.75 and iou(after, truth) > 0.92
 
 
@@ -163,8 +163,8 @@ def test_a_mask_that_is_too_large_is_cut_to_what_is_there(lon: float, lat: float
 def test_outlines_turn_with_the_image(lon: float, lat: float) -> None:
     image, coarse = picture(distances(GRID, lon, lat) < 24), {1: disc_logits(lon, lat)}
     turned = {1: np.roll(coarse[1], 8, 1)}  # 8 of 64 columns: 32 of the image's
-    plain = paint(coarse | outlines(image, coarse, 96, np.pi), GRID)[0]
-    moved = paint(turned | outlines(np.roll(image, 32, 1), turned, 96, np.pi), GRID)[0]
+    plain = render_label_image(coarse | refine_boundaries(image, coarse, 96, np.pi), GRID)[0]
+    moved = render_label_image(turned | refine_boundaries(np.roll(image, 32, 1), turned, 96, np.pi), GRID)[0]
     assert (np.roll(plain, 32, 1) == moved).mean() > 0.999
 
 
@@ -174,7 +174,7 @@ def test_an_outline_is_the_same_every_time() -> None:
     found = []
     for seed in range(8):  # what OpenCV did before
         cv2.setRNGSeed(seed)
-        found.append(outlines(image, coarse, 96, np.pi)[1])
+        found.append(refine_boundaries(image, coarse, 96, np.pi)[1])
     assert all((one.logits == found[0].logits).all() and one.window == found[0].window for one in found)
 
 
@@ -184,13 +184,13 @@ def test_colours_that_say_something_else_leave_a_mask_alone(monkeypatch: pytest.
         labels[:8, :8] = cv2.GC_PR_FGD
 
     monkeypatch.setattr("panosam2_ros.outlines.cv2.grabCut", elsewhere)
-    assert not outlines(picture(distances(GRID, 0, 0) < 24), {1: disc_logits(0, 0)}, 96, np.pi)
+    assert not refine_boundaries(picture(distances(GRID, 0, 0) < 24), {1: disc_logits(0, 0)}, 96, np.pi)
 
 
 @pytest.mark.parametrize("value", [-1.0, 1.0])
 def test_empty_and_full_masks_have_no_outline(value: float) -> None:
     coarse = {1: np.full((32, 64), value, np.float32)}
-    assert not outlines(picture(np.zeros((128, 256), bool)), coarse, 96, np.pi)
+    assert not refine_boundaries(picture(np.zeros((128, 256), bool)), coarse, 96, np.pi)
 
 
 @settings(max_examples=30, deadline=None)
@@ -198,7 +198,9 @@ def test_empty_and_full_masks_have_no_outline(value: float) -> None:
 def test_any_mask_is_redrawn_or_left(seed: int, size: int) -> None:
     rng = np.random.default_rng(seed)
     coarse = cv2.resize(rng.normal(-0.5, 1, (5, 9)).astype(np.float32), (64, 32))
-    for patch in outlines(rng.integers(0, 255, (40, 80, 3), np.uint8), {1: coarse}, size, np.pi).values():
+    for patch in refine_boundaries(
+        rng.integers(0, 255, (40, 80, 3), np.uint8), {1: coarse}, size, np.pi
+    ).values():
         assert patch.logits.shape == (size, size) and (patch.logits > 0).any()
         assert len(np.unique(np.abs(patch.logits))) == 1 and patch.logits.max() <= coarse.max() + 1e-5
 

@@ -24,8 +24,8 @@ from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.reacquisition import AT_ONCE, found_again, not_them
-from panosam2_ros.tracker import PanoTracker
+from panosam2_ros.tracking.redetection import MAX_SEARCHED_PER_FRAME, is_wrong_match, redetect
+from panosam2_ros.tracking.tracker import PanoTracker
 
 GRID = (4, 8)  # tokens; masks are 32x64, as the colours of test_colour
 CONFIG = ModelConfig(colour_evidence=1e-3, colour_search=0.6, mask_stride=2)
@@ -91,7 +91,7 @@ def searched(
     evidence = colour_evidence(bins, bank.colours)
     conditioned = maps.expand(len(bank), -1, -1, -1)
     scores = before.object_score_logits
-    return found_again(model, bank, features, conditioned, evidence, before, scores, vertical_fov)  # type: ignore[arg-type]
+    return redetect(model, bank, features, conditioned, evidence, before, scores, vertical_fov)  # type: ignore[arg-type]
 
 
 def absent(count: int) -> MaskPrediction:
@@ -164,12 +164,12 @@ def test_what_is_in_sight_or_of_unknown_colours_is_not_looked_for() -> None:
 
 
 def test_of_many_lost_objects_some_are_looked_for_in_every_image_and_all_in_turn() -> None:
-    count, image = 3 * AT_ONCE - 1, painted(disc(20), RED, BLUE)
+    count, image = 3 * MAX_SEARCHED_PER_FRAME - 1, painted(disc(20), RED, BLUE)
     found = torch.zeros(count, dtype=torch.bool)
     for frame in range(3):
         bank = replace(known(count), frame=torch.full((count,), frame))
         scores = searched(image, bank, Echo(), absent(count))[1]
-        assert int((scores > 0).sum()) == AT_ONCE
+        assert int((scores > 0).sum()) == MAX_SEARCHED_PER_FRAME
         found |= scores > 0
     assert found.all()
 
@@ -192,7 +192,7 @@ def test_what_is_found_in_a_region_elsewhere_has_to_be_like_the_object(
     mask = disc(40, radius)
     found = prediction(low(mask), score, iou)
     bins = colour_bins(painted(mask, colour, BLUE), 1)
-    wrong = not_them(found.object_score_logits, known(1, before), found, bins, 0.6)
+    wrong = is_wrong_match(found.object_score_logits, known(1, before), found, bins, 0.6)
     assert wrong.tolist() == [not right]
 
 

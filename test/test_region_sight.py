@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from test_search_region import disc, iou
 
-from panosam2_ros import region_sight
 from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.synthetic import Scene, SceneConfig
 from panosam2_ros.evaluation.method import rolled_prompt
@@ -25,11 +24,12 @@ from panosam2_ros.model.build import build_model, random_model
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.mask_decoder import MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.object_state import StateConfig, TrackState
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.propagation import empty_bank
-from panosam2_ros.region_sight import MISSING, SearchRegions, _target
-from panosam2_ros.tracker import PanoTracker, TrackerConfig
+from panosam2_ros.tracking import view_planner
+from panosam2_ros.tracking.motion_model import StateConfig, TrackState
+from panosam2_ros.tracking.propagation import empty_bank
+from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
+from panosam2_ros.tracking.view_planner import MISSING, SearchRegions, _target
 
 Image = NDArray[np.uint8]
 GRID = Equirect(512, 256)
@@ -178,7 +178,7 @@ def test_an_object_that_was_lost_is_found_where_its_colours_are(
     first: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From whichever column the panorama is searched."""
-    monkeypatch.setattr(region_sight, "own_column", lambda image: first)
+    monkeypatch.setattr(view_planner, "own_column", lambda image: first)
     model = network(colour_evidence=1e-3, colour_search=0.6)
     sees_red(model, monkeypatch)
     tracker = PanoTracker(model)

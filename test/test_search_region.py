@@ -24,7 +24,7 @@ from panosam2_ros.geometry.search_region import (
     TargetExtent,
 )
 from panosam2_ros.geometry.sphere import Floats, angle_between, lonlat_to_vector
-from panosam2_ros.masks import paint
+from panosam2_ros.masks.label_image import render_label_image
 
 GRID = Equirect(512, 256)
 LON, LAT = st.floats(-math.pi, math.pi), st.floats(-math.pi / 2, math.pi / 2)
@@ -82,7 +82,7 @@ def test_a_disc_is_measured_and_painted_wherever_it_lies(lon: float, lat: float,
     assert again.diameter == pytest.approx(2 * radius, abs=0.05)
     patch = own.patch(np.where(mask, 3.0, -3.0).astype(np.float32), 96)
     assert patch is not None
-    labels, regions = paint({7: patch}, GRID)
+    labels, regions = render_label_image({7: patch}, GRID)
     assert iou(labels == 7, truth) > 0.85 and list(regions) == [7]
 
 

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from panosam2_ros.model.build import random_model
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.steering import FAR, NEAR, SeamSteering
-from panosam2_ros.tracker import PanoTracker, TrackerConfig
+from panosam2_ros.tracking.seam_placement import FAR, NEAR, SeamPlacer
+from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
 
 
 def room(columns: np.ndarray) -> int:
@@ -21,14 +21,14 @@ def room(columns: np.ndarray) -> int:
 @given(st.sets(st.integers(0, 27)))
 def test_the_seam_has_room_afterwards_if_there_is_any_and_then_stays(occupied: set[int]) -> None:
     columns = np.isin(np.arange(28), list(occupied))
-    move = SeamSteering().move(columns)
+    move = SeamPlacer().move(columns)
     after = np.roll(columns, move)
     if move:
         assert room(columns) < NEAR and room(after) >= FAR - 1
     elif room(columns) < NEAR:
         gaps = np.diff(sorted(occupied), append=min(occupied) + 28) - 1
         assert gaps.max() < 2 * FAR
-    assert SeamSteering().move(after) == 0
+    assert SeamPlacer().move(after) == 0
 
 
 def test_a_steered_tracker_says_what_an_unsteered_one_says() -> None:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from panosam2_ros import tracker as tracker_module
 from panosam2_ros.model.build import random_model
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.thrift import Thrift, ran_out
-from panosam2_ros.tracker import PanoTracker
+from panosam2_ros.tracking import tracker as tracker_module
+from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher, is_out_of_memory
+from panosam2_ros.tracking.tracker import PanoTracker
 
 WIDTH, HEIGHT = 256, 128
 IMAGE = np.random.default_rng(1).integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8)
@@ -34,7 +34,7 @@ class Machine:
 
 @pytest.mark.parametrize("count, room", [(1, 1), (8, 8), (8, 3), (7, 1), (32, 5)])
 def test_every_row_is_done_once_and_in_order(count: int, room: int) -> None:
-    machine, thrift = Machine(room), Thrift()
+    machine, thrift = Machine(room), AdaptiveBatcher()
     pieces = thrift.pieces(machine, count)
     assert [i for piece in pieces for i in piece] == machine.done == list(range(count))
     assert thrift.times == machine.tried - len(pieces)
@@ -42,7 +42,7 @@ def test_every_row_is_done_once_and_in_order(count: int, room: int) -> None:
 
 
 def test_what_was_done_before_memory_ran_out_is_not_done_again() -> None:
-    thrift, rooms, done = Thrift(), iter([4, 1, 9, 9, 9]), []
+    thrift, rooms, done = AdaptiveBatcher(), iter([4, 1, 9, 9, 9]), []
 
     def work(rows: slice) -> None:
         if rows.stop - rows.start > next(rooms):
@@ -56,7 +56,7 @@ def test_what_was_done_before_memory_ran_out_is_not_done_again() -> None:
 
 @pytest.mark.faults
 def test_where_nothing_helps_the_error_passes_and_kept_things_are_let_go_first() -> None:
-    thrift, kept = Thrift(), [True]
+    thrift, kept = AdaptiveBatcher(), [True]
     thrift.spare = lambda: bool(kept and kept.pop())
     machine = Machine(0)
     with pytest.raises(MemoryError):
@@ -72,7 +72,7 @@ def test_where_nothing_helps_the_error_passes_and_kept_things_are_let_go_first()
 
 
 def test_after_a_while_more_is_tried_again() -> None:
-    thrift, machine = Thrift(patience=0.0), Machine(2)
+    thrift, machine = AdaptiveBatcher(patience=0.0), Machine(2)
     thrift.pieces(machine, 8)
     assert thrift.at_once == 2
     machine.room = 8
@@ -83,11 +83,13 @@ def test_after_a_while_more_is_tried_again() -> None:
 
 
 def test_which_errors_mean_that_memory_ran_out() -> None:
-    assert ran_out(MemoryError()) and ran_out(torch.cuda.OutOfMemoryError("CUDA out of memory"))
+    assert is_out_of_memory(MemoryError()) and is_out_of_memory(
+        torch.cuda.OutOfMemoryError("CUDA out of memory")
+    )
     with pytest.raises(RuntimeError) as raised:
         torch.empty(1 << 60, dtype=torch.uint8)
-    assert ran_out(raised.value)
-    assert not ran_out(RuntimeError("shapes differ")) and not ran_out(ValueError("memory"))
+    assert is_out_of_memory(raised.value)
+    assert not is_out_of_memory(RuntimeError("shapes differ")) and not is_out_of_memory(ValueError("memory"))
 
 
 def prompts(count: int) -> list[Prompt]:

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.tidying import Expected, TidyRules, without_specks
+from panosam2_ros.masks.cleanup import CleanupConfig, ExpectedPlace, remove_islands_and_holes
 
 
 def disc(*centres: tuple[int, int, int], height: int = 32, width: int = 64) -> np.ndarray:
@@ -22,18 +22,18 @@ def disc(*centres: tuple[int, int, int], height: int = 32, width: int = 64) -> n
 
 def test_small_islands_go_and_large_parts_stay() -> None:
     main, far = (16, 1, 5), (16, 30, 1)  # the first lies across the seam
-    cleaned = without_specks(disc(main, far), TidyRules(0.2, 0.0))
+    cleaned = remove_islands_and_holes(disc(main, far), CleanupConfig(0.2, 0.0))
     assert ((cleaned > 0) == (disc(main) > 0)).all()
     assert (np.abs(cleaned) == np.abs(disc(main, far))).all()
     both = disc(main, (16, 30, 4))
-    assert (without_specks(both, TidyRules(0.2, 0.0)) == both).all()
+    assert (remove_islands_and_holes(both, CleanupConfig(0.2, 0.0)) == both).all()
 
 
 def test_a_square_map_is_tidied_too() -> None:
     """Upstream's own networks are square."""
     main, far = (16, 8, 5), (16, 24, 1)
     both = disc(main, far, width=32)
-    assert ((without_specks(both, TidyRules(0.2, 0.0)) > 0) == (disc(main, width=32) > 0)).all()
+    assert ((remove_islands_and_holes(both, CleanupConfig(0.2, 0.0)) > 0) == (disc(main, width=32) > 0)).all()
 
 
 def test_a_part_that_only_the_seam_or_a_pole_cuts_off_is_none() -> None:
@@ -41,30 +41,34 @@ def test_a_part_that_only_the_seam_or_a_pole_cuts_off_is_none() -> None:
     sliver[10:20, 50:] = 1.0
     sliver[19, 0] = 1.0  # joined by nothing but its corner with row 18 or its side with row 19
     sliver[20, 0] = 1.0
-    assert (without_specks(sliver, TidyRules(0.5, 0.0)) == sliver).all()
-    assert (np.roll(without_specks(np.roll(sliver, 20, 1), TidyRules(0.5, 0.0)), -20, 1) == sliver).all()
+    assert (remove_islands_and_holes(sliver, CleanupConfig(0.5, 0.0)) == sliver).all()
+    assert (
+        np.roll(remove_islands_and_holes(np.roll(sliver, 20, 1), CleanupConfig(0.5, 0.0)), -20, 1) == sliver
+    ).all()
     over_pole = np.full((32, 64), -1.0, np.float32)
     over_pole[:6, 3:10] = 1.0
     over_pole[:2, 35:42] = 1.0
-    assert (without_specks(over_pole, TidyRules(0.9, 0.0)) == over_pole).all()
-    cropped = TidyRules(0.9, vertical_fov=math.pi / 2)  # there is no pole in such an image
-    assert without_specks(over_pole, cropped)[0, 36] < 0
+    assert (remove_islands_and_holes(over_pole, CleanupConfig(0.9, 0.0)) == over_pole).all()
+    cropped = CleanupConfig(0.9, vertical_fov=math.pi / 2)  # there is no pole in such an image
+    assert remove_islands_and_holes(over_pole, cropped)[0, 36] < 0
 
 
 def test_small_holes_are_filled_and_large_ones_stay() -> None:
     solid = disc((16, 0, 9))
     holed = solid.copy()
     holed[16, 0] = holed[16, 63] = -0.5  # one hole, on both sides of the seam
-    assert ((without_specks(holed, TidyRules(0.0, 0.02)) > 0) == (solid > 0)).all()
-    assert (without_specks(holed, TidyRules(0.0, 0.001)) == holed).all()
+    assert ((remove_islands_and_holes(holed, CleanupConfig(0.0, 0.02)) > 0) == (solid > 0)).all()
+    assert (remove_islands_and_holes(holed, CleanupConfig(0.0, 0.001)) == holed).all()
     ring = np.minimum(solid, -disc((16, 0, 6)))
-    assert (without_specks(ring, TidyRules(0.0, 0.1)) == ring).all()
-    assert (without_specks(ring, TidyRules(0.0, 0.6)) == ring).all()  # each half alone would be small
+    assert (remove_islands_and_holes(ring, CleanupConfig(0.0, 0.1)) == ring).all()
+    assert (
+        remove_islands_and_holes(ring, CleanupConfig(0.0, 0.6)) == ring
+    ).all()  # each half alone would be small
 
 
-def place(row: float, column: float, deviation: float = 0.02) -> Expected:
+def place(row: float, column: float, deviation: float = 0.02) -> ExpectedPlace:
     """As of maps of 32 rows."""
-    return Expected(Equirect(64, 32).pixel_to_vector(column, row), deviation)
+    return ExpectedPlace(Equirect(64, 32).pixel_to_vector(column, row), deviation)
 
 
 def test_of_two_alike_the_one_stays_where_the_object_should_be() -> None:
@@ -73,24 +77,28 @@ def test_of_two_alike_the_one_stays_where_the_object_should_be() -> None:
         own, twin = (16, 1, 4), (16, width // 2, 5)
         both = disc(own, twin, width=width)
         here = place(16, 1)
-        assert ((without_specks(both, TidyRules(), here) > 0) == (disc(own, width=width) > 0)).all()
+        assert (
+            (remove_islands_and_holes(both, CleanupConfig(), here) > 0) == (disc(own, width=width) > 0)
+        ).all()
         beyond = place(16, 63)  # expected on the other side of the seam
-        assert ((without_specks(both, TidyRules(), beyond) > 0) == (disc(own, width=width) > 0)).all()
-        assert (without_specks(both, TidyRules(reach=0.0), here) == both).all()
-        assert (without_specks(both, TidyRules()) == both).all()
+        assert (
+            (remove_islands_and_holes(both, CleanupConfig(), beyond) > 0) == (disc(own, width=width) > 0)
+        ).all()
+        assert (remove_islands_and_holes(both, CleanupConfig(reach=0.0), here) == both).all()
+        assert (remove_islands_and_holes(both, CleanupConfig()) == both).all()
 
 
 def test_who_knows_little_of_where_it_is_keeps_more() -> None:
     both = disc((16, 10, 4), (16, 30, 4))
-    assert (without_specks(both, TidyRules(), place(16, 10, deviation=2.0)) == both).all()
+    assert (remove_islands_and_holes(both, CleanupConfig(), place(16, 10, deviation=2.0)) == both).all()
 
 
 def test_a_mask_of_one_part_stays_wherever_it_is() -> None:
     """The network may be right: an object that was hidden comes back elsewhere."""
     far = disc((16, 40, 3))
-    assert (without_specks(far, TidyRules(), place(16, 5)) == far).all()
+    assert (remove_islands_and_holes(far, CleanupConfig(), place(16, 5)) == far).all()
 
 
 def test_parts_of_an_object_that_is_cut_in_two_stay_together() -> None:
     halves = disc((16, 20, 4), (16, 29, 4))  # by a pole in front of it: one pixel apart, 6 degrees
-    assert (without_specks(halves, TidyRules(), place(16, 24.5)) == halves).all()
+    assert (remove_islands_and_holes(halves, CleanupConfig(), place(16, 24.5)) == halves).all()

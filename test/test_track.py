@@ -25,7 +25,7 @@ from panosam2_ros.offline import track
 from panosam2_ros.offline.outputs import COLUMNS
 from panosam2_ros.offline.prompt_list import PromptListError, prompts_by_frame, read_prompts
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.tracks import PromptOutcome, TrackedFrame
+from panosam2_ros.tracking.track import PromptOutcome, TrackedFrame
 
 GRID = Equirect(256, 128)
 FRAMES = 9

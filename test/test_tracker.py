@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from panosam2_ros.memory.memory_bank import FrameMemory
 from panosam2_ros.model.build import random_model
-from panosam2_ros.object_state import TrackState
-from panosam2_ros.propagation import Propagated, propagate
-from panosam2_ros.tracker import PanoTracker, Prompt, TrackerConfig
+from panosam2_ros.tracking.motion_model import TrackState
+from panosam2_ros.tracking.propagation import PropagationResult, propagate
+from panosam2_ros.tracking.tracker import PanoTracker, Prompt, TrackerConfig
 
 Image = NDArray[np.uint8]
 SECOND = 10**9
@@ -85,7 +85,7 @@ def test_islands_go_while_tracking_and_stay_in_a_mask_that_was_given(
     found = torch.full((1, 1, 32, 64), -5.0)
     found[0, 0, 10:16, 60:] = found[0, 0, 20:22, 25:27] = 5.0
 
-    def as_found(*arguments: Any, **options: Any) -> Propagated:
+    def as_found(*arguments: Any, **options: Any) -> PropagationResult:
         result = propagate(*arguments, **options)
         bank = result.bank.write(FrameMemory(
             result.bank.confident_map, result.bank.long_ptr, found, result.bank.centre,

@@ -30,8 +30,8 @@ from panosam2_ros.model.build import random_model, reconfigured
 from panosam2_ros.model.memory_attention import _rotations_of
 from panosam2_ros.model.weights import load_adapters, load_weights, save_weights
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.propagation import empty_bank
-from panosam2_ros.tracker import PanoTracker
+from panosam2_ros.tracking.propagation import empty_bank
+from panosam2_ros.tracking.tracker import PanoTracker
 from panosam2_ros.training.clip_sources import Sources
 from panosam2_ros.training.clips import (
     Batches,
@@ -503,7 +503,7 @@ PROCESS = """
 import sys, torch
 from pathlib import Path
 from panosam2_ros.training.curriculum import read_config
-from panosam2_ros.tracker import PanoTracker
+from panosam2_ros.tracking.tracker import PanoTracker
 from panosam2_ros.training.train import Trainer
 from test_training import sources
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from panosam2_ros.model.checkpoints import load_official
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.encoding import PromptEncoder
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.propagation import NO_OBJ_SCORE, empty_bank, prompt_objects, propagate
+from panosam2_ros.tracking.propagation import NO_OBJ_SCORE, empty_bank, propagate, segment_prompts
 
 SIZE, FRAMES, DECLARED, CORRECTED = 256, 8, 16, 4
 GRID = Equirect(2 * SIZE, SIZE)  # prompts have to be a panorama's: columns count double
@@ -103,7 +103,7 @@ def our_logits(model: PanoSAM2, frames: list[NDArray[np.uint8]]) -> list[Tensor]
         features = model.encode_image(torch.from_numpy(frame.copy()).permute(2, 0, 1)[None])
         if bank is None:
             parts = [
-                prompt_objects(model, empty_bank(model, 1), features, encoding.encode([p]), False)
+                segment_prompts(model, empty_bank(model, 1), features, encoding.encode([p]), False)
                 for p in prompts()
             ]
             bank = parts[0].bank.append(parts[1].bank).append(parts[2].bank)
@@ -117,7 +117,7 @@ def our_logits(model: PanoSAM2, frames: list[NDArray[np.uint8]]) -> list[Tensor]
             point = np.array([[_doubled(CORRECTION[0]), CORRECTION[1]]])
             correction = [Prompt(points=point, point_labels=np.array([1]))]
             encoded = encoding.encode(correction, first.mask_logits)
-            corrected = prompt_objects(model, first, features, encoded, True)
+            corrected = segment_prompts(model, first, features, encoded, True)
             bank = corrected.bank.append(bank.select(torch.tensor([1, 2])))
             found = torch.cat([corrected.mask_logits, found[1:]])
         logits.append(found)

@@ -20,15 +20,15 @@ from sensor_msgs.msg import PointField
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 
-from panosam2_ros import drawing, overlay, scene
 from panosam2_ros.geometry.bearing import UNKNOWN_VARIANCE, Bearing
 from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector, tangent_basis
-from panosam2_ros.object_state import TrackState
 from panosam2_ros.ros import detections, view_messages
 from panosam2_ros.ros.view_messages import Look, Scene
-from panosam2_ros.tracks import Track, TrackedFrame
+from panosam2_ros.tracking.motion_model import TrackState
+from panosam2_ros.tracking.track import Track, TrackedFrame
+from panosam2_ros.visualization import drawing, overlay, sphere
 
 GRID = Equirect(256, 128)
 BODY = CameraFrame(FrameConvention.BODY)
@@ -65,7 +65,7 @@ def test_the_clouds_bytes_are_as_documented() -> None:
     assert layout[3:] == [("rgb", 12, real, 1), ("id", 16, whole, 1)]
     assert (msg.point_step, msg.height, msg.row_step) == (20, 1, 20 * msg.width)
     assert len(msg.data) == msg.row_step and not msg.is_bigendian
-    grid, ids = scene.sphere(128, math.pi).grid, set()
+    grid, ids = sphere.sphere_points(128, math.pi).grid, set()
     for x, y, z, rgb, obj_id in struct.iter_unpack("<fffII", bytes(msg.data)):
         assert math.hypot(x, y, z) == pytest.approx(2.0, abs=1e-5)
         ids.add(obj_id)
@@ -77,13 +77,13 @@ def test_the_clouds_bytes_are_as_documented() -> None:
 
 
 def test_points_of_the_sphere_lie_evenly() -> None:
-    ball = scene.sphere(128, math.pi)
+    ball = sphere.sphere_points(128, math.pi)
     assert len(ball.directions) == pytest.approx(128 * 64 * 2 / math.pi, rel=0.02)
     share = (np.abs(ball.directions[:, 1]) > math.sin(math.radians(60))).mean()
     assert share == pytest.approx(1 - math.sin(math.radians(60)), abs=0.01)
     shown = ball.grid.pixel_to_vector(ball.columns, ball.rows)
     assert angle_between(shown, ball.directions).max() < 2 * math.pi / 128
-    cropped = scene.sphere(128, math.pi / 2)
+    cropped = sphere.sphere_points(128, math.pi / 2)
     assert np.abs(cropped.directions[:, 1]).max() < math.sin(math.pi / 4)
 
 
@@ -136,7 +136,7 @@ def test_shapes_are_finite_and_unit_at_the_extremes(variance: float) -> None:
     for lat in (math.pi / 2, 0.3):
         way = lonlat_to_vector(1.0, lat)
         bearing = Bearing(way, variance * np.eye(2), 2 * math.pi, math.pi, 4 * math.pi)
-        for border in (scene.extent_border(bearing), scene.covariance_border(bearing)):
+        for border in (sphere.extent_border(bearing), sphere.covariance_border(bearing)):
             assert np.allclose(np.linalg.norm(border, axis=-1), 1)
 
 
@@ -144,7 +144,7 @@ def test_the_ellipse_turns_with_the_covariance() -> None:
     way = lonlat_to_vector(0.4, 0.2)
     tilted = Bearing(way, np.array([[0.01, 0.009], [0.009, 0.01]]), 0.1, 0.1, 0.01)
     east, north = tangent_basis(way)
-    border = scene.covariance_border(tilted)
+    border = sphere.covariance_border(tilted)
     far = border[np.argmax(angle_between(border, way))]
     assert (far @ east) * (far @ north) > 0, "east and north go together"
 
@@ -169,8 +169,8 @@ def test_overlay_shows_the_frames_azimuth_through_the_seam_and_leaves_the_image_
 def test_words_tell_azimuth_in_the_frames_axes() -> None:
     ahead = lonlat_to_vector(0.0, 0.0)
     turned = CameraFrame(FrameConvention.OPTICAL, yaw=math.pi / 2)  # the camera looks to the left
-    assert overlay.mark(3, "mug", 1, 0.5, ahead, turned).text == "#3 mug 0.50 +90/+0 deg"
-    hidden = overlay.mark(3, "", 2, 0.0, ahead, BODY)
+    assert overlay.object_mark(3, "mug", 1, 0.5, ahead, turned).text == "#3 mug 0.50 +90/+0 deg"
+    hidden = overlay.object_mark(3, "", 2, 0.0, ahead, BODY)
     assert hidden.text.startswith("#3 0.00 hidden") and not hidden.seen
 
 

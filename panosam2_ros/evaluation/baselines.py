@@ -16,7 +16,7 @@ from panosam2_ros.data.sequence import Image, Labels, Mask, VideoSequence
 from panosam2_ros.evaluation.method import Answer
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.search_region import PATCH, SearchRegion, TargetExtent
-from panosam2_ros.masks import paint
+from panosam2_ros.masks.label_image import render_label_image
 from panosam2_ros.prompts.encoding import GIVEN_LOGIT
 from panosam2_ros.prompts.prompt import Prompt
 
@@ -118,7 +118,7 @@ def coarse(
     for obj_id in ids & set(np.unique(labels).tolist()):
         share = cv2.resize((labels == obj_id).astype(np.float32), size, interpolation=cv2.INTER_AREA)
         logits[obj_id] = (2 * np.asarray(share) - 1) * np.float32(GIVEN_LOGIT)
-    return paint(logits, grid)[0]
+    return render_label_image(logits, grid)[0]
 
 
 def regional(labels: Labels, ids: set[int], side: int, stride: int, grid: Equirect) -> Labels:
@@ -133,7 +133,7 @@ def regional(labels: Labels, ids: set[int], side: int, stride: int, grid: Equire
         patch = region.patch(2 * np.asarray(share) - 1, PATCH, grid.vertical_fov)
         if patch is not None:
             patches[obj_id] = patch
-    return paint(patches, grid)[0]
+    return render_label_image(patches, grid)[0]
 
 
 def carry(mask: Mask, u: NDArray[np.float32], v: NDArray[np.float32]) -> Mask:

@@ -33,8 +33,8 @@ from panosam2_ros.model.build import build_model, compile_trunk
 from panosam2_ros.model.checkpoints import load_official, official_config
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.propagation import empty_bank
-from panosam2_ros.tracker import PanoTracker
+from panosam2_ros.tracking.propagation import empty_bank
+from panosam2_ros.tracking.tracker import PanoTracker
 
 Image = NDArray[np.uint8]
 WIDTH, HEIGHT = 1920, 960

@@ -30,7 +30,7 @@ from panosam2_ros.geometry.camera_motion import RotationEstimator
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import Floats, angle_between, rotation_vector
 from panosam2_ros.io.json_file import write_json
-from panosam2_ros.object_state import ObjectMotion, TrackState
+from panosam2_ros.tracking.motion_model import BearingMotionModel, TrackState
 
 HIDDEN = (0.3, 1.0, 3.0)  # s unseen, up to which errors are counted together
 Errors = dict[str, list[float]]
@@ -41,7 +41,7 @@ def expected_errors(
 ) -> Errors:
     """Degrees between where one object is expected and where it is; ``centres`` [T, 3] also while hidden."""
     errors: Errors = defaultdict(list)
-    motion, unseen = ObjectMotion(), 0
+    motion, unseen = BearingMotionModel(), 0
     for t, (turn, bearing) in enumerate(zip(turns, bearings, strict=True)):
         stamp = round(t / rate * 1e9)
         motion.turn(turn)

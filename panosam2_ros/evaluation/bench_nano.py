@@ -19,7 +19,7 @@ from panosam2_ros.data.sources import SourceLibrary, Split
 from panosam2_ros.data.synthetic import Scene, SceneFrame
 from panosam2_ros.model.build import build_model
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.tracker import PanoTracker, TrackerConfig
+from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
 
 FILL = 6  # frames before anything is timed
 # Objects, columns of the image, columns of the label image (0: the image's).

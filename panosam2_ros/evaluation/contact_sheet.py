@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 
 from panosam2_ros.data.sequence import Image, Labels
-from panosam2_ros.drawing import WHITE, draw_text, fill_masks, outline_masks
 from panosam2_ros.io.video import resized_image
-from panosam2_ros.masks import resized_labels
+from panosam2_ros.masks.label_image import resize_labels
+from panosam2_ros.visualization.drawing import WHITE, draw_text, fill_masks, outline_masks
 
 MOMENTS, _COLUMNS, _WIDTH, _GAP = 8, 2, 640, 4
 
@@ -40,11 +40,11 @@ class ContactSheet:
         """One moment: masks tinted in their objects' colours, the truth outlined in white."""
         height = round(_WIDTH * image.shape[0] / image.shape[1])
         panel = resized_image(image, _WIDTH, height).copy()
-        small = resized_labels(labels, _WIDTH, height)
+        small = resize_labels(labels, _WIDTH, height)
         fill_masks(panel, small, opacity=0.45)
         outline_masks(panel, small, thickness=1)
         if truth is not None:
-            outline_masks(panel, resized_labels(truth, _WIDTH, height), thickness=1, paint=WHITE)
+            outline_masks(panel, resize_labels(truth, _WIDTH, height), thickness=1, paint=WHITE)
         words = [f"frame {index}", *(f"{i}: {s:.2f}" for i, s in (scores or {}).items())]
         draw_text(panel, "  ".join(words), _WIDTH / 2, height - 8, scale=0.45)
         self._panels.append(panel)

@@ -19,10 +19,10 @@ from panosam2_ros.evaluation.sequence_score import Report, relabelled
 from panosam2_ros.geometry.equirect import mask_box
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.object_state import TrackState
 from panosam2_ros.prompts.encoding import FOREGROUND
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.tracker import PanoTracker, TrackerConfig
+from panosam2_ros.tracking.motion_model import TrackState
+from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
 
 log = logging.getLogger(__name__)
 

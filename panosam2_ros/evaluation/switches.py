@@ -32,7 +32,7 @@ from panosam2_ros.model.checkpoints import OFFICIAL, fetch_official, load_offici
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.encoding import LOW_RES_STRIDE, PromptEncoder
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.propagation import empty_bank, prompt_objects, propagate
+from panosam2_ros.tracking.propagation import empty_bank, propagate, segment_prompts
 
 RANDOM = "random"
 INPUT = (448, 896)  # H, W
@@ -80,7 +80,7 @@ def track(model: PanoSAM2, frames: Iterable[Image], roll: int = 0) -> Tensor:
         step = (
             propagate(model, bank, features)
             if t
-            else prompt_objects(model, bank, features, encoding.encode([prompt]), False)
+            else segment_prompts(model, bank, features, encoding.encode([prompt]), False)
         )
         bank = step.bank
         found.append(step.mask_logits[0, 0].roll(-roll // LOW_RES_STRIDE, -1))

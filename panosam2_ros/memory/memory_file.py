@@ -51,7 +51,7 @@ class ObjectSnapshot:
 
     obj_id: int
     label: str
-    motion: dict[str, Any]  # as ``ObjectMotion.to_dict`` gives it
+    motion: dict[str, Any]  # as ``BearingMotionModel.to_dict`` gives it
     view: dict[str, Any] | None = None  # as ``SearchRegion.to_dict`` does, of a network that has such
 
 

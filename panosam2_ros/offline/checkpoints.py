@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from panosam2_ros.io.json_file import write_json
 from panosam2_ros.memory.memory_file import SUFFIX, load_snapshot, save_snapshot
-from panosam2_ros.propagation import empty_bank
-from panosam2_ros.tracker import PanoTracker
+from panosam2_ros.tracking.propagation import empty_bank
+from panosam2_ros.tracking.tracker import PanoTracker
 
 _NAME = re.compile(r"frame-(\d+)" + re.escape(SUFFIX))
 

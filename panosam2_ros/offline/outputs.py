@@ -14,14 +14,14 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from panosam2_ros import overlay
-from panosam2_ros.drawing import Mark
 from panosam2_ros.geometry.camera_frame import CameraFrame
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.io.label_png import read_labels, write_ids
 from panosam2_ros.io.video import StampedFrame
-from panosam2_ros.object_state import TrackState
-from panosam2_ros.tracks import Track, TrackedFrame
+from panosam2_ros.tracking.motion_model import TrackState
+from panosam2_ros.tracking.track import Track, TrackedFrame
+from panosam2_ros.visualization import overlay
+from panosam2_ros.visualization.drawing import Mark
 
 COLUMNS = (
     "frame", "stamp_ns", "object_id", "label", "state", "score", "mask_iou", "last_seen_ns",
@@ -130,4 +130,4 @@ def _row(index: int, stamp: int, track: Track) -> Iterator[Any]:
 def _mark(row: dict[str, str]) -> Mark:
     direction = np.array([float(row[f"direction_{axis}"]) for axis in "xyz"])
     state, score = TrackState[row["state"]], float(row["score"])
-    return overlay.mark(int(row["object_id"]), row["label"], state, score, direction, _CAMERA)
+    return overlay.object_mark(int(row["object_id"]), row["label"], state, score, direction, _CAMERA)

@@ -28,8 +28,8 @@ from panosam2_ros.offline.checkpoints import Checkpoints
 from panosam2_ros.offline.outputs import Outputs
 from panosam2_ros.offline.prompt_list import Entry, PromptListError, prompts_by_frame, read_prompts
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.tracker import PanoTracker, TrackerConfig
-from panosam2_ros.tracks import TrackedFrame
+from panosam2_ros.tracking.track import TrackedFrame
+from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
 
 
 class Panoramas:

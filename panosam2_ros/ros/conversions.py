@@ -23,7 +23,7 @@ from panosam2_ros.msg import ObjectBearing, ObjectBearingArray, ObjectPrompt
 from panosam2_ros.prompts.prompt import Prompt
 
 if TYPE_CHECKING:
-    from panosam2_ros.tracks import Track
+    from panosam2_ros.tracking.track import Track
 
 _NANO = 1_000_000_000
 _SHORTEST_DIRECTION = 1e-6  # a "unit vector" that is shorter was forgotten, not meant

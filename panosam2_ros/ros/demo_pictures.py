@@ -13,15 +13,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros import drawing, overlay
 from panosam2_ros.data.recording import Seen
 from panosam2_ros.geometry.camera_frame import UPRIGHT
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import vector_to_lonlat
 from panosam2_ros.io.video import resized_image
-from panosam2_ros.masks import resized_labels
-from panosam2_ros.overlay import short
+from panosam2_ros.masks.label_image import resize_labels
 from panosam2_ros.ros.demo_report import Run
+from panosam2_ros.visualization import drawing, overlay
+from panosam2_ros.visualization.overlay import short
 
 Picture = NDArray[np.uint8]  # [H, W, 3] RGB
 WIDTH = 1280  # of the video
@@ -75,13 +75,13 @@ class Painter:
         return resized_image(image, self._width, height).copy()
 
     def _scaled(self, labels: NDArray[np.uint16], height: int) -> NDArray[np.uint16]:
-        return resized_labels(labels, self._width, height)
+        return resize_labels(labels, self._width, height)
 
 
 def mark(seen: Seen) -> drawing.Mark:
     """As the node's overlay has it, in the camera's own axes."""
     direction = np.asarray(seen.direction)
-    return overlay.mark(seen.obj_id, seen.label, seen.state, seen.score, direction, UPRIGHT)
+    return overlay.object_mark(seen.obj_id, seen.label, seen.state, seen.score, direction, UPRIGHT)
 
 
 def draw_prompt(picture: Picture, prompt: dict[str, Any], grid: Equirect, scale: float) -> None:

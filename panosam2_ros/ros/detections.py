@@ -19,7 +19,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from panosam2_ros.geometry.equirect import box_width, mask_box
 from panosam2_ros.ros.view_messages import Scene
-from panosam2_ros.tracks import Track
+from panosam2_ros.tracking.track import Track
 
 try:
     from vision_msgs import msg as vision

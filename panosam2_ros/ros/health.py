@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from panosam2_ros.object_state import TrackState
 from panosam2_ros.ros.diagnostics import Statistics
 from panosam2_ros.ros.findings import ERROR, OK, WARN, Finding, above, below
 from panosam2_ros.ros.latest import LatestCounts
 from panosam2_ros.ros.parameters import Parameters
 from panosam2_ros.ros.worker import WorkerCounts, WorkerQueue
-from panosam2_ros.tracker import PanoTracker
+from panosam2_ros.tracking.motion_model import TrackState
+from panosam2_ros.tracking.tracker import PanoTracker
 
 _OTHER_CLOCK = 3600.0  # s of latency that no queue explains
 

@@ -23,9 +23,9 @@ from panosam2_ros.memory.memory_file import (
     memory_path,
     save_snapshot,
 )
-from panosam2_ros.propagation import empty_bank
 from panosam2_ros.ros.worker import Worker, WorkerBusyError, WorkerStoppedError
-from panosam2_ros.tracker import PanoTracker
+from panosam2_ros.tracking.propagation import empty_bank
+from panosam2_ros.tracking.tracker import PanoTracker
 
 SPARED_IDS = 256  # left out after a kill: some may have been given since the file was written
 REFUSED = ".refused"  # ending of a file that could not be used and must not be written over

@@ -40,7 +40,7 @@ from panosam2_ros.ros.transport import QOS_BY_PARAMETER, keep_buffers, profile_l
 from panosam2_ros.ros.view_messages import Look, Scene
 from panosam2_ros.ros.watch import ImageTopic, ImageWatch
 from panosam2_ros.ros.worker import Callbacks, Frame, Worker, WorkerCounts, WorkerQueue
-from panosam2_ros.tracks import TrackedFrame
+from panosam2_ros.tracking.track import TrackedFrame
 
 ImageMsg: TypeAlias = Any  # sensor_msgs Image or CompressedImage
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE

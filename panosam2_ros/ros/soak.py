@@ -32,8 +32,8 @@ from panosam2_ros.model.build import build_model
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.ros.frame_history import Frame
 from panosam2_ros.ros.worker import Callbacks, Worker, WorkerLimits
-from panosam2_ros.tracker import PanoTracker
-from panosam2_ros.tracks import TrackedFrame
+from panosam2_ros.tracking.track import TrackedFrame
+from panosam2_ros.tracking.tracker import PanoTracker
 
 WIDTH, HEIGHT = 512, 256
 PERIOD = 50  # frames in which all objects come and go once, so that spans of whole periods compare

@@ -14,15 +14,15 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import ColorRGBA, Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from panosam2_ros import drawing, overlay, scene
 from panosam2_ros.geometry.camera_frame import CameraFrame
 from panosam2_ros.geometry.equirect import LEAST_WIDTH, Equirect
 from panosam2_ros.geometry.sphere import Floats, tangent_basis
 from panosam2_ros.io.video import resized_image
-from panosam2_ros.masks import resized_labels
-from panosam2_ros.object_state import TrackState
+from panosam2_ros.masks.label_image import resize_labels
 from panosam2_ros.ros.conversions import byte_array
-from panosam2_ros.tracks import Track, TrackedFrame
+from panosam2_ros.tracking.motion_model import TrackState
+from panosam2_ros.tracking.track import Track, TrackedFrame
+from panosam2_ros.visualization import drawing, overlay, sphere
 
 try:
     from sensor_msgs_py import point_cloud2
@@ -73,7 +73,7 @@ def draw_overlay(view: Scene) -> NDArray[np.uint8]:
         grid = grid.of_width(max(view.look.overlay_width, LEAST_WIDTH))
     picture, labels = overlay.fitted(view.image, view.tracked.labels, grid)
     marks = [
-        overlay.mark(t.obj_id, t.label, t.state, t.score, t.bearing.direction, view.camera)
+        overlay.object_mark(t.obj_id, t.label, t.state, t.score, t.bearing.direction, view.camera)
         for t in view.tracked.tracks
     ]
     overlay.draw_overlay(picture, labels, marks, grid, view.camera)
@@ -111,9 +111,9 @@ def no_markers_msg(header: Header) -> MarkerArray:
 
 def cloud_msg(view: Scene) -> PointCloud2:
     """The panorama on a sphere: x, y, z, rgb and id of points that lie evenly, objects in their colours."""
-    ball = scene.sphere(view.look.cloud_width, view.vertical_fov)
+    ball = sphere.sphere_points(view.look.cloud_width, view.vertical_fov)
     picture = resized_image(view.image, ball.grid.width, ball.grid.height).copy()
-    labels = resized_labels(view.tracked.labels, ball.grid.width, ball.grid.height)
+    labels = resize_labels(view.tracked.labels, ball.grid.width, ball.grid.height)
     drawing.fill_masks(picture, labels, opacity=0.6)
     red, green, blue = picture[ball.rows, ball.columns].astype(np.uint32).T
     points = np.empty(len(ball.rows), POINT)
@@ -151,8 +151,8 @@ def _object_markers(view: Scene, track: Track) -> list[Marker]:
     colour, alpha = _paint(track)
     tip = view.camera.to_frame(bearing.direction) * radius
     # a little inside the sphere of points, whose middle is the place to look from
-    cone = _ring(view.camera.to_frame(scene.extent_border(bearing)) * (0.99 * radius))
-    ellipse = _ring(view.camera.to_frame(scene.covariance_border(bearing)) * (0.98 * radius))
+    cone = _ring(view.camera.to_frame(sphere.extent_border(bearing)) * (0.99 * radius))
+    ellipse = _ring(view.camera.to_frame(sphere.covariance_border(bearing)) * (0.98 * radius))
     above = view.camera.to_frame(tangent_basis(bearing.direction)[1]) * (0.1 * radius)
     origin = Point()
     sides = [p for a, b in itertools.pairwise(cone) for p in (origin, a, b)]

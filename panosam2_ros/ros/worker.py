@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from panosam2_ros.ros.frame_history import Frame, FrameHistory, M, NoSuchFrameError, not_held
 
 if TYPE_CHECKING:
-    from panosam2_ros.tracker import PanoTracker
-    from panosam2_ros.tracks import TrackedFrame
+    from panosam2_ros.tracking.track import TrackedFrame
+    from panosam2_ros.tracking.tracker import PanoTracker
 
 Pixels = NDArray[np.uint8]
 

@@ -30,7 +30,7 @@ from panosam2_ros.data.synthetic import SceneConfig, clip
 from panosam2_ros.data.training_sources import with_models
 from panosam2_ros.evaluation.datasets import Dataset as VideoDataset
 from panosam2_ros.geometry.equirect import mask_box
-from panosam2_ros.masks import resized_labels
+from panosam2_ros.masks.label_image import resize_labels
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.training.curriculum import Stage
 
@@ -134,7 +134,7 @@ class DatasetClips(Panoramas):
         for t in indices:
             if (truth := sequence.labels(t)) is None:
                 return None
-            labels.append(resized_labels(truth, width, height))
+            labels.append(resize_labels(truth, width, height))
         images = [
             cv2.resize(sequence.image(t), (width, height), interpolation=cv2.INTER_AREA) for t in indices
         ]

@@ -14,7 +14,7 @@ from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.encoding import ImageSize, PromptEncoder
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.propagation import Propagated, empty_bank, prompt_objects, propagate
+from panosam2_ros.tracking.propagation import PropagationResult, empty_bank, propagate, segment_prompts
 from panosam2_ros.training.clips import TrainingBatch, click
 from panosam2_ros.training.losses import LossConfig, Losses, frame_losses, mask_iou
 
@@ -71,7 +71,7 @@ class ClipLoss(nn.Module):
             before = bank
             if t == 0:
                 prompts = encoding.encode(batch.prompts).to(model.device)
-                step = prompt_objects(model, bank, seen, prompts, False)
+                step = segment_prompts(model, bank, seen, prompts, False)
             else:
                 shown = torch.rand(count, device=model.device) >= rollout.hide
                 wrong = torch.rand(count, device=model.device) < rollout.mislead
@@ -89,7 +89,7 @@ class ClipLoss(nn.Module):
         mean = Losses(*(torch.stack([getattr(x, f.name) for x in losses]).mean() for f in fields(Losses)))
         return mean.total(self.loss), mean, torch.stack(ious)
 
-    def _losses(self, step: Propagated, target: Tensor, present: Tensor, rollout: Rollout) -> Losses:
+    def _losses(self, step: PropagationResult, target: Tensor, present: Tensor, rollout: Rollout) -> Losses:
         target = as_fine_as(step.prediction.fine_logits, target)
         return frame_losses(step.prediction, target, present, rollout.balance, self.loss, rollout.near)
 
@@ -101,7 +101,7 @@ class ClipLoss(nn.Module):
         model = self.model
         features = split_frames(model.encode_image(batch.images[:frames].flatten(0, 1)), frames)
         prompts = encoding.encode(batch.prompts).to(model.device)
-        bank = prompt_objects(model, bank, features[0], prompts, False).bank
+        bank = segment_prompts(model, bank, features[0], prompts, False).bank
         for feature in features[1:]:
             bank = propagate(model, bank, feature).bank
         return bank
@@ -109,7 +109,7 @@ class ClipLoss(nn.Module):
     def _corrected(
         self,
         before: MemoryBank,
-        step: Propagated,
+        step: PropagationResult,
         features: ImageFeatures,
         target: Tensor,
         present: Tensor,
@@ -127,7 +127,7 @@ class ClipLoss(nn.Module):
         prompts = [correction(*pair, self.model.config.mask_stride) for pair in pairs]
         known = step.bank.select(rows).before_newest()
         encoded = encoding.encode(prompts, before.select(rows).mask_logits.detach()).to(self.model.device)
-        again = prompt_objects(self.model, known, features, encoded, True)
+        again = segment_prompts(self.model, known, features, encoded, True)
         order = torch.arange(len(present), device=rows.device)
         order[rows] = len(present) + torch.arange(len(rows), device=rows.device)
         bank = step.bank.append(again.bank).select(order)

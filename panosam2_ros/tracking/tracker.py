@@ -13,23 +13,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from panosam2_ros.catching_up import Behind, joined
 from panosam2_ros.geometry.camera_motion import RotationEstimator
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.memory.memory_file import NetworkIdentity, TrackerSnapshot
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.object_state import ObjectMotion
-from panosam2_ros.observation import Observer
 from panosam2_ros.prompts.encoding import group_by_point_count
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.prompts.validation import Admission
-from panosam2_ros.propagation import Propagated, empty_bank, prompt_objects, propagate
-from panosam2_ros.region_sight import SearchRegions
-from panosam2_ros.sight import Look, Sight, View, WholePanorama
-from panosam2_ros.thrift import Thrift
-from panosam2_ros.tracker_config import TrackerConfig
-from panosam2_ros.tracks import NOTHING_FOUND, Known, PromptOutcome, Track, TrackedFrame
+from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
+from panosam2_ros.tracking.config import TrackerConfig
+from panosam2_ros.tracking.motion_model import BearingMotionModel
+from panosam2_ros.tracking.object_group import ObjectGroup, merge
+from panosam2_ros.tracking.propagation import PropagationResult, empty_bank, propagate, segment_prompts
+from panosam2_ros.tracking.track import NOTHING_FOUND, PromptOutcome, Track, TrackedFrame, TrackedObject
+from panosam2_ros.tracking.track_update import TrackUpdater
+from panosam2_ros.tracking.view import Look, Sight, View, WholePanorama
+from panosam2_ros.tracking.view_planner import SearchRegions
 
 Image = NDArray[np.uint8]
 
@@ -43,20 +43,20 @@ class PanoTracker:
     def __init__(self, model: PanoSAM2, config: TrackerConfig | None = None) -> None:
         self.model, self.config = model, config or TrackerConfig()
         self.epoch = 0  # counts up at reset; ids are unique within one
-        self._known: list[Known] = []  # in the order of the memory bank's rows and of ids
+        self._known: list[TrackedObject] = []  # in the order of the memory bank's rows and of ids
         self._bank: MemoryBank = empty_bank(model, 0)
         self._next_id = 1
-        self.thrift = Thrift()
+        self.thrift = AdaptiveBatcher()
         self._sight: Sight = (
             SearchRegions(model, self.config)
             if model.config.regions
             else WholePanorama(model, self.config, self.thrift)
         )
-        self._observer = Observer(self._sight, self.config, model.config)
+        self._observer = TrackUpdater(self._sight, self.config, model.config)
         self._camera = RotationEstimator(self.config.vertical_fov)
         self._newest: Image | None = None
         self._stamp: int | None = None  # ns, of the newest image
-        self._behind: list[Behind] = []  # objects that were prompted on older images, oldest first
+        self._behind: list[ObjectGroup] = []  # objects that were prompted on older images, oldest first
 
     @property
     def max_objects(self) -> int:
@@ -175,7 +175,7 @@ class PanoTracker:
         waiting = []
         for late in sorted(self._behind, key=lambda late: late.stamp):
             if everything or self._stamp is None or late.stamp >= self._stamp:
-                self._known, self._bank = joined(self._known, self._bank, late)
+                self._known, self._bank = merge(self._known, self._bank, late)
             else:
                 waiting.append(late)
         self._behind = waiting
@@ -204,7 +204,7 @@ class PanoTracker:
         """All that is remembered; it does not change any more when the tracker goes on."""
         known, bank = self._known, self._bank
         for late in self._behind:
-            known, bank = joined(known, bank, late)
+            known, bank = merge(known, bank, late)
         objects = tuple(item.to_dict() for item in known)
         bank = bank.rolled(-self._sight.turn)
         first = self._camera.first_column
@@ -215,7 +215,7 @@ class PanoTracker:
 
         ``image``: the one that was newest then; how the camera has turned since is not known without it.
         """
-        self._known = [Known.from_dict(item, self.config.state) for item in memory.objects]
+        self._known = [TrackedObject.from_dict(item, self.config.state) for item in memory.objects]
         self._bank, self._newest, self._behind = memory.bank.rolled(self._sight.turn), None, []
         self._next_id, self.epoch = memory.next_id, memory.epoch
         self._camera = RotationEstimator(self.config.vertical_fov, memory.first_column)
@@ -231,11 +231,11 @@ class PanoTracker:
         return Equirect(image.shape[1], image.shape[0], self.config.vertical_fov)
 
     def _propagate(
-        self, known: Sequence[Known], bank: MemoryBank, look: Look, image: Image, stamp: int
-    ) -> tuple[Propagated, list[View]]:
+        self, known: Sequence[TrackedObject], bank: MemoryBank, look: Look, image: Image, stamp: int
+    ) -> tuple[PropagationResult, list[View]]:
         """``propagate``, in as many pieces as memory asks for: only lost objects depend on others."""
 
-        def some(rows: slice) -> Propagated:
+        def some(rows: slice) -> PropagationResult:
             own = None if elsewhere is None else elsewhere[rows]
             return propagate(
                 self.model, bank.select(rows), look(views[rows]), elsewhere=own,
@@ -243,7 +243,7 @@ class PanoTracker:
             )  # fmt: skip
 
         views, elsewhere = self._sight.searched(image, stamp, known, bank)
-        return Propagated.joined(self.thrift.pieces(some, len(bank))), views
+        return PropagationResult.joined(self.thrift.pieces(some, len(bank))), views
 
     def _steer(self) -> None:
         """Turn what is remembered together with the network's view."""
@@ -280,14 +280,14 @@ class PanoTracker:
         late = self._is_late(stamp)
         chosen = result.select(torch.tensor(found, dtype=torch.int64))
         known = [self._entry(prompts[i], late, views[i]) for i in found]
-        new = Behind(known, chosen.bank, stamp, RotationEstimator(self.config.vertical_fov))
+        new = ObjectGroup(known, chosen.bank, stamp, RotationEstimator(self.config.vertical_fov))
         by = {item.obj_id: prompts[i] for i, item in zip(found, new.known, strict=True)}
         labels = self._observer.observe(new.known, [views[i] for i in found], chosen, image, stamp, by)
         if late and found:
             new.camera.turn(image)
             self._behind.append(new)
         else:
-            self._known, self._bank = joined(self._known, self._bank, new)
+            self._known, self._bank = merge(self._known, self._bank, new)
         seen = {i: item.track() for i, item in zip(found, new.known, strict=True)}
         return [
             PromptOutcome(True, "", seen[i], labels == seen[i].obj_id) if i in seen else NOTHING_FOUND
@@ -298,23 +298,23 @@ class PanoTracker:
         self,
         prompts: Sequence[Prompt],
         views: Sequence[View],
-        corrected: Sequence[Known | None],
+        corrected: Sequence[TrackedObject | None],
         bank: MemoryBank,
         look: Look,
         image: Image,
-    ) -> Propagated:
+    ) -> PropagationResult:
         """What prompts in these views give; ``corrected``: the objects whose memory ``bank`` is, if any."""
         remembered = any(item is not None for item in corrected)
         masks = bank.mask_logits if remembered else None
         encoded = self._sight.encode(prompts, views, self._grid(image), corrected, masks)
         with self.model.precision():
-            return prompt_objects(self.model, bank, look(views), encoded.to(self.model.device), remembered)
+            return segment_prompts(self.model, bank, look(views), encoded.to(self.model.device), remembered)
 
     def _is_late(self, stamp: int) -> bool:
         """Whether an image is older than the newest."""
         return self._stamp is not None and stamp < self._stamp
 
-    def _turn(self, known: Sequence[Known], camera: RotationEstimator, image: Image) -> None:
+    def _turn(self, known: Sequence[TrackedObject], camera: RotationEstimator, image: Image) -> None:
         """Take what is known to an image's axes, from those of the one that ``camera`` saw last."""
         if self.config.camera_motion:
             rotation = camera.turn(image)
@@ -325,14 +325,16 @@ class PanoTracker:
         """``obj_idx`` of an object; -1 for one that is not known."""
         return next((i for i, k in enumerate(self._known) if k.obj_id == obj_id), -1)
 
-    def _entry(self, prompt: Prompt, late: bool, view: View) -> Known:
+    def _entry(self, prompt: Prompt, late: bool, view: View) -> TrackedObject:
         """What is kept of a prompted object; a copy for one that is corrected on an older image."""
         row = self._row(prompt.obj_id)
         if row < 0:
             self._next_id += 1
-            return Known(self._next_id - 1, prompt.label, ObjectMotion(self.config.state), view=view)
+            return TrackedObject(
+                self._next_id - 1, prompt.label, BearingMotionModel(self.config.state), view=view
+            )
         entry = copy.deepcopy(self._known[row]) if late else self._known[row]
         entry.label, entry.view = prompt.label or entry.label, view
         if prompt.replace:
-            entry.motion = ObjectMotion(self.config.state)
+            entry.motion = BearingMotionModel(self.config.state)
         return entry

@@ -7,24 +7,19 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from panosam2_ros.geometry.connected_components import connected_components
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import Floats, lonlat_to_vector
 from panosam2_ros.geometry.window import Logits
-from panosam2_ros.prompts.encoding import LOW_RES_STRIDE
-from panosam2_ros.propagation import Propagated
 
 
 @dataclass(frozen=True)
-class TidyRules:
+class CleanupConfig:
     """What counts as not belonging to a mask."""
 
     min_island: float = 0.25  # weight of smaller parts that stay, as a share of the heaviest's; 0: all stay
@@ -36,33 +31,16 @@ class TidyRules:
 
 
 @dataclass(frozen=True)
-class Expected:
+class ExpectedPlace:
     """Where an object should be."""
 
     direction: Floats  # [3] unit vector, optical axes of the logits' panorama
     deviation: float  # rad
 
 
-def tidied(
-    result: Propagated, rules: TidyRules, expected: Sequence[Expected | None], mask_stride: int
-) -> Propagated:
-    """Objects' masks tidied, also those that the next frame starts from; ``mask_stride``: of what comes out.
-
-    Prompted frames should stay as they are: a mask that somebody gave may have parts.
-    """
-    if rules.min_island <= 0 and rules.max_hole <= 0:
-        return result
-    masks = result.fine_logits[:, 0].float().cpu().numpy()
-    tidy = [without_specks(mask, rules, place) for mask, place in zip(masks, expected, strict=True)]
-    fine, bank = torch.from_numpy(np.stack(tidy))[:, None].to(result.fine_logits), result.bank
-    low = F.avg_pool2d(fine, LOW_RES_STRIDE // mask_stride)
-    kept = torch.where(bank.seen[:, None, None, None], low, bank.mask_logits)
-    # The decoder's next middle stays that of all that was found: with that of what is left, val is no better
-    # (0.622 for 0.625) and the real video's hand is lost (its cycle 0.00 for 0.69).
-    return replace(result, mask_logits=low, fine_logits=fine, bank=replace(bank, mask_logits=kept))
-
-
-def without_specks(logits: Logits, rules: TidyRules, expected: Expected | None = None) -> Logits:
+def remove_islands_and_holes(
+    logits: Logits, rules: CleanupConfig, expected: ExpectedPlace | None = None
+) -> Logits:
     """Logits whose mask has no islands and no small holes, on the sphere.
 
     What changes sides keeps its magnitude, so that the outline stays where it is.
@@ -82,7 +60,7 @@ def without_specks(logits: Logits, rules: TidyRules, expected: Expected | None =
 
 
 def _nearness(
-    parts: NDArray[np.int32], count: int, expected: Expected, rules: TidyRules
+    parts: NDArray[np.int32], count: int, expected: ExpectedPlace, rules: CleanupConfig
 ) -> NDArray[np.float64]:
     """exp(-(d/s)^2/2) of each part [count], d to its nearest pixel; the nearest has 1."""
     cosine = _pixel_vectors(*parts.shape, rules.vertical_fov) @ expected.direction

@@ -49,7 +49,7 @@ class StateConfig:
             )
 
 
-class ObjectMotion:
+class BearingMotionModel:
     """Follows one object's bearing; its size does not grow with time.
 
     Its velocity is its own, beside what stands still, where ``turn`` says how the camera turned.
@@ -96,7 +96,7 @@ class ObjectMotion:
         }
 
     @classmethod
-    def from_dict(cls, memory: Mapping[str, Any], config: StateConfig = StateConfig()) -> ObjectMotion:
+    def from_dict(cls, memory: Mapping[str, Any], config: StateConfig = StateConfig()) -> BearingMotionModel:
         """A motion that goes on from what ``to_dict`` gave."""
         motion = cls(config)
         motion._stamp, motion._unseen = memory["stamp"], memory["unseen"]

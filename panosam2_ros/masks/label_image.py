@@ -22,7 +22,7 @@ from panosam2_ros.geometry.window import Logits, MaskPatch
 _BAND = 64  # rows of the image at a time
 
 
-def resized_labels(labels: NDArray[np.uint16], width: int, height: int) -> NDArray[np.uint16]:
+def resize_labels(labels: NDArray[np.uint16], width: int, height: int) -> NDArray[np.uint16]:
     """A label image [H, W] at another size: the id at each pixel's centre."""
     # INTER_NEAREST takes corners for centres: half a pixel beside the image that INTER_AREA makes
     how = cv2.INTER_NEAREST_EXACT
@@ -54,7 +54,7 @@ class MaskRegion:
         return mask
 
 
-def paint(
+def render_label_image(
     logits: Mapping[int, Logits | MaskPatch],  # by object id; of the whole panorama, or of a window
     grid: Equirect,
 ) -> tuple[NDArray[np.uint16], dict[int, MaskRegion]]:

@@ -15,6 +15,7 @@ from panosam2_ros.geometry.image_pyramid import ImagePyramid
 from panosam2_ros.geometry.search_region import FOLLOWING, PATCH, UNKNOWN_SIZE, SearchRegion, TargetExtent
 from panosam2_ros.geometry.sphere import Floats, rotation_matrix
 from panosam2_ros.geometry.window import Logits, MaskPatch
+from panosam2_ros.masks.cleanup import ExpectedPlace
 from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.model.colour_histogram import colour_bins, colour_evidence
 from panosam2_ros.model.image_encoder import ImageFeatures
@@ -22,11 +23,10 @@ from panosam2_ros.model.mask_decoder import FOREGROUND
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.encoding import DENSE_LOGIT, EncodedPrompts, ImageSize, PromptEncoder
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.reacquisition import AT_ONCE, SPEAKS, likeliest
-from panosam2_ros.sight import Image, Look, View
-from panosam2_ros.tidying import Expected
-from panosam2_ros.tracker_config import TrackerConfig
-from panosam2_ros.tracks import Known
+from panosam2_ros.tracking.config import TrackerConfig
+from panosam2_ros.tracking.redetection import MAX_SEARCHED_PER_FRAME, MIN_LOG_RATIO, rank_candidates
+from panosam2_ros.tracking.track import TrackedObject
+from panosam2_ros.tracking.view import Image, Look, View
 
 _INNER = 0.4  # of a region's side from its middle: a correction farther out gets a region of its own
 SEARCHED = 256  # columns of the panorama in which colours are looked for
@@ -65,14 +65,18 @@ class SearchRegions:
         return self._model.input_size[1]
 
     def searched(
-        self, image: Image, stamp: int, known: Sequence[Known], bank: MemoryBank
+        self, image: Image, stamp: int, known: Sequence[TrackedObject], bank: MemoryBank
     ) -> tuple[list[View], torch.Tensor | None]:
         views = [_ahead(item, stamp) for item in known]
         lost = [row for row, view in enumerate(views) if view is not None and _is_lost(view)]
         if not lost or not self._model.config.colour_search:
             return views, None
-        start = -AT_ONCE * int(bank.frame.max()) % len(lost) if len(lost) > AT_ONCE else 0
-        chosen = (lost[start:] + lost[:start])[:AT_ONCE]
+        start = (
+            -MAX_SEARCHED_PER_FRAME * int(bank.frame.max()) % len(lost)
+            if len(lost) > MAX_SEARCHED_PER_FRAME
+            else 0
+        )
+        chosen = (lost[start:] + lost[:start])[:MAX_SEARCHED_PER_FRAME]
         in_sight = [view for view in views if view is not None and not view.unseen]
         bank, own = bank.select(torch.tensor(chosen)), [views[row] for row in chosen]
         places = self._likely_places(image, bank, own, in_sight)
@@ -93,11 +97,11 @@ class SearchRegions:
         in_sight = [replace(view, axes=view.axes @ turn) for view in in_sight]
         pixels = fit_image(np.roll(image, -first, 1), 2 * grid.height, 2 * grid.width).to(self._model.device)
         bins = colour_bins(pixels, 2)
-        free = colour_evidence(bins, lost.colours).masked_fill(self._taken(grid, in_sight), -SPEAKS)
+        free = colour_evidence(bins, lost.colours).masked_fill(self._taken(grid, in_sight), -MIN_LOG_RATIO)
         found: list[Floats | None] = []
         for view, evidence, colours in zip(views, free, lost.colours, strict=True):
             assert view is not None
-            parts = likeliest(bins, evidence, colours, math.pi / 4 * view.diameter**2, self._fov)
+            parts = rank_candidates(bins, evidence, colours, math.pi / 4 * view.diameter**2, self._fov)
             part = parts[view.unseen // SEARCH_EVERY % len(parts), 0].cpu().numpy() > 0
             target = TargetExtent.of_mask(part, grid)
             found.append(None if target is None else turn @ target.direction)
@@ -112,11 +116,11 @@ class SearchRegions:
         return torch.from_numpy(taken)[None].to(self._model.device)
 
     def views(
-        self, prompts: Sequence[Prompt], known: Sequence[Known | None], grid: Equirect, newest: bool
+        self, prompts: Sequence[Prompt], known: Sequence[TrackedObject | None], grid: Equirect, newest: bool
     ) -> list[View]:
         return [self._view(*one, grid, newest) for one in zip(prompts, known, strict=True)]
 
-    def _view(self, prompt: Prompt, known: Known | None, grid: Equirect, newest: bool) -> View:
+    def _view(self, prompt: Prompt, known: TrackedObject | None, grid: Equirect, newest: bool) -> View:
         seen = known.seen_in if known is not None and newest else None
         if seen is not None and self._shows(seen, prompt, grid):
             return seen
@@ -152,7 +156,7 @@ class SearchRegions:
         prompts: Sequence[Prompt],
         views: Sequence[View],
         grid: Equirect,
-        known: Sequence[Known | None],
+        known: Sequence[TrackedObject | None],
         masks: torch.Tensor | None,
     ) -> EncodedPrompts:
         own = [self._inside(*one, grid) for one in zip(prompts, views, strict=True)]
@@ -177,7 +181,7 @@ class SearchRegions:
             box = (*places.min(0).tolist(), *places.max(0).tolist())
         return replace(prompt, points=points, box=box)
 
-    def expected(self, known: Sequence[Known], stamp: int) -> list[Expected | None]:
+    def expected(self, known: Sequence[TrackedObject], stamp: int) -> list[ExpectedPlace | None]:
         return [None] * len(known)
 
     def shown(self, logits: Logits, view: View) -> Logits | MaskPatch | None:
@@ -190,7 +194,7 @@ class SearchRegions:
         return view.next_region(target, 1.0 if prompted else FOLLOWING)
 
 
-def _ahead(item: Known, stamp: int) -> View:
+def _ahead(item: TrackedObject, stamp: int) -> View:
     """Where an object is looked for at ``stamp`` (ns) if it goes on as it went."""
     expected = None if item.view is None else item.motion.expected(stamp)
     return item.view if item.view is None or expected is None else item.view.predicted(expected.direction)

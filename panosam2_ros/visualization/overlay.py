@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from panosam2_ros import drawing
 from panosam2_ros.geometry.camera_frame import UPRIGHT, CameraFrame
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.io.video import resized_image
-from panosam2_ros.masks import resized_labels
-from panosam2_ros.object_state import TrackState
+from panosam2_ros.masks.label_image import resize_labels
+from panosam2_ros.tracking.motion_model import TrackState
+from panosam2_ros.visualization import drawing
 
 _STATES = {TrackState.VISIBLE: "", TrackState.OCCLUDED: " hidden", TrackState.LOST: " lost"}
 _LONGEST = 20  # characters of a label that are shown
@@ -31,7 +31,7 @@ def name(obj_id: int, label: str, state: int, score: float) -> str:
     return f"#{obj_id} {short(label)} {score:.2f}".replace("  ", " ") + _STATES[TrackState(state)]
 
 
-def mark(
+def object_mark(
     obj_id: int,
     label: str,
     state: int,  # as in ObjectBearing.msg
@@ -47,17 +47,17 @@ def mark(
 
 
 def fitted(
-    image: drawing.Image, labels: drawing.Labels, grid: Equirect
-) -> tuple[drawing.Image, drawing.Labels]:
+    image: drawing.RgbImage, labels: drawing.Labels, grid: Equirect
+) -> tuple[drawing.RgbImage, drawing.Labels]:
     """Copies of the image and of its labels, of the grid's size."""
     picture = resized_image(image, grid.width, grid.height)
     if picture is image:
         picture = image.copy()
-    return picture, resized_labels(labels, grid.width, grid.height)
+    return picture, resize_labels(labels, grid.width, grid.height)
 
 
 def draw_overlay(
-    picture: drawing.Image,  # [H, W, 3], drawn on
+    picture: drawing.RgbImage,  # [H, W, 3], drawn on
     labels: drawing.Labels,  # [H, W]
     marks: Sequence[drawing.Mark],
     grid: Equirect,

@@ -11,7 +11,7 @@ from panosam2_ros.geometry.bearing import Bearing
 from panosam2_ros.geometry.search_region import SearchRegion
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.memory.memory_file import ObjectSnapshot
-from panosam2_ros.object_state import ObjectMotion, StateConfig, TrackState
+from panosam2_ros.tracking.motion_model import BearingMotionModel, StateConfig, TrackState
 
 
 @dataclass(frozen=True)
@@ -36,12 +36,12 @@ class Track:
 
 
 @dataclass
-class Known:
+class TrackedObject:
     """What the tracker keeps of an object beside its row of the memory bank."""
 
     obj_id: int
     label: str
-    motion: ObjectMotion
+    motion: BearingMotionModel
     score: float = 0.0
     mask_iou: float = 0.0
     view: SearchRegion | None = None  # in which it is looked for in the next image; None: in all of it
@@ -59,10 +59,10 @@ class Known:
         return ObjectSnapshot(self.obj_id, self.label, self.motion.to_dict(), view)
 
     @classmethod
-    def from_dict(cls, item: ObjectSnapshot, config: StateConfig) -> Known:
+    def from_dict(cls, item: ObjectSnapshot, config: StateConfig) -> TrackedObject:
         """What ``to_dict`` gave."""
         view = None if item.view is None else SearchRegion.from_dict(item.view)
-        motion = ObjectMotion.from_dict(item.motion, config)
+        motion = BearingMotionModel.from_dict(item.motion, config)
         return cls(item.obj_id, item.label, motion, view=view, looked_for=False)
 
     def track(self) -> Track:

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, field
 
 from panosam2_ros.geometry.equirect import LEAST_WIDTH
-from panosam2_ros.object_state import StateConfig
-from panosam2_ros.tidying import TidyRules
+from panosam2_ros.masks.cleanup import CleanupConfig
+from panosam2_ros.tracking.motion_model import StateConfig
 
 
 @dataclass(frozen=True)
@@ -19,16 +19,16 @@ class TrackerConfig:
     seam_steering: bool = False  # keep the network's seam away from objects; they then depend on each other
     camera_motion: bool = True  # see how the camera turns, geometry/camera_motion.py
     mask_width: int = 0  # columns of label images; 0: the image's
-    redraw_outlines: bool = True  # of networks whose configuration asks for it, see outlines.py
+    redraw_outlines: bool = True  # of networks whose configuration asks for it, see masks/boundary.py
     min_island: float = 0.25  # see tidying.TidyRules
     island_reach: float = 0.1  # rad
     max_hole: float = 0.0
     state: StateConfig = field(default_factory=StateConfig)
 
     @property
-    def tidy_rules(self) -> TidyRules:
+    def tidy_rules(self) -> CleanupConfig:
         """What does not belong to a mask."""
-        return TidyRules(self.min_island, self.max_hole, self.island_reach, self.vertical_fov)
+        return CleanupConfig(self.min_island, self.max_hole, self.island_reach, self.vertical_fov)
 
     def __post_init__(self) -> None:
         if self.mask_width and self.mask_width < LEAST_WIDTH:

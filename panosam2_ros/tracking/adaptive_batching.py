@@ -18,14 +18,14 @@ _RAN_OUT = (
 )
 
 
-def ran_out(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, the host's or the device's."""
     if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
         return True
     return any(text in str(error) for text in _RAN_OUT)
 
 
-class Thrift:
+class AdaptiveBatcher:
     """How many objects go through the network at once: all, until memory runs out.
 
     ``patience``: s without running out, after which twice as many are tried again.
@@ -55,7 +55,7 @@ class Thrift:
             except Exception as error:
                 tried = rows.stop - rows.start
                 # one object is tried twice: images that come meanwhile can be spared again and again
-                if not ran_out(error) or not self._less(tried) or alone == start:
+                if not is_out_of_memory(error) or not self._less(tried) or alone == start:
                     raise
                 alone = start if tried == 1 else alone
             _release()  # only now: the error held on to what it was raised among

@@ -24,7 +24,7 @@ _ITERATIONS = 1  # 2 and 4 are no better
 _LEAST_IOU = 0.4  # with the network's mask; another one is not its outline
 
 
-def outlines(
+def refine_boundaries(
     image: NDArray[np.uint8], masks: Mapping[int, Logits | MaskPatch], size: int, vertical_fov: float
 ) -> dict[int, MaskPatch]:
     """Objects' masks in windows of ``size`` x ``size`` pixels, by id.

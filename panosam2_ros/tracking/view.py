@@ -15,16 +15,16 @@ from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.search_region import SearchRegion
 from panosam2_ros.geometry.sphere import rotation_matrix
 from panosam2_ros.geometry.window import Logits, MaskPatch
+from panosam2_ros.masks.cleanup import ExpectedPlace
 from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.encoding import LOW_RES_STRIDE, EncodedPrompts, PromptEncoder
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.steering import SeamSteering
-from panosam2_ros.thrift import Thrift
-from panosam2_ros.tidying import Expected
-from panosam2_ros.tracker_config import TrackerConfig
-from panosam2_ros.tracks import Known
+from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
+from panosam2_ros.tracking.config import TrackerConfig
+from panosam2_ros.tracking.seam_placement import SeamPlacer
+from panosam2_ros.tracking.track import TrackedObject
 
 Image = NDArray[np.uint8]
 View = SearchRegion | None  # None: the whole panorama
@@ -45,13 +45,13 @@ class Sight(Protocol):
         ...
 
     def searched(
-        self, image: Image, stamp: int, known: Sequence[Known], bank: MemoryBank
+        self, image: Image, stamp: int, known: Sequence[TrackedObject], bank: MemoryBank
     ) -> tuple[list[View], torch.Tensor | None]:
         """Where to look for known objects in an image of ``stamp`` (ns); [N] bool: not where they were."""
         ...
 
     def views(
-        self, prompts: Sequence[Prompt], known: Sequence[Known | None], grid: Equirect, newest: bool
+        self, prompts: Sequence[Prompt], known: Sequence[TrackedObject | None], grid: Equirect, newest: bool
     ) -> list[View]:
         """Where to look for what is prompted; ``known``: the objects that are corrected."""
         ...
@@ -65,13 +65,13 @@ class Sight(Protocol):
         prompts: Sequence[Prompt],
         views: Sequence[View],
         grid: Equirect,
-        known: Sequence[Known | None],
+        known: Sequence[TrackedObject | None],
         masks: torch.Tensor | None,  # [N, 1, 4h, 4w] their last masks' logits, where they are corrected
     ) -> EncodedPrompts:
         """What the network reads."""
         ...
 
-    def expected(self, known: Sequence[Known], stamp: int) -> list[Expected | None]:
+    def expected(self, known: Sequence[TrackedObject], stamp: int) -> list[ExpectedPlace | None]:
         """Where objects should be in what the network sees at ``stamp`` (ns)."""
         ...
 
@@ -87,10 +87,10 @@ class Sight(Protocol):
 class WholePanorama:
     """All objects share one picture of the panorama, rolled where its seam would be in the way."""
 
-    def __init__(self, model: PanoSAM2, config: TrackerConfig, thrift: Thrift) -> None:
+    def __init__(self, model: PanoSAM2, config: TrackerConfig, thrift: AdaptiveBatcher) -> None:
         self._model, self._thrift = model, thrift
         self._newest: tuple[Image, ImageFeatures] | None = None
-        self._steering = SeamSteering() if config.seam_steering else None
+        self._steering = SeamPlacer() if config.seam_steering else None
         self.turn = 0
 
     def steer(self, bank: MemoryBank) -> int:
@@ -119,12 +119,12 @@ class WholePanorama:
             return self._model.encode_image(pixels.roll(self.turn * self._model.config.stride, -1))
 
     def searched(
-        self, image: Image, stamp: int, known: Sequence[Known], bank: MemoryBank
+        self, image: Image, stamp: int, known: Sequence[TrackedObject], bank: MemoryBank
     ) -> tuple[list[View], torch.Tensor | None]:
         return [None] * len(known), None
 
     def views(
-        self, prompts: Sequence[Prompt], known: Sequence[Known | None], grid: Equirect, newest: bool
+        self, prompts: Sequence[Prompt], known: Sequence[TrackedObject | None], grid: Equirect, newest: bool
     ) -> list[View]:
         return [None] * len(prompts)
 
@@ -136,7 +136,7 @@ class WholePanorama:
         prompts: Sequence[Prompt],
         views: Sequence[View],
         grid: Equirect,
-        known: Sequence[Known | None],
+        known: Sequence[TrackedObject | None],
         masks: torch.Tensor | None,
     ) -> EncodedPrompts:
         model, level = self._model, None
@@ -145,12 +145,14 @@ class WholePanorama:
         encoded = PromptEncoder(grid, model.input_size, model.config).encode(prompts, level)
         return encoded.rolled(self.turn, model.config.stride, model.input_size[1])
 
-    def expected(self, known: Sequence[Known], stamp: int) -> list[Expected | None]:
+    def expected(self, known: Sequence[TrackedObject], stamp: int) -> list[ExpectedPlace | None]:
         angle = 2 * math.pi * self.turn * self._model.config.stride / self._model.input_size[1]
         turn = rotation_matrix(np.array([0.0, angle, 0.0]))  # images are rolled right by as much
         bearings = [item.motion.expected(stamp) for item in known]
         return [
-            None if b is None else Expected(turn @ b.direction, math.sqrt(np.linalg.norm(b.covariance, 2)))
+            None
+            if b is None
+            else ExpectedPlace(turn @ b.direction, math.sqrt(np.linalg.norm(b.covariance, 2)))
             for b in bearings
         ]
 

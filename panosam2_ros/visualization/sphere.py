@@ -18,7 +18,7 @@ from panosam2_ros.geometry.sphere import Floats, tangent_basis
 
 
 @dataclass(frozen=True)
-class Sphere:
+class SpherePoints:
     """Points that lie evenly on the sphere, and the pixels of ``grid`` that they show."""
 
     grid: Equirect
@@ -28,7 +28,7 @@ class Sphere:
 
 
 @lru_cache(maxsize=2)
-def sphere(columns: int, vertical_fov: float) -> Sphere:
+def sphere_points(columns: int, vertical_fov: float) -> SpherePoints:
     """``columns`` points round the horizon, fewer towards the poles: as far from each other everywhere."""
     grid = Equirect(columns, max(1, round(columns * vertical_fov / (2 * math.pi))), vertical_fov)
     counts = np.maximum(1, np.round(columns * np.cos(grid.row_latitudes()))).astype(int)
@@ -37,7 +37,7 @@ def sphere(columns: int, vertical_fov: float) -> Sphere:
     u = (place + 0.5) * columns / counts[rows] - 0.5
     directions = grid.pixel_to_vector(u, rows)
     nearest = np.floor(u + 0.5).astype(int) % columns
-    return Sphere(grid, rows, nearest, directions)
+    return SpherePoints(grid, rows, nearest, directions)
 
 
 def extent_border(bearing: Bearing, count: int = 32) -> Floats:

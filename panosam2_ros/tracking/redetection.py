@@ -24,8 +24,8 @@ from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.encoding import LOW_RES_STRIDE, centre_token
 
-AT_ONCE = 4  # objects that are looked for in one image, so that its time is bounded
-SPEAKS = 1.0  # evidence, a log ratio, from which a pixel may belong to a lost object
+MAX_SEARCHED_PER_FRAME = 4  # objects that are looked for in one image, so that its time is bounded
+MIN_LOG_RATIO = 1.0  # evidence, a log ratio, from which a pixel may belong to a lost object
 MOST_PARTS = 4  # of the panorama that are compared, the largest
 LEAST_IOU = 0.4  # predicted, of what is taken for the object
 SIZE_RATIO = 6.0  # largest ratio of its solid angles, now and when it was last seen
@@ -34,7 +34,7 @@ MOST_SHARED = 0.5  # less than this share of it belongs to objects that are in s
 _SIZE_WEIGHT = 0.1  # of the logarithm of that ratio, beside the overlap of colours
 
 
-def found_again(
+def redetect(
     model: PanoSAM2,
     bank: MemoryBank,
     features: ImageFeatures,  # with colours
@@ -52,9 +52,9 @@ def found_again(
         return prediction, scores
     taken = (prediction.fine_logits[seen] > 0).any(0)  # by other objects
     lost = bank.select(rows)
-    free = evidence[rows].masked_fill(taken, -SPEAKS)
+    free = evidence[rows].masked_fill(taken, -MIN_LOG_RATIO)
     each = zip(free, lost.colours, _solid_angles(lost.mask_logits, vertical_fov), strict=True)
-    places = [likeliest(features.bins, *one, vertical_fov)[0] for one in each]
+    places = [rank_candidates(features.bins, *one, vertical_fov)[0] for one in each]
     shown = F.avg_pool2d(torch.stack(places), LOW_RES_STRIDE // model.config.mask_stride)
     yes = torch.ones_like(rows, dtype=torch.bool)
     prompts = DecoderPrompts.of_masks(shown * model.config.prompt_logit, yes)
@@ -71,7 +71,7 @@ def found_again(
     return MaskPrediction(**parts), scores.index_copy(0, rows, again.object_score_logits[found])
 
 
-def not_them(
+def is_wrong_match(
     scores: Tensor, bank: MemoryBank, prediction: MaskPrediction, bins: Tensor, least: float
 ) -> Tensor:
     """[N] bool: what was found in search regions elsewhere and is not the objects that were lost.
@@ -102,12 +102,12 @@ def _missing(bank: MemoryBank, seen: Tensor) -> Tensor:
     """Rows [M] of objects of known colours that are not ``seen`` [N] bool, in turns where they are many."""
     known = (bank.colours[:, 0].sum(1) > 0) & (bank.mask_logits > 0).flatten(1).any(1)
     rows = (known & ~seen).nonzero()[:, 0]
-    if len(rows) > AT_ONCE:
-        rows = rows.roll(-AT_ONCE * int(bank.frame.max()))[:AT_ONCE]
+    if len(rows) > MAX_SEARCHED_PER_FRAME:
+        rows = rows.roll(-MAX_SEARCHED_PER_FRAME * int(bank.frame.max()))[:MAX_SEARCHED_PER_FRAME]
     return rows
 
 
-def likeliest(
+def rank_candidates(
     bins: Tensor, evidence: Tensor, colours: Tensor, size: Tensor | float, vertical_fov: float
 ) -> Tensor:
     """Where an object's colours are most, first: [1 or more, 1, H', W'], 1 there and -1 elsewhere.
@@ -115,7 +115,7 @@ def likeliest(
     ``bins`` and ``evidence`` [1, H', W'], ``colours`` [2, K]; ``size``: its last solid angle, sr. Where its
     colours are nowhere that is nowhere, too.
     """
-    parts, angles = connected_components((evidence[0] > SPEAKS).cpu().numpy(), 8, vertical_fov)
+    parts, angles = connected_components((evidence[0] > MIN_LOG_RATIO).cpu().numpy(), 8, vertical_fov)
     angles[0] = 0
     largest = [int(p) for p in np.argsort(-angles)[:MOST_PARTS] if angles[p] > 0]
     if not largest:

@@ -26,14 +26,14 @@ from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.encoding import EncodedPrompts, centre_token
-from panosam2_ros.reacquisition import found_again, not_them
+from panosam2_ros.tracking.redetection import is_wrong_match, redetect
 
 NO_OBJ_SCORE = -1024.0  # SAM2's logits of the mask of an absent object
 CERTAIN = 10.0  # presence logit of a prompted object
 
 
 @dataclass(frozen=True)
-class Propagated:
+class PropagationResult:
     """What one frame gave for N objects."""
 
     prediction: MaskPrediction
@@ -42,14 +42,14 @@ class Propagated:
     scores: Tensor  # [N] logits of presence; a prompt says that its object is present
     bank: MemoryBank  # after this frame
 
-    def select(self, rows: Tensor) -> Propagated:
+    def select(self, rows: Tensor) -> PropagationResult:
         """The same of these objects, [M] int64, in this order."""
         prediction = MaskPrediction(*(getattr(self.prediction, f.name)[rows] for f in fields(MaskPrediction)))
         own = (self.mask_logits[rows], self.fine_logits[rows], self.scores[rows])
-        return Propagated(prediction, *own, self.bank.select(rows))
+        return PropagationResult(prediction, *own, self.bank.select(rows))
 
     @classmethod
-    def joined(cls, parts: Sequence[Propagated]) -> Propagated:
+    def joined(cls, parts: Sequence[PropagationResult]) -> PropagationResult:
         """The objects of all parts, in this order."""
         if len(parts) == 1:
             return parts[0]
@@ -88,7 +88,7 @@ def propagate(
     present: Tensor | None = None,  # [N] bool; training knows which objects are in the image
     elsewhere: Tensor | None = None,  # [N] bool: objects that were lost and are looked for in another region
     vertical_fov: float = math.pi,  # rad
-) -> Propagated:
+) -> PropagationResult:
     """Find every object of ``bank`` in an image; remember it where it is present."""
     conditioned = model.condition(features, bank.read())
     prediction = model.decode(
@@ -106,10 +106,10 @@ def propagate(
         scores = torch.where(alike < model.config.colour_likeness, scores.clamp(max=-CERTAIN), scores)
         prediction = with_colours(prediction, model.config.colour_evidence * evidence)
         if elsewhere is not None:
-            wrong = not_them(scores, bank, prediction, features.bins, model.config.colour_search)
+            wrong = is_wrong_match(scores, bank, prediction, features.bins, model.config.colour_search)
             scores = torch.where(elsewhere & wrong, scores.clamp(max=-CERTAIN), scores)
         if present is None and model.config.colour_search and not model.config.regions:
-            prediction, scores = found_again(
+            prediction, scores = redetect(
                 model, bank, features, conditioned, evidence, prediction, scores, vertical_fov
             )
         if model.config.colour_learning:
@@ -117,7 +117,7 @@ def propagate(
     if present is None:
         present = (scores > 0) & (prediction.mask_logits > 0).flatten(1).any(1)
     after = _remember(model, bank, features, prediction, prediction.mask_logits, present, False, colours)
-    return Propagated(prediction, prediction.mask_logits, prediction.fine_logits, scores, after)
+    return PropagationResult(prediction, prediction.mask_logits, prediction.fine_logits, scores, after)
 
 
 def _colours_now(model: PanoSAM2, bank: MemoryBank, bins: Tensor, prediction: MaskPrediction) -> Tensor:
@@ -127,13 +127,13 @@ def _colours_now(model: PanoSAM2, bank: MemoryBank, bins: Tensor, prediction: Ma
     return torch.lerp(bank.colours, found.to(bank.colours), rate[:, None, None].to(bank.colours))
 
 
-def prompt_objects(
+def segment_prompts(
     model: PanoSAM2,
     bank: MemoryBank,
     features: ImageFeatures,
     prompts: EncodedPrompts,
     remembered: bool,
-) -> Propagated:
+) -> PropagationResult:
     """Segment prompted objects, the rows of ``bank``; ``to_dict``: correct them from memory."""
     embedding = model.without_memory(features, len(bank))
     if remembered:
@@ -151,7 +151,7 @@ def prompt_objects(
     colours = None if features.bins is None else colour_histograms(features.bins, fine)
     after = _remember(model, bank, features, prediction, mask_logits, present, True, colours)
     sure = torch.full_like(prediction.object_score_logits, CERTAIN)
-    return Propagated(prediction, mask_logits, fine, sure, after)
+    return PropagationResult(prediction, mask_logits, fine, sure, after)
 
 
 def _resized(masks: Tensor, like: Tensor, wrap: bool) -> Tensor:

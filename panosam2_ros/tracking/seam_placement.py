@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 NEAR, FAR = 2, 4  # tokens: an object this near makes the seam move, to where all are this far away
 
 
-class SeamSteering:
+class SeamPlacer:
     """Says when to roll, and by how much, with hysteresis."""
 
     def move(

@@ -1,0 +1,1 @@
+"""Pictures and shapes of what is known, without ROS."""
