@@ -172,7 +172,7 @@ def main() -> None:
         license="Apache-2.0",
         python_requires=">=3.10",
         packages=find_packages(include=[NAME, f"{NAME}.*"], exclude=[f"{NAME}.msg", f"{NAME}.srv"]),
-        package_data={NAME: ["data/assets/**/*"]},
+        package_data={NAME: ["simulation/asset_files/**/*"]},
         data_files=share_files(),
         install_requires=CORE,
         extras_require=EXTRAS,
@@ -183,10 +183,10 @@ def main() -> None:
         entry_points={
             "console_scripts": [
                 "panosam2_node = panosam2_ros.ros.node:main",
-                "panosam2_virtual_camera = panosam2_ros.ros.virtual_camera:main",
-                "panosam2_demo = panosam2_ros.ros.demo:main",
+                "panosam2_virtual_camera = panosam2_ros.demo.virtual_camera:main",
+                "panosam2_demo = panosam2_ros.demo.demo:main",
                 "panosam2_prompt = panosam2_ros.ros.prompt_command:main",
-                "panosam2_track = panosam2_ros.offline.track:main",
+                "panosam2_track = panosam2_ros.cli.track:main",
             ]
         },
     )

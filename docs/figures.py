@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.data.compositor import Background, paint_labels, project
-from panosam2_ros.data.sources import SourceLibrary, Split
-from panosam2_ros.data.sprites import Sprite
 from panosam2_ros.geometry.bearing import ELLIPSE_95, mask_bearing
 from panosam2_ros.geometry.equirect import Equirect, box_width, mask_box
 from panosam2_ros.geometry.sphere import Floats, lonlat_to_vector, normalised, tangent_basis, vector_to_lonlat
+from panosam2_ros.simulation.assets import AssetLibrary, Split
+from panosam2_ros.simulation.compositor import Background, paint_labels, project
+from panosam2_ros.simulation.sprites import Sprite
 from panosam2_ros.tracking.motion_model import BearingMotionModel, TrackState
 from panosam2_ros.visualization import drawing
 
@@ -36,7 +36,7 @@ def scene(
     things: Sequence[tuple[str, float, float, float]],  # sprite, lon, lat and diameter, degrees
 ) -> tuple[drawing.RgbImage, drawing.Labels]:
     """A lobby with things in it, [H, W, 3], and their labels [H, W] from 1."""
-    library = SourceLibrary.shipped(Split.TRAIN)
+    library = AssetLibrary.shipped(Split.TRAIN)
     image = Background(np.asarray(library.panoramas["lobby"], np.uint8), GRID).render(np.eye(3))
     layers = []
     for label, (name, lon, lat, diameter) in enumerate(things, start=1):

@@ -9,18 +9,18 @@ import rclpy
 from numpy.typing import NDArray
 from station import Station, image_msg
 
-from panosam2_ros.data.sources import SourceLibrary, Split
-from panosam2_ros.data.synthetic import Scene, SceneConfig
 from panosam2_ros.geometry.equirect import mask_box
 from panosam2_ros.geometry.sphere import angle_between
 from panosam2_ros.msg import ObjectBearing, ObjectPrompt
+from panosam2_ros.simulation.assets import AssetLibrary, Split
+from panosam2_ros.simulation.scene import Scene, SceneConfig
 
 
 class Film:
     """A scene that is shown frame by frame, each when the one before it has been answered."""
 
     def __init__(self, station: Station, config: SceneConfig, seed: int) -> None:
-        self.station, self.scene = station, Scene(config, SourceLibrary.shipped(Split.VAL), seed)
+        self.station, self.scene = station, Scene(config, AssetLibrary.shipped(Split.VAL), seed)
         station.stamp += 3_600_000_000_000
         self.stamps: list[int] = []
 

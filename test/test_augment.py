@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from fake_videos import noise
 
-from panosam2_ros.data.augment import augmented, degraded, random_rotation, turned
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import angle_between, rotation_matrix
+from panosam2_ros.training.augment import augmented, degraded, random_rotation, turned
 
 GRID = Equirect(256, 128)
 

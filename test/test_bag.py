@@ -15,7 +15,7 @@ pytest.importorskip("rosbags", reason="needs rosbags: make, or pip install rosba
 from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from panosam2_ros.data.playback import Playback, PlaybackConfig
+from panosam2_ros.demo.playback import Playback, PlaybackConfig
 from panosam2_ros.io.frame_source import open_frames, stamped_frames
 from panosam2_ros.io.video import VideoError
 

@@ -10,8 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from panosam2_ros.data.sources import SourceLibrary, Split
-from panosam2_ros.data.synthetic import Scene, SceneConfig
 from panosam2_ros.geometry import camera_motion
 from panosam2_ros.geometry.camera_motion import RotationEstimator, estimate_rotation
 from panosam2_ros.geometry.sphere import (
@@ -21,13 +19,15 @@ from panosam2_ros.geometry.sphere import (
     rotation_matrix,
     rotation_vector,
 )
+from panosam2_ros.simulation.assets import AssetLibrary, Split
+from panosam2_ros.simulation.scene import Scene, SceneConfig
 
 CONFIG = SceneConfig(width=512, height=256, frames=6, camera_speed=0.05, full_rotation=1.0)
 
 
 @pytest.fixture(scope="module")
-def library() -> SourceLibrary:
-    return SourceLibrary.shipped(Split.VAL)
+def library() -> AssetLibrary:
+    return AssetLibrary.shipped(Split.VAL)
 
 
 def apart(one: Floats, other: Floats) -> float:
@@ -53,7 +53,7 @@ def test_a_turn_is_found_whatever_the_camera_and_some_things_do(
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_of_a_scene_it_is_the_cameras(seed: int, library: SourceLibrary) -> None:
+def test_of_a_scene_it_is_the_cameras(seed: int, library: AssetLibrary) -> None:
     scene, camera, whole, truth = Scene(CONFIG, library, seed), RotationEstimator(), np.eye(3), np.eye(3)
     for index in range(CONFIG.frames):
         found = camera.turn(scene.render(index).image)
@@ -67,7 +67,7 @@ def test_of_a_scene_it_is_the_cameras(seed: int, library: SourceLibrary) -> None
 
 @pytest.mark.parametrize("size", [(1920, 960), (640, 322), (200, 100)])
 def test_rolled_columns_are_a_turn_to_the_side_through_the_seam(
-    size: tuple[int, int], library: SourceLibrary
+    size: tuple[int, int], library: AssetLibrary
 ) -> None:
     config = replace(CONFIG, width=size[0], height=size[1], frames=1)
     if size == (640, 322):
@@ -80,7 +80,7 @@ def test_rolled_columns_are_a_turn_to_the_side_through_the_seam(
 
 
 @pytest.mark.parametrize("columns", [1, 130, 511])
-def test_it_is_told_the_same_wherever_the_seam_lies(columns: int, library: SourceLibrary) -> None:
+def test_it_is_told_the_same_wherever_the_seam_lies(columns: int, library: AssetLibrary) -> None:
     scene, plain, turned = Scene(CONFIG, library, 3), RotationEstimator(), RotationEstimator()
     yaw = rotation_matrix([0.0, 2 * math.pi * columns / CONFIG.width, 0.0])
     for index in range(4):
@@ -90,7 +90,7 @@ def test_it_is_told_the_same_wherever_the_seam_lies(columns: int, library: Sourc
         assert (apart(found, np.eye(3)) > 0) == (index > 0)
 
 
-def test_a_cropped_panorama_has_its_own_rows(library: SourceLibrary) -> None:
+def test_a_cropped_panorama_has_its_own_rows(library: AssetLibrary) -> None:
     """Of a band of 90 degrees every direction is where it was in the whole sphere."""
     scene = Scene(CONFIG, library, 1)
     whole, band = RotationEstimator(), RotationEstimator(math.pi / 2)
@@ -100,7 +100,7 @@ def test_a_cropped_panorama_has_its_own_rows(library: SourceLibrary) -> None:
     assert apart(turns[0], np.eye(3)) > 2 and apart(*turns) < 0.5
 
 
-def test_where_it_cannot_be_told_nothing_turns(library: SourceLibrary) -> None:
+def test_where_it_cannot_be_told_nothing_turns(library: AssetLibrary) -> None:
     first, other = (Scene(CONFIG, library, seed).render(0).image for seed in (3, 4))
     grey, camera = np.full_like(first, 90), RotationEstimator()
     noise = np.random.default_rng(0).integers(0, 255, first.shape, np.uint8)
@@ -109,7 +109,7 @@ def test_where_it_cannot_be_told_nothing_turns(library: SourceLibrary) -> None:
     assert (camera.turn(grey) == np.eye(3)).all()
 
 
-def test_a_thing_that_fills_a_quarter_of_the_view_does_not_turn_the_camera(library: SourceLibrary) -> None:
+def test_a_thing_that_fills_a_quarter_of_the_view_does_not_turn_the_camera(library: AssetLibrary) -> None:
     image = Scene(CONFIG, library, 6).render(0).image
     moved = image.copy()
     moved[64:192, 100:300] = np.roll(image, 10, 1)[64:192, 100:300]
@@ -118,7 +118,7 @@ def test_a_thing_that_fills_a_quarter_of_the_view_does_not_turn_the_camera(libra
     assert apart(camera.turn(moved), np.eye(3)) < 0.3
 
 
-def test_it_turns_the_way_directions_go(library: SourceLibrary) -> None:
+def test_it_turns_the_way_directions_go(library: AssetLibrary) -> None:
     """What the rotation does to a direction is what the image shows of it."""
     image, camera = Scene(replace(CONFIG, frames=1), library, 7).render(0).image, RotationEstimator()
     camera.turn(image)
@@ -127,7 +127,7 @@ def test_it_turns_the_way_directions_go(library: SourceLibrary) -> None:
     assert np.allclose(turn @ lonlat_to_vector(0.5, 0.2), shown, atol=5e-3)
 
 
-def test_what_lies_across_the_seam_is_seen(library: SourceLibrary) -> None:
+def test_what_lies_across_the_seam_is_seen(library: AssetLibrary) -> None:
     """Where nothing else is to be seen, corners that go over the last column tell the turn."""
     image = Scene(replace(CONFIG, frames=1), library, 5).render(0).image
     image[:, 40:-40] = 90
@@ -138,7 +138,7 @@ def test_what_lies_across_the_seam_is_seen(library: SourceLibrary) -> None:
 
 
 def test_a_turn_that_few_corners_agree_on_is_none(
-    library: SourceLibrary, monkeypatch: pytest.MonkeyPatch
+    library: AssetLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image, camera = Scene(replace(CONFIG, frames=1), library, 5).render(0).image, RotationEstimator()
     turn, agreeing = rotation_matrix([0.0, 0.1, 0.0]), [0.2]

@@ -6,9 +6,6 @@ import cv2
 import numpy as np
 import pytest
 
-from panosam2_ros.data.compositor import Background, Patch, paint_labels, project, solid_moment
-from panosam2_ros.data.sources import SourceLibrary, Split
-from panosam2_ros.data.sprites import Sprite
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import (
     angle_between,
@@ -17,11 +14,14 @@ from panosam2_ros.geometry.sphere import (
     rotation_matrix,
     tangent_basis,
 )
+from panosam2_ros.simulation.assets import AssetLibrary, Split
+from panosam2_ros.simulation.compositor import Background, SpritePatch, paint_labels, project, solid_moment
+from panosam2_ros.simulation.sprites import Sprite
 
 
 @pytest.fixture(scope="module")
 def library():
-    return SourceLibrary.shipped(Split.TRAIN)
+    return AssetLibrary.shipped(Split.TRAIN)
 
 
 def disc(side=128):
@@ -142,7 +142,7 @@ def test_blending_keeps_edges_between_both_colours():
     image = np.full((4, 4, 3), 200, np.uint8)
     rgba = np.zeros((4, 2, 4), np.uint8)
     rgba[:, 0] = 128, 0, 0, 128  # half transparent red, premultiplied
-    Patch(slice(0, 4), slice(0, 2), rgba).blend(image)
+    SpritePatch(slice(0, 4), slice(0, 2), rgba).blend(image)
     np.testing.assert_allclose(image[0, 0], (128 + 200 * 127 / 255, 100, 100), atol=1)
     assert (image[:, 1:] == 200).all()
 

@@ -24,17 +24,17 @@ from conftest import ROOT, Process, wait_for
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from sensor_msgs.msg import Image
 
-from panosam2_ros.data.recording import Bearings, Recording, RecordingWriter, RunLengths, Seen
-from panosam2_ros.data.truth_prompts import PlannedPrompt
+from panosam2_ros.demo import demo
+from panosam2_ros.demo.pictures import contact_picture, short, write_video
+from panosam2_ros.demo.planner import Asked
+from panosam2_ros.demo.recorder import encode_picture
+from panosam2_ros.demo.recording import Bearings, Recording, RecordingWriter, RunLengths, Seen
+from panosam2_ros.demo.report import DemoRun, overlap
 from panosam2_ros.geometry.sphere import lonlat_to_vector
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.weights import save_weights
 from panosam2_ros.msg import ObjectBearingArray
-from panosam2_ros.ros import demo
-from panosam2_ros.ros.demo_pictures import contact_picture, short, write_video
-from panosam2_ros.ros.demo_report import Run, overlap
-from panosam2_ros.ros.planner import Asked
-from panosam2_ros.ros.recorder import encode_picture
+from panosam2_ros.simulation.simulated_prompts import PlannedPrompt
 from panosam2_ros.srv import Prompt
 
 FIELDS = {
@@ -83,7 +83,7 @@ def made_up(folder: Path) -> Recording:
 
 def test_the_report_counts_every_pair_from_the_first_frame_that_knows_the_object(tmp_path):
     with made_up(tmp_path) as recording:
-        report = Run(recording).report()
+        report = DemoRun(recording).report()
     assert report.keys() >= FIELDS
     assert report["mean_iou"] == pytest.approx((1 + 0.5 + 0) / 3)  # missed while visible: 0
     assert report["pairs"] == report["pairs_on_seam"] == 3
@@ -103,14 +103,14 @@ def test_a_refused_prompt_counts_as_nothing_found(tmp_path):
     with made_up(tmp_path) as recording:
         (prompt,) = recording.summary["prompts"]
         prompt |= {"success": False, "obj_id": 0, "message": "too small"}
-        report = Run(recording).report()
+        report = DemoRun(recording).report()
     assert report["mean_iou"] == 0.0 and report["pairs"] == 4
     assert any("REFUSED: too small" in line for line in demo.objects(report))
 
 
 def test_pictures_come_out_in_one_size_and_open_again(tmp_path):
     with made_up(tmp_path) as recording:
-        run = Run(recording)
+        run = DemoRun(recording)
         picture = contact_picture(run, ["title"])
         assert write_video(run, tmp_path / "demo.mp4", lambda: None) == 5
     assert picture.shape[1] == 1920 and picture.shape[0] > 1440
@@ -153,7 +153,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def command(weights: Path, out: Path, *more: str) -> list[str]:
     small = ["--frames", "20", "--width", "256", "--rate", "4", "--out", str(out)]
-    return [sys.executable, "-m", "panosam2_ros.ros.demo", "--model", str(weights), *small, *more]
+    return [sys.executable, "-m", "panosam2_ros.demo.demo", "--model", str(weights), *small, *more]
 
 
 @pytest.mark.slow
@@ -241,7 +241,7 @@ def test_the_planner_gives_up_on_a_node_that_cannot_start_not_on_one_without_ima
         says.publish(DiagnosticArray(status=[status]))
 
     try:
-        with Process("panosam2_ros.ros.planner", task, log=tmp_path / "planner.log") as planner:
+        with Process("panosam2_ros.demo.planner", task, log=tmp_path / "planner.log") as planner:
             wait_for(says.get_subscription_count, 30.0, "the planner")
             for _ in range(10):  # no image for longer than it accepts: the camera renders ahead
                 tell("active")
@@ -260,7 +260,7 @@ def test_the_planner_takes_images_only_when_it_can_be_answered(tmp_path):
     node = rclpy.create_node("panosam2")
     task = json.dumps({"folder": str(tmp_path), "from_truth": False, "clicks": [[1, 1]]})
     try:
-        with Process("panosam2_ros.ros.planner", task, log=tmp_path / "planner.log") as planner:
+        with Process("panosam2_ros.demo.planner", task, log=tmp_path / "planner.log") as planner:
             node.create_publisher(Image, "panosam2/masks", 1)
             wait_for(lambda: node.count_subscribers("panosam2/masks"), 30.0, "the planner")
             node.create_service(Prompt, "panosam2/prompt", lambda _, response: response)

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 from fake_videos import HEIGHT, WIDTH, FakeVideo, Oracle, Red, moving
 
-from panosam2_ros.data.scene_config import SceneConfig
-from panosam2_ros.data.sources import SourceLibrary, Split
-from panosam2_ros.data.synthpano.__main__ import main as write_synthpano
-from panosam2_ros.data.synthpano.config import FROZEN
-from panosam2_ros.evaluation import acceptance, evaluate, jobs
+from panosam2_ros.datasets import acceptance
+from panosam2_ros.datasets.ground_truth_prompts import ground_truth_prompts, mask_prompt
+from panosam2_ros.datasets.registry import DatasetSpec, open_dataset
+from panosam2_ros.datasets.synthpano.__main__ import main as write_synthpano
+from panosam2_ros.datasets.synthpano.config import FROZEN
+from panosam2_ros.evaluation import evaluate, jobs
 from panosam2_ros.evaluation.baselines import KeepFirst
-from panosam2_ros.evaluation.datasets import DatasetSpec, open_dataset
 from panosam2_ros.evaluation.equivariance import (
     CycleRun,
     RollRun,
@@ -31,7 +31,7 @@ from panosam2_ros.evaluation.equivariance import (
     roll_sequence,
     rolls,
 )
-from panosam2_ros.evaluation.method import TrackerMethod, mask_prompt, rolled_prompt, truth_prompts
+from panosam2_ros.evaluation.method import TrackerMethod, rolled_prompt
 from panosam2_ros.evaluation.report import Subject, record, result_row, table
 from panosam2_ros.evaluation.runner import (
     EveryFrame,
@@ -49,6 +49,8 @@ from panosam2_ros.model.build import random_model
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.weights import save_weights
 from panosam2_ros.prompts.validation import check_prompt
+from panosam2_ros.simulation.assets import AssetLibrary, Split
+from panosam2_ros.simulation.scene_config import SceneConfig
 
 FIELDS = [
     "name",
@@ -85,7 +87,7 @@ def ticking(seconds: float):
 
 
 def run(video, method, pace=None, clock=None, kind: str = "mask") -> SequenceRun:
-    prompts = truth_prompts(video, kind)
+    prompts = ground_truth_prompts(video, kind)
     return score_sequence(video, method, prompts, pace or EveryFrame(), clock=clock or ticking(0.01))
 
 
@@ -182,7 +184,7 @@ def test_a_fast_method_drops_nothing_and_a_prompted_frame_is_never_dropped() -> 
 
 def test_roll_equivariance_of_known_methods() -> None:
     video = FakeVideo(moving(6, 2), {1: 0})
-    prompts, columns = truth_prompts(video, "box"), ((32,), (45,))
+    prompts, columns = ground_truth_prompts(video, "box"), ((32,), (45,))
     perfect = roll_sequence(video, Red, prompts, columns)
     assert roll_equivariance([perfect]) == (1, 1) and perfect.nothing == 0
     # the block stays left of column 64 until it is rolled by 45: then it is found in part or not at all
@@ -206,7 +208,7 @@ def test_rolls_are_whole_strides_of_the_trunk_or_arbitrary() -> None:
 def test_the_tracker_follows_rolls_by_whole_strides(model) -> None:
     video = FakeVideo(moving(3, 2), {1: 0})
     runs = roll_sequence(
-        video, lambda: TrackerMethod(model, 10.0), truth_prompts(video, "mask"), ((32, 64), ())
+        video, lambda: TrackerMethod(model, 10.0), ground_truth_prompts(video, "mask"), ((32, 64), ())
     )
     assert sum(pairs for pairs, _ in runs.by_columns.values()) + runs.nothing == 4
     for pairs, total in runs.by_columns.values():
@@ -215,8 +217,8 @@ def test_the_tracker_follows_rolls_by_whole_strides(model) -> None:
 
 def test_cycle_consistency_of_known_methods() -> None:
     video = FakeVideo(moving(5, 4), {1: 0})
-    assert cycle_sequence(video, Red(), truth_prompts(video, "box")).objects[0].iou == 1
-    given = cycle_sequence(video, Oracle(video, lose=[9]), truth_prompts(video, "mask"))
+    assert cycle_sequence(video, Red(), ground_truth_prompts(video, "box")).objects[0].iou == 1
+    given = cycle_sequence(video, Oracle(video, lose=[9]), ground_truth_prompts(video, "mask"))
     assert given.frames == 5 and (given.objects[0].iou, given.objects[0].found) == (0, 7 / 8)
     assert CycleRun.from_json(json.loads(json.dumps(given.to_json()))) == given
 
@@ -430,7 +432,7 @@ def test_the_acceptance_scenes_are_frozen() -> None:
     named = {field.name for field in dataclasses.fields(SceneConfig)}
     frozen = set(acceptance.SCENE) | set(acceptance.NEWER)
     assert frozen == named, "freeze new fields at the value that changes nothing"
-    library = SourceLibrary.shipped(Split.RESERVED, reserved=True)
+    library = AssetLibrary.shipped(Split.RESERVED, reserved=True)
     assert (
         acceptance.config_sha256(library)
         == "275bba39bc10d2390ab81e301919bdcbe30745fdd80ae2d117e0220c03e3b1d4"

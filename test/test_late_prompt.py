@@ -15,9 +15,9 @@ from conftest import wait_for
 from film import Film
 from station import Station, start, stations
 
-from panosam2_ros.data.synthetic import SceneConfig
 from panosam2_ros.msg import ObjectBearing
 from panosam2_ros.ros.conversions import ns_to_stamp, stamp_to_ns
+from panosam2_ros.simulation.scene import SceneConfig
 from panosam2_ros.srv import Prompt, RemoveObjects
 
 RATE = 10  # Hz

@@ -141,7 +141,7 @@ def test_checker_sees_what_is_forbidden(tmp_path: Path, file: str, line: str) ->
             "tracking/tracker.py",
             "import torch\nfrom panosam2_ros.model.build import build\nfrom . import memory_bank",
         ),
-        ("training/train.py", "from panosam2_ros.data.synthetic import Scene\nfrom .losses import dice"),
+        ("training/train.py", "from panosam2_ros.simulation.scene import Scene\nfrom .losses import dice"),
         ("model/build.py", "import json\nfrom sam2.modeling import sam2_base"),
         ("model/build.py", "from ..equirect import wrap_pad"),
         ("tracking/motion_model.py", "from panosam2_ros.geometry.bearing import Bearing"),

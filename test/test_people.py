@@ -10,14 +10,14 @@ import cv2
 import numpy as np
 import pytest
 
-from panosam2_ros.data import people
-from panosam2_ros.data.people import PREFIX, attitude, draw_person, shape
-from panosam2_ros.data.scene_config import SceneConfig
-from panosam2_ros.data.sources import SourceLibrary, Split
-from panosam2_ros.data.synthetic import Scene
-from panosam2_ros.data.training_sources import with_models
-from panosam2_ros.data.turntable import SIDE, VIEWS, encoded, read_views
-from panosam2_ros.data.wardrobe import Layer, Mesh, dressed
+from panosam2_ros.simulation.assets import VIEW_SIDE, VIEWS, AssetLibrary, Split, read_view_strip
+from panosam2_ros.simulation.scene import Scene
+from panosam2_ros.simulation.scene_config import SceneConfig
+from panosam2_ros.synthetic import people
+from panosam2_ros.synthetic.clothing import Layer, Mesh, dressed
+from panosam2_ros.synthetic.mesh_assets import with_models
+from panosam2_ros.synthetic.multiview_sprites import encoded
+from panosam2_ros.synthetic.people import PREFIX, attitude, draw_person, shape
 
 
 def tube(radius: float, low: float, high: float, x: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -100,16 +100,16 @@ def test_a_third_are_children_and_all_parameters_are_shares() -> None:
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> SourceLibrary:
-    strip = np.zeros((SIDE, VIEWS * SIDE, 4), np.uint8)
+def library(tmp_path: Path) -> AssetLibrary:
+    strip = np.zeros((VIEW_SIDE, VIEWS * VIEW_SIDE, 4), np.uint8)
     strip[8:104, :, :3] = (40, 160, 60)
-    strip.reshape(SIDE, VIEWS, SIDE, 4)[8:104, :, 48:64, 3] = 255  # slim, as people are
+    strip.reshape(VIEW_SIDE, VIEWS, VIEW_SIDE, 4)[8:104, :, 48:64, 3] = 255  # slim, as people are
     for name in (f"{PREFIX}0001", "chair"):
         (tmp_path / f"{name}.webp").write_bytes(encoded(strip))
-    return with_models(SourceLibrary.shipped(Split.VAL), tmp_path)
+    return with_models(AssetLibrary.shipped(Split.VAL), tmp_path)
 
 
-def test_people_are_shown_where_a_scene_asks_for_them(library: SourceLibrary) -> None:
+def test_people_are_shown_where_a_scene_asks_for_them(library: AssetLibrary) -> None:
     assert list(library.people) == [f"{PREFIX}0001"] and list(library.models) == ["chair"]
     config = SceneConfig(width=128, height=64, frames=3, people=1.0, look_alike=0, occlusion=0)
     scene = Scene(config, library, 1)
@@ -126,12 +126,12 @@ def test_a_person_has_arms_and_legs_that_move(tmp_path: Path) -> None:
     pytest.importorskip("vtk")
     pytest.importorskip("anny")
     people._make(3, tmp_path)
-    views = read_views(tmp_path / f"{PREFIX}0003.webp")
+    views = read_view_strip(tmp_path / f"{PREFIX}0003.webp")
     solid = np.array([view[..., 3] > 127 for view in views])
     shares = solid.mean((1, 2))
     assert shares.min() > 0.05 and shares.max() < 0.5
     heights = [int(np.ptp(np.flatnonzero(s.any(1)))) for s in solid]
-    assert min(heights) > SIDE / 3
+    assert min(heights) > VIEW_SIDE / 3
     pieces = [cv2.connectedComponentsWithStats(s.astype(np.uint8))[2] for s in solid]
     largest = [stats[1:, cv2.CC_STAT_AREA].max() for stats in pieces]
     assert (np.array(largest) > 0.9 * solid.sum((1, 2))).all()  # one piece

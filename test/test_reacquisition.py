@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from test_colour import BLUE, GREEN, HEIGHT, RED, WIDTH, disc, logits, painted
 from torch import Tensor
 
-from panosam2_ros.data.sources import SourceLibrary, Split
-from panosam2_ros.data.synthetic import Scene, SceneConfig
 from panosam2_ros.geometry.equirect import mask_box
 from panosam2_ros.memory.memory_bank import BankRules, MemoryBank
 from panosam2_ros.model.build import build_model, random_model, reconfigured
@@ -24,6 +22,8 @@ from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.prompts.prompt import Prompt
+from panosam2_ros.simulation.assets import AssetLibrary, Split
+from panosam2_ros.simulation.scene import Scene, SceneConfig
 from panosam2_ros.tracking.redetection import MAX_SEARCHED_PER_FRAME, is_wrong_match, redetect
 from panosam2_ros.tracking.tracker import PanoTracker
 
@@ -238,7 +238,7 @@ ROOM = SceneConfig(
 
 def found_after_a_visit(seed: int) -> bool:
     """Whether an object is found after 1.2 s in another room, the camera then turned by a right angle."""
-    library = SourceLibrary.shipped(Split.VAL)
+    library = AssetLibrary.shipped(Split.VAL)
     room, other = Scene(ROOM, library, seed), Scene(ROOM, library, 1000 + seed)
     tracker = PanoTracker(build_model("panosam2_nano"))
     box = mask_box(room.truth(0).labels == 1)

@@ -5,8 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from panosam2_ros.data.read_ahead import ReadAhead
-from panosam2_ros.data.recording import Bearings, Recording, RecordingWriter, RunLengths, Seen
+from panosam2_ros.demo.prefetch import PrefetchBuffer
+from panosam2_ros.demo.recording import Bearings, Recording, RecordingWriter, RunLengths, Seen
 
 
 def test_labels_survive_run_lengths():
@@ -49,7 +49,7 @@ def test_read_ahead_keeps_order_and_its_bound():
             made.append(i)
             yield i
 
-    ahead = ReadAhead(items(), lambda item: 10, limit=50)
+    ahead = PrefetchBuffer(items(), lambda item: 10, limit=50)
     taken = [ahead.next(5.0)]
     while not ahead.full:
         pass
@@ -66,7 +66,7 @@ def test_read_ahead_hands_on_what_went_wrong_after_what_went_well():
         yield 1
         raise ValueError("the film tore")
 
-    ahead = ReadAhead(items(), lambda item: 1, limit=10)
+    ahead = PrefetchBuffer(items(), lambda item: 1, limit=10)
     assert ahead.next(5.0) == 1
     with pytest.raises(ValueError, match="the film tore"):
         ahead.next(5.0)
@@ -78,7 +78,7 @@ def test_read_ahead_has_not_ended_well_where_nothing_came():
         raise ValueError("the film tore")
         yield
 
-    ahead = ReadAhead(items(), lambda item: 1, limit=10)
+    ahead = PrefetchBuffer(items(), lambda item: 1, limit=10)
     while not ahead.full:
         time.sleep(0.01)
     assert not ahead.ended

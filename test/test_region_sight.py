@@ -13,8 +13,6 @@ import torch
 from numpy.typing import NDArray
 from test_search_region import disc, iou
 
-from panosam2_ros.data.sources import SourceLibrary, Split
-from panosam2_ros.data.synthetic import Scene, SceneConfig
 from panosam2_ros.evaluation.method import rolled_prompt
 from panosam2_ros.geometry.equirect import Equirect, mask_box
 from panosam2_ros.geometry.search_region import SearchRegion
@@ -25,6 +23,8 @@ from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.mask_decoder import MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.prompt import Prompt
+from panosam2_ros.simulation.assets import AssetLibrary, Split
+from panosam2_ros.simulation.scene import Scene, SceneConfig
 from panosam2_ros.tracking import view_planner
 from panosam2_ros.tracking.motion_model import StateConfig, TrackState
 from panosam2_ros.tracking.propagation import empty_bank
@@ -160,7 +160,7 @@ def test_a_turned_camera_turns_the_masks(
 def test_the_shipped_network_sees_the_same_however_the_camera_is_turned() -> None:
     """Real pictures, whose corners are followed, and colours that are learned: nothing hangs on the seam."""
     config = SceneConfig(512, 256, frames=8, objects=(2, 2), camera_speed=0.05, full_rotation=1.0)
-    scene, model, columns = Scene(config, SourceLibrary.shipped(Split.VAL), 7), build_model(), 131
+    scene, model, columns = Scene(config, AssetLibrary.shipped(Split.VAL), 7), build_model(), 131
     truth = scene.render(0)
     prompts = [Prompt(mask=truth.labels == obj_id) for obj_id in np.unique(truth.labels) if obj_id]
     plain, turned = (PanoTracker(model) for _ in range(2))

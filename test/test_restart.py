@@ -20,7 +20,7 @@ from film import Film
 from station import Station, start, stations
 from std_srvs.srv import Trigger
 
-from panosam2_ros.data.synthetic import SceneConfig
+from panosam2_ros.simulation.scene import SceneConfig
 
 BEFORE, BACK = 10, 10  # frames before the kill, and in which the objects must be back
 SCENES, ENOUGH = 6, 5

@@ -4,9 +4,9 @@ from itertools import islice
 
 import numpy as np
 
-from panosam2_ros.data import playback
-from panosam2_ros.data import scene_motion as motion
+from panosam2_ros.demo import playback
 from panosam2_ros.geometry.sphere import lonlat_to_vector, rotation_matrix
+from panosam2_ros.simulation import scene_motion as motion
 
 
 def test_a_great_circle_is_one():

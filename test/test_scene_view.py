@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 import pytest
 
-from panosam2_ros.data.scene_view import SceneView
-from panosam2_ros.data.sources import SourceLibrary, Split
-from panosam2_ros.data.synthetic import Scene, SceneConfig
 from panosam2_ros.geometry.image_pyramid import ImagePyramid
 from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
+from panosam2_ros.simulation.assets import AssetLibrary, Split
+from panosam2_ros.simulation.scene import Scene, SceneConfig
+from panosam2_ros.synthetic.perspective_renderer import SceneView
 
 SIZE = 128
 CONFIG = SceneConfig(
@@ -23,8 +23,8 @@ CONFIG = SceneConfig(
 
 
 @pytest.fixture(scope="module")
-def library() -> SourceLibrary:
-    return SourceLibrary.shipped(Split.TRAIN)
+def library() -> AssetLibrary:
+    return AssetLibrary.shipped(Split.TRAIN)
 
 
 def looks(scene: Scene, index: int) -> list[SearchRegion]:
@@ -40,7 +40,7 @@ def seen(view: SceneView, index: int, look: SearchRegion) -> tuple[np.ndarray, n
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_region_is_that_of_the_panorama(library: SourceLibrary, seed: int) -> None:
+def test_a_region_is_that_of_the_panorama(library: AssetLibrary, seed: int) -> None:
     scene, view = Scene(CONFIG, library, seed), SceneView(CONFIG, library, seed)
     assert len(view) == len(scene)
     for index in (0, 5):
@@ -52,7 +52,7 @@ def test_a_region_is_that_of_the_panorama(library: SourceLibrary, seed: int) -> 
             assert (labels == look.mask(frame.labels, SIZE)).mean() > 0.985
 
 
-def test_coarse_labels_say_where_things_are(library: SourceLibrary) -> None:
+def test_coarse_labels_say_where_things_are(library: AssetLibrary) -> None:
     scene, view = Scene(CONFIG, library, 1), SceneView(CONFIG, library, 1)
     labels, grid = view.labels(0)  # shows every object
     truth = scene.truth(0)
@@ -64,7 +64,7 @@ def test_coarse_labels_say_where_things_are(library: SourceLibrary) -> None:
         assert coarse.diameter == pytest.approx(fine.diameter, rel=0.15)
 
 
-def test_what_moves_is_blurred_and_its_truth_is_not(library: SourceLibrary) -> None:
+def test_what_moves_is_blurred_and_its_truth_is_not(library: AssetLibrary) -> None:
     still = replace(CONFIG, camera_speed=0.0, object_speed=(0.1, 0.1), distractors=(0, 0), look_alike=0.0)
     sharp, blurred = SceneView(still, library, 2), SceneView(replace(still, motion_blur=0.8), library, 2)
     look = looks(Scene(still, library, 2), 3)[0]
@@ -75,7 +75,7 @@ def test_what_moves_is_blurred_and_its_truth_is_not(library: SourceLibrary) -> N
     assert not np.array_equal(a, b)
 
 
-def test_noise_is_the_configured_one_and_the_same_every_time(library: SourceLibrary) -> None:
+def test_noise_is_the_configured_one_and_the_same_every_time(library: AssetLibrary) -> None:
     clean, noisy = SceneView(CONFIG, library, 0), SceneView(replace(CONFIG, noise=3.0), library, 0)
     look = looks(Scene(CONFIG, library, 0), 2)[0]
     (a, _), (b, _), (again, _) = seen(clean, 2, look), seen(noisy, 2, look), seen(noisy, 2, look)
@@ -84,7 +84,7 @@ def test_noise_is_the_configured_one_and_the_same_every_time(library: SourceLibr
     assert (b.astype(float) - a)[middle].std() == pytest.approx(3.0, rel=0.1)
 
 
-def test_two_lenses_are_refused(library: SourceLibrary) -> None:
+def test_two_lenses_are_refused(library: AssetLibrary) -> None:
     with pytest.raises(ValueError, match=r"one lens: leave out stitching and lens_step, got 0\.02 and 0\.0"):
         SceneView(replace(CONFIG, stitching=0.02), library, 0)
 
@@ -94,7 +94,7 @@ def test_what_is_seen_from_afar_is_averaged() -> None:
     rng = np.random.default_rng(0)
     sprite = rng.integers(0, 255, (256, 256, 4), np.uint8)
     sprite[..., 3] = 255
-    library = SourceLibrary({"noise": rng.integers(0, 255, (512, 1024, 3), np.uint8)}, {"noise": sprite})
+    library = AssetLibrary({"noise": rng.integers(0, 255, (512, 1024, 3), np.uint8)}, {"noise": sprite})
     far = replace(
         CONFIG, texture_shapes=0.0, recolour=0.0, exposure=0.0, exposure_drift=0.0, distractors=(0, 0),
         look_alike=0.0, objects=(1, 1), size=(0.5, 0.5), size_change=1.0,

@@ -9,8 +9,10 @@ import cv2
 import numpy as np
 import pytest
 
-from panosam2_ros.data import sources
-from panosam2_ros.data.sources import SourceLibrary, Split, clean_hdr, tone_map
+from panosam2_ros.simulation import assets
+from panosam2_ros.simulation.assets import AssetLibrary, Split, tone_map
+from panosam2_ros.synthetic import npm_assets
+from panosam2_ros.synthetic.npm_assets import clean_hdr, library_from_npm
 
 
 @pytest.mark.parametrize("name", ["city", "lab", "sunrise", "venice", "workshop"])
@@ -44,7 +46,7 @@ def test_the_extension_belongs_to_the_hashed_name():
     assert any(Split.of_sprite(n) is not Split.of_sprite(n.removesuffix(".webp")) for n in names)
 
 
-@pytest.mark.parametrize("load", [SourceLibrary.shipped, lambda s: SourceLibrary.from_npm(".", s)])
+@pytest.mark.parametrize("load", [AssetLibrary.shipped, lambda s: library_from_npm(".", s)])
 def test_reserved_material_has_to_be_asked_for_by_name(load):
     with pytest.raises(ValueError, match="pass reserved=True"):
         load(Split.RESERVED)
@@ -52,7 +54,7 @@ def test_reserved_material_has_to_be_asked_for_by_name(load):
 
 @pytest.mark.parametrize("split", Split)
 def test_the_shipped_set_serves_every_split_and_only_that(split):
-    library = SourceLibrary.shipped(split, reserved=True)
+    library = AssetLibrary.shipped(split, reserved=True)
     assert {Split.of_panorama(name) for name in library.panoramas} == {split}
     assert {Split.of_sprite(name) for name in library.sprites} == {split}
     for panorama in library.panoramas.values():
@@ -67,30 +69,30 @@ def test_the_shipped_set_serves_every_split_and_only_that(split):
 
 
 def test_what_is_shipped_is_small_and_comes_with_its_licences():
-    files = [path for path in sources.ASSETS.rglob("*") if path.is_file()]
+    files = [path for path in assets.ASSETS.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 3e6
-    readme = (sources.ASSETS / "README.md").read_text()
-    assert "CC0 1.0 Universal" in (sources.ASSETS / "LICENSE-panoramas.txt").read_text()
-    assert "MIT License" in (sources.ASSETS / "LICENSE-sprites.txt").read_text()
+    readme = (assets.ASSETS / "README.md").read_text()
+    assert "CC0 1.0 Universal" in (assets.ASSETS / "LICENSE-panoramas.txt").read_text()
+    assert "MIT License" in (assets.ASSETS / "LICENSE-sprites.txt").read_text()
     for path in files:
         if path.suffix in {".jpg", ".webp"}:
             assert path.stem in readme, f"{path.name} is not listed"
 
 
 def test_a_library_travels_to_worker_processes():
-    library = SourceLibrary.shipped(Split.VAL)
+    library = AssetLibrary.shipped(Split.VAL)
     copy = pickle.loads(pickle.dumps(library))
     assert copy.sprites == library.sprites
 
 
 def test_an_empty_library_is_refused():
     with pytest.raises(ValueError, match="at least one panorama and one sprite, got 0 and 0"):
-        SourceLibrary({}, {})
+        AssetLibrary({}, {})
 
 
 def test_missing_packages_are_named_with_the_commands_that_fetch_them(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
-        SourceLibrary.from_npm(tmp_path, Split.TRAIN)
+        library_from_npm(tmp_path, Split.TRAIN)
     assert "npm pack @pmndrs/assets@1.7.0" in str(error.value)
     assert "npm pack @lobehub/fluent-emoji-3d@1.1.0" in str(error.value)
     assert "fetch_npm" in str(error.value)
@@ -118,13 +120,13 @@ def test_the_npm_packages_are_read_as_they_unpack(tmp_path):
     for name in ("1f345.webp", "1f436.webp", "1f34e.webp"):
         cv2.imwrite(str(sprites / name), np.full((8, 8, 4), (10, 20, 30, 255), np.uint8))
 
-    library = SourceLibrary.from_npm(tmp_path, Split.TRAIN)
+    library = library_from_npm(tmp_path, Split.TRAIN)
     assert list(library.panoramas) == ["park"]
     assert np.isfinite(library.panoramas["park"]).all()
     assert list(library.sprites) == ["1f345.webp"]
     rgba = library.sprite("1f345.webp")[4, 4]
     np.testing.assert_allclose(rgba, (30, 20, 10, 255), atol=4)  # RGB, not BGR
-    held_back = SourceLibrary.from_npm(tmp_path, Split.RESERVED, reserved=True)
+    held_back = library_from_npm(tmp_path, Split.RESERVED, reserved=True)
     assert list(held_back.panoramas) == ["city"]
 
 
@@ -139,16 +141,16 @@ def test_fetching_unpacks_what_npm_packs(tmp_path, monkeypatch):
         with tarfile.open(archive, "w:gz") as tar:
             tar.add(root, "package")
 
-    monkeypatch.setattr(sources.subprocess, "run", packs)
-    monkeypatch.setattr(sources.shutil, "which", lambda name: f"/usr/bin/{name}")
-    sources.fetch_npm(tmp_path / "out")
-    assert set(sources._find_packages(tmp_path / "out")) >= set(sources.VERSIONS)
+    monkeypatch.setattr(npm_assets.subprocess, "run", packs)
+    monkeypatch.setattr(npm_assets.shutil, "which", lambda name: f"/usr/bin/{name}")
+    npm_assets.fetch_npm(tmp_path / "out")
+    assert set(npm_assets._find_packages(tmp_path / "out")) >= set(npm_assets.VERSIONS)
 
 
 def test_without_npm_the_error_names_it_and_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"npm is needed .* apt install npm"):
-        sources.fetch_npm(tmp_path / "out")
+        npm_assets.fetch_npm(tmp_path / "out")
     assert not (tmp_path / "out").exists(), "an empty folder would be taken for what was fetched"
 
 

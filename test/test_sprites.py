@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from panosam2_ros.data.sprites import Sprite, recoloured, textured_shape
+from panosam2_ros.simulation.sprites import Sprite, recoloured, textured_shape
 
 
 def test_a_sprite_is_cropped_to_a_square_that_it_fills():

@@ -5,11 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from panosam2_ros.data.cast import START_VISIBLE, draw_cast
-from panosam2_ros.data.sources import SourceLibrary, Split
-from panosam2_ros.data.synthetic import Scene, SceneConfig, clip
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import angle_between, normalised, rotation_matrix
+from panosam2_ros.simulation.assets import AssetLibrary, Split
+from panosam2_ros.simulation.scene import Scene, SceneConfig, render_clip
+from panosam2_ros.simulation.scene_sampler import START_VISIBLE, sample_scene
 
 SMALL = SceneConfig(width=160, height=80, frames=12, hidden_frames=(2, 4))
 PLAIN = replace(SMALL, noise=0.0, exposure_drift=0.0)
@@ -17,21 +17,21 @@ PLAIN = replace(SMALL, noise=0.0, exposure_drift=0.0)
 
 @pytest.fixture(scope="module")
 def library():
-    return SourceLibrary.shipped(Split.TRAIN)
+    return AssetLibrary.shipped(Split.TRAIN)
 
 
 # reproducible
 
 
 def test_a_seed_decides_everything(library):
-    once, again = (clip(SMALL, library, seed=3) for _ in range(2))
+    once, again = (render_clip(SMALL, library, seed=3) for _ in range(2))
     np.testing.assert_array_equal(once[0], again[0])
     np.testing.assert_array_equal(once[1], again[1])
-    assert not np.array_equal(once[0], clip(SMALL, library, seed=4)[0])
+    assert not np.array_equal(once[0], render_clip(SMALL, library, seed=4)[0])
 
 
 def test_frames_are_the_same_in_any_order(library):
-    images, labels = clip(SMALL, library, seed=5)
+    images, labels = render_clip(SMALL, library, seed=5)
     scene = Scene(SMALL, library, seed=5)
     for index in (7, 0, 11, 7):
         frame = scene.render(index)
@@ -157,7 +157,7 @@ def test_a_full_occlusion_hides_its_object_and_lets_it_go(library):
 
 def test_distractors_have_no_label(library):
     config = replace(PLAIN, objects=(1, 1), distractors=(3, 3), look_alike=1.0, occlusion=0.0)
-    cast = draw_cast(config, library, seed=0)
+    cast = sample_scene(config, library, seed=0)
     assert sorted(body.obj_id for body in cast.bodies) == [0, 0, 0, 0, 1]
     assert sum(body.name.startswith("look-alike") for body in cast.bodies) == 1
 
@@ -167,7 +167,7 @@ def test_seam_and_pole_are_reached_when_asked_for(library, event, check):
     config = replace(PLAIN, **{"seam": 0.0, "pole": 0.0, event: 1.0}, occlusion=0.0, distractors=(0, 0))
     reached = 0
     for seed in range(5):
-        _, labels = clip(config, library, seed)
+        _, labels = render_clip(config, library, seed)
         across = [
             ((frame == i)[:, 0].any() and (frame == i)[:, -1].any())
             if check == "columns"
@@ -200,7 +200,7 @@ def test_noise_has_the_asked_for_strength(library):
 def test_motion_stays_within_its_limits(library):
     config = replace(PLAIN, frames=30, camera_speed=0.05, object_speed=(0.0, 0.1), size_change=2.0)
     for seed in range(4):
-        cast = draw_cast(config, library, seed)
+        cast = sample_scene(config, library, seed)
         relative = np.einsum("tij,tkj->tik", cast.camera[1:], cast.camera[:-1])
         cosine = (np.trace(relative, axis1=1, axis2=2) - 1) / 2
         assert np.arccos(np.clip(cosine, -1, 1)).max() < 0.05 + 1e-6
@@ -212,5 +212,5 @@ def test_motion_stays_within_its_limits(library):
 
 
 def test_an_upright_camera_only_turns(library):
-    cast = draw_cast(replace(PLAIN, full_rotation=0.0), library, seed=0)
+    cast = sample_scene(replace(PLAIN, full_rotation=0.0), library, seed=0)
     np.testing.assert_allclose(cast.camera[:, 1], [[0, 1, 0]] * 12, atol=1e-12)

@@ -9,21 +9,21 @@ import cv2
 import numpy as np
 import pytest
 
-from panosam2_ros.data.sources import SourceLibrary, Split
-from panosam2_ros.data.stitching import Stitching, stitch_zone
-from panosam2_ros.data.synthetic import Scene, SceneConfig
-from panosam2_ros.data.synthpano.__main__ import main
-from panosam2_ros.data.synthpano.attributes import hidden_runs, measured
-from panosam2_ros.data.synthpano.config import FEATURES, FROZEN, BenchmarkConfig
-from panosam2_ros.data.synthpano.summary import complaints, summarise
-from panosam2_ros.data.synthpano.truth import SequenceTruth, read_look_alikes
-from panosam2_ros.data.vos360 import Vos360
+from panosam2_ros.datasets.synthpano.__main__ import main
+from panosam2_ros.datasets.synthpano.attributes import hidden_runs, measured
+from panosam2_ros.datasets.synthpano.config import FEATURES, FROZEN, BenchmarkConfig
+from panosam2_ros.datasets.synthpano.ground_truth import SequenceGroundTruth, read_look_alikes
+from panosam2_ros.datasets.synthpano.summary import complaints, summarise_split
+from panosam2_ros.datasets.vos360 import Vos360
 from panosam2_ros.evaluation import bench_motion
 from panosam2_ros.geometry.bearing import Bearing, mask_bearing
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import angle_between, rotation_matrix
 from panosam2_ros.io.label_png import write_labels
 from panosam2_ros.io.package_files import package_file
+from panosam2_ros.simulation.assets import AssetLibrary, Split
+from panosam2_ros.simulation.scene import Scene, SceneConfig
+from panosam2_ros.simulation.stitching import Stitching, stitch_zone
 
 FROZEN_SHA256 = "5559dcb975effde3b4a7676604634c9598aa9ccf2eec3af1fcf9f60c99b370ff"
 TINY = {
@@ -134,7 +134,7 @@ def test_it_loads_as_360vos(written):
     data = Vos360(written, "train")
     assert data.names == ("001", "002", "003")
     for sequence in data:
-        truth = SequenceTruth.load(written / "train" / sequence.name)
+        truth = SequenceGroundTruth.load(written / "train" / sequence.name)
         assert len(sequence) == len(truth) == 12
         assert sequence.attributes == set(truth.attributes) != set()
         assert sequence.image(0).shape == (64, 128, 3)
@@ -161,7 +161,7 @@ def test_reserved_material_is_refused_unless_asked_for(tmp_path, capsys):
 
 def test_truth_is_that_of_the_masks(written):
     for sequence in Vos360(written, "train"):
-        truth = SequenceTruth.load(written / "train" / sequence.name)
+        truth = SequenceGroundTruth.load(written / "train" / sequence.name)
         for index in range(len(truth)):
             labels = sequence.labels(index)
             for track in truth.objects:
@@ -177,7 +177,7 @@ def test_look_alikes_have_masks_of_their_own(written):
     found = 0
     for sequence in Vos360(written, "train"):
         folder = written / "train" / sequence.name
-        truth = SequenceTruth.load(folder)
+        truth = SequenceGroundTruth.load(folder)
         for index in range(len(truth)):
             twins = read_look_alikes(folder, index)
             assert (twins is not None and twins.any()) == (truth.look_alike_areas[index] > 0)
@@ -222,13 +222,13 @@ def test_the_frozen_file_asks_for_what_the_benchmark_promises():
 
 def test_a_missed_quota_is_told(tiny, written):
     config = BenchmarkConfig.load(tiny)
-    truths = [SequenceTruth.load(folder) for folder in sorted((written / "train").glob("*/"))]
+    truths = [SequenceGroundTruth.load(folder) for folder in sorted((written / "train").glob("*/"))]
     plain = [replace(truth, attributes=("crossing_border",)) for truth in truths]
-    assert complaints(summarise(truths, config)) == []
-    assert complaints(summarise(plain, config)) == [
+    assert complaints(summarise_split(truths, config)) == []
+    assert complaints(summarise_split(plain, config)) == [
         "look_alike|large_fov: 0% of the sequences, 30% are needed"
     ]
-    assert complaints(summarise(plain[:2], config)) == [], "part of a split has no quotas"
+    assert complaints(summarise_split(plain[:2], config)) == [], "part of a split has no quotas"
 
 
 def test_an_absence_lies_between_two_sights():
@@ -238,7 +238,7 @@ def test_an_absence_lies_between_two_sights():
 
 def object_at(written, lon, lat, radius, move):
     """Attributes measured of a disc in place of the objects of a written sequence."""
-    truth = SequenceTruth.load(written / "train" / "001")
+    truth = SequenceGroundTruth.load(written / "train" / "001")
     grid, ones = truth.grid, np.ones(12)
     vectors = grid.pixel_to_vector(*np.meshgrid(np.arange(128), np.arange(64)))
     centres = [grid.pixel_to_vector(*grid.lonlat_to_pixel(lon + i * move, lat)) for i in range(12)]
@@ -263,7 +263,7 @@ def test_attributes_are_those_of_the_masks(written):
 
 
 def test_stitching_changes_images_near_the_stitch_and_leaves_truth_alone():
-    library = SourceLibrary.shipped(Split.TRAIN)
+    library = AssetLibrary.shipped(Split.TRAIN)
     plain = SceneConfig(width=256, height=128, frames=2, noise=0.0)
     stitched = replace(plain, stitching=0.05)
     a, b = (Scene(config, library, seed=1) for config in (plain, stitched))
@@ -300,6 +300,8 @@ def test_lenses_are_exposed_differently():
 
 
 def test_jpeg_quality_varies_between_sequences(written):
-    qualities = {SequenceTruth.load(folder).origin.jpeg_quality for folder in (written / "train").glob("*/")}
+    qualities = {
+        SequenceGroundTruth.load(folder).origin.jpeg_quality for folder in (written / "train").glob("*/")
+    }
     assert len(qualities) > 1
     assert cv2.imread(str(written / "train" / "001" / "image" / "000000.jpg")) is not None

@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 from conftest import ROOT, Process, wait_for
 
+from panosam2_ros.cli import track
+from panosam2_ros.cli.prompt_file import PromptListError, prompts_by_frame, read_prompts
+from panosam2_ros.cli.track_outputs import COLUMNS
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector
 from panosam2_ros.io.label_png import read_labels
 from panosam2_ros.io.video import StampedFrame
-from panosam2_ros.offline import track
-from panosam2_ros.offline.outputs import COLUMNS
-from panosam2_ros.offline.prompt_list import PromptListError, prompts_by_frame, read_prompts
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.track import PromptOutcome, TrackedFrame
 
@@ -115,7 +115,7 @@ def test_parquet_says_the_same(whole: Path) -> None:
 
 def test_a_run_that_is_killed_goes_on_as_if_it_had_not(images: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with Process("panosam2_ros.offline.track", *arguments(images, out), log=tmp_path / "log") as process:
+    with Process("panosam2_ros.cli.track", *arguments(images, out), log=tmp_path / "log") as process:
         wait_for(lambda: (out / "masks" / "000004.png").exists() or not process.running, 120, "five masks")
         assert process.running, process.output
         process.stop(signal.SIGKILL)
@@ -211,7 +211,7 @@ def test_small_prompts_lie_on_large_ones_in_their_frame(order: tuple[int, int]) 
         def tracks(self) -> tuple[()]:
             return ()
 
-    run = track.Run(SimpleNamespace(grid=GRID), [{"box": [1, 2, 3, 4]}] * 2, Prompted())  # type: ignore[arg-type]
+    run = track.TrackRun(SimpleNamespace(grid=GRID), [{"box": [1, 2, 3, 4]}] * 2, Prompted())  # type: ignore[arg-type]
     labels = run._tracked(0, StampedFrame(np.zeros((128, 256, 3), np.uint8), 0, "")).labels
     assert (labels[masks[2]] == 2).all() and (labels[masks[1] & ~masks[2]] == 1).all()
     assert (labels[:10] == 0).all() and (labels[70:] == 3).all() and labels.dtype == np.uint16
@@ -248,6 +248,6 @@ def test_what_cannot_work_is_said(images: Path, tmp_path: Path, more: list[str],
 def test_it_needs_no_ros() -> None:
     code = (
         "import sys; sys.modules['rclpy'] = sys.modules['sensor_msgs'] = None; "
-        "import panosam2_ros.offline.track; assert 'panosam2_ros.msg' not in sys.modules"
+        "import panosam2_ros.cli.track; assert 'panosam2_ros.msg' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -19,9 +19,7 @@ import torch
 import yaml
 from fake_videos import FakeVideo, moving
 
-from panosam2_ros.data.scene_view import SceneView
-from panosam2_ros.data.sources import SourceLibrary
-from panosam2_ros.evaluation.datasets import Dataset
+from panosam2_ros.datasets.registry import Dataset
 from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
 from panosam2_ros.geometry.sphere import lonlat_to_vector
 from panosam2_ros.io.package_files import sha256
@@ -30,6 +28,8 @@ from panosam2_ros.model.build import random_model, reconfigured
 from panosam2_ros.model.memory_attention import _rotations_of
 from panosam2_ros.model.weights import load_adapters, load_weights, save_weights
 from panosam2_ros.prompts.prompt import Prompt
+from panosam2_ros.simulation.assets import AssetLibrary
+from panosam2_ros.synthetic.perspective_renderer import SceneView
 from panosam2_ros.tracking.propagation import empty_bank
 from panosam2_ros.tracking.tracker import PanoTracker
 from panosam2_ros.training.clip_sources import Sources
@@ -128,7 +128,7 @@ def test_search_regions_have_no_rows_that_are_weighted_or_refined(small: Path, w
         read_config(write_recipe(small, {"poor": 0.5}))
 
 
-def library() -> SourceLibrary:
+def library() -> AssetLibrary:
     """One panorama and two sprites that need no file."""
     rng = np.random.default_rng(0)
     panorama = cv2.resize(rng.integers(0, 255, (8, 16, 3), np.uint8), (256, 128))
@@ -137,7 +137,7 @@ def library() -> SourceLibrary:
         sprite = np.zeros((64, 64, 4), np.uint8)
         cv2.circle(sprite, (32, 32), 28, (*colour, 255), -1 if name == "disc" else 12)
         sprites[name] = sprite
-    return SourceLibrary({"noise": panorama}, sprites)
+    return AssetLibrary({"noise": panorama}, sprites)
 
 
 SMALL = {
@@ -162,7 +162,7 @@ def small(tmp_path: Path) -> Path:
 class TinyMaterial:
     """What needs no file, in every process."""
 
-    def library(self) -> SourceLibrary:
+    def library(self) -> AssetLibrary:
         return library()
 
 

@@ -12,13 +12,12 @@ import cv2
 import numpy as np
 import pytest
 
-from panosam2_ros.data import training_sources, turntable
-from panosam2_ros.data.scene_config import SceneConfig
-from panosam2_ros.data.sources import SourceLibrary, Split
-from panosam2_ros.data.sprites import swaying
-from panosam2_ros.data.synthetic import Scene
-from panosam2_ros.data.training_sources import Model, catalogue, draw_all, with_models
-from panosam2_ros.data.turntable import SIDE, VIEWS, read_views
+from panosam2_ros.simulation.assets import VIEW_SIDE, VIEWS, AssetLibrary, Split, read_view_strip
+from panosam2_ros.simulation.scene import Scene
+from panosam2_ros.simulation.scene_config import SceneConfig
+from panosam2_ros.simulation.sprites import swaying
+from panosam2_ros.synthetic import mesh_assets, multiview_sprites
+from panosam2_ros.synthetic.mesh_assets import Model, catalogue, draw_all, with_models
 
 CATALOGUE = """id=Test
 license=CC-BY 3.0
@@ -35,9 +34,9 @@ def strip() -> np.ndarray:
     """A strip whose view k is a square as grey as k says, wider in the middle of the round."""
     views = []
     for index in range(VIEWS):
-        view = np.zeros((SIDE, SIDE, 4), np.uint8)
-        half = int(SIDE * (0.25 + 0.2 * abs(math.sin(math.pi * index / VIEWS))))
-        view[SIDE // 2 - half : SIDE // 2 + half, SIDE // 2 - half : SIDE // 2 + half] = (
+        view = np.zeros((VIEW_SIDE, VIEW_SIDE, 4), np.uint8)
+        half = int(VIEW_SIDE * (0.25 + 0.2 * abs(math.sin(math.pi * index / VIEWS))))
+        view[VIEW_SIDE // 2 - half : VIEW_SIDE // 2 + half, VIEW_SIDE // 2 - half : VIEW_SIDE // 2 + half] = (
             60 + 4 * index, 100, 100, 255,
         )  # fmt: skip
         views.append(view)
@@ -45,9 +44,9 @@ def strip() -> np.ndarray:
 
 
 @pytest.fixture
-def library(tmp_path: Path) -> SourceLibrary:
+def library(tmp_path: Path) -> AssetLibrary:
     cv2.imwrite(str(tmp_path / "box.webp"), strip(), [cv2.IMWRITE_WEBP_QUALITY, 101])
-    return with_models(SourceLibrary.shipped(Split.VAL), tmp_path)
+    return with_models(AssetLibrary.shipped(Split.VAL), tmp_path)
 
 
 @pytest.fixture
@@ -75,18 +74,21 @@ def test_what_cannot_be_drawn_is_named_and_the_rest_is_drawn(
             os._exit(1)
         return strip()
 
-    monkeypatch.setattr(training_sources, "draw_views", drawn)
+    monkeypatch.setattr(mesh_assets, "draw_views", drawn)
     models = [Model(archive, f"pack/chair/{name}.obj", "", "") for name in ("dark", "killer", "chair")]
     (tmp_path / "pack-chair.begun").touch()  # as left by a run that was stopped
     for _ in range(2):
         problems = draw_all(models, tmp_path, 2)
         assert len(problems) == 2 and "dark.obj shows nothing" in problems[0] and "pack-killer" in problems[1]
         assert {p.name for p in tmp_path.glob("pack-*")} == {"pack-chair.webp", "pack-killer.fatal"}
-    (view, *_) = read_views(tmp_path / "pack-chair.webp")
-    assert view.shape == (SIDE, SIDE, 4) and abs(int(view[SIDE // 2, SIDE // 2, 2]) - 100) < 30
+    (view, *_) = read_view_strip(tmp_path / "pack-chair.webp")
+    assert (
+        view.shape == (VIEW_SIDE, VIEW_SIDE, 4)
+        and abs(int(view[VIEW_SIDE // 2, VIEW_SIDE // 2, 2]) - 100) < 30
+    )
 
 
-def test_solid_models_turn_while_they_are_tracked(library: SourceLibrary) -> None:
+def test_solid_models_turn_while_they_are_tracked(library: AssetLibrary) -> None:
     config = SceneConfig(
         width=256, height=128, frames=12, objects=(1, 1), distractors=(0, 0), size=(0.8, 0.8), occlusion=0,
         size_change=1.0, object_speed=(0, 0), camera_speed=0, models=1.0, texture_shapes=0, exposure=0,
@@ -109,7 +111,7 @@ def test_what_sways_bends_and_comes_back() -> None:
     assert all(0.7 < s.sum() / solid[0].sum() < 1.4 for s in solid)
 
 
-def test_clutter_stands_still_behind_everything_and_is_nobodys_object(library: SourceLibrary) -> None:
+def test_clutter_stands_still_behind_everything_and_is_nobodys_object(library: AssetLibrary) -> None:
     config = SceneConfig(width=128, height=64, frames=5, clutter=(6, 6), models=1.0, distractors=(0, 0))
     bodies = Scene(config, library, 1)._cast.bodies
     behind = bodies[:6]
@@ -117,7 +119,7 @@ def test_clutter_stands_still_behind_everything_and_is_nobodys_object(library: S
     assert all(np.allclose(body.poses[0][:, 2], body.poses[-1][:, 2]) for body in behind)
 
 
-def test_scenes_without_them_are_what_they_were(library: SourceLibrary) -> None:
+def test_scenes_without_them_are_what_they_were(library: AssetLibrary) -> None:
     """The benchmark's scenes may not change with what training adds."""
     config = SceneConfig(width=128, height=64, frames=3)
     plain, rich = Scene(config, replace(library, models={}), 5), Scene(config, library, 5)
@@ -125,7 +127,7 @@ def test_scenes_without_them_are_what_they_were(library: SourceLibrary) -> None:
     with pytest.raises(ValueError, match="the library has none"):
         Scene(replace(config, models=1.0), replace(library, models={}), 5)
     with pytest.raises(ValueError, match="holds no strips"):
-        with_models(library, Path(training_sources.__file__).parent)
+        with_models(library, Path(mesh_assets.__file__).parent)
 
 
 def test_a_model_is_drawn_from_all_sides(tmp_path: Path) -> None:
@@ -136,6 +138,6 @@ def test_a_model_is_drawn_from_all_sides(tmp_path: Path) -> None:
     faces = ["1 2 4 3", "5 6 8 7", "1 2 6 5", "3 4 8 7", "1 3 7 5", "2 4 8 6"]
     model.write_text("\n".join([*lines, *(f"f {face}" for face in faces)]) + "\n")
     model.with_suffix(".mtl").write_text("newmtl plain\nKd 0.8 0.2 0.2\n")
-    views = np.split(turntable.draw_views(model), VIEWS, 1)
+    views = np.split(multiview_sprites.draw_views(model), VIEWS, 1)
     widths = [int((view[..., 3] > 127).any(0).sum()) for view in views]
     assert widths[0] > 2 * widths[VIEWS // 4] and abs(widths[0] - widths[VIEWS // 2]) < 8

@@ -16,12 +16,12 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
+from panosam2_ros.demo.processes import PROFILES_VARIABLE, profiles_variable
 from panosam2_ros.io.package_files import package_file
 from panosam2_ros.ros.diagnostics import Statistics, Throttle, diagnostics_msg
 from panosam2_ros.ros.findings import ERROR, WARN, Finding
 from panosam2_ros.ros.health import Health, Machinery
 from panosam2_ros.ros.parameters import Parameters
-from panosam2_ros.ros.processes import PROFILES_VARIABLE, profiles_variable
 from panosam2_ros.ros.transport import (
     Arrival,
     LossCounter,

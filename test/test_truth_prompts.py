@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from panosam2_ros.data.truth_prompts import deepest_pixel, plan_prompts
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import angle_between
+from panosam2_ros.simulation.simulated_prompts import deepest_pixel, plan_prompts
 
 GRID = Equirect(256, 128)
 NAMES = {1: "one", 2: "two", 3: "three", 4: "four"}

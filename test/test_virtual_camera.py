@@ -28,7 +28,7 @@ from panosam2_ros.io.image_encodings import image_to_array
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray
 from panosam2_ros.ros.conversions import stamp_to_ns
 
-MODULE = "panosam2_ros.ros.virtual_camera"
+MODULE = "panosam2_ros.demo.virtual_camera"
 
 
 class Viewer(Node):

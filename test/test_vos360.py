@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from panosam2_ros.data.folder_sequence import SubmissionWriter
-from panosam2_ros.data.panovos import PanoVos
-from panosam2_ros.data.sequence import LayoutError, SceneSequence, VideoSequence
-from panosam2_ros.data.synthetic import SceneFrame
-from panosam2_ros.data.vos360 import ATTRIBUTES, Vos360, pair_masks, read_info
+from panosam2_ros.datasets.folder_sequence import SubmissionWriter
+from panosam2_ros.datasets.panovos import PanoVos
+from panosam2_ros.datasets.sequence import LayoutError, SceneSequence, VideoSequence
+from panosam2_ros.datasets.vos360 import ATTRIBUTES, Vos360, pair_masks, read_info
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.io.label_png import davis_palette, read_labels, write_labels
+from panosam2_ros.simulation.scene import SceneFrame
 
 WIDTH, HEIGHT = 32, 16
 HEADER = (

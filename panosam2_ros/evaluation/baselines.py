@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.data.sequence import Image, Labels, Mask, VideoSequence
+from panosam2_ros.datasets.sequence import Image, Labels, Mask, VideoSequence
 from panosam2_ros.evaluation.method import Answer
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.search_region import PATCH, SearchRegion, TargetExtent

@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from panosam2_ros.data.sequence import VideoSequence
-from panosam2_ros.data.synthpano.truth import SequenceTruth
-from panosam2_ros.evaluation.datasets import DatasetSpec, open_dataset
+from panosam2_ros.datasets.registry import DatasetSpec, open_dataset
+from panosam2_ros.datasets.sequence import VideoSequence
+from panosam2_ros.datasets.synthpano.ground_truth import SequenceGroundTruth
 from panosam2_ros.evaluation.report import machine, versions
 from panosam2_ros.geometry.bearing import Bearing, mask_bearing
 from panosam2_ros.geometry.camera_motion import RotationEstimator
@@ -57,7 +57,7 @@ def expected_errors(
     return errors
 
 
-def sequence_errors(sequence: VideoSequence, truth: SequenceTruth) -> tuple[Errors, Errors, Errors]:
+def sequence_errors(sequence: VideoSequence, truth: SequenceGroundTruth) -> tuple[Errors, Errors, Errors]:
     """Of the camera's turns (degrees, ms); of objects without them; and with them."""
     camera, turns = RotationEstimator(), list[Floats]()
     seen: Errors = defaultdict(list)
@@ -114,7 +114,7 @@ def main(args: Sequence[str] | None = None) -> None:
     dataset = open_dataset(DatasetSpec(f"synthpano:{options.dataset}:{options.split}"))
     totals: list[Errors] = [defaultdict(list) for _ in range(3)]
     for name in tqdm(dataset.names[: options.sequences]):
-        truth = SequenceTruth.load(options.dataset / dataset.split / name)
+        truth = SequenceGroundTruth.load(options.dataset / dataset.split / name)
         for total, part in zip(totals, sequence_errors(dataset.open(name), truth), strict=True):
             for key, values in part.items():
                 total[key] += values

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from panosam2_ros.data.scene_config import SceneConfig
-from panosam2_ros.data.sources import SourceLibrary, Split
-from panosam2_ros.data.synthetic import Scene, SceneFrame
 from panosam2_ros.model.build import build_model
 from panosam2_ros.prompts.prompt import Prompt
+from panosam2_ros.simulation.assets import AssetLibrary, Split
+from panosam2_ros.simulation.scene import Scene, SceneFrame
+from panosam2_ros.simulation.scene_config import SceneConfig
 from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
 
 FILL = 6  # frames before anything is timed
@@ -40,7 +40,7 @@ def median_ms(action: Callable[[], object], repeats: int) -> float:
 def scene(width: int, objects: int, count: int) -> list[SceneFrame]:
     """A rendered scene with its truth."""
     config = SceneConfig(width=width, height=width // 2, frames=count, objects=(objects, objects))
-    rendered = Scene(config, SourceLibrary.shipped(Split.RESERVED, reserved=True), seed=1)
+    rendered = Scene(config, AssetLibrary.shipped(Split.RESERVED, reserved=True), seed=1)
     return [rendered.render(t) for t in range(count)]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from panosam2_ros.data.sequence import Image, Labels
+from panosam2_ros.datasets.sequence import Image, Labels
 from panosam2_ros.io.video import resized_image
 from panosam2_ros.masks.label_image import resize_labels
 from panosam2_ros.visualization.drawing import WHITE, draw_text, fill_masks, outline_masks

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from panosam2_ros.data.sequence import Labels, Mask, VideoSequence
-from panosam2_ros.evaluation.method import Answer, FramePrompts, Method, rolled_prompt
+from panosam2_ros.datasets.ground_truth_prompts import FramePrompts
+from panosam2_ros.datasets.sequence import Labels, Mask, VideoSequence
+from panosam2_ros.evaluation.method import Answer, Method, rolled_prompt
 from panosam2_ros.geometry.equirect import Equirect
 
 TRUNK_STRIDE = 32  # input pixels; rolls by multiples of it should change nothing but the roll

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from panosam2_ros.evaluation import acceptance
-from panosam2_ros.evaluation.datasets import KINDS, Corners, DatasetSpec
+from panosam2_ros.datasets import acceptance
+from panosam2_ros.datasets.ground_truth_prompts import PROMPT_KINDS
+from panosam2_ros.datasets.registry import KINDS, Corners, DatasetSpec
 from panosam2_ros.evaluation.equivariance import CycleRun, RollRun, roll_equivariance
 from panosam2_ros.evaluation.jobs import METHODS, MODES, Job, dataset_of, run_all
-from panosam2_ros.evaluation.method import PROMPT_KINDS
 from panosam2_ros.evaluation.report import Row, Subject, cell, record, result_row, table
 from panosam2_ros.evaluation.runner import SequenceRun, mean_J_sphere
 from panosam2_ros.evaluation.summary import summarise

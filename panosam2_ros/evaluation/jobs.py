@@ -16,19 +16,14 @@ import cv2
 import torch
 from tqdm import tqdm
 
-from panosam2_ros.data.folder_sequence import FolderSequence, SubmissionWriter
-from panosam2_ros.data.sequence import VideoSequence
+from panosam2_ros.datasets.folder_sequence import FolderSequence, SubmissionWriter
+from panosam2_ros.datasets.ground_truth_prompts import FramePrompts
+from panosam2_ros.datasets.registry import Dataset, DatasetSpec, digest, open_dataset
+from panosam2_ros.datasets.sequence import VideoSequence
 from panosam2_ros.evaluation.baselines import Ceiling, FlowPropagator, KeepFirst
 from panosam2_ros.evaluation.contact_sheet import ContactSheet
-from panosam2_ros.evaluation.datasets import Dataset, DatasetSpec, digest, open_dataset
 from panosam2_ros.evaluation.equivariance import cycle_sequence, roll_sequence, rolls
-from panosam2_ros.evaluation.method import (
-    Answer,
-    FramePrompts,
-    Method,
-    TrackerMethod,
-    with_given,
-)
+from panosam2_ros.evaluation.method import Answer, Method, TrackerMethod, with_given
 from panosam2_ros.evaluation.metrics import PairScores
 from panosam2_ros.evaluation.report import machine
 from panosam2_ros.evaluation.runner import EveryFrame, RealTime, Shown, score_sequence

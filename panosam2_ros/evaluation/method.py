@@ -13,23 +13,17 @@ from typing import Protocol
 
 import numpy as np
 
-from panosam2_ros.data.sequence import Image, Labels, Mask, VideoSequence
-from panosam2_ros.data.truth_prompts import deepest_pixel
+from panosam2_ros.datasets.sequence import Image, Labels
 from panosam2_ros.evaluation.sequence_score import Report, relabelled
-from panosam2_ros.geometry.equirect import mask_box
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.prompts.encoding import FOREGROUND
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.motion_model import TrackState
 from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
 
 log = logging.getLogger(__name__)
 
-PROMPT_KINDS = ("mask", "box", "click")
 MAX_OBJECTS = 255  # of a sequence; what a palette PNG can hold
-_HALF_PIXEL = 0.49  # stays inside the image, whose edge is no part of it
-FramePrompts = Mapping[int, Mapping[int, Prompt]]  # frame -> object -> how it is pointed at
 
 
 @dataclass(frozen=True)
@@ -84,35 +78,6 @@ class TrackerMethod:
 
     def _stamp(self, index: int) -> int:
         return round(index / self._rate * 1e9)
-
-
-def truth_prompts(sequence: VideoSequence, kind: str) -> FramePrompts:
-    """Every object pointed at in its first frame: its mask, its box or one click."""
-    prompts: dict[int, dict[int, Prompt]] = {}
-    for obj_id, index in sorted(sequence.first_frames.items()):
-        prompt = mask_prompt(sequence.prompt_mask(obj_id), kind)
-        prompts.setdefault(index, {})[obj_id] = prompt
-    return dict(sorted(prompts.items()))
-
-
-def mask_prompt(mask: Mask, kind: str) -> Prompt:
-    """A true mask as a prompt of a kind: itself, its box, or its deepest pixel."""
-    if kind == "mask":
-        return Prompt(mask=mask)
-    if kind == "click":
-        u, v = deepest_pixel(mask)
-        return Prompt(points=np.array([[u, v]], float), point_labels=np.array([FOREGROUND]))
-    if kind != "box":
-        raise ValueError(f"prompts are {', '.join(PROMPT_KINDS)}, got {kind!r}")
-    box = mask_box(mask)
-    if box is None:
-        raise ValueError("an empty mask has no box")
-    u_min, v_min, u_max, v_max = (float(x) for x in box)
-    if u_min == u_max:  # one column, one row: boxes need an area
-        u_min, u_max = u_min - _HALF_PIXEL, u_max + _HALF_PIXEL
-    if v_min == v_max:
-        v_min, v_max = v_min - _HALF_PIXEL, v_max + _HALF_PIXEL
-    return Prompt(box=(u_min, v_min, u_max, v_max))
 
 
 def with_given(labels: Labels, prompts: Mapping[int, Prompt]) -> Labels:

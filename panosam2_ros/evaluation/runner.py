@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from panosam2_ros.data.sequence import Image, Labels, VideoSequence
-from panosam2_ros.evaluation.method import Answer, FramePrompts, Method
+from panosam2_ros.datasets.ground_truth_prompts import FramePrompts
+from panosam2_ros.datasets.sequence import Image, Labels, VideoSequence
+from panosam2_ros.evaluation.method import Answer, Method
 from panosam2_ros.evaluation.metrics import PairScores
 from panosam2_ros.evaluation.results import SequenceResult
 from panosam2_ros.evaluation.sequence_score import Frame, SequenceScore

@@ -14,8 +14,8 @@ import numpy as np
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
+from panosam2_ros.demo.processes import PROFILES_VARIABLE
 from panosam2_ros.io.package_files import package_file
-from panosam2_ros.ros.processes import PROFILES_VARIABLE
 
 QOS_BY_PARAMETER = QoSOverridingOptions.with_default_policies()  # history, depth and reliability
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3

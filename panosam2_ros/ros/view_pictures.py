@@ -20,17 +20,16 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
+from panosam2_ros.demo.processes import Processes, environment, tail
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.io.image_encodings import compressed_to_array
 from panosam2_ros.msg import ObjectPrompt
 from panosam2_ros.ros.conversions import camera_frame, stamp_to_ns
 from panosam2_ros.ros.lifetime import ros_running
-from panosam2_ros.ros.processes import Processes, environment, tail
 from panosam2_ros.ros.scene_picture import Eye, scene_picture
 from panosam2_ros.srv import Prompt
 
 _START = 240.0  # s for models and pictures to be ready
-_PACKAGE = "panosam2_ros.ros"
 _VIEWS = {"overlay/compressed": CompressedImage, "markers": MarkerArray, "mask_cloud": PointCloud2}
 
 
@@ -122,8 +121,8 @@ def watch(options: argparse.Namespace, logs: Path) -> dict[str, Any]:
     with ros_running([]), Processes(logs) as processes:
         onlooker = Onlooker()
         try:
-            processes.start("node", f"{_PACKAGE}.node", ["--ros-args", "-p", "cloud_width:=1024"])
-            processes.start("camera", f"{_PACKAGE}.virtual_camera", ["--ros-args", *words])
+            processes.start("node", "panosam2_ros.ros.node", ["--ros-args", "-p", "cloud_width:=1024"])
+            processes.start("camera", "panosam2_ros.demo.virtual_camera", ["--ros-args", *words])
             onlooker.prompt(options.box)
             begun = max(onlooker.seen)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from panosam2_ros.data.sources import fetch_npm
-from panosam2_ros.evaluation.datasets import DatasetSpec, open_dataset
+from panosam2_ros.datasets.registry import DatasetSpec, open_dataset
+from panosam2_ros.synthetic.npm_assets import fetch_npm
 from panosam2_ros.training.clips import ClipSource, DatasetClips, Material, RenderedClips, StoredMaterial
 from panosam2_ros.training.curriculum import Stage
 from panosam2_ros.training.region_clips import Panoramic, RegionClips, Scenes

@@ -23,15 +23,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from panosam2_ros.data.augment import augmented
-from panosam2_ros.data.sequence import VideoSequence
-from panosam2_ros.data.sources import SourceLibrary, Split
-from panosam2_ros.data.synthetic import SceneConfig, clip
-from panosam2_ros.data.training_sources import with_models
-from panosam2_ros.evaluation.datasets import Dataset as VideoDataset
+from panosam2_ros.datasets.registry import Dataset as VideoDataset
+from panosam2_ros.datasets.sequence import VideoSequence
 from panosam2_ros.geometry.equirect import mask_box
 from panosam2_ros.masks.label_image import resize_labels
 from panosam2_ros.prompts.prompt import Prompt
+from panosam2_ros.simulation.assets import AssetLibrary, Split
+from panosam2_ros.simulation.scene import SceneConfig, render_clip
+from panosam2_ros.synthetic.mesh_assets import with_models
+from panosam2_ros.synthetic.npm_assets import library_from_npm
+from panosam2_ros.training.augment import augmented
 from panosam2_ros.training.curriculum import Stage
 
 HIDDEN_ODDS = 5.0  # how much likelier an object is taken that is absent at times: they are rare
@@ -71,7 +72,7 @@ class Panoramas:
 class Material(Protocol):
     """Where a library comes from; picklable and small: processes that are sent much start one by one."""
 
-    def library(self) -> SourceLibrary: ...
+    def library(self) -> AssetLibrary: ...
 
 
 @dataclass(frozen=True)
@@ -81,14 +82,14 @@ class StoredMaterial:
     npm: Path
     models: Path | None
 
-    def library(self) -> SourceLibrary:
+    def library(self) -> AssetLibrary:
         """Read once in a process."""
         return _library(self.npm, self.models)
 
 
 @cache
-def _library(npm: Path, models: Path | None) -> SourceLibrary:
-    library = SourceLibrary.from_npm(npm, Split.TRAIN)
+def _library(npm: Path, models: Path | None) -> AssetLibrary:
+    library = library_from_npm(npm, Split.TRAIN)
     return library if models is None else with_models(library, models)
 
 
@@ -100,7 +101,7 @@ class RenderedClips(Panoramas):
     material: Material
 
     def clip(self, number: int) -> Clip:
-        return clip(self.config, self.material.library(), number)
+        return render_clip(self.config, self.material.library(), number)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from panosam2_ros.data.scene_config import SceneConfig
+from panosam2_ros.simulation.scene_config import SceneConfig
 from panosam2_ros.training.losses import LossConfig
 
 

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from panosam2_ros.data.augment import degraded, recoloured
-from panosam2_ros.data.scene_config import SceneConfig
-from panosam2_ros.data.scene_view import SceneView
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.image_pyramid import ImagePyramid
 from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
+from panosam2_ros.simulation.scene_config import SceneConfig
+from panosam2_ros.synthetic.perspective_renderer import SceneView
+from panosam2_ros.training.augment import degraded, recoloured
 from panosam2_ros.training.clips import MIN_PIXELS, Clip, ClipSource, Material, Pixels
 
 EACH = 3  # objects of a panorama's clip that are followed

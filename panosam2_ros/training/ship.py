@@ -16,11 +16,11 @@ from typing import Any
 import torch
 import yaml
 
-from panosam2_ros.data.sources import VERSIONS
 from panosam2_ros.io.package_files import package_file, sha256
 from panosam2_ros.model.build import EMBEDDED, reconfigured
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.model.weights import load_weights, save_weights
+from panosam2_ros.synthetic.npm_assets import VERSIONS
 from panosam2_ros.training.curriculum import read_config
 
 PAUSE = 60.0  # s between two steps from which on the run stood still

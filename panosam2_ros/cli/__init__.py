@@ -1,0 +1,1 @@
+"""Programs for a terminal that need no ROS."""

@@ -1,1 +1,0 @@
-"""Scenes with exact truth on the sphere, and the material that they are made of."""

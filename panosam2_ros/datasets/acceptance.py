@@ -1,0 +1,114 @@
+"""The frozen acceptance scenes: 12 synthetic videos of material that no training ever saw.
+
+Everything that decides what they look like is spelled out here, so that a changed default of the
+generator changes nothing; the SHA-256 of it stands in every result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+
+from panosam2_ros.datasets.sequence import Labels, SceneSequence
+from panosam2_ros.geometry.sphere import Floats
+from panosam2_ros.simulation.assets import AssetLibrary
+from panosam2_ros.simulation.scene import Scene, SceneFrame
+from panosam2_ros.simulation.scene_config import SceneConfig
+
+SEED = 7901  # of the first scene; the others follow
+SEQUENCES = 12
+LATE = range(50, 60)  # frames, 0-based, whose mean J_sphere decides
+WANTED, WANTED_ABOVE_KEEP_FIRST = 0.35, 0.15  # of that mean
+
+SCENE: Mapping[str, Any] = {
+    "width": 960,
+    "height": 480,
+    "frames": 60,
+    "rate": 10.0,
+    "objects": (2, 4),
+    "size": (math.radians(12), math.radians(60)),
+    "hold_sizes": False,
+    "object_speed": (0.0, 0.06),
+    "speed_skew": 1.0,
+    "turn": 0.8,
+    "camera_speed": 0.05,
+    "full_rotation": 0.7,
+    "camera_tilt": math.pi / 3,
+    "distractors": (0, 3),
+    "occlusion": 0.3,
+    "hidden_frames": (10, 30),
+    "seam": 0.4,
+    "pole": 0.25,
+    "look_alike": 0.3,
+    "look_alike_near": 0.0,
+    "size_change": 1.5,
+    "growth": 0.0,
+    "large": 0.0,
+    "texture_shapes": 0.25,
+    "recolour": 0.3,
+    "exposure": 0.7,
+    "exposure_drift": 0.2,
+    "noise": 2.0,
+    "motion_blur": 0.0,
+    "blur_samples": 5,
+    "stitching": 0.0,
+    "lens_step": 0.0,
+}
+# Fields of SceneConfig that are younger than these scenes, at the values that change nothing in them.
+NEWER: Mapping[str, Any] = {"models": 0.0, "people": 0.0, "sway": 0.0, "clutter": (0, 0)}
+
+
+def config_text(library: AssetLibrary) -> str:
+    """What the scenes follow from, as canonical JSON."""
+    config = {
+        "benchmark": "acceptance",
+        "scene": {k: _rounded(v) for k, v in SCENE.items()},
+        "seed": SEED,
+        "sequences": SEQUENCES,
+        "panoramas": sorted(library.panoramas),
+        "sprites": sorted(library.sprites),
+    }
+    return json.dumps(config, sort_keys=True, separators=(",", ":"))
+
+
+def config_sha256(library: AssetLibrary) -> str:
+    """Hex digest of ``config_text``."""
+    return hashlib.sha256(config_text(library).encode()).hexdigest()
+
+
+def names() -> tuple[str, ...]:
+    """Of the sequences, in order."""
+    return tuple(f"acceptance-{k:02d}" for k in range(SEQUENCES))
+
+
+class AcceptanceSequence(SceneSequence):
+    """A scene with all that is known of it; its objects are those that frame 0 shows."""
+
+    def directions(self, index: int) -> Mapping[int, Floats]:
+        """True directions [3] of all objects, optical axes."""
+        return {truth.obj_id: truth.direction for truth in self._frame(index).objects}
+
+    def look_alikes(self, index: int) -> Labels | None:
+        """[H, W] untracked things that look like an object, 0 = none."""
+        found = self._frame(index).look_alikes
+        return None if found is None else np.asarray(found, np.uint16)
+
+    def _frame(self, index: int) -> SceneFrame:
+        return cast(SceneFrame, self._render(index))
+
+
+def open_sequence(name: str, library: AssetLibrary) -> AcceptanceSequence:
+    """One scene."""
+    return AcceptanceSequence(name, Scene(SceneConfig(**SCENE, **NEWER), library, SEED + names().index(name)))
+
+
+def _rounded(value: Any) -> Any:
+    """Angles written with 9 digits: the same text on every machine."""
+    if isinstance(value, tuple):
+        return [_rounded(v) for v in value]
+    return float(f"{value:.9g}") if isinstance(value, float) else value

@@ -1,0 +1,98 @@
+"""Write SynthPano, or a part of it; finished sequences are kept, so it may be interrupted."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from panosam2_ros.datasets.synthpano import summary as summaries
+from panosam2_ros.datasets.synthpano.config import FROZEN, SHIPPED, BenchmarkConfig
+from panosam2_ros.datasets.synthpano.writer import UNFINISHED, Writer, write_split
+from panosam2_ros.io.package_files import package_file
+from panosam2_ros.simulation.assets import Split
+from panosam2_ros.synthetic.npm_assets import fetch_npm
+
+log = logging.getLogger(__name__)
+
+
+def render(options: argparse.Namespace, config: BenchmarkConfig, split: Split) -> None:
+    """Write what is missing of a split."""
+    plans = [config.plan(split, index) for index in range(options.sequences or config.sequences)]
+    if config.material != SHIPPED and not options.sources.exists():
+        fetch_npm(options.sources)
+    library = config.library(split, options.sources, options.reserved)
+    writer = Writer(config, library, options.out)
+    written = write_split(writer, plans, options.processes)
+    for _ in tqdm(written, total=len(plans), desc=f"{config.name} {split.value}", unit="sequence"):
+        pass
+    unfinished = options.out / UNFINISHED
+    if unfinished.is_dir() and not any(unfinished.iterdir()):
+        unfinished.rmdir()
+
+
+def check(options: argparse.Namespace, config: BenchmarkConfig, split: Split) -> list[str]:
+    """Measure a written split again, from its files; one line per fault."""
+    faults = []
+    folder = options.out / split.value
+    truths = summaries.load_all(folder)
+    if len(truths) < (options.sequences or config.sequences):
+        faults.append(f"{folder} has {len(truths)} sequences of {config.sequences}; write the others")
+    for truth in tqdm(truths, desc=f"check {split.value}", unit="sequence"):
+        faults += summaries.verify(folder / truth.origin.name, truth)
+        if truth.origin.config_sha256 != config.sha256:
+            faults.append(f"{truth.origin.name}: made with another configuration")
+    return faults
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="synthpano", description=__doc__)
+    parser.add_argument("--split", choices=[s.value for s in Split], required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder of all splits")
+    parser.add_argument("--sources", type=Path, default=Path("runs/sources"),
+                        help="folder of the unpacked npm packages; fetched where it is missing")  # fmt: skip
+    parser.add_argument("--processes", type=int, default=1, help="changes nothing but the time")
+    parser.add_argument("--sequences", type=int, help="only the first so many")
+    parser.add_argument("--reserved", action="store_true",
+                        help="needed for the reserved split, which is for final acceptance only")  # fmt: skip
+    parser.add_argument("--check", action="store_true",
+                        help="write no sequence; measure those that are there again")  # fmt: skip
+    parser.add_argument("--config", type=Path, help="default: the frozen one")
+    options = parser.parse_args(arguments)
+    if options.split == Split.RESERVED.value and not options.reserved:
+        parser.error(
+            "reserved material is for final acceptance only, never for training, tuning or "
+            "choosing; add --reserved if that is what this is"
+        )
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0; 1 where a whole split misses a quota or a check finds a fault."""
+    options = parse(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    config = BenchmarkConfig.load(options.config or package_file(*FROZEN))
+    split = Split(options.split)
+    faults = []
+    if options.check:
+        faults += check(options, config, split)
+    else:
+        render(options, config, split)
+    truths = summaries.load_all(options.out / split.value)
+    if truths:
+        summary = summaries.summarise_split(truths, config)
+        summaries.write_summary(options.out, truths, summary)
+        faults += summaries.complaints(summary)
+        counts = {name: n for name, n in summary["sequences_with"].items() if n}
+        log.info("%s sequences, of which %s", len(truths), counts)
+    for fault in faults:
+        log.error("%s", fault)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

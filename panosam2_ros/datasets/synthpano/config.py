@@ -1,0 +1,138 @@
+"""What the benchmark is like: the frozen file, and what follows from it for every sequence."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from panosam2_ros.simulation.assets import AssetLibrary, Split
+from panosam2_ros.simulation.scene_config import SceneConfig
+from panosam2_ros.synthetic.npm_assets import VERSIONS, library_from_npm
+
+FROZEN = ("config", "synthpano_v1.json")
+SHIPPED = "shipped"  # material that comes with the package, for trials
+# What a sequence may be made to have -> the SceneConfig probability that makes it so.
+FEATURES = {
+    "crossing_border": "seam",
+    "high_latitude": "pole",
+    "hidden_and_back": "occlusion",
+    "look_alike": "look_alike",
+    "large_fov": "large",
+    "size_change": "growth",
+}
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What every tracked object of a sequence must offer."""
+
+    shown_in_share_of_frames: float
+    shown_fraction: float  # of an object, at least, to count as shown
+    contrast: float  # of its texture, grey levels; see Sprite.contrast
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One sequence before anything is drawn."""
+
+    split: Split
+    index: int
+    features: tuple[str, ...]
+    demands: Demands
+    scene: SceneConfig
+    jpeg_quality: int
+    seed: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """Of its folder; a number, counted from 1, as in 360VOS."""
+        return f"{self.index + 1:03d}"
+
+
+@dataclass(frozen=True)
+class BenchmarkConfig:
+    """The contents of the frozen file."""
+
+    name: str
+    material: Mapping[str, str] | str  # versions of the npm packages, or SHIPPED
+    seed: int
+    sequences: int  # per split
+    scene: Mapping[str, Any]  # of SceneConfig; a name that ends in _deg is given in degrees
+    shutter: tuple[float, float]  # share of the frame time; drawn per sequence
+    jpeg_quality: tuple[int, int]  # drawn per sequence
+    every_object: Demands
+    # Share of the sequences that are made to have each feature; features of one group never meet.
+    features: tuple[Mapping[str, float], ...]
+    quotas: Mapping[str, float]  # smallest share in which it must be measured; "a|b" is a or b
+    sha256: str  # of the file
+
+    @classmethod
+    def load(cls, path: Path) -> BenchmarkConfig:
+        """Read a frozen file; ValueError where it names what is not known."""
+        content = path.read_bytes()
+        data = json.loads(content)
+        groups = tuple(dict(group) for group in data["features"])
+        unknown = {name for group in groups for name in group} - set(FEATURES)
+        given = set(data["scene"]) & set(FEATURES.values())
+        if unknown or given:
+            raise ValueError(
+                f"{path}: features must be of {sorted(FEATURES)} and are set by their shares alone; "
+                f"got {sorted(unknown)} and in scene {sorted(given)}"
+            )
+        data.update(features=groups, sha256=hashlib.sha256(content).hexdigest())
+        data["every_object"] = Demands(**data["every_object"])
+        for pair in ("shutter", "jpeg_quality"):
+            data[pair] = tuple(data[pair])
+        return cls(**data)
+
+    def plan(self, split: Split, index: int) -> Plan:
+        """Sequence ``index`` of a split; depends on no other sequence."""
+        if not 0 <= index < self.sequences:
+            raise ValueError(f"{self.name} has {self.sequences} sequences a split, got {index}")
+        seed = (self.seed, list(Split).index(split), index)
+        rng = np.random.default_rng((*seed, 0))
+        shutter = round(float(rng.uniform(*self.shutter)), 3)
+        quality = int(rng.integers(self.jpeg_quality[0], self.jpeg_quality[1] + 1))
+        features = self._features(split, index)
+        scene = self._scene(features, shutter)
+        return Plan(split, index, features, self.every_object, scene, quality, (*seed, 1))
+
+    def _features(self, split: Split, index: int) -> tuple[str, ...]:
+        """By place in a shuffled deck per group: shares hold for the whole, not on average."""
+        found = []
+        for number, group in enumerate(self.features):
+            key = (self.seed, list(Split).index(split), self.sequences, number)
+            place = int(np.random.default_rng(key).permutation(self.sequences)[index])
+            end = 0
+            for name, share in group.items():
+                start, end = end, end + math.ceil(share * self.sequences - 1e-9)
+                if start <= place < end:
+                    found.append(name)
+        return tuple(found)
+
+    def _scene(self, features: tuple[str, ...], shutter: float) -> SceneConfig:
+        options: dict[str, Any] = {}
+        for name, value in self.scene.items():
+            value = tuple(value) if isinstance(value, list) else value
+            if name.endswith("_deg"):
+                radians = np.radians(value)
+                value = tuple(radians.tolist()) if isinstance(value, tuple) else float(radians)
+            options[name.removesuffix("_deg")] = value
+        for name, field in FEATURES.items():
+            options[field] = float(name in features)
+        return SceneConfig(**options, motion_blur=shutter)
+
+    def library(self, split: Split, sources: Path, reserved: bool) -> AssetLibrary:
+        """The material of a split; ``sources`` holds the unpacked npm packages."""
+        if self.material == SHIPPED:
+            return AssetLibrary.shipped(split, reserved)
+        if self.material != VERSIONS:
+            raise ValueError(f"{self.name} is made of {self.material}, known are {VERSIONS}")
+        return library_from_npm(sources, split, reserved)

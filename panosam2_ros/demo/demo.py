@@ -1,0 +1,276 @@
+"""`panosam2_demo`: a 360 camera, the node and a planner as processes of their own, and the results.
+
+By default the camera renders a scene whose truth is known, made of pictures that no shipped model
+was trained on; with --video it plays a recording, and --box and --click say what to track.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+from tqdm import tqdm
+
+from panosam2_ros.demo.pictures import contact_picture, ruled, write_video
+from panosam2_ros.demo.processes import Child, Processes, tail
+from panosam2_ros.demo.recording import Recording
+from panosam2_ros.demo.report import DemoRun
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.io.frame_source import open_frames
+from panosam2_ros.io.video import VideoError
+from panosam2_ros.ros.transport import loss_remedy
+
+FRAMES, RATE, SEED = 240, 6.0, 7  # scene 7: seam crossings of all three, one occlusion
+RECEIVED = 0.95  # of the published images, at least
+LEGEND = "in colour: what the node says, with id, azimuth and elevation"
+_START = 240.0  # s for models and pictures to be ready
+_LONGEST_BUFFER = 2048  # MiB
+
+
+class DemoError(RuntimeError):
+    """What keeps the demo from a result; says what to do."""
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="panosam2_demo", description=__doc__)
+    add = parser.add_argument
+    add("--video", help="a video, or a folder of images, instead of the synthetic scene")
+    boxed = "with --video: what to track, a box in pixels of its first frame; U0 > U1: over the seam"
+    clicked = "with --video: what to track, one pixel on it; repeat these two for more objects"
+    add("--box", type=_numbers(4), action="append", default=[], metavar="U0,V0,U1,V1", help=boxed)
+    add("--click", type=_numbers(2), action="append", default=[], metavar="U,V", help=clicked)
+    add("--frames", type=int, default=0, help=f"default {FRAMES}, or the whole video")
+    add("--rate", type=float, default=0.0, help=f"Hz; default {RATE}, or the video's own")
+    add("--width", type=int, default=0, help="of the images; default 1920, or the video's own")
+    add("--seed", type=int, default=SEED, help="of the synthetic scene")
+    add("--objects", type=int, default=4, help="in the synthetic scene; three are tracked")
+    add("--model", default="", help="name or weights file; default: the node's own")
+    add("--out", type=Path, default=Path("out"), help="folder for demo.json, .mp4, .png and logs")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point; status 0 for a complete run, 1 for none, 130 after Ctrl-C."""
+    options = parse(arguments)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as Ctrl-C does
+    try:
+        check(options)
+        options.out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="panosam2_demo_") as folder:
+            drive(options, Path(folder))
+            with Recording(Path(folder)) as recording:
+                finish(options, DemoRun(recording))
+    except (DemoError, VideoError, OSError) as error:
+        sys.exit(f"panosam2_demo: {error}")
+    except KeyboardInterrupt:
+        print("\ninterrupted: all processes have ended", file=sys.stderr)
+        sys.exit(130)
+
+
+def check(options: argparse.Namespace) -> None:
+    """Raises where the options make no sense together."""
+    prompts = options.box + options.click
+    if options.video is None:
+        if prompts:
+            raise DemoError("--box and --click go with --video; the synthetic scene has its own")
+        return
+    source = open_frames(options.video)
+    width = options.width or source.width
+    grid = Equirect(width, round(source.height * width / source.width))
+    if not prompts:
+        options.out.mkdir(parents=True, exist_ok=True)
+        path = options.out / "first_frame.png"
+        first = ruled(next(iter(source)))
+        cv2.imwrite(str(path), cv2.cvtColor(first, cv2.COLOR_RGB2BGR))
+        raise DemoError(
+            f"say what to track in {options.video}: --click U,V (repeat for more objects) or "
+            f"--box U0,V0,U1,V1 (U0 > U1: across the seam), in pixels of its first frame, which is "
+            f"{grid.width}x{grid.height}; {path} shows it with rulers.\nWith make: make demo "
+            f"VIDEO={options.video} ARGS='--click {grid.width // 2},{grid.height // 2}'"
+        )
+    for point in [(b[i], b[i + 1]) for b in options.box for i in (0, 2)] + options.click:
+        if not grid.contains(*point):
+            raise DemoError(f"{point} is outside the video's {grid.width}x{grid.height} pixels")
+
+
+def drive(options: argparse.Namespace, folder: Path) -> None:
+    """Runs camera, node and planner until the planner has ended."""
+    frames, rate = _length(options)
+    print(f"[1/4] camera: {_what_it_plays(options, frames, rate)}")
+    print(f"[2/4] node: panosam2{f' with {options.model}' if options.model else ''}")
+    print("[3/4] planner: prompts through ~/prompt, reads ~/masks and ~/bearings", flush=True)
+    task = {
+        "folder": str(folder),
+        "frames": frames,
+        "boxes": options.box,
+        "clicks": options.click,
+        "from_truth": options.video is None,
+        "start_timeout": _START,
+    }
+    model = ["-p", f"model:={options.model}"] if options.model else []
+    with Processes(options.out) as processes:
+        processes.start("node", "panosam2_ros.ros.node", ["--ros-args", *model])
+        processes.start("camera", "panosam2_ros.demo.virtual_camera", camera_arguments(options))
+        planner = processes.start("planner", "panosam2_ros.demo.planner", [json.dumps(task)], quiet=False)
+        wait(processes, planner, _START + 60.0 + 3.0 * frames / rate)
+
+
+def wait(processes: Processes, planner: Child, longest: float) -> None:
+    """Until the planner has ended well; DemoError if anything else comes first."""
+    deadline = time.monotonic() + longest
+    while time.monotonic() < deadline:
+        for child in processes.ended():
+            status = child.process.returncode
+            if child is planner and status == 0:
+                return
+            if child.name != "camera" or status:
+                logs = _logs({child.name: child, "node": processes.find("node")})
+                raise DemoError(f"the {child.name} ended with status {status}{logs}")
+        time.sleep(0.1)
+    raise DemoError(f"no end after {longest:.0f} s{_logs({'node': processes.find('node')})}")
+
+
+def finish(options: argparse.Namespace, run: DemoRun) -> None:
+    """Numbers, picture and video."""
+    report = run.report() | {"settings": vars(options) | {"out": str(options.out)}}
+    target = options.out / "demo.json"
+    target.write_text(json.dumps(report, indent=2) + "\n")
+    if not run.stamps:
+        raise DemoError(f"the node answered for none of the images{tail(options.out / 'node.log')}")
+    often = 0.5 if sys.stderr.isatty() else 5.0
+    with tqdm(run.stamps, desc="[4/4] video", unit="frame", mininterval=often) as bar:
+        write_video(run, options.out / "demo.mp4", bar.update)
+    legend = LEGEND + ("" if report["mean_iou"] is None else "; white outlines: the truth")
+    picture = contact_picture(run, [*summary(report), legend])
+    cv2.imwrite(str(options.out / "demo.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    print()
+    for line in summary(report) + objects(report) + warnings(report):
+        print(line)
+    print(f"written: {target}, {options.out / 'demo.mp4'}, {options.out / 'demo.png'}")
+
+
+def summary(report: dict[str, Any]) -> list[str]:
+    """The totals in words."""
+    lines = [
+        "frames: {frames_published} published, {frames_received} received, {frames_processed} "
+        "processed, {frames_dropped} dropped for newer ones".format(**report)
+        + f"; {_number(report['hz'], 1)} Hz, latency {_number(report['latency_ms_p50'])} ms "
+        f"(p95 {_number(report['latency_ms_p95'])} ms)"
+    ]
+    if report["mean_iou"] is None:
+        return [*lines, "no truth to compare with: look at the picture and the video"]
+    return [
+        *lines,
+        f"against the truth: mean IoU {_number(report['mean_iou'], 3)} over {report['pairs']} pairs "
+        f"of object and frame, on the seam {_number(report['mean_iou_on_seam'], 3)}; bearing error "
+        f"{_number(report['bearing_error_deg_median'], 2)} deg "
+        f"(p95 {_number(report['bearing_error_deg_p95'], 2)} deg)",
+    ]
+
+
+def objects(report: dict[str, Any]) -> list[str]:
+    """One line per prompt."""
+    lines = []
+    for item in report["objects"]:
+        how = item["prompt"] + (" across the seam" if item["prompt_crosses_seam"] else "")
+        if not item["success"]:
+            lines.append(f"  {how}: REFUSED: {item['message'] or 'no reason given'}")
+            continue
+        line = f"  id {item['object_id']} '{item['label']}' by {how}"
+        if item["mean_iou"] is not None:
+            line += (
+                f": IoU {item['mean_iou']:.3f}, bearing error "
+                f"{_number(item['bearing_error_deg_median'], 2)} deg, {item['pairs']} frames"
+            )
+        lines.append(line)
+    return lines or ["  NOTHING WAS PROMPTED: no frame showed three objects; try another --seed"]
+
+
+def warnings(report: dict[str, Any]) -> list[str]:
+    """What is not as it should be."""
+    share, found = report["received_share"], []
+    if share is not None and share < RECEIVED:
+        found.append(
+            f"WARNING: only {100 * share:.0f} % of the published images were received; "
+            + loss_remedy(os.environ.get("RMW_IMPLEMENTATION", "rmw_fastrtps_cpp"))
+        )
+    known, asked = report["mean_iou"] is not None, report["objects"]
+    if known and not any(item["prompt_crosses_seam"] for item in asked):
+        found.append("note: no object lay across the seam in time; the box does not cross it")
+    return found
+
+
+def camera_arguments(options: argparse.Namespace) -> list[str]:
+    """The camera's parameters."""
+    frames, rate = _length(options)
+    parameters = {
+        "source": options.video or "synthetic",
+        "frames": frames,
+        "rate": rate,
+        "width": options.width,
+        "height": 0,
+        "seed": options.seed,
+        "objects": options.objects,
+        "start_when_subscribed": 2,  # the node and the planner
+        "fill_first": True,
+        "buffer_mib": _buffer_mib(),
+    }
+    if options.width and options.video is None:
+        parameters["height"] = options.width // 2
+    given = [f"{name}:={value}" for name, value in parameters.items()]
+    return ["--ros-args", *(word for setting in given for word in ("-p", setting))]
+
+
+def _length(options: argparse.Namespace) -> tuple[int, float]:
+    if options.video is None:
+        return options.frames or FRAMES, options.rate or RATE
+    source = open_frames(options.video)
+    available = source.frames or 10**6
+    return min(options.frames or available, available), options.rate or source.rate or 10.0
+
+
+def _what_it_plays(options: argparse.Namespace, frames: int, rate: float) -> str:
+    if options.video is None:
+        width = options.width or 1920
+        scene = f"a synthetic scene (seed {options.seed}, pictures the model never saw)"
+        return f"{scene}, {width}x{width // 2}, {frames} frames at {rate:g} Hz"
+    return f"{options.video}, {frames} frames at {rate:g} Hz"
+
+
+def _buffer_mib() -> int:
+    """So much memory as may hold frames that are rendered beforehand."""
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    return max(64, min(_LONGEST_BUFFER, free // 3))
+
+
+def _logs(children: dict[str, Child]) -> str:
+    texts = [(child.log, tail(child.log)) for child in children.values()]
+    return "".join(f"\n--- {log}\n{text}" for log, text in texts if text)
+
+
+def _number(value: float | None, digits: int = 0) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _numbers(count: int) -> Any:
+    def numbers(text: str) -> tuple[float, ...]:
+        values = tuple(float(part) for part in text.split(","))
+        if len(values) != count:
+            raise argparse.ArgumentTypeError(f"needed are {count} numbers with commas: {text!r}")
+        return values
+
+    return numbers
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""What a virtual camera plays: frames of a file or of a synthetic scene, with truth where known."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from panosam2_ros.io.frame_source import DEFAULT_RATE, open_frames, stamped_frames
+from panosam2_ros.io.video import Frame, resized_image
+from panosam2_ros.simulation.assets import AssetLibrary, Split
+from panosam2_ros.simulation.scene import ObjectTruth, Scene, SceneConfig
+
+SYNTHETIC = "synthetic"
+_DEFAULT_SIZE = (1920, 960)
+_SYNTHETIC_RATE = 6.0  # Hz
+_CYCLE = 600  # frames of an endless scene, played to and fro so that nothing ever jumps
+
+
+@dataclass(frozen=True)
+class Played:
+    """One frame; labels and objects are None where the truth is not known."""
+
+    image: Frame  # [H, W, 3] RGB
+    labels: NDArray[np.uint8] | None = None  # [H, W] object id, 0 = none
+    objects: tuple[ObjectTruth, ...] | None = None
+    stamp: int = 0  # ns
+    frame_id: str | None = None  # None: the source has no stamps and frames of its own
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.image.nbytes + (0 if self.labels is None else self.labels.nbytes)
+
+
+@dataclass(frozen=True)
+class PlaybackConfig:
+    """What to play. Speeds are per second; a synthetic scene moves by speed / rate in a frame."""
+
+    source: str = SYNTHETIC  # or a path: video, ROS bag, image, folder of images
+    topic: str = ""  # of a bag; empty: its only image topic
+    width: int = 0  # 0: the file's own; 1920 for a synthetic scene
+    height: int = 0  # 0: the file's own; 960 for a synthetic scene
+    rate: float = 0.0  # Hz; 0: the file's own, 10 for images, 6 for a synthetic scene
+    loop: bool = False  # start a file again at its end; a synthetic scene has no end of its own
+    frames: int = 0  # to play; 0: all of them
+    seed: int = 0
+    material: str = Split.RESERVED.value  # of the synthetic scene: train, val or reserved
+    objects: int = 4
+    distractors: int = 2
+    object_size: tuple[float, float] = (math.radians(20), math.radians(60))  # rad
+    object_speed: float = 0.12  # rad/s at most
+    camera_speed: float = 0.18  # rad/s at most
+    camera_tilt: float = math.radians(20)  # rad, largest tilt at the start; 0: always upright
+    occlusion: float = 0.3  # probability that an object is hidden whole for a while
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether frames are rendered, with truth."""
+        return self.source == SYNTHETIC
+
+
+class Playback:
+    """Frames to be played at ``rate``; iterating may take longer than that.
+
+    Raises VideoError for a file that cannot be read and ValueError for impossible settings.
+    """
+
+    def __init__(self, config: PlaybackConfig) -> None:
+        self.config = config
+        self.rate = config.rate
+        if config.synthetic:
+            own = _DEFAULT_SIZE
+            self.rate = self.rate or _SYNTHETIC_RATE
+        else:
+            self._file = open_frames(config.source, config.topic)
+            own = self._file.width, self._file.height
+            self.rate = self.rate or self._file.rate or DEFAULT_RATE
+        self.width, self.height = config.width or own[0], config.height or own[1]
+
+    @property
+    def frames(self) -> int:
+        """How many there will be; 0: endless or not known."""
+        if self.config.frames or self.config.synthetic or self.config.loop:
+            return self.config.frames
+        return self._file.frames
+
+    def __iter__(self) -> Iterator[Played]:
+        for count, played in enumerate(self._scene() if self.config.synthetic else self._files()):
+            if self.config.frames and count >= self.config.frames:
+                return
+            yield played
+
+    def _files(self) -> Iterator[Played]:
+        while True:
+            for frame in stamped_frames(self._file):
+                image = resized_image(frame.image, self.width, self.height)
+                yield Played(image, stamp=frame.stamp, frame_id=frame.frame_id)
+            if not self.config.loop:
+                return
+
+    def _scene(self) -> Iterator[Played]:
+        scene = make_scene(self.config, self.width, self.height, self.rate)
+        index, step = 0, 1
+        while True:
+            frame = scene.render(index)
+            there = frame.objects
+            if step < 0:  # to the frame before it, which is the next
+                forward = {o.obj_id: o.angular_velocity for o in scene.truth(max(index - 1, 0)).objects}
+                there = tuple(replace(o, angular_velocity=-forward[o.obj_id]) for o in there)
+            objects = tuple(replace(o, name=readable(o.name)) for o in there)
+            yield Played(frame.image, frame.labels, objects)
+            if len(scene) > 1:
+                step = -step if not 0 <= index + step < len(scene) else step
+                index += step
+
+
+def readable(name: str) -> str:
+    """What a sprite shows: its file is named after the code points of an emoji."""
+    try:
+        return unicodedata.name(chr(int(name.split(".")[0].split("-")[0], 16))).lower()
+    except ValueError:
+        return name
+
+
+def make_scene(config: PlaybackConfig, width: int, height: int, rate: float) -> Scene:
+    """The synthetic scene of a configuration."""
+    frames = config.frames or _CYCLE
+    scene = SceneConfig(
+        width=width,
+        height=height,
+        frames=frames,
+        rate=rate,
+        objects=(config.objects, config.objects),
+        distractors=(config.distractors, config.distractors),
+        size=config.object_size,
+        object_speed=(0.0, config.object_speed / rate),
+        camera_speed=config.camera_speed / rate,
+        camera_tilt=config.camera_tilt,
+        full_rotation=1.0 if config.camera_tilt > 0 else 0.0,
+        occlusion=config.occlusion,
+        seam=1.0,
+        motion_blur=0.0,
+        texture_shapes=0.0,
+    )
+    split = Split(config.material)
+    library = AssetLibrary.shipped(split, reserved=split is Split.RESERVED)
+    return Scene(scene, library, config.seed)

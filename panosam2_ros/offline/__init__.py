@@ -1,1 +1,0 @@
-"""Tracking whole videos, bags and folders into files; no ROS is needed."""

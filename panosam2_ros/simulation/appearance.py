@@ -1,0 +1,99 @@
+"""How a thing in a scene looks: a sprite, a shape with a texture, a solid model, a person."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from panosam2_ros.simulation.assets import AssetLibrary, read_view_strip, tone_map
+from panosam2_ros.simulation.scene_config import SceneConfig
+from panosam2_ros.simulation.sprites import Sprite, recoloured, swaying, textured_shape
+
+_SWAY_VIEWS = 12
+
+
+@dataclass(frozen=True)
+class AppearanceSampler:
+    """Draws looks from a library, in a fixed order, from one generator."""
+
+    config: SceneConfig
+    library: AssetLibrary
+    rng: np.random.Generator
+
+    def drawn(self) -> tuple[str, tuple[Sprite, ...]]:
+        """A name, and one view or a round of them.
+
+        ValueError where the scene wants what the library has none of.
+        """
+        config, rng = self.config, self.rng
+        if config.people > 0 and rng.random() < config.people:
+            name, views = self._person()
+        elif config.models > 0 and rng.random() < config.models:
+            name, views = self._model()
+        else:
+            name, views = self._one_view()
+        if config.sway > 0 and rng.random() < config.sway:
+            image = views[rng.integers(len(views))].rgba
+            views = tuple(Sprite(bent, cropped=False) for bent in swaying(rng, image, _SWAY_VIEWS))
+        return name, views
+
+    def _one_view(self) -> tuple[str, tuple[Sprite, ...]]:
+        name, sprite = self._sprite()
+        return name, (sprite,)
+
+    def _model(self) -> tuple[str, tuple[Sprite, ...]]:
+        """The views of a solid model, brighter or darker."""
+        rng = self.rng
+        if not self.library.models:
+            raise ValueError("the scene wants solid models, the library has none: see training_sources.py")
+        names = sorted(self.library.models)
+        for _ in range(20):  # as in _sprite
+            name = str(names[rng.integers(len(names))])
+            views = read_view_strip(self.library.models[name])
+            if all(Sprite(view).compact for view in views[:: len(views) // 4]):
+                break
+        hue, value = rng.uniform(0, 2 * math.pi), rng.uniform(0.7, 1.5)
+        if rng.random() >= self.config.recolour:
+            hue = 0.0
+        return name, tuple(Sprite(recoloured(v, hue, 1.0, value), cropped=False) for v in views)
+
+    def _person(self) -> tuple[str, tuple[Sprite, ...]]:
+        """The views of a person, brighter or darker."""
+        rng = self.rng
+        if not self.library.people:
+            raise ValueError("the scene wants people, the library has none: see synthetic/people.py")
+        names = sorted(self.library.people)
+        name, value = str(names[rng.integers(len(names))]), rng.uniform(0.6, 1.6)
+        views = read_view_strip(self.library.people[name])
+        return name, tuple(Sprite(recoloured(v, 0.0, 1.0, value), cropped=False) for v in views)
+
+    def _sprite(self) -> tuple[str, Sprite]:
+        rng = self.rng
+        if rng.random() < self.config.texture_shapes:
+            return self.shape(dent=0.5)
+        names = sorted(self.library.sprites)
+        for _ in range(20):  # a library of nothing but thin or scattered things is used as it is
+            name = str(names[rng.integers(len(names))])
+            sprite = Sprite(self.library.sprite(name))
+            if sprite.compact:
+                break
+        if rng.random() < self.config.recolour:
+            rgba = recoloured(sprite.rgba, rng.uniform(0, 2 * math.pi), 1.0, rng.uniform(0.6, 1.1))
+            sprite = Sprite(rgba)
+        return name, sprite
+
+    def shape(self, dent: float) -> tuple[str, Sprite]:
+        """A piece of a panorama; of any, also of the one in the background."""
+        rng = self.rng
+        name = str(rng.choice(sorted(self.library.panoramas)))
+        panorama = self.library.panoramas[name]
+        height, width = panorama.shape[:2]
+        side = int(height * rng.uniform(0.15, 0.5))
+        top = int(rng.integers(height // 6, height - height // 6 - side + 1))
+        left = int(rng.integers(width - side + 1))
+        piece = tone_map(panorama[top : top + side, left : left + side], rng.normal(0.3, 0.7))
+        rgba = textured_shape(rng, piece, dent)
+        rgba = recoloured(rgba, rng.uniform(0, 2 * math.pi), rng.uniform(0.7, 2), 1.0)
+        return f"shape of {name}", Sprite(rgba)

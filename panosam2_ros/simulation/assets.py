@@ -1,0 +1,139 @@
+"""Panoramas and sprites that synthetic scenes are made of: where they come from, who may use them.
+
+Two npm packages hold the material: ``@pmndrs/assets`` 1.7.0 (CC0: 512x256 HDR panoramas, base64
+EXR) and ``@lobehub/fluent-emoji-3d`` 1.1.0 (MIT: shaded objects with alpha, 256x256 webp). A small
+part of both ships inside this package, under ``asset_files``.
+
+Every panorama and every sprite belongs to exactly one split. Reserved material is for final
+acceptance only, never for training, tuning or choosing, so it has to be asked for by name.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+ASSETS = Path(__file__).parent / "asset_files"
+VIEWS, VIEW_SIDE = 32, 112  # of a strip; pixels
+RESERVED_PANORAMAS = frozenset({"city", "lab", "sunrise", "venice", "workshop"})
+VAL_PANORAMAS = frozenset({"bridge", "forest", "warehouse"})
+BRIGHTEST, _CODES = 64.0, 4095  # times the key; steps of the tone table
+
+Image = NDArray[np.uint8]
+Panorama = NDArray[Any]  # [H, W, 3] RGB: uint8, or float32 scene-linear as of clean_hdr
+
+
+class Split(enum.Enum):
+    """What a piece of material may be used for."""
+
+    TRAIN = "train"
+    VAL = "val"
+    RESERVED = "reserved"
+
+    @classmethod
+    def of_panorama(cls, name: str) -> Split:
+        """The split of a panorama by its name in the npm package, without extension."""
+        if name in RESERVED_PANORAMAS:
+            return cls.RESERVED
+        return cls.VAL if name in VAL_PANORAMAS else cls.TRAIN
+
+    @classmethod
+    def of_sprite(cls, file_name: str) -> Split:
+        """The split of a sprite by its file name in the npm package, with extension."""
+        digit = int(hashlib.sha1(file_name.encode(), usedforsecurity=False).hexdigest(), 16) % 10
+        if digit >= 8:
+            return cls.RESERVED
+        return cls.VAL if digit == 7 else cls.TRAIN
+
+
+@dataclass(frozen=True)
+class AssetLibrary:
+    """Panoramas and sprites of one split; picklable, so that worker processes can share it."""
+
+    panoramas: Mapping[str, Panorama]  # by name, [H, W, 3] RGB
+    sprites: Mapping[str, Path | Image]  # by file name: a file, or RGBA uint8 [H, W, 4]
+    models: Mapping[str, Path] = field(default_factory=dict)  # by name: strips of views, see turntable.py
+    people: Mapping[str, Path] = field(default_factory=dict)  # the same of people, see people.py
+
+    def __post_init__(self) -> None:
+        if not self.panoramas or not self.sprites:
+            raise ValueError(
+                f"a library needs at least one panorama and one sprite, got {len(self.panoramas)} "
+                f"and {len(self.sprites)}"
+            )
+
+    def sprite(self, name: str) -> Image:
+        """RGBA uint8 [H, W, 4], straight (not premultiplied) alpha."""
+        source = self.sprites[name]
+        return source if isinstance(source, np.ndarray) else read_rgba(source)
+
+    @classmethod
+    def shipped(cls, split: Split, reserved: bool = False) -> AssetLibrary:
+        """The material of a split that ships inside this package."""
+        refuse_reserved(split, reserved)
+        panoramas = sorted((ASSETS / "panoramas").glob("*.jpg"))
+        sprites = sorted((ASSETS / "sprites").glob("*.webp"))
+        return cls(
+            {p.stem: read_rgb(p) for p in panoramas if Split.of_panorama(p.stem) is split},
+            {p.name: p for p in sprites if Split.of_sprite(p.name) is split},
+        )
+
+
+def refuse_reserved(split: Split, reserved: bool) -> None:
+    if split is Split.RESERVED and not reserved:
+        raise ValueError(
+            "reserved material is for final acceptance only, never for training, tuning or "
+            "choosing; pass reserved=True if that is what this is"
+        )
+
+
+def tone_map(
+    panorama: Panorama,  # [H, W, 3]
+    exposure: float = 0.0,  # stops; 0 keeps the middle of the scene in the middle of the range
+) -> Image:
+    """A panorama, or a piece of one, as uint8 sRGB-like values."""
+    gain = 2.0**exposure
+    if panorama.dtype == np.uint8:
+        table = np.clip(np.arange(256) * gain ** (1 / 2.2), 0, 255).astype(np.uint8)
+        return np.asarray(cv2.LUT(panorama, table), np.uint8)
+    codes = np.sqrt(panorama * np.float32(_CODES**2 / BRIGHTEST))
+    return np.asarray(_tone_table(gain).take(codes.astype(np.uint16)), np.uint8)
+
+
+def _tone_table(gain: float) -> Image:
+    """Display value of sqrt-spaced scene values: a table, because powers of pixels are slow."""
+    x = np.linspace(0, 1, _CODES + 1) ** 2 * BRIGHTEST * 0.45 * gain
+    filmic = x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14)
+    return np.asarray(255 * np.clip(filmic, 0, 1) ** (1 / 2.2) + 0.5, np.uint8)
+
+
+def _read(path: Path, flags: int) -> NDArray[Any]:
+    pixels: NDArray[Any] | None = cv2.imdecode(np.fromfile(path, np.uint8), flags)
+    if pixels is None:
+        raise ValueError(f"{path} is not an image that this build of OpenCV can read")
+    return pixels
+
+
+def read_rgb(path: Path) -> Image:
+    """RGB uint8 [H, W, 3]."""
+    return np.asarray(cv2.cvtColor(_read(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
+
+
+def read_rgba(path: Path) -> Image:
+    """RGBA uint8 [H, W, 4]; opaque where the file has no alpha."""
+    pixels = _read(path, cv2.IMREAD_UNCHANGED)
+    code = cv2.COLOR_BGRA2RGBA if pixels.shape[-1] == 4 else cv2.COLOR_BGR2RGBA
+    return np.asarray(cv2.cvtColor(pixels, code), np.uint8)
+
+
+def read_view_strip(path: Path) -> list[Image]:
+    """The views of a strip that lie side by side in a file, RGBA uint8 [VIEW_SIDE, VIEW_SIDE, 4] each."""
+    return [np.ascontiguousarray(view) for view in np.split(read_rgba(path), VIEWS, 1)]

@@ -1,0 +1,244 @@
+"""Who plays in a scene: draws background, things and their motion from a seed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import Floats, rotation_matrix
+from panosam2_ros.simulation import scene_motion as motion
+from panosam2_ros.simulation.appearance import AppearanceSampler
+from panosam2_ros.simulation.assets import AssetLibrary, Image, tone_map
+from panosam2_ros.simulation.compositor import LARGEST_DIAMETER, paint_labels, project
+from panosam2_ros.simulation.scene_config import SceneConfig
+from panosam2_ros.simulation.sprites import Sprite, recoloured
+
+START_VISIBLE = 0.6  # share of every tracked object that frame 0 shows
+_CHECK_WIDTH = 256  # columns; enough to see whether a start is clear
+_PATIENT_ATTEMPTS = 6  # at full size, before everything is made smaller
+_OCCLUDER_DENT = 0.15  # how far an occluder's outline differs from a disc's
+_LARGE = (math.radians(98), math.radians(120))  # rad, of what is to exceed 90 degrees
+_TURN = 0.035  # rounds per frame of a solid thing, at most
+_GROWTH = (2.3, 3.5)  # ratio of sizes of what is to more than double
+
+
+@dataclass(frozen=True)
+class Body:
+    """A thing in the scene: a tracked object, or a distractor with id 0."""
+
+    obj_id: int
+    name: str
+    views: tuple[Sprite, ...]  # one, or a closed round of them
+    path: motion.Path
+    poses: Floats  # [T, 3, 3] columns right, down, forward in world axes
+    diameters: Floats  # [T] rad
+    twin: int = 0  # obj_id of what it looks like, if it is a look-alike
+    phases: Floats | None = None  # [T] view, fractional, that each frame shows; None: the first
+
+    @property
+    def sprite(self) -> Sprite:
+        """How it looks in frame 0."""
+        return self.look(0)
+
+    def look(self, time: float) -> Sprite:
+        """How it looks at a fractional frame index."""
+        if self.phases is None:
+            return self.views[0]
+        phase = np.interp(time, np.arange(len(self.phases)), self.phases)
+        return self.views[round(float(phase)) % len(self.views)]
+
+    def at(self, time: float) -> tuple[Floats, float]:
+        """Pose and diameter at a fractional frame index."""
+        frames = np.arange(len(self.diameters))
+        return motion.pose_at(self.poses, time), float(np.interp(time, frames, self.diameters))
+
+
+@dataclass(frozen=True)
+class SceneSpec:
+    """Everything that a scene's frames follow from."""
+
+    panorama_name: str
+    panorama: Image  # [h, w, 3] tone-mapped
+    camera: Floats  # [T, 3, 3] world to camera
+    gains: Floats  # [T] exposure
+    bodies: tuple[Body, ...]  # far to near
+
+
+def sample_scene(config: SceneConfig, library: AssetLibrary, seed: int) -> SceneSpec:
+    """The cast of a seed; drawn again until every tracked object can be seen in frame 0."""
+    attempt = 0
+    while True:
+        rng = np.random.default_rng((seed, 0, attempt))
+        shrink = 0.85 ** max(0, attempt - _PATIENT_ATTEMPTS)
+        director = _Director(config, library, rng, shrink)
+        camera = director.camera()
+        bodies = director.bodies(camera)
+        if _starts_clear(config, camera, bodies):
+            break
+        attempt += 1
+    name = str(rng.choice(sorted(library.panoramas)))
+    panorama = tone_map(library.panoramas[name], rng.normal(0, config.exposure))
+    drift = motion.smooth_noise(rng, config.frames, 1)[:, 0] * config.exposure_drift
+    return SceneSpec(name, panorama, camera, 2.0 ** (drift - drift[0]), bodies)
+
+
+def _starts_clear(config: SceneConfig, camera: Floats, bodies: tuple[Body, ...]) -> bool:
+    width = min(config.width, _CHECK_WIDTH)
+    grid = Equirect(width, round(width * config.height / config.width))
+    layers = [
+        (body.obj_id, project(body.look(0), camera[0] @ body.poses[0], body.diameters[0], grid))
+        for body in bodies
+    ]
+    labels, areas = paint_labels(layers, grid)
+    row_areas = grid.pixel_solid_angles()
+    return all(
+        float((labels == body.obj_id).sum(1) @ row_areas) >= START_VISIBLE * max(area, 1e-9)
+        for body, area in zip(bodies, areas, strict=True)
+        if body.obj_id
+    )
+
+
+class _Director:
+    """Draws the parts of one attempt, in a fixed order, from one generator."""
+
+    def __init__(
+        self,
+        config: SceneConfig,
+        library: AssetLibrary,
+        rng: np.random.Generator,
+        shrink: float,  # factor on all sizes
+    ) -> None:
+        self.config, self.rng, self.shrink = config, rng, shrink
+        self._looks = AppearanceSampler(config, library, rng)
+
+    def camera(self) -> Floats:
+        full = self.rng.random() < self.config.full_rotation
+        speed = self.config.camera_speed * self.rng.uniform(0.2, 1)
+        tilt = self.config.camera_tilt if full else 0.0
+        return motion.camera_path(self.rng, self.config.frames, speed, tilt)
+
+    def bodies(self, camera: Floats) -> tuple[Body, ...]:
+        """Far to near; an occluder is nearest of all."""
+        config, rng = self.config, self.rng
+        tracked = self._grown(self._tracked(camera))
+        others = [self._body(0, self._anchor()) for _ in range(self._count(config.distractors))]
+        if rng.random() < config.look_alike:
+            others.append(self._look_alike(tracked[rng.integers(len(tracked))]))
+        shown = tracked + others
+        bodies = [shown[i] for i in rng.permutation(len(shown))]
+        if config.large > 0:  # what fills half the view would hide all others: it goes behind them
+            bodies.sort(key=lambda body: body.diameters.max() < _LARGE[0])
+        if config.clutter[1] > 0:
+            count = self._count(config.clutter)
+            bodies = [self._body(0, self._anchor(), moves=False) for _ in range(count)] + bodies
+        if rng.random() < config.occlusion:
+            bodies += self._occluder(min(tracked, key=lambda body: body.diameters.max()))
+        return tuple(bodies)
+
+    def _count(self, limits: tuple[int, int]) -> int:
+        return int(self.rng.integers(limits[0], limits[1] + 1))
+
+    def _tracked(self, camera: Floats) -> list[Body]:
+        config, rng = self.config, self.rng
+        anchors = [self._anchor() for _ in range(self._count(config.objects))]
+        places = [(config.seam, motion.seam_direction), (config.pole, motion.polar_direction)]
+        for index, (probability, place) in zip(rng.permutation(len(anchors)), places, strict=False):
+            if rng.random() < probability:
+                frame = int(rng.integers(config.frames))
+                anchors[index] = motion.Anchor(frame, camera[frame].T @ place(rng))
+        return [self._body(index + 1, anchor) for index, anchor in enumerate(anchors)]
+
+    def _anchor(self) -> motion.Anchor:
+        return motion.Anchor(0, motion.random_direction(self.rng))
+
+    def _body(self, obj_id: int, anchor: motion.Anchor, moves: bool = True) -> Body:
+        config, rng = self.config, self.rng
+        name, views = self._looks.drawn()
+        phases = self._phases(len(views)) if len(views) > 1 else None
+        speed = self._speed() if moves else 0.0
+        path = motion.object_path(rng, config.frames, speed, config.turn, anchor)
+        diameter = math.exp(rng.uniform(*np.log(config.size))) * self.shrink
+        sizes = motion.sizes(rng, config.frames, diameter, config.size_change, LARGEST_DIAMETER)
+        if config.hold_sizes:
+            sizes = np.clip(sizes, *config.size)
+        return Body(obj_id, name, views, path, path.poses, sizes, phases=phases)
+
+    def _phases(self, views: int) -> Floats:
+        """Views [T] that a clip goes through: on and on, or to and fro."""
+        rng, frames = self.rng, self.config.frames
+        pace = rng.uniform(-_TURN, _TURN) * views
+        wander = motion.smooth_noise(rng, frames, 1)[:, 0] * rng.uniform(0, 0.25) * views
+        return np.asarray(rng.uniform(0, views) + pace * np.arange(frames) + wander, float)
+
+    def _speed(self) -> float:
+        """Rad per frame."""
+        low, high = self.config.object_speed
+        if self.config.speed_skew == 1:
+            return float(self.rng.uniform(low, high))
+        return float(low + (high - low) * self.rng.random() ** self.config.speed_skew)
+
+    def _grown(self, tracked: list[Body]) -> list[Body]:
+        """The tracked objects, of which one may grow a lot; it is one that starts small enough."""
+        config, rng = self.config, self.rng
+        if config.large > 0 and rng.random() < config.large:
+            body = max(tracked, key=lambda body: body.diameters.max())
+            low, high = float(body.diameters.min()), rng.uniform(*_LARGE)
+        elif config.growth > 0 and rng.random() < config.growth:
+            body, ratio = tracked[rng.integers(len(tracked))], rng.uniform(*_GROWTH)
+            smallest, largest = config.size
+            low = math.exp(rng.uniform(math.log(smallest), math.log(max(smallest, largest / ratio))))
+            high = low * ratio
+        else:
+            return tracked
+        sizes = motion.swelling(rng, config.frames, low, high)
+        return [replace(b, diameters=sizes) if b is body else b for b in tracked]
+
+    def _look_alike(self, body: Body) -> Body:
+        """The same sprite, slightly recoloured, with a size and a way of its own."""
+        rng = self.rng
+        other = self._body(0, self._anchor_beside(body))
+        hue, factors = rng.uniform(-0.2, 0.2), rng.uniform(0.8, 1.2, 2)
+        return replace(
+            other,
+            name=f"look-alike of {body.name}",
+            twin=body.obj_id,
+            views=tuple(Sprite(recoloured(v.rgba, hue, *factors), cropped=False) for v in body.views),
+            phases=body.phases,
+            diameters=body.diameters[::-1] * rng.uniform(0.8, 1.1),
+        )
+
+    def _anchor_beside(self, body: Body) -> motion.Anchor:
+        """Side by side with a body at some time, or anywhere."""
+        config, rng = self.config, self.rng
+        if config.look_alike_near <= 0:
+            return self._anchor()
+        frame, heading = int(rng.integers(config.frames)), rng.uniform(-math.pi, math.pi)
+        away = body.diameters[frame] + rng.uniform(0.3, 1) * config.look_alike_near
+        axis = away * np.array([math.cos(heading), math.sin(heading), 0.0])
+        direction = body.poses[frame] @ rotation_matrix(axis) @ np.array([0.0, 0.0, 1.0])
+        return motion.Anchor(frame, np.asarray(direction))
+
+    def _occluder(self, body: Body) -> list[Body]:
+        """A textured disc that hides a tracked object whole; none where it would be too large."""
+        config, rng = self.config, self.rng
+        name, sprite = self._looks.shape(_OCCLUDER_DENT)
+        lead = max(2, config.frames // 8)
+        hidden = min(self._count(config.hidden_frames), config.frames - 2 * lead)
+        reach = math.tan(body.diameters.max() / 2) * max(view.reach for view in body.views)
+        half = 1.2 * reach / sprite.core
+        if hidden < 1 or 2 * math.atan(half) > LARGEST_DIAMETER:
+            return []
+        cover = math.atan(half * sprite.core) - math.atan(reach)
+        hiding = motion.Hiding(
+            start=int(rng.integers(lead, config.frames - lead - hidden + 1)),
+            frames=hidden,
+            lead=lead,
+            clear=math.atan(half * sprite.reach) + math.atan(reach) + 0.02,
+            slack=0.9 * cover,
+        )
+        path = motion.occluder_path(rng, body.path, hiding)
+        sizes = np.full(config.frames, 2 * math.atan(half))
+        return [Body(0, f"occluder, {name}", (sprite,), path, path.poses, sizes)]

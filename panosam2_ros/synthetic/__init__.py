@@ -1,0 +1,1 @@
+"""Material for training scenes: people, solid models, HDR panoramas. Laboratory."""

@@ -1,0 +1,146 @@
+"""What only training uses: solid models of furniture, plants, vehicles and people, drawn from all sides.
+
+``python -m panosam2_ros.synthetic.mesh_assets --out runs/models`` fetches Debian's package
+``sweethome3d-furniture`` 1.8-1 (820 models; BlendSwap CC0 and CC-BY 3.0, Kator Legaz and Reallusion
+CC-BY 3.0 US, Scopia CC-BY 3.0) with apt-get and draws each once round with VTK, which has to be
+installed: ``pip install vtk``. ``SOURCES.tsv`` in the folder names every model's author and licence.
+The benchmark's own material stays as it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from tqdm import tqdm
+
+from panosam2_ros.simulation.assets import AssetLibrary
+from panosam2_ros.synthetic.multiview_sprites import draw_views, encoded
+from panosam2_ros.synthetic.people import PREFIX
+
+PACKAGE = "sweethome3d-furniture"
+BEGUN, FATAL = ".begun", ".fatal"  # endings of files: being drawn; it ended the process that drew it
+_CATALOG = "PluginFurnitureCatalog.properties"
+_CATALOGS = "usr/share/sweethome3d/furniture"
+
+
+@dataclass(frozen=True)
+class Model:
+    """One entry of a catalogue."""
+
+    archive: Path  # .sh3f, a zip
+    entry: str  # of the OBJ in it
+    creator: str
+    license: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.archive.stem}-{Path(self.entry).stem}".lower()
+
+
+def with_models(library: AssetLibrary, folder: Path) -> AssetLibrary:
+    """The library and the strips in a folder; ValueError where it has none."""
+    strips = {path.stem: path for path in sorted(folder.glob("*.webp"))}
+    if not strips:
+        raise ValueError(
+            f"{folder} holds no strips (*.webp); `python -m panosam2_ros.synthetic.mesh_assets --out "
+            f"{folder}` makes them"
+        )
+    people = {name: path for name, path in strips.items() if name.startswith(PREFIX)}
+    models = {name: path for name, path in strips.items() if name not in people}
+    return replace(library, models=models, people=people)
+
+
+def catalogue(archive: Path) -> Iterator[Model]:
+    """The models of a Sweet Home 3D library."""
+    with zipfile.ZipFile(archive) as content:
+        text = content.read(_CATALOG).decode("latin-1")
+    general = re.search(r"^license=(.*)$", text, re.MULTILINE)
+    for number, entry in re.findall(r"^model#(\d+)=/?(.*)$", text, re.MULTILINE):
+        creator = re.search(rf"^creator#{number}=(.*)$", text, re.MULTILINE)
+        own = re.search(rf"^license#{number}=(.*)$", text, re.MULTILINE) or general
+        author, terms = (found[1].strip() if found else "" for found in (creator, own))
+        yield Model(archive, entry.strip(), author, terms)
+
+
+def draw(model: Model, out: Path) -> str:
+    """Write a model's strip unless it is there; what went wrong, or nothing."""
+    target, begun, fatal = (out / f"{model.name}{end}" for end in (".webp", BEGUN, FATAL))
+    if target.exists():
+        return ""
+    if fatal.exists():
+        return f"{model.name}: it ended the process that drew it"
+    begun.touch()
+    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(model.archive) as content:
+        around = model.entry.rsplit("/", 1)[0] + "/"
+        content.extractall(folder, [n for n in content.namelist() if n.startswith(around)])
+        try:
+            strip = draw_views(Path(folder) / model.entry)
+        except ValueError as error:
+            begun.unlink()
+            return f"{model.name}: {error}"
+    begun.write_bytes(encoded(strip))
+    begun.rename(target)  # whole, whenever the process is ended
+    return ""
+
+
+def draw_all(models: Sequence[Model], out: Path, processes: int) -> list[str]:
+    """Draw all models; what went wrong. Some files end VTK's process: it is started again without them."""
+    for model in models:
+        (out / f"{model.name}{BEGUN}").unlink(missing_ok=True)  # of a run that was stopped
+    while True:
+        with ProcessPoolExecutor(processes) as pool:
+            drawn = pool.map(draw, models, [out] * len(models))
+            try:
+                return [problem for problem in tqdm(drawn, total=len(models)) if problem]
+            except BrokenProcessPool:
+                pass
+        for model in models:
+            if (out / f"{model.name}{BEGUN}").exists():
+                _draw_alone(model, out)
+
+
+def _draw_alone(model: Model, out: Path) -> None:
+    """One that was being drawn when a process ended: was it that one?"""
+    begun = out / f"{model.name}{BEGUN}"
+    with ProcessPoolExecutor(1) as pool:
+        try:
+            pool.submit(draw, model, out).result()
+        except BrokenProcessPool:
+            begun.rename(begun.with_name(f"{model.name}{FATAL}"))
+
+
+def fetch(folder: Path) -> list[Path]:
+    """Debian's package, unpacked under ``folder``; its catalogues."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not list(folder.glob(f"{_CATALOGS}/*.sh3f")):
+        subprocess.run(["apt-get", "download", PACKAGE], cwd=folder, check=True)
+        (archive,) = folder.glob(f"{PACKAGE}_*.deb")
+        subprocess.run(["dpkg-deb", "-x", archive.name, "."], cwd=folder, check=True)
+    return sorted(folder.glob(f"{_CATALOGS}/*.sh3f"))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command."""
+    parser = argparse.ArgumentParser("panosam2_ros.synthetic.mesh_assets", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("runs/models"))
+    parser.add_argument("--processes", type=int, default=2)
+    options = parser.parse_args(arguments)
+    models = [m for archive in fetch(options.out / "package") for m in catalogue(archive)]
+    entries = [(m.name, m.creator, m.license, m.archive.name) for m in models]
+    rows = ["\t".join(row) for row in [("name", "creator", "license", "file"), *entries]]
+    (options.out / "SOURCES.tsv").write_text("\n".join(rows) + "\n")
+    for problem in draw_all(models, options.out, options.processes):
+        print(problem)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Panoramas and sprites of two npm packages, from which training and the benchmarks are made.
+
+``@pmndrs/assets`` 1.7.0 (CC0: 512x256 HDR panoramas, base64 EXR) and ``@lobehub/fluent-emoji-3d`` 1.1.0
+(MIT: shaded objects with alpha, 256x256 webp).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from panosam2_ros.simulation.assets import BRIGHTEST, AssetLibrary, Split, refuse_reserved
+
+PANORAMA_PACKAGE, SPRITE_PACKAGE = "@pmndrs/assets", "@lobehub/fluent-emoji-3d"
+VERSIONS = {PANORAMA_PACKAGE: "1.7.0", SPRITE_PACKAGE: "1.1.0"}
+_LAMP = 4.0  # times the key: what is brighter is a lamp or the sun
+
+
+def library_from_npm(root: Path | str, split: Split, reserved: bool = False) -> AssetLibrary:
+    """All material of a split from the two unpacked npm packages under ``root``.
+
+    ``reserved=True`` is needed for Split.RESERVED. ``fetch_npm`` fills such a folder.
+    """
+    refuse_reserved(split, reserved)
+    packages = _find_packages(Path(root))
+    panoramas = {
+        path.name.removesuffix(".exr.js"): path
+        for path in sorted((packages[PANORAMA_PACKAGE] / "hdri").glob("*.exr.js"))
+    }
+    sprites = sorted((packages[SPRITE_PACKAGE] / "assets").glob("*.webp"))
+    return AssetLibrary(
+        {k: read_exr_js(p) for k, p in panoramas.items() if Split.of_panorama(k) is split},
+        {path.name: path for path in sprites if Split.of_sprite(path.name) is split},
+    )
+
+
+def clean_hdr(pixels: NDArray[Any]) -> NDArray[np.float32]:
+    """Scene-linear RGB [H, W, 3] without inf, nan or negatives, scaled to key 1.
+
+    The key lies between the median and the bright end, so that neither a dark room with lamps
+    nor a bright sky over shade ends up all black or all white.
+    """
+    rgb = np.nan_to_num(pixels.astype(np.float32), nan=0.0, posinf=1e4, neginf=0.0)
+    median, bright = np.percentile(np.clip(rgb, 0, None), (50, 90))
+    rgb /= np.float32(max(float(np.sqrt(median * bright)), 1e-6))
+    # lamps and the sun are ringed by black, and the sun has black channels: the resampling of the
+    # sources overshot there; such pixels get their glare
+    glare = cv2.dilate(rgb.max(-1), np.ones((7, 7), np.uint8))
+    ringing = (glare > _LAMP) & (rgb.min(-1) <= 1e-3)
+    rgb[ringing] = glare[ringing][:, None]
+    return np.asarray(np.clip(rgb, 0, BRIGHTEST), np.float32)
+
+
+def read_exr_js(path: Path) -> NDArray[np.float32]:
+    """One HDR panorama [H, W, 3] of the npm package: a base64 EXR inside a JavaScript module."""
+    import OpenEXR  # only needed for the packages, not for what ships
+
+    payload = re.search(r"base64,([A-Za-z0-9+/=]+)", path.read_text())
+    if payload is None:
+        raise ValueError(f"{path} holds no base64 data")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "panorama.exr"
+        file.write_bytes(base64.b64decode(payload[1]))
+        channels = OpenEXR.File(str(file)).channels()
+        pixels = np.array((channels.get("RGB") or channels["RGBA"]).pixels)[..., :3]
+    return clean_hdr(pixels)
+
+
+def _find_packages(root: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for pattern in ("*/package.json", "*/*/package.json"):
+        for manifest in sorted(root.glob(pattern)):
+            found.setdefault(json.loads(manifest.read_text()).get("name"), manifest.parent)
+    missing = [name for name in VERSIONS if name not in found]
+    if missing:
+        commands = "; ".join(f"npm pack {name}@{VERSIONS[name]}" for name in missing)
+        raise FileNotFoundError(
+            f"{root} holds no unpacked {' and no '.join(missing)}; fetch with `{commands}` and "
+            "unpack each archive into a folder of its own there, or call fetch_npm(root)"
+        )
+    return found
+
+
+def fetch_npm(root: Path | str) -> None:
+    """Fetch both packages with ``npm pack`` and unpack them under ``root``; FileNotFoundError without npm."""
+    if shutil.which("npm") is None:
+        raise FileNotFoundError(
+            "npm is needed to fetch the panoramas and sprites that scenes are made of, and there is none: "
+            "install Node.js (Debian: apt install npm)"
+        )
+    root = Path(root)
+    root.mkdir(parents=True, exist_ok=True)
+    for name, version in VERSIONS.items():
+        # without the level npm lists thousands of files
+        quiet = ["--loglevel", "error"]
+        command = ["npm", "pack", f"{name}@{version}", "--pack-destination", str(root), *quiet]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        archive = root / f"{name.removeprefix('@').replace('/', '-')}-{version}.tgz"
+        with tarfile.open(archive) as tar:
+            tar.extractall(root / archive.stem, filter="data")
