@@ -15,8 +15,8 @@ from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchDescription
-from panosam2_ros.demo.processes import PROFILES_VARIABLE
 from panosam2_ros.ros import rviz_config
+from panosam2_ros.ros.dds import PROFILES_VARIABLE
 
 # share/panosam2_ros/config when installed, config/ in the checkout
 CONFIG = Path(__file__).parents[1] / "config"

@@ -25,7 +25,7 @@ DOMAIN = 1 + os.getpid() % 101
 os.environ["ROS_DOMAIN_ID"] = str(DOMAIN)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 with contextlib.suppress(ImportError):  # the core's tests need no ROS
-    from panosam2_ros.demo.processes import PROFILES_VARIABLE  # imports no rclpy
+    from panosam2_ros.ros.dds import PROFILES_VARIABLE  # imports no rclpy
 
     os.environ.setdefault(PROFILES_VARIABLE, str(ROOT / "config" / "fastdds.xml"))
 

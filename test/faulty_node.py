@@ -12,7 +12,7 @@ import torch
 from rclpy.node import Node
 
 from panosam2_ros.memory import memory_file
-from panosam2_ros.ros import lifecycle, node
+from panosam2_ros.ros import lifecycle_node, node
 from panosam2_ros.tracking import tracker
 
 
@@ -85,7 +85,7 @@ def slow_to_configure() -> None:
 def like_humble() -> None:
     """As with ROS 2 Humble's rclpy: parameters only before they change, and nothing about a message."""
     del Node.add_post_set_parameters_callback
-    lifecycle.Subscription = object
+    lifecycle_node.Subscription = object
 
 
 if __name__ == "__main__":

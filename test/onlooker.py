@@ -11,7 +11,7 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from station import FRAME, Station
 from visualization_msgs.msg import MarkerArray
 
-from panosam2_ros.ros.conversions import stamp_to_ns
+from panosam2_ros.ros.conversion.messages import stamp_to_ns
 
 TYPES = {
     "overlay": Image,

@@ -27,7 +27,7 @@ from std_srvs.srv import Trigger
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import Floats, lonlat_to_vector
 from panosam2_ros.msg import ObjectBearingArray, ObjectPrompt
-from panosam2_ros.ros.conversions import ns_to_stamp, stamp_to_ns
+from panosam2_ros.ros.conversion.messages import ns_to_stamp, stamp_to_ns
 from panosam2_ros.srv import Prompt
 
 WIDTH, HEIGHT = 256, 128

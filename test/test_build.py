@@ -270,7 +270,7 @@ def test_without_ros_the_core_works_and_the_commands_say_what_to_install() -> No
         "importlib.util.find_spec = lambda name: None if name == 'rclpy' else known(name)\n"
     )
     core = "import panosam2_ros.tracking.tracker, panosam2_ros.cli.track; print('core', 'rclpy' in sys.modules)\n"
-    script = f"{hide}{core}import panosam2_ros.ros.prompt_command"
+    script = f"{hide}{core}import panosam2_ros.ros.cli.prompt"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "core False"
     assert done.returncode != 0

@@ -26,7 +26,7 @@ from panosam2_ros.io.image_encodings import image_to_array
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.weights import save_weights
 from panosam2_ros.msg import ObjectPrompt
-from panosam2_ros.ros.conversions import ns_to_stamp, stamp_to_ns
+from panosam2_ros.ros.conversion.messages import ns_to_stamp, stamp_to_ns
 
 BALL = lonlat_to_vector(math.pi / 2, 0.2)  # where the lenses meet
 RED, SKY = (210.0, 30.0, 30.0), (120.0, 160.0, 220.0)

@@ -22,7 +22,7 @@ from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector
 from panosam2_ros.msg import ObjectBearing, ObjectPrompt
-from panosam2_ros.ros import conversions as convert
+from panosam2_ros.ros.conversion import messages as convert
 from panosam2_ros.tracking.motion_model import TrackState
 
 GRID = Equirect(256, 128)

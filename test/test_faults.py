@@ -30,7 +30,7 @@ from std_srvs.srv import Trigger
 
 from panosam2_ros.geometry.sphere import angle_between
 from panosam2_ros.msg import ObjectPrompt
-from panosam2_ros.ros.conversions import ns_to_stamp
+from panosam2_ros.ros.conversion.messages import ns_to_stamp
 from panosam2_ros.srv import Prompt
 
 pytestmark = pytest.mark.faults

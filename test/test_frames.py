@@ -17,8 +17,8 @@ from geometry_msgs.msg import PointStamped, TransformStamped
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
-from panosam2_ros.ros import frames
-from panosam2_ros.ros.frames import FrameError, Points, Transforms
+from panosam2_ros.ros.conversion import transforms
+from panosam2_ros.ros.conversion.transforms import FrameError, PointTransformer, Transforms
 
 
 class NotYetError(Exception):
@@ -53,8 +53,8 @@ def node() -> Iterator[Node]:
 @pytest.fixture
 def tf2(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {"Buffer": Buffer, "TransformListener": lambda *_, **__: None, "TransformException": NotYetError}
-    monkeypatch.setattr(frames, "tf2_ros", types.SimpleNamespace(**names))
-    monkeypatch.setattr(frames, "_TRIES", 4)
+    monkeypatch.setattr(transforms, "tf2_ros", types.SimpleNamespace(**names))
+    monkeypatch.setattr(transforms, "_TRIES", 4)
 
 
 def point(frame: str) -> PointStamped:
@@ -66,7 +66,7 @@ def point(frame: str) -> PointStamped:
 def asked(node: Node, frame: str, camera: str = "camera") -> Any:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
-    task = executor.create_task(Points(node, Transforms(node)).point, point(frame), camera)
+    task = executor.create_task(PointTransformer(node, Transforms(node)).point, point(frame), camera)
     executor.spin_until_future_complete(task, timeout_sec=30)
     assert task.done(), "it ends"
     executor.remove_node(node)
@@ -81,7 +81,7 @@ def test_the_cameras_own_frame_needs_no_tf2(node: Node, frame: str) -> None:
 def test_another_frame_without_tf2_is_refused_with_the_remedy(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(frames, "tf2_ros", None)
+    monkeypatch.setattr(transforms, "tf2_ros", None)
     with pytest.raises(FrameError, match=r"'map'.*'camera'.*tf2_ros is not installed: set RViz"):
         asked(node, "map")
     with pytest.raises(FrameError, match="no image has come yet"):

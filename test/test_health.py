@@ -12,17 +12,17 @@ import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 
-from panosam2_ros.ros.diagnostics import Statistics
-from panosam2_ros.ros.findings import ERROR, OK, WARN, above, below
-from panosam2_ros.ros.health import Health, Machinery, Tracked, findings
-from panosam2_ros.ros.latest import LatestCounts
+from panosam2_ros.ros.diagnostics.findings import ERROR, OK, WARN, above, below
+from panosam2_ros.ros.diagnostics.statistics import Statistics
+from panosam2_ros.ros.diagnostics.status import ModelInfo, NodeStatus, TrackerStatus, findings
+from panosam2_ros.ros.inference.latest_only_thread import LatestCounts
+from panosam2_ros.ros.inference.worker import WorkerCounts, WorkerQueue
 from panosam2_ros.ros.parameters import Parameters
-from panosam2_ros.ros.worker import WorkerCounts, WorkerQueue
 from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
 from panosam2_ros.tracking.motion_model import TrackState
 
 DOCUMENT = Path(__file__).resolve().parent.parent / "docs" / "diagnostics.md"
-ACTIVE = Health("active", WorkerCounts(received=9, processed=5))
+ACTIVE = NodeStatus("active", WorkerCounts(received=9, processed=5))
 
 
 def test_every_key_is_documented_and_no_other() -> None:
@@ -44,11 +44,11 @@ def test_every_limit_in_the_document_is_a_parameter_with_that_default() -> None:
 
 
 def test_values() -> None:
-    tracked = Tracked({TrackState.VISIBLE: 2, TrackState.LOST: 2}, 1.0, 3, 4, "short")
+    tracked = TrackerStatus({TrackState.VISIBLE: 2, TrackState.LOST: 2}, 1.0, 3, 4, "short")
     counts = WorkerCounts(received=9, processed=4, dropped=3, failed=1, unreadable=1, refused=6)
-    machinery = Machinery("cuda:0", "panosam2_nano", "abc")
+    machinery = ModelInfo("cuda:0", "panosam2_nano", "abc")
     views = LatestCounts(5, 6)
-    health = Health("active", counts, WorkerQueue(2, 1, 7, 1.5), 8, tracked, machinery, views, "dds")
+    health = NodeStatus("active", counts, WorkerQueue(2, 1, 7, 1.5), 8, tracked, machinery, views, "dds")
     statistics = Statistics()
     statistics.failed("broken")
     values = health.values(statistics)
@@ -82,13 +82,13 @@ def test_rate_state_error_and_shortage() -> None:
     statistics = Statistics()
     asked = Parameters(rate_warning=5.0, rate_error=1.0, error_stays=60.0)
     assert findings(ACTIVE, statistics, asked)["rate"].level == ERROR  # none within ten seconds
-    assert findings(Health("active"), statistics, asked) == {}  # nothing has come yet: that is silence
-    assert findings(Health("inactive"), statistics, asked)["state"].level == WARN
+    assert findings(NodeStatus("active"), statistics, asked) == {}  # nothing has come yet: that is silence
+    assert findings(NodeStatus("inactive"), statistics, asked)["state"].level == WARN
     thrift = AdaptiveBatcher()
     with pytest.raises(MemoryError):
         thrift.pieces(_without_memory, 1)
     tracker: Any = SimpleNamespace(tracks=lambda: (), memory_mib=0.0, thrift=thrift)
-    short = Health("active", tracked=Tracked.of(tracker))
+    short = NodeStatus("active", tracked=TrackerStatus.of(tracker))
     assert "memory ran out 1 times" in findings(short, statistics, asked)["shortage"].text
     statistics.failed("broken")
     assert findings(ACTIVE, statistics, asked)["error"].level == ERROR

@@ -97,7 +97,7 @@ def test_a_planner_that_dies_while_it_waits_harms_nobody(station: Station, tmp_p
     with start(MODEL, tmp_path / "log.txt", fault="slow") as process:
         until_active(process)
         station.show()
-        command = "panosam2_ros.ros.prompt_command"
+        command = "panosam2_ros.ros.cli.prompt"
         with Process(command, "click", "250", "60", log=tmp_path / "planner.txt") as planner:
             for _ in range(600):  # images all along, so that the call has to wait for its turn
                 station.stamp += 100_000_000

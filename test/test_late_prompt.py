@@ -16,7 +16,7 @@ from film import Film
 from station import Station, start, stations
 
 from panosam2_ros.msg import ObjectBearing
-from panosam2_ros.ros.conversions import ns_to_stamp, stamp_to_ns
+from panosam2_ros.ros.conversion.messages import ns_to_stamp, stamp_to_ns
 from panosam2_ros.simulation.scene import SceneConfig
 from panosam2_ros.srv import Prompt, RemoveObjects
 

@@ -8,8 +8,8 @@ from types import ModuleType
 
 import pytest
 
-from panosam2_ros.demo.processes import PROFILES_VARIABLE
 from panosam2_ros.ros import rviz_config
+from panosam2_ros.ros.dds import PROFILES_VARIABLE
 
 ROOT = Path(__file__).parents[1]
 LAUNCH = ROOT / "launch" / "panosam2.launch.py"

@@ -26,8 +26,8 @@ from panosam2_ros.memory.memory_file import (
     save_snapshot,
 )
 from panosam2_ros.model.build import build_model, random_model
-from panosam2_ros.ros import memory_keeper
-from panosam2_ros.ros.memory_keeper import REFUSED, SPARED_IDS, MemoryKeeper
+from panosam2_ros.ros.inference import memory_store
+from panosam2_ros.ros.inference.memory_store import REFUSED, SKIPPED_IDS, MemoryStore
 from panosam2_ros.srv import ListObjects, MemoryFile
 from panosam2_ros.tracking.propagation import empty_bank
 from panosam2_ros.tracking.tracker import PanoTracker
@@ -111,7 +111,7 @@ def test_what_was_tracked_is_known_again_after_a_kill(station: Station, tmp_path
         assert (track.object_id, track.label, track.state) == (1, "ball", track.VISIBLE)
         answer = station.prompt(ball_prompt(label="new"))
         # ids are never used again, and some may have been given after the file was written
-        assert answer.results[0].bearing.object_id == 2 + SPARED_IDS and answer.epoch == 0
+        assert answer.results[0].bearing.object_id == 2 + SKIPPED_IDS and answer.epoch == 0
 
 
 def test_what_planners_change_is_saved_at_once(station: Station, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_what_is_remembered_is_saved_at_the_end(how: str, station: Station, tmp_
         wait_for(lambda: (tmp_path / "state.safetensors").exists(), 10, "the file")
         assert "Traceback" not in process.output
     if how == "SIGTERM":
-        for log, expected in (("again.txt", 2), ("killed.txt", 2 + SPARED_IDS)):
+        for log, expected in (("again.txt", 2), ("killed.txt", 2 + SKIPPED_IDS)):
             with node(tmp_path, log, save_interval=0.0) as process:
                 ready(process)
                 wait_for((tmp_path / f"state.safetensors{PREVIOUS}").exists, 10, "a file that is not final")
@@ -178,7 +178,7 @@ def test_what_was_put_aside_before_stays(tmp_path: Path) -> None:
     tracker, path, told = PanoTracker(random_model(1)), tmp_path / "state.safetensors", []
     for content in (b"one", b"two", b"three"):
         path.write_bytes(content)
-        keeper = MemoryKeeper(tracker, str(tmp_path), "state", told.append)
+        keeper = MemoryStore(tracker, str(tmp_path), "state", told.append)
         keeper.restore()
         keeper.close(stopped=False)
     kept = [tmp_path / f"{path.name}{REFUSED}{more}" for more in ("", ".1", ".2")]
@@ -211,9 +211,9 @@ def test_memory_that_cannot_be_had_is_reported_too(
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
     tracker = PanoTracker(random_model(1).eval().requires_grad_(False))
-    keeper = MemoryKeeper(tracker, str(tmp_path), "state", reasons.append)
+    keeper = MemoryStore(tracker, str(tmp_path), "state", reasons.append)
     if where == "written":
-        monkeypatch.setattr(memory_keeper, "save_memory", raises)
+        monkeypatch.setattr(memory_store, "save_memory", raises)
     else:
         monkeypatch.setattr(tracker, "memory", raises)
     keeper.close(stopped=True)
@@ -224,7 +224,7 @@ def test_memory_that_cannot_be_had_is_reported_too(
     ("final", "next_id", "own", "expected"),
     [
         (True, 7, 0, (3, 7)),
-        (False, 7, 0, (3, 7 + SPARED_IDS)),
+        (False, 7, 0, (3, 7 + SKIPPED_IDS)),
         (True, 7, 5, (5, 7)),  # the node was in epoch 5 before it was configured anew
         (False, MAX_OBJ_ID - 10, 0, (4, 1)),  # no ids are left in epoch 3
     ],
@@ -236,7 +236,7 @@ def test_ids_and_epochs_that_go_on_are_nobody_elses(
     memory = replace(tracker.memory(), epoch=3, next_id=next_id, final=final)
     save_snapshot(tmp_path / "state.safetensors", memory, tracker.network)
     tracker.epoch = own
-    keeper = MemoryKeeper(tracker, str(tmp_path), "state", pytest.fail)
+    keeper = MemoryStore(tracker, str(tmp_path), "state", pytest.fail)
     assert "remembering objects []" in keeper.restore()
     assert (tracker.epoch, tracker.memory().next_id) == expected
     keeper.close(stopped=False)
@@ -258,9 +258,9 @@ def test_what_changes_while_it_is_saved_is_saved_once_more(
         going.set()
         assert may_end.wait(20)
 
-    monkeypatch.setattr(memory_keeper, "save_memory", slowly)
+    monkeypatch.setattr(memory_store, "save_memory", slowly)
     tracker = PanoTracker(random_model(1).eval().requires_grad_(False))
-    keeper = MemoryKeeper(tracker, str(tmp_path), "state", pytest.fail)
+    keeper = MemoryStore(tracker, str(tmp_path), "state", pytest.fail)
     keeper.save_soon(AtOnce())  # type: ignore[arg-type]
     assert going.wait(20)
     for _ in range(3):

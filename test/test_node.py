@@ -39,14 +39,14 @@ from station import (
 )
 from std_srvs.srv import Trigger
 
-from panosam2_ros.demo.processes import PROFILES_VARIABLE
 from panosam2_ros.geometry.bearing import mask_bearing
 from panosam2_ros.geometry.sphere import Floats, angle_between
 from panosam2_ros.io.package_files import package_file
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.weights import save_weights
 from panosam2_ros.msg import ObjectBearing, ObjectPrompt
-from panosam2_ros.ros.conversions import ns_to_stamp, stamp_to_ns
+from panosam2_ros.ros.conversion.messages import ns_to_stamp, stamp_to_ns
+from panosam2_ros.ros.dds import PROFILES_VARIABLE
 from panosam2_ros.srv import ListObjects, RemoveObjects
 
 

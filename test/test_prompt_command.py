@@ -22,8 +22,8 @@ from station import GRID, SEAM, Station, forgetful, start, stations
 
 from panosam2_ros.geometry.camera_frame import FrameConvention
 from panosam2_ros.geometry.sphere import angle_between
-from panosam2_ros.ros import prompt_command
-from panosam2_ros.ros.conversions import ns_to_stamp
+from panosam2_ros.ros.cli import prompt
+from panosam2_ros.ros.conversion.messages import ns_to_stamp
 
 U, V = (float(c) for c in GRID.vector_to_pixel(SEAM))
 
@@ -54,7 +54,7 @@ class Command:
     def start(self, *arguments: object) -> Process:
         self._runs += 1
         words = ["--timeout", "30", *map(str, arguments)]
-        module = "panosam2_ros.ros.prompt_command"
+        module = "panosam2_ros.ros.cli.prompt"
         return Process(module, *words, log=self._folder / f"{self._runs}.txt")
 
     def __call__(self, *arguments: object, status: int = 0) -> str:
@@ -149,8 +149,8 @@ def test_the_documented_planner_runs(planner: Station, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("axes", list(FrameConvention))
 def test_angles_become_vectors_in_the_frames_axes(axes: FrameConvention) -> None:
-    left = np.array(prompt_command._vector(90.0, 0.0, axes))
-    up = np.array(prompt_command._vector(0.0, 90.0, axes))
+    left = np.array(prompt._vector(90.0, 0.0, axes))
+    up = np.array(prompt._vector(0.0, 90.0, axes))
     body = axes is FrameConvention.BODY
     assert angle_between(left, np.array([0, 1, 0] if body else [-1, 0, 0])) < 1e-6
     assert angle_between(up, np.array([0, 0, 1] if body else [0, -1, 0])) < 1e-6
@@ -166,16 +166,16 @@ def test_the_axes_are_those_that_the_node_uses(chosen: str, frame_id: str, expec
         parameter=lambda name: chosen,
         objects=lambda: SimpleNamespace(objects=SimpleNamespace(header=header)),
     )
-    assert prompt_command._axes(client).value == expected
+    assert prompt._axes(client).value == expected
 
 
 @pytest.mark.parametrize("text", ["", "x", "1.", "1.2.3", "1.0123456789", "-1", "1e3"])
 def test_stamps_are_read_exactly_or_not_at_all(text: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert prompt_command._stamp("1700000000.000000001") == ns_to_stamp(1700000000_000000001)
-    assert prompt_command._stamp("7.5") == ns_to_stamp(7_500_000_000)
+    assert prompt._stamp("1700000000.000000001") == ns_to_stamp(1700000000_000000001)
+    assert prompt._stamp("7.5") == ns_to_stamp(7_500_000_000)
     if text == "1.":
-        assert prompt_command._stamp(text) == ns_to_stamp(10**9)
+        assert prompt._stamp(text) == ns_to_stamp(10**9)
         return
     with pytest.raises(SystemExit):
-        prompt_command.main(["click", "1", "1", "--stamp", text])
+        prompt.main(["click", "1", "1", "--stamp", text])
     assert "--stamp" in capsys.readouterr().err

@@ -29,7 +29,7 @@ from sensor_msgs.msg import Image
 
 from panosam2_ros.io.package_files import package_file
 from panosam2_ros.ros import rviz_config
-from panosam2_ros.ros.frames import rotation_of
+from panosam2_ros.ros.conversion.transforms import rotation_of
 
 # what these classes of RViz 2 subscribe to, or the tool publishes
 TYPES = {

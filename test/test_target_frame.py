@@ -14,15 +14,15 @@ from std_msgs.msg import Header
 
 from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention, body_rotation
 from panosam2_ros.geometry.sphere import lonlat_to_vector
-from panosam2_ros.ros import frames
-from panosam2_ros.ros.frames import Transforms
-from panosam2_ros.ros.target_frame import TargetFrame
+from panosam2_ros.ros.conversion import transforms
+from panosam2_ros.ros.conversion.target_frame import TargetFrame
+from panosam2_ros.ros.conversion.transforms import Transforms
 
 OPTICAL, BODY = FrameConvention.OPTICAL, FrameConvention.BODY
 
 
 @pytest.fixture
-def transforms(monkeypatch: pytest.MonkeyPatch) -> dict:
+def known_transforms(monkeypatch: pytest.MonkeyPatch) -> dict:
     """(target, source) -> quaternion x, y, z, w, as the stand-in's buffer has them."""
     known: dict = {}
 
@@ -38,7 +38,7 @@ def transforms(monkeypatch: pytest.MonkeyPatch) -> dict:
             return SimpleNamespace(transform=SimpleNamespace(rotation=rotation))
 
     names = {"Buffer": Buffer, "TransformListener": lambda *_, **__: None, "TransformException": LookupError}
-    monkeypatch.setattr(frames, "tf2_ros", SimpleNamespace(**names))
+    monkeypatch.setattr(transforms, "tf2_ros", SimpleNamespace(**names))
     return known
 
 
@@ -46,9 +46,9 @@ def about_z(angle: float) -> tuple[float, ...]:
     return 0.0, 0.0, math.sin(angle / 2), math.cos(angle / 2)
 
 
-def test_a_turned_robot_sees_the_same_thing_elsewhere(transforms: dict) -> None:
+def test_a_turned_robot_sees_the_same_thing_elsewhere(known_transforms: dict) -> None:
     """base_link is turned 90 degrees to the left in map: what is ahead of it lies to the left there."""
-    transforms["map", "base_link"] = about_z(math.pi / 2)
+    known_transforms["map", "base_link"] = about_z(math.pi / 2)
     camera = CameraFrame(BODY)
     target = TargetFrame(Transforms(None), "map")
     header, turned = target.of(Header(frame_id="base_link"), camera)
@@ -59,7 +59,7 @@ def test_a_turned_robot_sees_the_same_thing_elsewhere(transforms: dict) -> None:
     assert azimuth == pytest.approx(math.pi / 2) and elevation == pytest.approx(0)
 
 
-def test_an_optical_camera_on_a_tilted_mount(transforms: dict) -> None:
+def test_an_optical_camera_on_a_tilted_mount(known_transforms: dict) -> None:
     """From the optical axes of the camera to the body axes of the robot, pitched: as the parameters do it."""
     down = 0.4
     # base_link <- camera_optical: x forward is the camera's z, y left its -x, z up its -y; then pitched
@@ -67,7 +67,7 @@ def test_an_optical_camera_on_a_tilted_mount(transforms: dict) -> None:
     matrix = body_rotation(0, down, 0) @ body_of_optical
     w = math.sqrt(1 + np.trace(matrix)) / 2
     off = (matrix - matrix.T) / (4 * w)
-    transforms["base_link", "camera_optical_frame"] = (off[2, 1], off[0, 2], off[1, 0], w)
+    known_transforms["base_link", "camera_optical_frame"] = (off[2, 1], off[0, 2], off[1, 0], w)
     target = TargetFrame(Transforms(None), "base_link")
     _, turned = target.of(Header(frame_id="camera_optical_frame"), CameraFrame(OPTICAL))
     assert turned.convention is BODY
@@ -77,20 +77,20 @@ def test_an_optical_camera_on_a_tilted_mount(transforms: dict) -> None:
     assert np.allclose(turned.covariance_to_frame(direction, covariance), expected)
 
 
-def test_without_a_way_bearings_stay_in_the_images_frame_until_there_is_one(transforms: dict) -> None:
+def test_without_a_way_bearings_stay_in_the_images_frame_until_there_is_one(known_transforms: dict) -> None:
     camera, header = CameraFrame(OPTICAL), Header(frame_id="camera")
     target = TargetFrame(Transforms(None), "map")
     assert target.of(header, camera) == (header, camera)
     assert "'camera'" in target.problem and "'map'" in target.problem and "not connected" in target.problem
-    transforms["map", "camera"] = (0.0, 0.0, 0.0, 0.0)
+    known_transforms["map", "camera"] = (0.0, 0.0, 0.0, 0.0)
     assert target.of(header, camera) == (header, camera) and "unit quaternion" in target.problem
-    transforms["map", "camera"] = about_z(0)
+    known_transforms["map", "camera"] = about_z(0)
     assert target.of(header, camera)[0].frame_id == "map" and not target.problem
 
 
 @pytest.mark.parametrize("name, said", [("", ""), ("map", "tf2_ros is not installed")])
 def test_without_tf2(name: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames, "tf2_ros", None)
+    monkeypatch.setattr(transforms, "tf2_ros", None)
     target = TargetFrame(Transforms(None), name)
     header, camera = Header(frame_id="camera"), CameraFrame(OPTICAL)
     assert target.of(header, camera) == (header, camera)

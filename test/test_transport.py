@@ -16,22 +16,14 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
-from panosam2_ros.demo.processes import PROFILES_VARIABLE, profiles_variable
 from panosam2_ros.io.package_files import package_file
-from panosam2_ros.ros.diagnostics import Statistics, Throttle, diagnostics_msg
-from panosam2_ros.ros.findings import ERROR, WARN, Finding
-from panosam2_ros.ros.health import Health, Machinery
+from panosam2_ros.ros.dds import PROFILES_VARIABLE, keep_buffers, loss_remedy, profile_line, profiles_variable
+from panosam2_ros.ros.diagnostics.findings import ERROR, WARN, Finding
+from panosam2_ros.ros.diagnostics.image_loss import Arrival, LossCounter, describe_publishers, rate
+from panosam2_ros.ros.diagnostics.image_monitor import ImageMonitor, ImageTopic
+from panosam2_ros.ros.diagnostics.statistics import Statistics, Throttle, diagnostics_msg
+from panosam2_ros.ros.diagnostics.status import ModelInfo, NodeStatus
 from panosam2_ros.ros.parameters import Parameters
-from panosam2_ros.ros.transport import (
-    Arrival,
-    LossCounter,
-    describe_publishers,
-    keep_buffers,
-    loss_remedy,
-    profile_line,
-    rate,
-)
-from panosam2_ros.ros.watch import ImageTopic, ImageWatch
 
 PERIOD = 33_333_333  # ns
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -117,9 +109,9 @@ def test_the_profile_has_the_name_that_this_fast_dds_reads(rclpy_version: str, n
     assert profiles_variable(rclpy_version) == f"{name}_DEFAULT_PROFILES_FILE"
 
 
-def watch(publishers: list[Any]) -> ImageWatch:
+def watch(publishers: list[Any]) -> ImageMonitor:
     node: Any = SimpleNamespace(get_publishers_info_by_topic=lambda topic: publishers)
-    return ImageWatch(node, ImageTopic("/image", IMAGE, BEST_EFFORT))
+    return ImageMonitor(node, ImageTopic("/image", IMAGE, BEST_EFFORT))
 
 
 def test_warnings_of_the_watch() -> None:
@@ -170,7 +162,7 @@ def test_statistics_and_levels() -> None:
     assert statistics.latency(0.5) == pytest.approx(0.15)
     assert 20 < statistics.rate() < 100
     stamp = Time(sec=5)
-    values = Health("active", machinery=Machinery("cpu")).values(statistics)
+    values = NodeStatus("active", machinery=ModelInfo("cpu")).values(statistics)
     status = diagnostics_msg(stamp, "/panosam2", [], values).status[0]
     assert status.level == DiagnosticStatus.OK and status.message == "active"
     assert status.hardware_id == "cpu" and {v.key: v.value for v in status.values} == values

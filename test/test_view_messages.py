@@ -24,8 +24,8 @@ from panosam2_ros.geometry.bearing import UNKNOWN_VARIANCE, Bearing
 from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector, tangent_basis
-from panosam2_ros.ros import detections, view_messages
-from panosam2_ros.ros.view_messages import Look, Scene
+from panosam2_ros.ros.publishing import vision_msgs, visualization_messages
+from panosam2_ros.ros.publishing.visualization_messages import VisualizationInput, VisualizationStyle
 from panosam2_ros.tracking.motion_model import TrackState
 from panosam2_ros.tracking.track import Track, TrackedFrame
 from panosam2_ros.visualization import drawing, overlay, sphere
@@ -41,7 +41,7 @@ def track(obj_id: int = 3, state: TrackState = TrackState.VISIBLE, lon: float = 
     return Track(obj_id, "mug", state, 0.93, 0.9, 5, bearing, NAN)
 
 
-def view(*tracks: Track, labels: np.ndarray | None = None, camera: CameraFrame = BODY) -> Scene:
+def view(*tracks: Track, labels: np.ndarray | None = None, camera: CameraFrame = BODY) -> VisualizationInput:
     """A grey image whose upper half is red, with an object across the seam."""
     image = np.full((128, 256, 3), 90, np.uint8)
     image[:64] = (200, 10, 20)
@@ -50,7 +50,9 @@ def view(*tracks: Track, labels: np.ndarray | None = None, camera: CameraFrame =
         labels[54:74, np.arange(-10, 10)] = 3
     header = Header(frame_id="camera")
     header.stamp.sec = 7
-    return Scene(header, image, TrackedFrame(7, labels, tracks), camera, math.pi, Look(1280, 2.0, 128))
+    return VisualizationInput(
+        header, image, TrackedFrame(7, labels, tracks), camera, math.pi, VisualizationStyle(1280, 2.0, 128)
+    )
 
 
 def xyz(points: list[Point]) -> np.ndarray:
@@ -58,7 +60,7 @@ def xyz(points: list[Point]) -> np.ndarray:
 
 
 def test_the_clouds_bytes_are_as_documented() -> None:
-    msg = view_messages.cloud_msg(view(track()))
+    msg = visualization_messages.cloud_msg(view(track()))
     layout = [(f.name, f.offset, f.datatype, f.count) for f in msg.fields]
     real, whole = PointField.FLOAT32, PointField.UINT32
     assert layout[:3] == [("x", 0, real, 1), ("y", 4, real, 1), ("z", 8, real, 1)]
@@ -89,18 +91,20 @@ def test_points_of_the_sphere_lie_evenly() -> None:
 
 def test_sensor_msgs_py_makes_the_same_cloud_where_it_is_installed() -> None:
     made = pytest.importorskip("sensor_msgs_py.point_cloud2", reason="PyPI has no wheel of it")
-    points = np.zeros(5, view_messages.POINT)
+    points = np.zeros(5, visualization_messages.POINT)
     points["rgb"], points["id"] = 0x123456, np.arange(5)
     without = pytest.MonkeyPatch()
     with without.context() as patch:
-        patch.setattr(view_messages, "point_cloud2", None)
-        ours = view_messages.points_msg(Header(), points)
-    assert view_messages.point_cloud2 is made
-    assert view_messages.points_msg(Header(), points) == ours
+        patch.setattr(visualization_messages, "point_cloud2", None)
+        ours = visualization_messages.points_msg(Header(), points)
+    assert visualization_messages.point_cloud2 is made
+    assert visualization_messages.points_msg(Header(), points) == ours
 
 
 def test_markers_point_where_the_object_is() -> None:
-    shapes = {m.ns: m for m in view_messages.markers_msg(view(track()), gone=[9]).markers if m.id == 3}
+    shapes = {
+        m.ns: m for m in visualization_messages.markers_msg(view(track()), gone=[9]).markers if m.id == 3
+    }
     arrow = xyz(shapes["bearing"].points)
     assert np.allclose(arrow, [[0, 0, 0], [-2, 0, 0]], atol=1e-9)
     cone = xyz(shapes["extent"].points).reshape(-1, 3, 3)
@@ -119,16 +123,16 @@ def test_markers_point_where_the_object_is() -> None:
 
 def test_states_show_and_what_is_gone_is_deleted() -> None:
     def arrow(state: TrackState) -> Marker:
-        markers = view_messages.markers_msg(view(track(state=state)), gone=[]).markers
+        markers = visualization_messages.markers_msg(view(track(state=state)), gone=[]).markers
         return next(m for m in markers if m.ns == "bearing")
 
     seen, hidden, lost = (arrow(state).color for state in TrackState)
     assert seen.a > hidden.a > lost.a > 0
     assert (seen.r, seen.g, seen.b) == (hidden.r, hidden.g, hidden.b) != (lost.r, lost.g, lost.b)
-    msg = view_messages.markers_msg(view(track(), track(4, TrackState.LOST)), gone=[9])
+    msg = visualization_messages.markers_msg(view(track(), track(4, TrackState.LOST)), gone=[9])
     assert {m.id for m in msg.markers if m.action == Marker.DELETE} == {9}
     assert [m.text for m in msg.markers if m.text] == ["#3 mug 0.93", "#4 mug 0.93 lost"]
-    assert view_messages.no_markers_msg(Header()).markers[0].action == Marker.DELETEALL
+    assert visualization_messages.no_markers_msg(Header()).markers[0].action == Marker.DELETEALL
 
 
 @pytest.mark.parametrize("variance", [0.0, UNKNOWN_VARIANCE])
@@ -152,7 +156,7 @@ def test_the_ellipse_turns_with_the_covariance() -> None:
 def test_overlay_shows_the_frames_azimuth_through_the_seam_and_leaves_the_image_alone() -> None:
     before = view(track(lon=math.pi - 0.1))
     untouched = before.image.copy()
-    picture = view_messages.draw_overlay(before)
+    picture = visualization_messages.overlay_picture(before)
     assert np.array_equal(before.image, untouched)
     middle = replace(
         before,
@@ -162,7 +166,7 @@ def test_overlay_shows_the_frames_azimuth_through_the_seam_and_leaves_the_image_
         ),
         camera=CameraFrame(FrameConvention.BODY, yaw=math.pi),  # the same directions in the frame
     )
-    same = np.roll(view_messages.draw_overlay(middle), 128, 1)
+    same = np.roll(visualization_messages.overlay_picture(middle), 128, 1)
     assert (picture != same).any(-1).mean() < 0.01, "but for how lines are rounded"
 
 
@@ -185,9 +189,9 @@ def test_a_tilted_cameras_horizon_is_no_row() -> None:
 def test_overlay_is_no_wider_than_asked_and_labels_may_be_smaller() -> None:
     small = np.zeros((64, 128), np.uint16)
     small[20:40, 50:70] = 3
-    narrow = replace(view(track(lon=0.0), labels=small), look=Look(100, 2.0, 128))
-    assert view_messages.draw_overlay(narrow).shape == (50, 100, 3)
-    jpeg = view_messages.jpeg_msg(narrow.header, narrow.image)
+    narrow = replace(view(track(lon=0.0), labels=small), look=VisualizationStyle(100, 2.0, 128))
+    assert visualization_messages.overlay_picture(narrow).shape == (50, 100, 3)
+    jpeg = visualization_messages.jpeg_msg(narrow.header, narrow.image)
     assert jpeg.header.stamp.sec == 7 and bytes(jpeg.data[:2]) == b"\xff\xd8"
 
 
@@ -236,7 +240,7 @@ class Detection2D:
 @dataclass
 class Detection2DArray:
     header: Any = None
-    detections: list[Detection2D] = field(default_factory=list)
+    vision_msgs: list[Detection2D] = field(default_factory=list)
 
 
 @dataclass
@@ -259,13 +263,13 @@ def vision(monkeypatch: pytest.MonkeyPatch) -> None:
         setattr(module, kind.__name__, kind)
     monkeypatch.setitem(sys.modules, "vision_msgs", types.ModuleType("vision_msgs"))
     monkeypatch.setitem(sys.modules, "vision_msgs.msg", module)
-    monkeypatch.setattr(detections, "vision", module)
+    monkeypatch.setattr(vision_msgs, "vision", module)
 
 
 @pytest.mark.usefixtures("vision")
 def test_detections_of_visible_objects() -> None:
     seen = view(track(), track(4, TrackState.OCCLUDED))
-    msg = detections.detections_msg(seen)
+    msg = vision_msgs.detections_msg(seen)
     assert msg.header is seen.header and [d.id for d in msg.detections] == ["3"]
     found = msg.detections[0]
     assert found.results[0].hypothesis == ObjectHypothesis("mug", pytest.approx(0.93))
@@ -285,7 +289,7 @@ class FakeNode:
 @pytest.mark.usefixtures("vision")
 def test_labels_are_told_when_they_change() -> None:
     node: Any = FakeNode()
-    labels = detections.LabelPublisher(node)
+    labels = vision_msgs.LabelPublisher(node)
     for seen in (view(track()), view(track(state=TrackState.LOST)), view(track(), track(4)), view()):
         labels.tell(seen)
     told = [{c.class_id: c.class_name for c in msg.class_map} for msg in node.sent]
@@ -304,9 +308,9 @@ def test_a_boxs_centre_is_in_the_image_also_across_the_seam(
 ) -> None:
     mask = np.zeros((128, 256), bool)
     mask[10:20, columns] = True
-    u, v, width, height = detections.seam_box(mask, 256, 128)
+    u, v, width, height = vision_msgs.seam_box(mask, 256, 128)
     assert (u, v, width, height) == (expected_u, 14.5, size, 10)
     assert -0.5 <= u < 255.5
     # of an image twice as large
-    u, v, width, height = detections.seam_box(mask, 512, 256)
+    u, v, width, height = vision_msgs.seam_box(mask, 512, 256)
     assert (u + 0.5, v + 0.5, width, height) == (2 * (expected_u + 0.5), 30.0, 2 * size, 20)

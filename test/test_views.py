@@ -25,8 +25,8 @@ from std_srvs.srv import Trigger
 from visualization_msgs.msg import Marker
 
 from panosam2_ros.geometry.sphere import angle_between
-from panosam2_ros.ros.latest import LatestCounts, LatestWins
-from panosam2_ros.ros.view_messages import POINT, SHAPES
+from panosam2_ros.ros.inference.latest_only_thread import LatestCounts, LatestOnlyThread
+from panosam2_ros.ros.publishing.visualization_messages import POINT, SHAPES
 from panosam2_ros.srv import RemoveObjects
 
 
@@ -162,7 +162,7 @@ def test_the_newest_wins_and_the_thread_ends() -> None:
         assert going.wait(20)
         done.append(item)
 
-    latest = LatestWins(work, "test")
+    latest = LatestOnlyThread(work, "test")
     latest.offer(1)
     assert begun.wait(20)
     for item in (2, 3, 4):
@@ -177,7 +177,7 @@ def test_the_newest_wins_and_the_thread_ends() -> None:
 
 def test_what_hangs_is_left_behind_in_time() -> None:
     going = threading.Event()
-    latest = LatestWins(lambda _: going.wait(20), "test")
+    latest = LatestOnlyThread(lambda _: going.wait(20), "test")
     latest.offer(array.array("B"))
     time.sleep(0.1)
     assert not latest.stop(0.1)

@@ -26,7 +26,7 @@ from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import angle_between
 from panosam2_ros.io.image_encodings import image_to_array
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray
-from panosam2_ros.ros.conversions import stamp_to_ns
+from panosam2_ros.ros.conversion.messages import stamp_to_ns
 
 MODULE = "panosam2_ros.demo.virtual_camera"
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from conftest import wait_for
 
-from panosam2_ros.ros.worker import (
+from panosam2_ros.ros.inference.worker import (
     Callbacks,
     Frame,
-    FrameHistory,
+    FrameBuffer,
     NoSuchFrameError,
     Worker,
     WorkerBusyError,
@@ -266,7 +266,7 @@ def test_stop_refuses_what_waits_and_ends_what_runs() -> None:
 
 
 def test_history_is_bounded_in_time_and_bytes() -> None:
-    history: FrameHistory[str] = FrameHistory(seconds=1.0, mib=10.0)
+    history: FrameBuffer[str] = FrameBuffer(seconds=1.0, mib=10.0)
     for i in range(100):
         history.add(Frame(i * 100_000_000, "", 1 << 20))
     assert len(history.stamps()) == 10  # MiB
@@ -278,7 +278,7 @@ def test_history_is_bounded_in_time_and_bytes() -> None:
 
 
 def test_stamps_that_jump_back_leave_nothing_old() -> None:
-    history: FrameHistory[str] = FrameHistory(seconds=1.0, mib=10.0)
+    history: FrameBuffer[str] = FrameBuffer(seconds=1.0, mib=10.0)
     for stamp in (100 * SECOND, 101 * SECOND, 3 * SECOND):
         history.add(Frame(stamp, "", 1))
     assert history.stamps() == [3 * SECOND]

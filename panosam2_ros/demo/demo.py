@@ -27,7 +27,7 @@ from panosam2_ros.demo.report import DemoRun
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.io.frame_source import open_frames
 from panosam2_ros.io.video import VideoError
-from panosam2_ros.ros.transport import loss_remedy
+from panosam2_ros.ros.dds import loss_remedy
 
 FRAMES, RATE, SEED = 240, 6.0, 7  # scene 7: seam crossings of all three, one occlusion
 RECEIVED = 0.95  # of the published images, at least

@@ -31,9 +31,9 @@ from panosam2_ros.demo.recording import Bearings, Seen
 from panosam2_ros.geometry.camera_frame import CameraFrame
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray, ObjectPrompt
-from panosam2_ros.ros.conversions import camera_frame, ns_to_stamp, stamp_to_ns
-from panosam2_ros.ros.lifetime import ros_running
-from panosam2_ros.ros.transport import keep_buffers
+from panosam2_ros.ros.conversion.messages import camera_frame, ns_to_stamp, stamp_to_ns
+from panosam2_ros.ros.dds import keep_buffers
+from panosam2_ros.ros.spin import ros_running
 from panosam2_ros.simulation.simulated_prompts import PlannedPrompt, plan_prompts
 from panosam2_ros.srv import Prompt
 

@@ -11,30 +11,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 
 from panosam2_ros.io.package_files import package_file
+from panosam2_ros.ros.dds import PROFILES_VARIABLE
 
 _STEPS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))  # s of patience
 _PR_SET_PDEATHSIG = 1
 _DOMAINS = 100  # 1..100 leave the ports of Linux's ephemeral range alone
-
-
-def _rclpy_version() -> str:
-    with contextlib.suppress(PackageNotFoundError):
-        return version("rclpy")
-    return "9"  # built by hand, without metadata: rather new
-
-
-def profiles_variable(rclpy_version: str) -> str:
-    """What names Fast DDS's profile: until Jazzy (rclpy 7) it is Fast DDS 2, since Kilted (rclpy 9) 3."""
-    fast_dds_2 = int(rclpy_version.split(".")[0]) < 9
-    return f"{'FASTRTPS' if fast_dds_2 else 'FASTDDS'}_DEFAULT_PROFILES_FILE"
-
-
-PROFILES_VARIABLE = profiles_variable(_rclpy_version())
 
 
 @dataclass(frozen=True)

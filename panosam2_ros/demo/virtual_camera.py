@@ -31,9 +31,9 @@ from panosam2_ros.geometry.bearing import mask_bearing
 from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray
-from panosam2_ros.ros.conversions import image_message, masks_msg, ns_to_stamp
-from panosam2_ros.ros.lifetime import ros_running
-from panosam2_ros.ros.transport import keep_buffers
+from panosam2_ros.ros.conversion.messages import image_message, masks_msg, ns_to_stamp
+from panosam2_ros.ros.dds import keep_buffers
+from panosam2_ros.ros.spin import ros_running
 from panosam2_ros.simulation.scene import ObjectTruth
 
 ENCODINGS = ("rgb8", "bgr8")

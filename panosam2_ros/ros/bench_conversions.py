@@ -27,7 +27,7 @@ from panosam2_ros.evaluation.report import machine, versions
 from panosam2_ros.geometry.dual_fisheye import DualFisheye, Remap
 from panosam2_ros.io.image_encodings import ENCODINGS, compressed_to_array, image_to_array
 from panosam2_ros.io.json_file import write_json
-from panosam2_ros.ros.conversions import image_message, masks_msg
+from panosam2_ros.ros.conversion.messages import image_message, masks_msg
 
 SIZES = ((1920, 960), (3840, 1920))
 _PLANES = {"nv12": (1, 1.5), "nv21": (1, 1.5), "nv24": (1, 3)}  # bytes of a row's pixel, rows per image row

@@ -20,26 +20,28 @@ from std_msgs.msg import Header
 
 from panosam2_ros.geometry.camera_frame import CameraFrame
 from panosam2_ros.io.image_encodings import ImageError
-from panosam2_ros.ros import conversions
-from panosam2_ros.ros.clicks import Clicks
-from panosam2_ros.ros.conversions import stamp_to_ns
-from panosam2_ros.ros.engine import build_tracker, use_threads, worker_limits
-from panosam2_ros.ros.findings import WARN, Finding
-from panosam2_ros.ros.frames import Transforms
-from panosam2_ros.ros.health import Health, Machinery, Tracked
-from panosam2_ros.ros.lifecycle import SteadyLifecycleNode, with_info
-from panosam2_ros.ros.lifetime import ros_running
-from panosam2_ros.ros.memory_keeper import MemoryKeeper
-from panosam2_ros.ros.outputs import Outputs
-from panosam2_ros.ros.panorama_decoder import PanoramaDecoder
+from panosam2_ros.ros.conversion import messages
+from panosam2_ros.ros.conversion.messages import stamp_to_ns
+from panosam2_ros.ros.conversion.panorama_decoder import PanoramaDecoder
+from panosam2_ros.ros.conversion.target_frame import TargetFrame
+from panosam2_ros.ros.conversion.transforms import Transforms
+from panosam2_ros.ros.dds import keep_buffers, profile_line
+from panosam2_ros.ros.diagnostics.findings import WARN, Finding
+from panosam2_ros.ros.diagnostics.image_loss import QOS_BY_PARAMETER
+from panosam2_ros.ros.diagnostics.image_monitor import ImageMonitor, ImageTopic
+from panosam2_ros.ros.diagnostics.reporting import Reporter
+from panosam2_ros.ros.diagnostics.status import ModelInfo, NodeStatus, TrackerStatus
+from panosam2_ros.ros.inference.frame_buffer import ReceivedImage
+from panosam2_ros.ros.inference.memory_store import MemoryStore
+from panosam2_ros.ros.inference.tracker_factory import build_tracker, use_threads, worker_limits
+from panosam2_ros.ros.inference.worker import Callbacks, Worker, WorkerCounts, WorkerQueue
+from panosam2_ros.ros.lifecycle_node import SteadyLifecycleNode, with_info
 from panosam2_ros.ros.parameters import Parameters, declare_parameters, read_parameters, refusal
-from panosam2_ros.ros.reporting import Reporter
-from panosam2_ros.ros.service_desk import ServiceDesk
-from panosam2_ros.ros.target_frame import TargetFrame
-from panosam2_ros.ros.transport import QOS_BY_PARAMETER, keep_buffers, profile_line
-from panosam2_ros.ros.view_messages import Look, Scene
-from panosam2_ros.ros.watch import ImageTopic, ImageWatch
-from panosam2_ros.ros.worker import Callbacks, Frame, Worker, WorkerCounts, WorkerQueue
+from panosam2_ros.ros.publishing.results import ResultPublishers
+from panosam2_ros.ros.publishing.visualization_messages import VisualizationInput, VisualizationStyle
+from panosam2_ros.ros.services.clicked_point import ClickedPoints
+from panosam2_ros.ros.services.servers import ServiceServers
+from panosam2_ros.ros.spin import ros_running
 from panosam2_ros.tracking.track import TrackedFrame
 
 ImageMsg: TypeAlias = Any  # sensor_msgs Image or CompressedImage
@@ -55,12 +57,12 @@ class PanoSam2Node(SteadyLifecycleNode):
         self._state = "unconfigured"
         self._worker: Worker[ImageMsg] | None = None
         self._epoch = 0  # of a tracker that remembers nothing
-        self._keeper: MemoryKeeper | None = None
+        self._keeper: MemoryStore | None = None
         self._save_timer: Timer | None = None
         self._subscription: Subscription | None = None
-        self._watch: ImageWatch | None = None
-        self._tracked = Tracked()  # written by the worker's thread, whole
-        self._machinery, self._frame_id = Machinery(), ""
+        self._watch: ImageMonitor | None = None
+        self._tracked = TrackerStatus()  # written by the worker's thread, whole
+        self._machinery, self._frame_id = ModelInfo(), ""
         self._transforms = Transforms(self)
         self._target = TargetFrame(self._transforms, "")
         self._create_interfaces()
@@ -71,10 +73,10 @@ class PanoSam2Node(SteadyLifecycleNode):
 
     def _create_interfaces(self) -> None:
         self._reporter = Reporter(self)
-        self._outputs = Outputs(self, self._reporter)
-        desk = ServiceDesk(self, self)
+        self._outputs = ResultPublishers(self, self._reporter)
+        desk = ServiceServers(self, self)
         label, frame_id = lambda: self._settings.click_label, lambda: self._frame_id
-        self._clicks = Clicks(self, desk, self._reporter, label, frame_id, self._transforms)
+        self._clicks = ClickedPoints(self, desk, self._reporter, label, frame_id, self._transforms)
 
     # --- lifecycle
 
@@ -104,13 +106,13 @@ class PanoSam2Node(SteadyLifecycleNode):
         panoramas = PanoramaDecoder(parameters)
         tracker = build_tracker(parameters)
         tracker.epoch = self._epoch
-        keeper = MemoryKeeper(
+        keeper = MemoryStore(
             tracker, parameters.memory_directory, parameters.memory_file, self._memory_failed
         )
         if restored := keeper.restore():
             self.get_logger().info(restored)
         device = str(tracker.model.device)
-        self._machinery = Machinery(device, parameters.model, tracker.model.weights_sha256)
+        self._machinery = ModelInfo(device, parameters.model, tracker.model.weights_sha256)
         self._target = TargetFrame(self._transforms, parameters.target_frame)
         self._worker = Worker(
             tracker,
@@ -153,7 +155,7 @@ class PanoSam2Node(SteadyLifecycleNode):
             kind, name, with_info(self._receive), qos, qos_overriding_options=QOS_BY_PARAMETER
         )
         self._outputs.views.start()
-        self._watch = ImageWatch(self, ImageTopic(name, f"sensor_msgs/msg/{kind.__name__}", qos))
+        self._watch = ImageMonitor(self, ImageTopic(name, f"sensor_msgs/msg/{kind.__name__}", qos))
         self.get_logger().info(f"waiting for images on {name} ({qos.reliability.name.lower()})")
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -197,7 +199,7 @@ class PanoSam2Node(SteadyLifecycleNode):
         if keeper is not None:
             keeper.close(stopped)
         self._epoch = worker.tracker.epoch + 1
-        self._tracked, self._machinery = Tracked(), Machinery()
+        self._tracked, self._machinery = TrackerStatus(), ModelInfo()
         del worker, keeper
         gc.collect()
         if torch.cuda.is_available():
@@ -228,26 +230,26 @@ class PanoSam2Node(SteadyLifecycleNode):
             return
         stamp = stamp_to_ns(msg.header.stamp)
         self._watch.arrived(stamp, info)
-        self._worker.offer(Frame(stamp, msg, len(msg.data)))
+        self._worker.offer(ReceivedImage(stamp, msg, len(msg.data)))
         if msg.header.frame_id != self._frame_id:
             self._frame_id = msg.header.frame_id
             axes = self.camera_of(msg.header).convention.value
             self.get_logger().info(f"directions are in frame {self._frame_id!r}, axes: {axes}")
 
-    def _publish(self, frame: Frame[ImageMsg], tracked: TrackedFrame) -> None:
+    def _publish(self, frame: ReceivedImage[ImageMsg], tracked: TrackedFrame) -> None:
         """On the worker's thread."""
         worker = self._worker
         if worker is None or not self.context.ok():
             return
         header, now = frame.message.header, self._settings
-        look = Look(now.overlay_width, now.sphere_radius, now.cloud_width)
+        look = VisualizationStyle(now.overlay_width, now.sphere_radius, now.cloud_width)
         image = worker.frame_at(0)[1]  # the one that was tracked
-        scene = Scene(header, image, tracked, self.camera_of(header), now.vertical_fov, look)
+        scene = VisualizationInput(header, image, tracked, self.camera_of(header), now.vertical_fov, look)
         self._outputs.publish(scene, worker.tracker.epoch, self._target)
         self.tracker_changed()
         self._reporter.processed(frame.stamp)
 
-    def _failed(self, _: Frame[ImageMsg], error: Exception) -> None:
+    def _failed(self, _: ReceivedImage[ImageMsg], error: Exception) -> None:
         """On the worker's thread."""
         if not self.context.ok():
             return  # publishing fails while the process ends
@@ -273,10 +275,10 @@ class PanoSam2Node(SteadyLifecycleNode):
         """How the camera of an image with this header sits in the header's frame."""
         now = self._settings
         angles = (now.camera_roll, now.camera_pitch, now.camera_yaw)
-        return conversions.camera_frame(now.frame_convention, header.frame_id, *angles)
+        return messages.camera_frame(now.frame_convention, header.frame_id, *angles)
 
     @property
-    def keeper(self) -> MemoryKeeper | None:
+    def keeper(self) -> MemoryStore | None:
         """None while unconfigured."""
         return self._keeper
 
@@ -284,7 +286,7 @@ class PanoSam2Node(SteadyLifecycleNode):
         """On the worker's thread: keep what the diagnostics tell of the tracker."""
         worker = self._worker
         if worker is not None:
-            self._tracked = Tracked.of(worker.tracker)
+            self._tracked = TrackerStatus.of(worker.tracker)
 
     def _memory_failed(self, reason: str) -> None:
         """On any thread."""
@@ -301,7 +303,7 @@ class PanoSam2Node(SteadyLifecycleNode):
 
     def _report(self) -> None:
         worker = self._worker
-        health = Health(
+        health = NodeStatus(
             state=self._state,
             counts=worker.counts if worker else WorkerCounts(),
             queue=worker.queue if worker else WorkerQueue(),

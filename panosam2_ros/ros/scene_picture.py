@@ -15,7 +15,7 @@ from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import Marker, MarkerArray
 
 from panosam2_ros.geometry.sphere import Floats
-from panosam2_ros.ros.view_messages import POINT
+from panosam2_ros.ros.publishing.visualization_messages import POINT
 
 Picture = NDArray[np.uint8]  # [H, W, 3] RGB
 _BACKGROUND = 48 / 255

@@ -30,8 +30,8 @@ from panosam2_ros.geometry.sphere import lonlat_to_vector
 from panosam2_ros.io.json_file import write_json
 from panosam2_ros.model.build import build_model
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.ros.frame_history import Frame
-from panosam2_ros.ros.worker import Callbacks, Worker, WorkerLimits
+from panosam2_ros.ros.inference.frame_buffer import ReceivedImage
+from panosam2_ros.ros.inference.worker import Callbacks, Worker, WorkerLimits
 from panosam2_ros.tracking.track import TrackedFrame
 from panosam2_ros.tracking.tracker import PanoTracker
 
@@ -94,7 +94,7 @@ class Soak:
         """One image from the camera, and what the planner asks for in that moment."""
         self.processed.clear()
         begin = time.monotonic()
-        self.worker.offer(Frame(index * FRAME_NS, image, image.nbytes))
+        self.worker.offer(ReceivedImage(index * FRAME_NS, image, image.nbytes))
         if not self.processed.wait(_PATIENCE):
             raise RuntimeError(f"frame {index} was not processed within {_PATIENCE:g} s")
         self.latency_ms.append(1e3 * (time.monotonic() - begin))

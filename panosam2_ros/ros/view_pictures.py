@@ -24,9 +24,9 @@ from panosam2_ros.demo.processes import Processes, environment, tail
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.io.image_encodings import compressed_to_array
 from panosam2_ros.msg import ObjectPrompt
-from panosam2_ros.ros.conversions import camera_frame, stamp_to_ns
-from panosam2_ros.ros.lifetime import ros_running
+from panosam2_ros.ros.conversion.messages import camera_frame, stamp_to_ns
 from panosam2_ros.ros.scene_picture import Eye, scene_picture
+from panosam2_ros.ros.spin import ros_running
 from panosam2_ros.srv import Prompt
 
 _START = 240.0  # s for models and pictures to be ready

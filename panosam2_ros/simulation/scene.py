@@ -1,6 +1,6 @@
 """Synthetic 360 video with exact truth on the sphere.
 
-A ``Scene`` is a panorama at infinity, seen by a turning camera, with objects that move on great
+A ``VisualizationInput`` is a panorama at infinity, seen by a turning camera, with objects that move on great
 circles, occlude each other, change size, cross the seam and pass the poles. Everything follows
 from (config, library, seed): frames may be rendered in any order and by any process.
 """

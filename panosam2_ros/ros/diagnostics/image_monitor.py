@@ -10,9 +10,10 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.utilities import get_rmw_implementation_identifier
 
-from panosam2_ros.ros.findings import OK, WARN, Finding, above
+from panosam2_ros.ros.dds import loss_remedy
+from panosam2_ros.ros.diagnostics.findings import OK, WARN, Finding, above
+from panosam2_ros.ros.diagnostics.image_loss import Arrival, LossCounter, describe_publishers
 from panosam2_ros.ros.parameters import Parameters
-from panosam2_ros.ros.transport import Arrival, LossCounter, describe_publishers, loss_remedy
 
 _STUCK = 5  # images in a row with one stamp: the driver does not set it
 
@@ -26,7 +27,7 @@ class ImageTopic:
     qos: QoSProfile
 
 
-class ImageWatch:
+class ImageMonitor:
     """One subscription's arrivals; used on the executor's thread only."""
 
     def __init__(self, node: Node, topic: ImageTopic) -> None:

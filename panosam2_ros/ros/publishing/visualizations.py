@@ -13,10 +13,10 @@ from sensor_msgs.msg import CompressedImage, Image, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import MarkerArray
 
-from panosam2_ros.ros import detections, view_messages
-from panosam2_ros.ros.latest import LatestCounts, LatestWins
-from panosam2_ros.ros.reporting import Reporter
-from panosam2_ros.ros.view_messages import Scene
+from panosam2_ros.ros.diagnostics.reporting import Reporter
+from panosam2_ros.ros.inference.latest_only_thread import LatestCounts, LatestOnlyThread
+from panosam2_ros.ros.publishing import vision_msgs, visualization_messages
+from panosam2_ros.ros.publishing.visualization_messages import VisualizationInput
 
 _PATIENCE = 2.0  # s, for the picture that is being drawn when views stop
 _QOS = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
@@ -26,10 +26,10 @@ _TYPES = {
     "markers": MarkerArray,
     "mask_cloud": PointCloud2,
 }
-Draw = Callable[[Scene, Sequence[str]], Sequence[Any]]  # one message per topic that is wanted
+Draw = Callable[[VisualizationInput, Sequence[str]], Sequence[Any]]  # one message per topic that is wanted
 
 
-class Views:
+class VisualizationPublishers:
     """``start`` and ``stop`` on the executor's thread, ``offer`` on any."""
 
     def __init__(self, node: LifecycleNode, reporter: Reporter) -> None:
@@ -38,17 +38,17 @@ class Views:
         self._views: dict[tuple[str, ...], Draw] = {
             ("overlay", "overlay/compressed"): _overlay,
             ("markers",): self._markers,
-            ("mask_cloud",): lambda scene, _: [view_messages.cloud_msg(scene)],
+            ("mask_cloud",): lambda scene, _: [visualization_messages.cloud_msg(scene)],
         }
         for name, kind in _TYPES.items():
             self._publishers[name] = node.create_lifecycle_publisher(kind, f"~/{name}", _QOS)
-        self._labels: detections.LabelPublisher | None = None
-        if detections.AVAILABLE:
-            self._publishers["detections"] = detections.detections_publisher(node)
-            self._views[("detections",)] = lambda scene, _: [detections.detections_msg(scene)]
-            self._labels = detections.LabelPublisher(node)
+        self._labels: vision_msgs.LabelPublisher | None = None
+        if vision_msgs.AVAILABLE:
+            self._publishers["detections"] = vision_msgs.detections_publisher(node)
+            self._views[("detections",)] = lambda scene, _: [vision_msgs.detections_msg(scene)]
+            self._labels = vision_msgs.LabelPublisher(node)
         self._shown: set[int] = set()  # ids with markers; the view thread's own while it runs
-        self._thread: LatestWins[Scene] | None = None
+        self._thread: LatestOnlyThread[VisualizationInput] | None = None
         self._header = Header()
 
     @property
@@ -60,7 +60,7 @@ class Views:
     def start(self) -> None:
         """From now on scenes are taken."""
         self.stop()
-        self._thread = LatestWins(self._draw, "views")
+        self._thread = LatestOnlyThread(self._draw, "views")
 
     def stop(self) -> None:
         """No view comes after this; what RViz shows of objects goes. More than once does no harm."""
@@ -71,11 +71,11 @@ class Views:
             self._node.get_logger().error("a view does not end; leaving it behind")
         self._shown = set()
         if self._node.context.ok():
-            self._publishers["markers"].publish(view_messages.no_markers_msg(self._header))
+            self._publishers["markers"].publish(visualization_messages.no_markers_msg(self._header))
         if self._labels is not None:
             self._labels.forget()
 
-    def offer(self, scene: Scene) -> None:
+    def offer(self, scene: VisualizationInput) -> None:
         """Takes an image and what is known of it, if anybody looks; never waits."""
         thread = self._thread
         if thread is None:
@@ -90,7 +90,7 @@ class Views:
     def _wanted(self, names: Sequence[str]) -> list[str]:
         return [name for name in names if self._publishers[name].get_subscription_count()]
 
-    def _draw(self, scene: Scene) -> None:
+    def _draw(self, scene: VisualizationInput) -> None:
         """On the view thread; what goes wrong with one view touches no other."""
         for names, draw in self._views.items():
             try:
@@ -106,14 +106,17 @@ class Views:
             text = f"view {name} failed: {type(error).__name__}: {error}"
             self._reporter.failed(text, f"view {name}", error)
 
-    def _markers(self, scene: Scene, _: Sequence[str]) -> list[MarkerArray]:
+    def _markers(self, scene: VisualizationInput, _: Sequence[str]) -> list[MarkerArray]:
         self._header = scene.header
         known = {track.obj_id for track in scene.tracked.tracks}
         gone, self._shown = self._shown - known, known
-        return [view_messages.markers_msg(scene, gone)]
+        return [visualization_messages.markers_msg(scene, gone)]
 
 
-def _overlay(scene: Scene, wanted: Sequence[str]) -> list[Any]:
-    picture = view_messages.draw_overlay(scene)
-    encode = {"overlay": view_messages.rgb_msg, "overlay/compressed": view_messages.jpeg_msg}
+def _overlay(scene: VisualizationInput, wanted: Sequence[str]) -> list[Any]:
+    picture = visualization_messages.overlay_picture(scene)
+    encode = {
+        "overlay": visualization_messages.rgb_msg,
+        "overlay/compressed": visualization_messages.jpeg_msg,
+    }
     return [partial(encode[name], scene.header)(picture) for name in wanted]

@@ -13,7 +13,7 @@ from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.io.image_encodings import ImageError
 from panosam2_ros.msg import PromptResult
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.ros.conversions import (
+from panosam2_ros.ros.conversion.messages import (
     PromptError,
     bearing_msg,
     bearings_msg,
@@ -21,7 +21,7 @@ from panosam2_ros.ros.conversions import (
     prompt_from_msg,
     stamp_to_ns,
 )
-from panosam2_ros.ros.worker import NoSuchFrameError, Worker
+from panosam2_ros.ros.inference.worker import NoSuchFrameError, Worker
 from panosam2_ros.srv import ListObjects, RemoveObjects
 from panosam2_ros.srv import Prompt as PromptSrv
 

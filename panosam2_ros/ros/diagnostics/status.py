@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from panosam2_ros.ros.diagnostics import Statistics
-from panosam2_ros.ros.findings import ERROR, OK, WARN, Finding, above, below
-from panosam2_ros.ros.latest import LatestCounts
+from panosam2_ros.ros.diagnostics.findings import ERROR, OK, WARN, Finding, above, below
+from panosam2_ros.ros.diagnostics.statistics import Statistics
+from panosam2_ros.ros.inference.latest_only_thread import LatestCounts
+from panosam2_ros.ros.inference.worker import WorkerCounts, WorkerQueue
 from panosam2_ros.ros.parameters import Parameters
-from panosam2_ros.ros.worker import WorkerCounts, WorkerQueue
 from panosam2_ros.tracking.motion_model import TrackState
 from panosam2_ros.tracking.tracker import PanoTracker
 
@@ -17,7 +17,7 @@ _OTHER_CLOCK = 3600.0  # s of latency that no queue explains
 
 
 @dataclass(frozen=True)
-class Tracked:
+class TrackerStatus:
     """What a tracker knew when its thread last looked."""
 
     by_state: dict[TrackState, int] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class Tracked:
     shortage: str = ""  # what was reduced since memory ran out
 
     @classmethod
-    def of(cls, tracker: PanoTracker) -> Tracked:
+    def of(cls, tracker: PanoTracker) -> TrackerStatus:
         """To be called on the tracker's thread."""
         states = Counter(track.state for track in tracker.tracks())
         thrift = tracker.thrift
@@ -39,7 +39,7 @@ class Tracked:
 
 
 @dataclass(frozen=True)
-class Machinery:
+class ModelInfo:
     """What tracks; empty while unconfigured."""
 
     device: str = ""
@@ -48,15 +48,15 @@ class Machinery:
 
 
 @dataclass(frozen=True)
-class Health:
+class NodeStatus:
     """What one diagnostic message says."""
 
     state: str  # of the lifecycle
     counts: WorkerCounts = field(default_factory=WorkerCounts)
     queue: WorkerQueue = field(default_factory=WorkerQueue)
     lost: int = 0  # images on the way
-    tracked: Tracked = Tracked()
-    machinery: Machinery = Machinery()
+    tracked: TrackerStatus = TrackerStatus()
+    machinery: ModelInfo = ModelInfo()
     views: LatestCounts = field(default_factory=LatestCounts)
     dds: str = ""
 
@@ -97,7 +97,7 @@ class Health:
         }
 
 
-def findings(health: Health, statistics: Statistics, limits: Parameters) -> dict[str, Finding]:
+def findings(health: NodeStatus, statistics: Statistics, limits: Parameters) -> dict[str, Finding]:
     """What is not as it should be beside the arrival of images, by kind."""
     found: dict[str, Finding] = {}
     if statistics.error_age < limits.error_stays:

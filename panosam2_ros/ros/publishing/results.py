@@ -7,32 +7,32 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
 from panosam2_ros.msg import ObjectBearingArray
-from panosam2_ros.ros import conversions
-from panosam2_ros.ros.reporting import Reporter
-from panosam2_ros.ros.target_frame import TargetFrame
-from panosam2_ros.ros.transport import QOS_BY_PARAMETER
-from panosam2_ros.ros.view_messages import Scene
-from panosam2_ros.ros.views import Views
+from panosam2_ros.ros.conversion import messages
+from panosam2_ros.ros.conversion.target_frame import TargetFrame
+from panosam2_ros.ros.diagnostics.image_loss import QOS_BY_PARAMETER
+from panosam2_ros.ros.diagnostics.reporting import Reporter
+from panosam2_ros.ros.publishing.visualization_messages import VisualizationInput
+from panosam2_ros.ros.publishing.visualizations import VisualizationPublishers
 
 
-class Outputs:
+class ResultPublishers:
     """The node's publishers of results."""
 
     def __init__(self, node: LifecycleNode, reporter: Reporter) -> None:
         self._masks = _publisher(node, Image, "~/masks")
         self._panoramas = _publisher(node, Image, "~/panorama")
         self._bearings = _publisher(node, ObjectBearingArray, "~/bearings")
-        self.views = Views(node, reporter)
+        self.views = VisualizationPublishers(node, reporter)
 
-    def publish(self, scene: Scene, epoch: int, target: TargetFrame) -> None:
+    def publish(self, scene: VisualizationInput, epoch: int, target: TargetFrame) -> None:
         """On the worker's thread."""
         header, tracked = scene.header, scene.tracked
         if self._masks.get_subscription_count():
-            self._masks.publish(conversions.masks_msg(header, tracked.labels))
+            self._masks.publish(messages.masks_msg(header, tracked.labels))
         if self._panoramas.get_subscription_count():
-            self._panoramas.publish(conversions.image_message(header, scene.image, "rgb8"))
+            self._panoramas.publish(messages.image_message(header, scene.image, "rgb8"))
         turned, camera = target.of(header, scene.camera)
-        self._bearings.publish(conversions.bearings_msg(turned, epoch, tracked.tracks, camera))
+        self._bearings.publish(messages.bearings_msg(turned, epoch, tracked.tracks, camera))
         self.views.offer(scene)
 
 

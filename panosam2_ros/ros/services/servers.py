@@ -15,10 +15,10 @@ from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from panosam2_ros.memory.memory_file import MemoryFileError, TrackerSnapshot
-from panosam2_ros.ros import services
-from panosam2_ros.ros.conversions import stamp_to_ns
-from panosam2_ros.ros.memory_keeper import MemoryKeeper
-from panosam2_ros.ros.worker import Worker, WorkerBusyError, WorkerStoppedError
+from panosam2_ros.ros.conversion.messages import stamp_to_ns
+from panosam2_ros.ros.inference.memory_store import MemoryStore
+from panosam2_ros.ros.inference.worker import Worker, WorkerBusyError, WorkerStoppedError
+from panosam2_ros.ros.services import handlers
 from panosam2_ros.srv import ListObjects, MemoryFile, Prompt, RemoveObjects
 
 Response = TypeVar("Response")
@@ -42,26 +42,26 @@ def _reason(success: bool, message: str) -> str:
     return message
 
 
-class Desk(Protocol):
+class NodeContext(Protocol):
     """What the services need of the node."""
 
     @property
     def worker(self) -> Worker[Any] | None: ...
     @property
-    def keeper(self) -> MemoryKeeper | None: ...
+    def keeper(self) -> MemoryStore | None: ...
     @property
     def vertical_fov(self) -> float: ...  # rad
     @property
-    def camera_of(self) -> services.CameraOf: ...
+    def camera_of(self) -> handlers.CameraOf: ...
     def tracker_changed(self) -> None: ...  # called on the worker's thread
     def save_soon(self) -> None: ...  # what is remembered
     def service_failed(self, error: Exception) -> None: ...
 
 
-class ServiceDesk:
+class ServiceServers:
     """Takes calls in, has the worker do them, answers."""
 
-    def __init__(self, node: Node, desk: Desk) -> None:
+    def __init__(self, node: Node, desk: NodeContext) -> None:
         self._node, self._desk = node, desk
         # A call that waits for its answer must not keep the others out.
         group = ReentrantCallbackGroup()
@@ -85,30 +85,30 @@ class ServiceDesk:
 
     async def _prompt(self, request: Prompt.Request, _: Prompt.Response) -> Prompt.Response:
         job = partial(
-            services.prompt,
+            handlers.prompt,
             request=request,
             camera_of=self._desk.camera_of,
             vertical_fov=self._desk.vertical_fov,
         )
-        refused = partial(services.refused_prompts, len(request.prompts))
+        refused = partial(handlers.refused_prompts, len(request.prompts))
         return await self._serve(job, refused, stamp_to_ns(request.stamp), changes=True)
 
     async def _remove(
         self, request: RemoveObjects.Request, _: RemoveObjects.Response
     ) -> RemoveObjects.Response:
         return await self._serve(
-            partial(services.remove_objects, request=request), RemoveObjects.Response, changes=True
+            partial(handlers.remove_objects, request=request), RemoveObjects.Response, changes=True
         )
 
     async def _list(self, _: ListObjects.Request, __: ListObjects.Response) -> ListObjects.Response:
         # This answer has no room for a reason: an empty list it is.
         return await self._serve(
-            partial(services.list_objects, camera_of=self._desk.camera_of),
+            partial(handlers.list_objects, camera_of=self._desk.camera_of),
             lambda success, message: ListObjects.Response(),
         )
 
     async def _reset(self, _: Trigger.Request, __: Trigger.Response) -> Trigger.Response:
-        return await self._serve(services.reset, Trigger.Response, changes=True)
+        return await self._serve(handlers.reset, Trigger.Response, changes=True)
 
     async def _save(self, request: MemoryFile.Request, _: MemoryFile.Response) -> MemoryFile.Response:
         """The worker hands over what is remembered, a thread of the keeper's writes it."""
@@ -129,7 +129,7 @@ class ServiceDesk:
         return MemoryFile.Response(success=not refusal, message=refusal, object_ids=ids)
 
     async def _with_keeper(
-        self, start: Callable[[MemoryKeeper], concurrent.futures.Future[Any]]
+        self, start: Callable[[MemoryStore], concurrent.futures.Future[Any]]
     ) -> tuple[Any, str]:
         """What came of reading or writing a file, and why it did not."""
         keeper = self._desk.keeper

@@ -15,7 +15,7 @@ class NoSuchFrameError(LookupError):
 
 
 @dataclass(frozen=True)
-class Frame(Generic[M]):
+class ReceivedImage(Generic[M]):
     """An image as it came."""
 
     stamp: int  # ns
@@ -23,15 +23,15 @@ class Frame(Generic[M]):
     size: int  # bytes
 
 
-class FrameHistory(Generic[M]):
+class FrameBuffer(Generic[M]):
     """The newest frames, bounded in time and in bytes."""
 
     def __init__(self, seconds: float, mib: float) -> None:
         self.seconds, self.mib = seconds, mib
-        self._frames: deque[Frame[M]] = deque()
+        self._frames: deque[ReceivedImage[M]] = deque()
         self._bytes = 0
 
-    def add(self, frame: Frame[M]) -> None:
+    def add(self, frame: ReceivedImage[M]) -> None:
         """Take a frame in and let go of those that are too old or too many."""
         self._frames.append(frame)
         self._bytes += frame.size
@@ -52,7 +52,7 @@ class FrameHistory(Generic[M]):
     def held_mib(self) -> float:
         return self._bytes / MIB
 
-    def find(self, stamp: int) -> Frame[M] | None:
+    def find(self, stamp: int) -> ReceivedImage[M] | None:
         """The frame of exactly this stamp (ns)."""
         return next((f for f in reversed(self._frames) if f.stamp == stamp), None)
 

@@ -1,9 +1,7 @@
-"""What it takes for images to arrive over DDS, and how to tell when they do not."""
+"""Counts images that were published and did not arrive, and says why a topic is silent."""
 
 from __future__ import annotations
 
-import ctypes
-import os
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,41 +12,10 @@ import numpy as np
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
-from panosam2_ros.demo.processes import PROFILES_VARIABLE
-from panosam2_ros.io.package_files import package_file
-
 QOS_BY_PARAMETER = QoSOverridingOptions.with_default_policies()  # history, depth and reliability
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _UNNAMED = "_NODE_NAME_UNKNOWN_"  # rmw, until a publisher's node has been discovered too
 _LONGEST_GAP = 300  # images; a longer one is a pause or another publisher, not loss
 _PAUSE = 2.0  # s between stamps; the same where there are no sequence numbers
-
-
-def keep_buffers() -> bool:
-    """Stop glibc from giving image buffers back to the kernel after each message.
-
-    Every message would page-fault them again: tens of milliseconds for a large image. False
-    where the C library has no ``mallopt``.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return False
-    held = mallopt(_M_MMAP_THRESHOLD, 1 << 30), mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-    return all(held)
-
-
-def profile_line() -> str:
-    """The line to run where the camera driver is started."""
-    return f"export {PROFILES_VARIABLE}={package_file('config', 'fastdds.xml')}"
-
-
-def loss_remedy(middleware: str) -> str:
-    """What to do about lost images, for the RMW implementation in use."""
-    if "fastrtps" not in middleware:
-        return f"{middleware}: raise its receive buffers (sysctl net.core.rmem_max)"
-    here = "this node has it" if os.environ.get(PROFILES_VARIABLE) else "this node lacks it too"
-    return f"run this where the camera driver is started ({here}): {profile_line()}"
 
 
 @dataclass(frozen=True)

@@ -23,16 +23,16 @@ from panosam2_ros.memory.memory_file import (
     memory_path,
     save_snapshot,
 )
-from panosam2_ros.ros.worker import Worker, WorkerBusyError, WorkerStoppedError
+from panosam2_ros.ros.inference.worker import Worker, WorkerBusyError, WorkerStoppedError
 from panosam2_ros.tracking.propagation import empty_bank
 from panosam2_ros.tracking.tracker import PanoTracker
 
-SPARED_IDS = 256  # left out after a kill: some may have been given since the file was written
+SKIPPED_IDS = 256  # left out after a kill: some may have been given since the file was written
 REFUSED = ".refused"  # ending of a file that could not be used and must not be written over
 Failed = Callable[[str], None]  # told why a file could not be written or read; any thread
 
 
-class MemoryKeeper:
+class MemoryStore:
     """The memory files of one tracker.
 
     ``file``: the one that is restored at the start and saved again and again; empty: none.
@@ -76,7 +76,7 @@ class MemoryKeeper:
         """With ids and an epoch that nobody can have for anything else."""
         epoch, next_id = max(memory.epoch, self._tracker.epoch), memory.next_id
         if not memory.final:
-            next_id += SPARED_IDS
+            next_id += SKIPPED_IDS
         if next_id > MAX_OBJ_ID:
             epoch, next_id = epoch + 1, max((item.obj_id for item in memory.objects), default=0) + 1
         return replace(memory, epoch=epoch, next_id=next_id)

@@ -11,21 +11,21 @@ from rclpy.node import Node
 
 from panosam2_ros.geometry.sphere import normalised
 from panosam2_ros.msg import ObjectPrompt
-from panosam2_ros.ros.frames import FrameError, Points, Transforms
-from panosam2_ros.ros.reporting import Reporter
-from panosam2_ros.ros.service_desk import ServiceDesk
+from panosam2_ros.ros.conversion.transforms import FrameError, PointTransformer, Transforms
+from panosam2_ros.ros.diagnostics.reporting import Reporter
+from panosam2_ros.ros.services.servers import ServiceServers
 from panosam2_ros.srv import Prompt
 
 _MOST = 4  # clicks that may wait for a transform or for the tracker
 
 
-class Clicks:
+class ClickedPoints:
     """Takes `~/clicked_point` and prompts its direction as a new object on the newest image."""
 
     def __init__(
         self,
         node: Node,
-        desk: ServiceDesk,
+        desk: ServiceServers,
         reporter: Reporter,
         label: Callable[[], str],  # of the objects
         camera_frame: Callable[[], str],  # frame id of the newest image; empty: there was none
@@ -33,7 +33,7 @@ class Clicks:
     ) -> None:
         self._node, self._desk, self._reporter = node, desk, reporter
         self._label, self._camera_frame = label, camera_frame
-        self._points, self._waiting = Points(node, transforms), 0
+        self._points, self._waiting = PointTransformer(node, transforms), 0
         # a click that waits for its answer must not keep images out
         group = ReentrantCallbackGroup()
         node.create_subscription(PointStamped, "~/clicked_point", self._clicked, 5, callback_group=group)

@@ -18,7 +18,7 @@ class LatestCounts:
     dropped: int = 0  # replaced by a newer one before their turn
 
 
-class LatestWins(Generic[T]):
+class LatestOnlyThread(Generic[T]):
     """Holds one item that waits and one that is being worked on, never more.
 
     ``work`` must not raise: it ends the thread.

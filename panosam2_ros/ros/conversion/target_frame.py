@@ -6,7 +6,7 @@ from rclpy.time import Time
 from std_msgs.msg import Header
 
 from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
-from panosam2_ros.ros.frames import FrameError, Transforms, rotation_of
+from panosam2_ros.ros.conversion.transforms import FrameError, Transforms, rotation_of
 
 
 class TargetFrame:

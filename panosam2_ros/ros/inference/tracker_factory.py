@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from panosam2_ros.model.build import build_model
+from panosam2_ros.ros.inference.worker import WorkerLimits
 from panosam2_ros.ros.parameters import Parameters
-from panosam2_ros.ros.worker import WorkerLimits
 from panosam2_ros.tracking.motion_model import StateConfig
 from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
 

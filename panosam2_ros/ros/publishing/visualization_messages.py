@@ -19,7 +19,7 @@ from panosam2_ros.geometry.equirect import LEAST_WIDTH, Equirect
 from panosam2_ros.geometry.sphere import Floats, tangent_basis
 from panosam2_ros.io.video import resized_image
 from panosam2_ros.masks.label_image import resize_labels
-from panosam2_ros.ros.conversions import byte_array
+from panosam2_ros.ros.conversion.messages import byte_array
 from panosam2_ros.tracking.motion_model import TrackState
 from panosam2_ros.tracking.track import Track, TrackedFrame
 from panosam2_ros.visualization import drawing, overlay, sphere
@@ -46,7 +46,7 @@ POINT = np.dtype([(name, kind) for name, kind, _ in _FIELDS])
 
 
 @dataclass(frozen=True)
-class Look:
+class VisualizationStyle:
     """How views look; the parameters of these names."""
 
     overlay_width: int  # pixels at most; 0: the image's
@@ -55,7 +55,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Scene:
+class VisualizationInput:
     """One image and what is known of it."""
 
     header: Header  # of the image
@@ -63,10 +63,10 @@ class Scene:
     tracked: TrackedFrame
     camera: CameraFrame
     vertical_fov: float  # rad
-    look: Look
+    look: VisualizationStyle
 
 
-def draw_overlay(view: Scene) -> NDArray[np.uint8]:
+def overlay_picture(view: VisualizationInput) -> NDArray[np.uint8]:
     """The overlay, RGB [h, w, 3]."""
     grid = Equirect(view.image.shape[1], view.image.shape[0], view.vertical_fov)
     if 0 < view.look.overlay_width < grid.width:
@@ -96,7 +96,7 @@ def jpeg_msg(header: Header, picture: NDArray[np.uint8]) -> CompressedImage:
     return CompressedImage(header=header, format="jpeg", data=byte_array(encoded))
 
 
-def markers_msg(view: Scene, gone: Iterable[int]) -> MarkerArray:
+def markers_msg(view: VisualizationInput, gone: Iterable[int]) -> MarkerArray:
     """Every known object's markers, and DELETE for those of the ids that are gone."""
     markers = [_deleted(view.header, shape, obj_id) for obj_id in sorted(gone) for shape in SHAPES]
     for track in view.tracked.tracks:
@@ -109,7 +109,7 @@ def no_markers_msg(header: Header) -> MarkerArray:
     return MarkerArray(markers=[Marker(header=header, action=Marker.DELETEALL)])
 
 
-def cloud_msg(view: Scene) -> PointCloud2:
+def cloud_msg(view: VisualizationInput) -> PointCloud2:
     """The panorama on a sphere: x, y, z, rgb and id of points that lie evenly, objects in their colours."""
     ball = sphere.sphere_points(view.look.cloud_width, view.vertical_fov)
     picture = resized_image(view.image, ball.grid.width, ball.grid.height).copy()
@@ -146,7 +146,7 @@ def points_msg(header: Header, points: NDArray[np.void]) -> PointCloud2:
     )
 
 
-def _object_markers(view: Scene, track: Track) -> list[Marker]:
+def _object_markers(view: VisualizationInput, track: Track) -> list[Marker]:
     radius, bearing = view.look.sphere_radius, track.bearing
     colour, alpha = _paint(track)
     tip = view.camera.to_frame(bearing.direction) * radius

@@ -18,7 +18,7 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from panosam2_ros.geometry.equirect import box_width, mask_box
-from panosam2_ros.ros.view_messages import Scene
+from panosam2_ros.ros.publishing.visualization_messages import VisualizationInput
 from panosam2_ros.tracking.track import Track
 
 try:
@@ -35,7 +35,7 @@ def detections_publisher(node: LifecycleNode) -> Any:
     return node.create_lifecycle_publisher(vision.Detection2DArray, "~/detections", qos)
 
 
-def detections_msg(scene: Scene) -> Any:
+def detections_msg(scene: VisualizationInput) -> Any:
     """A Detection2DArray of the visible objects."""
     height, width = scene.image.shape[:2]
     found = [
@@ -66,7 +66,7 @@ def seam_box(
     return centre - 0.5, top + rows * scale_v / 2 - 0.5, columns * scale_u, rows * scale_v
 
 
-def _detection(scene: Scene, track: Track, box: tuple[float, float, float, float]) -> Any:
+def _detection(scene: VisualizationInput, track: Track, box: tuple[float, float, float, float]) -> Any:
     detection = vision.Detection2D(header=scene.header, id=str(track.obj_id))
     result = vision.ObjectHypothesisWithPose()
     result.hypothesis.class_id, result.hypothesis.score = track.label, float(track.score)
@@ -86,7 +86,7 @@ class LabelPublisher:
         self._publisher = node.create_lifecycle_publisher(vision.LabelInfo, "~/label_info", qos)
         self._told: dict[int, str] | None = None
 
-    def tell(self, scene: Scene) -> None:
+    def tell(self, scene: VisualizationInput) -> None:
         """Publishes if there is news."""
         names = {track.obj_id: track.label for track in scene.tracked.tracks}
         if names == self._told:

@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
-from panosam2_ros.ros.findings import OK, Finding
-from panosam2_ros.ros.transport import rate
+from panosam2_ros.ros.diagnostics.findings import OK, Finding
+from panosam2_ros.ros.diagnostics.image_loss import rate
 
 _WINDOW = 200  # images over which rate and latency are taken
 _MOST_TEXTS = 100

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 
-from panosam2_ros.ros.diagnostics import Statistics, Throttle, diagnostics_msg
-from panosam2_ros.ros.findings import Finding
-from panosam2_ros.ros.health import Health, findings
+from panosam2_ros.ros.diagnostics.findings import Finding
+from panosam2_ros.ros.diagnostics.statistics import Statistics, Throttle, diagnostics_msg
+from panosam2_ros.ros.diagnostics.status import NodeStatus, findings
 from panosam2_ros.ros.parameters import Parameters
 
 
@@ -34,7 +34,7 @@ class Reporter:
             trace = "".join(traceback.format_exception(error)).rstrip() if error else ""
             self._node.get_logger().error(f"{text}\n{trace}".rstrip())
 
-    def report(self, health: Health, arrival: Mapping[str, Finding], limits: Parameters) -> None:
+    def report(self, health: NodeStatus, arrival: Mapping[str, Finding], limits: Parameters) -> None:
         """One diagnostic message; into the log goes what is wrong with the ``arrival`` of images."""
         for kind, finding in arrival.items():
             if self._throttle.due(kind):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.ros.frame_history import Frame, FrameHistory, M, NoSuchFrameError, not_held
+from panosam2_ros.ros.inference.frame_buffer import FrameBuffer, M, NoSuchFrameError, ReceivedImage, not_held
 
 if TYPE_CHECKING:
     from panosam2_ros.tracking.track import TrackedFrame
@@ -75,8 +75,8 @@ class Callbacks(Generic[M]):
     """What the worker's owner does, all called on the worker's thread."""
 
     decode: Callable[[M], Pixels]  # message -> RGB [H, W, 3]; raises for what it cannot read
-    on_frame: Callable[[Frame[M], TrackedFrame], None]
-    on_error: Callable[[Frame[M], Exception], None]
+    on_frame: Callable[[ReceivedImage[M], TrackedFrame], None]
+    on_error: Callable[[ReceivedImage[M], Exception], None]
 
 
 @dataclass(frozen=True)
@@ -99,11 +99,11 @@ class Worker(Generic[M]):
         self.tracker = tracker  # touched by jobs and by this thread only
         self._callbacks, self._on_start, self._job_limit = callbacks, on_start, limits.jobs
         self._replay_every = limits.replay_every
-        self._history: FrameHistory[M] = FrameHistory(limits.history_seconds, limits.history_mib)
+        self._history: FrameBuffer[M] = FrameBuffer(limits.history_seconds, limits.history_mib)
         self._change = threading.Condition()  # guards everything below
         self._jobs: deque[_Job] = deque()
-        self._waiting: Frame[M] | None = None
-        self._newest: tuple[Frame[M], Pixels] | None = None
+        self._waiting: ReceivedImage[M] | None = None
+        self._newest: tuple[ReceivedImage[M], Pixels] | None = None
         self._counts = WorkerCounts()
         self._stopping = False
         self._image_turn = False
@@ -145,7 +145,7 @@ class Worker(Generic[M]):
             return any_kept
 
     @property
-    def newest(self) -> Frame[M] | None:
+    def newest(self) -> ReceivedImage[M] | None:
         """The newest processed frame."""
         with self._change:
             return self._newest[0] if self._newest else None
@@ -155,7 +155,7 @@ class Worker(Generic[M]):
         with self._change:
             self._history.seconds, self._history.mib = seconds, mib
 
-    def offer(self, frame: Frame[M]) -> None:
+    def offer(self, frame: ReceivedImage[M]) -> None:
         """Hand over an image; one that still waits is dropped."""
         with self._change:
             dropped = self._waiting is not None
@@ -182,7 +182,7 @@ class Worker(Generic[M]):
             self._jobs.append(_Job(run, done, stamp))
             self._change.notify()
 
-    def frame_at(self, stamp: int) -> tuple[Frame[M], Pixels]:
+    def frame_at(self, stamp: int) -> tuple[ReceivedImage[M], Pixels]:
         """Frame and RGB image [H, W, 3] of exactly this stamp; 0: the newest processed one.
 
         For jobs. Raises NoSuchFrameError, or what ``decode`` raises.
@@ -257,7 +257,7 @@ class Worker(Generic[M]):
         if not caught_up:  # only now: the error held on to what it was raised among
             self.tracker.settle(everything=True)
 
-    def _take(self) -> tuple[_Job | None, Frame[M] | None]:
+    def _take(self) -> tuple[_Job | None, ReceivedImage[M] | None]:
         """A job or an image, in turns; an image that a job is about always comes first."""
         frame = self._waiting
         if self._jobs and frame is not None:
@@ -276,7 +276,7 @@ class Worker(Generic[M]):
             result, error = None, raised
         job.done(result, error)
 
-    def _process(self, frame: Frame[M]) -> None:
+    def _process(self, frame: ReceivedImage[M]) -> None:
         try:
             image = self._callbacks.decode(frame.message)
         except Exception as error:  # one bad frame must not end the stream

@@ -48,7 +48,7 @@ class Transforms:
             raise FrameError(str(error)) from error
 
 
-class Points:
+class PointTransformer:
     """Brings points into the camera's frame, waiting a little for transforms."""
 
     def __init__(self, node: Node, transforms: Transforms) -> None:

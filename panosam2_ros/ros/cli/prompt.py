@@ -22,7 +22,7 @@ from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
 from panosam2_ros.geometry.sphere import lonlat_to_vector
 from panosam2_ros.msg import ObjectBearing, ObjectPrompt
 from panosam2_ros.ros.client import Client, ClientError
-from panosam2_ros.ros.lifetime import ros_running
+from panosam2_ros.ros.spin import ros_running
 
 _STATES = {
     ObjectBearing.VISIBLE: "visible", ObjectBearing.OCCLUDED: "occluded", ObjectBearing.LOST: "lost",

@@ -1,0 +1,1 @@
+"""Programs for a terminal that talk to the node."""

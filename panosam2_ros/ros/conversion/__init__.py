@@ -1,0 +1,1 @@
+"""Messages to and from what the core works with."""

@@ -1,0 +1,1 @@
+"""The node's services and the clicked point."""
