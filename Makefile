@@ -81,7 +81,7 @@ bench: build
 
 # ten thousand frames while objects come and go: out/soak.json
 soak: build
-	@$(BIN)/python -m panosam2_ros.ros.soak $(ARGS)
+	@$(BIN)/python -m tools.soak $(ARGS)
 
 lint: build
 	@$(BIN)/ruff check .

@@ -11,7 +11,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
 
 from panosam2_ros.io.image_encodings import ENCODINGS, image_to_array
-from panosam2_ros.ros import bench_conversions as bench
+from tools import bench_conversions as bench
 
 
 def test_every_conversion_is_timed(

@@ -32,7 +32,7 @@ from panosam2_ros.evaluation.equivariance import (
     rolls,
 )
 from panosam2_ros.evaluation.method import TrackerMethod, rolled_prompt
-from panosam2_ros.evaluation.report import Subject, record, result_row, table
+from panosam2_ros.evaluation.report import ResultSubject, record, result_row, table
 from panosam2_ros.evaluation.runner import (
     EveryFrame,
     KnownTruth,
@@ -41,7 +41,7 @@ from panosam2_ros.evaluation.runner import (
     mean_J_sphere,
     score_sequence,
 )
-from panosam2_ros.evaluation.summary import summarise
+from panosam2_ros.evaluation.summary import summarise_results
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.io.label_png import write_labels
 from panosam2_ros.io.package_files import package_file
@@ -130,10 +130,10 @@ def test_a_rolled_prompt_is_the_prompt_of_the_rolled_mask(kind: str) -> None:
 def test_the_truth_scores_one_and_nothing_scores_zero() -> None:
     video = FakeVideo(moving(12, 3), {1: 0})
     perfect, nothing = run(video, Oracle(video)), run(video, Oracle(video, lose=range(12)))
-    assert summarise([perfect.result]).every.scores["JF_sphere"] == 1
-    assert summarise([perfect.result]).bearing_error_deg_p95 == pytest.approx(0, abs=1e-9)
-    assert summarise([nothing.result]).every.scores["JF_sphere"] == 0
-    assert summarise([nothing.result]).every.pairs == 11  # the prompted frame is not scored
+    assert summarise_results([perfect.result]).every.scores["JF_sphere"] == 1
+    assert summarise_results([perfect.result]).bearing_error_deg_p95 == pytest.approx(0, abs=1e-9)
+    assert summarise_results([nothing.result]).every.scores["JF_sphere"] == 0
+    assert summarise_results([nothing.result]).every.pairs == 11  # the prompted frame is not scored
     again = SequenceRun.from_json(json.loads(json.dumps(perfect.to_json())))
     assert again.to_json() == perfect.to_json() and again.result == perfect.result
 
@@ -233,14 +233,14 @@ def test_a_refused_prompt_is_reported_and_counts_as_missing(model) -> None:
 # reports
 
 
-def subject(**changes) -> Subject:
-    base = Subject("nano", 5, "box", "val", "abc", "512x256", 2, "cpu", "w1")
+def subject(**changes) -> ResultSubject:
+    base = ResultSubject("nano", 5, "box", "val", "abc", "512x256", 2, "cpu", "w1")
     return dataclasses.replace(base, **changes)
 
 
 def test_a_row_has_exactly_the_agreed_fields() -> None:
     video = FakeVideo(moving(4, 2), {1: 0}, attributes=frozenset({"crossing_border"}))
-    summary = summarise([run(video, Oracle(video)).result])
+    summary = summarise_results([run(video, Oracle(video)).result])
     row = result_row(subject(), summary, fps=12.0)
     more = ["date", "weights_sha256", "versions", "covered_rate", "covered_on_target_rate"]
     assert list(row) == FIELDS + more

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
+from tools import doc_figures
+
 DOCS = Path(__file__).parents[1] / "docs"
-sys.path.insert(0, str(DOCS))
-import figures  # noqa: E402
 
 HERE = {**os.environ, "PYTHONPATH": str(DOCS.parent)}  # this checkout, whatever is installed
 
@@ -20,17 +20,17 @@ HERE = {**os.environ, "PYTHONPATH": str(DOCS.parent)}  # this checkout, whatever
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("figures")
-    command = [sys.executable, str(DOCS / "figures.py"), "--out", str(out)]
+    command = [sys.executable, "-m", "tools.doc_figures", "--out", str(out)]
     done = subprocess.run(command, cwd=DOCS.parent, env=HERE, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return out
 
 
 def test_script_draws_nothing_else(drawn: Path) -> None:
-    assert {path.name for path in drawn.iterdir()} == {f"{name}.jpg" for name in figures.FIGURES}
+    assert {path.name for path in drawn.iterdir()} == {f"{name}.jpg" for name in doc_figures.FIGURES}
 
 
-@pytest.mark.parametrize("name", figures.FIGURES)
+@pytest.mark.parametrize("name", doc_figures.FIGURES)
 def test_committed_figure_is_what_the_script_draws(drawn: Path, name: str) -> None:
     kept = DOCS / "pictures" / f"{name}.jpg"
     assert kept.stat().st_size < 150_000
@@ -44,4 +44,4 @@ def test_committed_figure_is_what_the_script_draws(drawn: Path, name: str) -> No
 
 def test_concepts_show_every_figure() -> None:
     shown = set(re.findall(r"\(pictures/(\w+)\.jpg\)", (DOCS / "concepts.md").read_text()))
-    assert shown == set(figures.FIGURES)
+    assert shown == set(doc_figures.FIGURES)

@@ -11,16 +11,16 @@ from numpy.typing import NDArray
 from vos_benchmark.evaluator import Evaluator
 
 from panosam2_ros.evaluation.boundaries import (
+    PixelWindow,
     Points,
-    Window,
     boundary,
     near_in_pixels,
     row_weights_of_360vos,
 )
 from panosam2_ros.evaluation.metrics import QUALITIES, SPHERE_TOLERANCE, MaskMetrics, PairScores
 from panosam2_ros.evaluation.results import EVERY, SequenceResult
-from panosam2_ros.evaluation.sequence_score import Frame, Report, SequenceScore, relabelled
-from panosam2_ros.evaluation.summary import compare, summarise
+from panosam2_ros.evaluation.sequence_score import Report, ScoredFrame, SequenceScore, relabelled
+from panosam2_ros.evaluation.summary import compare, summarise_results
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import rotation_matrix
 
@@ -117,11 +117,11 @@ def test_sequence_means_equal_vos_benchmark() -> None:
                 v, u = rng.integers(0, 10, 2)
                 if rng.random() < 0.7 and (obj_id == 1 or index > 3):
                     labels[v : v + 6, u : u + 9] = obj_id
-        score.add(index, Frame(truth, predicted))
+        score.add(index, ScoredFrame(truth, predicted))
         if 0 < index < 11:
             evaluator.feed_frame(predicted.astype(np.uint8), truth.astype(np.uint8))
     iou, boundary_f = evaluator.conclude()
-    summary = summarise([score.result()])
+    summary = summarise_results([score.result()])
     assert summary.J_davis == pytest.approx(np.mean(list(iou.values())) / 100, abs=1e-9)
     assert summary.F_davis == pytest.approx(np.mean(list(boundary_f.values())) / 100, abs=1e-9)
 
@@ -290,7 +290,7 @@ def test_tolerance_on_the_sphere_is_the_angle_that_is_named() -> None:
 def test_window_holds_the_mask_whatever_it_touches(columns: slice) -> None:
     mask = np.zeros((64, 128), bool)
     mask[:, columns] = True
-    window = Window.around(mask)
+    window = PixelWindow.around(mask)
     assert window is not None and window.crop(mask).sum() == mask.sum()
     assert len(set(window.columns)) == len(window.columns) == window.crop(mask).shape[1]
     edge = boundary(np.asarray(window.crop(mask), bool), window, 128, wrap=True).points
@@ -317,7 +317,7 @@ HERE, THERE = labels(o1=(6, 4)), labels(o1=(6, 20))
 NOTHING = labels()
 
 
-def one_object(*frames: Frame, **options: object) -> SequenceResult:
+def one_object(*frames: ScoredFrame, **options: object) -> SequenceResult:
     """A sequence in which object 1 is prompted in the first of its frames."""
     score = SequenceScore("s", SMALL, {1: 0}, **options)
     for index, frame in enumerate(frames):
@@ -328,9 +328,9 @@ def one_object(*frames: Frame, **options: object) -> SequenceResult:
 def test_prompted_frame_is_left_out_and_missing_masks_count_zero() -> None:
     score = SequenceScore("s", SMALL, {1: 0, 2: 1})
     both = labels(o1=(6, 4), o2=(6, 20))
-    assert score.add(0, Frame(both, NOTHING)) == {}
-    assert score.add(1, Frame(both, both))[1] == PairScores(*[1.0] * len(QUALITIES))
-    assert set(score.add(2, Frame(both, None))) == {1, 2}
+    assert score.add(0, ScoredFrame(both, NOTHING)) == {}
+    assert score.add(1, ScoredFrame(both, both))[1] == PairScores(*[1.0] * len(QUALITIES))
+    assert set(score.add(2, ScoredFrame(both, None))) == {1, 2}
     first, second = score.result().objects
     assert (first.visible_pairs, second.visible_pairs) == (2, 1)
     assert first.tallies[EVERY].sums == (1.0,) * len(QUALITIES)
@@ -339,9 +339,9 @@ def test_prompted_frame_is_left_out_and_missing_masks_count_zero() -> None:
 
 
 def test_false_positives_are_a_number_of_their_own() -> None:
-    absent = [Frame(NOTHING, HERE), Frame(NOTHING, NOTHING), Frame(NOTHING, None)]
-    result = one_object(Frame(HERE, HERE), Frame(HERE, HERE), *absent)
-    summary = summarise([result])
+    absent = [ScoredFrame(NOTHING, HERE), ScoredFrame(NOTHING, NOTHING), ScoredFrame(NOTHING, None)]
+    result = one_object(ScoredFrame(HERE, HERE), ScoredFrame(HERE, HERE), *absent)
+    summary = summarise_results([result])
     assert summary.every.scores["J"] == 1
     assert summary.false_positive_rate == pytest.approx(1 / 3)
     assert summary.reported_while_absent == 1
@@ -351,9 +351,9 @@ def test_false_positives_are_a_number_of_their_own() -> None:
 
 def test_frames_keep_their_order() -> None:
     score = SequenceScore("s", SMALL, {1: 0})
-    score.add(3, Frame(HERE, HERE))
+    score.add(3, ScoredFrame(HERE, HERE))
     with pytest.raises(ValueError, match="frame 3 of s came after 3"):
-        score.add(3, Frame(HERE, HERE))
+        score.add(3, ScoredFrame(HERE, HERE))
 
 
 def test_bearing_error_is_the_angle_between_report_and_truth() -> None:
@@ -361,12 +361,12 @@ def test_bearing_error_is_the_angle_between_report_and_truth() -> None:
     truth = {1: FORWARD}
     wide = math.radians(10) ** 2 * np.eye(2)  # 10 degrees are one standard deviation
     frames = [
-        Frame(HERE, HERE, truth, {1: Report(True, turned)}),  # prompted
-        Frame(HERE, HERE, truth, {1: Report(True, turned, wide)}),  # 10 degrees
-        Frame(HERE, THERE, truth, {1: Report(True, -FORWARD, wide)}),  # visible, but elsewhere
-        Frame(HERE, HERE, truth, {1: Report(False, FORWARD)}),  # not reported
-        Frame(HERE, HERE, truth, {}),  # not known
-        Frame(NOTHING, NOTHING, {}, {1: Report(True, FORWARD)}),  # absent
+        ScoredFrame(HERE, HERE, truth, {1: Report(True, turned)}),  # prompted
+        ScoredFrame(HERE, HERE, truth, {1: Report(True, turned, wide)}),  # 10 degrees
+        ScoredFrame(HERE, THERE, truth, {1: Report(True, -FORWARD, wide)}),  # visible, but elsewhere
+        ScoredFrame(HERE, HERE, truth, {1: Report(False, FORWARD)}),  # not reported
+        ScoredFrame(HERE, HERE, truth, {}),  # not known
+        ScoredFrame(NOTHING, NOTHING, {}, {1: Report(True, FORWARD)}),  # absent
     ]
     result = one_object(*frames)
     found = result.objects[0]
@@ -374,7 +374,7 @@ def test_bearing_error_is_the_angle_between_report_and_truth() -> None:
     assert found.bearing_errors_on_target_deg == pytest.approx((10,))
     assert found.reported_visible == 3
     assert (found.reported_elsewhere, found.reported_while_absent) == (1, 1)
-    summary = summarise([result])
+    summary = summarise_results([result])
     assert summary.visible_but_wrong_rate == pytest.approx(2 / 3)
     assert summary.bearing_error_deg_median == pytest.approx(95)
     assert summary.bearing_error_on_target_deg_p95 == pytest.approx(10)
@@ -382,12 +382,14 @@ def test_bearing_error_is_the_angle_between_report_and_truth() -> None:
 
 
 def test_bearings_come_from_masks_where_nothing_else_is_given() -> None:
-    result = one_object(Frame(HERE, HERE), Frame(HERE, np.roll(HERE, 2, 1)), Frame(HERE, HERE))
+    result = one_object(
+        ScoredFrame(HERE, HERE), ScoredFrame(HERE, np.roll(HERE, 2, 1)), ScoredFrame(HERE, HERE)
+    )
     moved, same = result.objects[0].bearing_errors_deg
     assert moved == pytest.approx(2 * 360 / 32, rel=0.02)
     assert same == pytest.approx(0, abs=1e-6)
     with pytest.raises(ValueError, match=r"object 1 .* no true direction"):
-        one_object(Frame(HERE, HERE), Frame(HERE, HERE, directions={}))
+        one_object(ScoredFrame(HERE, HERE), ScoredFrame(HERE, HERE, directions={}))
 
 
 def test_id_switches_are_moves_onto_another_object_or_look_alike() -> None:
@@ -401,26 +403,26 @@ def test_id_switches_are_moves_onto_another_object_or_look_alike() -> None:
     answers = [own, own, other, other, own, look_alike, large, both, other]
     score = SequenceScore("s", SMALL, {1: 0, 2: 0})
     for index, answer in enumerate(answers):
-        score.add(index, Frame(truth, answer, look_alikes=twin))
+        score.add(index, ScoredFrame(truth, answer, look_alikes=twin))
     first, second = score.result().objects
     assert (first.id_switches, first.frames_on_another) == (3, 4)
     assert (second.id_switches, second.frames_on_another) == (0, 0)
     # without look-alikes only the tracked object counts, also while the own one is hidden
-    hidden = Frame(labels(o2=(6, 20)), other)
-    assert one_object(Frame(truth, own), hidden).objects[0].id_switches == 1
-    assert one_object(Frame(truth, own), Frame(truth, look_alike)).objects[0].id_switches == 0
+    hidden = ScoredFrame(labels(o2=(6, 20)), other)
+    assert one_object(ScoredFrame(truth, own), hidden).objects[0].id_switches == 1
+    assert one_object(ScoredFrame(truth, own), ScoredFrame(truth, look_alike)).objects[0].id_switches == 0
 
 
 @pytest.mark.parametrize(("hidden", "expected"), [(9, 0), (10, 20), (13, 20)])
 def test_reappearance_is_the_20_frames_after_10_hidden_ones(hidden: int, expected: int) -> None:
-    seen, gone = Frame(HERE, HERE), Frame(NOTHING, NOTHING)
+    seen, gone = ScoredFrame(HERE, HERE), ScoredFrame(NOTHING, NOTHING)
     result = one_object(*[seen] * 5, *[gone] * hidden, *[seen] * 30)
     assert result.tally("reappearance").pairs == expected
     assert result.tally().pairs == 34
 
 
 def test_reappearance_scores_only_frames_in_which_it_is_seen() -> None:
-    seen, gone, missed = Frame(HERE, HERE), Frame(NOTHING, NOTHING), Frame(HERE, NOTHING)
+    seen, gone, missed = ScoredFrame(HERE, HERE), ScoredFrame(NOTHING, NOTHING), ScoredFrame(HERE, NOTHING)
     result = one_object(seen, *[gone] * 10, *[missed] * 5, *[gone] * 3, *[seen] * 40)
     found = result.tally("reappearance")
     assert found.pairs == 17
@@ -431,8 +433,8 @@ def test_conditions_are_those_of_the_frame() -> None:
     seam, pole = labels(o1=(6, 28)), NOTHING.copy()
     pole[:2] = 1
     result = one_object(
-        Frame(HERE, HERE), Frame(HERE, HERE), Frame(seam, seam), Frame(np.roll(seam, 2, 1), seam),
-        Frame(pole, NOTHING), Frame(pole[::-1], NOTHING),
+        ScoredFrame(HERE, HERE), ScoredFrame(HERE, HERE), ScoredFrame(seam, seam), ScoredFrame(np.roll(seam, 2, 1), seam),
+        ScoredFrame(pole, NOTHING), ScoredFrame(pole[::-1], NOTHING),
     )  # fmt: skip
     assert result.tally("on_seam").pairs == 3  # one object, two polar caps
     assert result.tally("near_pole").pairs == 2
@@ -452,14 +454,14 @@ def sequence(name: str, shifts: list[int], attributes: tuple[str, ...] = ()) -> 
     """Object 1 is predicted ``shifts`` columns beside its truth, frame by frame."""
     score = SequenceScore(name, SMALL, {1: 0}, attributes)
     for index, shift in enumerate([0, *shifts]):
-        score.add(index, Frame(HERE, np.roll(HERE, shift, 1)))
+        score.add(index, ScoredFrame(HERE, np.roll(HERE, shift, 1)))
     return score.result()
 
 
 def test_scores_are_means_over_all_pairs() -> None:
     """Not means of sequences' means: a long sequence counts for as much as it has pairs."""
     results = [sequence("a", [0, 0, 0], ("crossing_border",)), sequence("b", [8])]
-    summary = summarise(results)
+    summary = summarise_results(results)
     assert summary.every.scores["J"] == pytest.approx(3 / 4)
     assert summary.every.pairs == 4
     assert summary.frames == 6
@@ -479,16 +481,16 @@ def test_results_survive_json() -> None:
 def test_bootstrap_is_seeded_and_honest() -> None:
     rng = np.random.default_rng(0)
     results = [sequence(f"s{i}", rng.integers(0, 5, 3).tolist()) for i in range(12)]
-    group = summarise(results).every
-    assert group == summarise(results).every
-    assert group.ci95 != summarise(results, seed=1).every.ci95
+    group = summarise_results(results).every
+    assert group == summarise_results(results).every
+    assert group.ci95 != summarise_results(results, seed=1).every.ci95
     means = np.array([r.tally().sums[0] / r.tally().pairs for r in results])
     low, high = group.ci95["J"]
     assert low < group.scores["J"] < high
     # of a mean: 1.96 standard errors on either side, give or take
     assert high - low == pytest.approx(2 * 1.96 * means.std(ddof=1) / math.sqrt(12), rel=0.2)
-    assert summarise(results[:1]).every.ci95 == {}
-    assert summarise([]).every.scores == {}
+    assert summarise_results(results[:1]).every.ci95 == {}
+    assert summarise_results([]).every.scores == {}
 
 
 def test_difference_is_paired() -> None:
@@ -499,9 +501,9 @@ def test_difference_is_paired() -> None:
     found = compare(a, b, "J_sphere")
     assert 0 < found.ci95[0] < found.difference < found.ci95[1]
     assert found.better == 1
-    expected = summarise(a).every.scores["J_sphere"] - summarise(b).every.scores["J_sphere"]
+    expected = summarise_results(a).every.scores["J_sphere"] - summarise_results(b).every.scores["J_sphere"]
     assert found.difference == pytest.approx(expected)
-    assert summarise(b).every.ci95["J_sphere"][1] > summarise(a).every.ci95["J_sphere"][0]
+    assert summarise_results(b).every.ci95["J_sphere"][1] > summarise_results(a).every.ci95["J_sphere"][0]
     same = compare(a, a[::-1])
     assert (same.difference, same.ci95, same.better) == (0, (0, 0), 0)
 
@@ -515,4 +517,4 @@ def test_differences_of_unlike_sets_are_refused() -> None:
     with pytest.raises(ValueError, match="no score 'IoU'"):
         compare(a, a, "IoU")
     with pytest.raises(ValueError, match=r"there twice: \['a'\]"):
-        summarise([a[0], a[0]])
+        summarise_results([a[0], a[0]])

@@ -10,18 +10,18 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 
 from panosam2_ros.ros.parameters import Parameters
-from panosam2_ros.ros.reference import reference
+from tools.interface_reference import interface_reference
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_the_page_is_up_to_date() -> None:
     page = (ROOT / "docs" / "interface.md").read_text()
-    assert page == reference(), "run python -m panosam2_ros.ros.reference > docs/interface.md"
+    assert page == interface_reference(), "run python -m tools.interface_reference > docs/interface.md"
 
 
 def test_it_has_every_message_service_and_parameter() -> None:
-    page = reference()
+    page = interface_reference()
     for path in [*(ROOT / "msg").glob("*.msg"), *(ROOT / "srv").glob("*.srv")]:
         assert f"## {path.parent.name}/{path.name}" in page
         assert path.read_text().strip() in page

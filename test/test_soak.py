@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("rclpy", reason="the folder of the worker needs ROS 2: make")
 
-from panosam2_ros.ros import soak
+from tools import soak
 
 
 @pytest.mark.slow

@@ -42,11 +42,11 @@ from panosam2_ros.training.clips import (
     TrainingBatch,
 )
 from panosam2_ros.training.curriculum import Stage, learning_rate, read_config
+from panosam2_ros.training.export import mixed, ship, training_hours
 from panosam2_ros.training.losses import LossConfig
 from panosam2_ros.training.optimizer import build_optimizers, orthogonalised
 from panosam2_ros.training.region_clips import Panoramic, RegionClips, Scenes, _led
 from panosam2_ros.training.rollout import ClipLoss, Rollout, correction, jumped, misled
-from panosam2_ros.training.ship import mixed, ship, training_hours
 from panosam2_ros.training.train import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent

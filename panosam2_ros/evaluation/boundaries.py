@@ -18,7 +18,7 @@ _CHUNK = 96  # boundary pixels that are compared at once with their neighbourhoo
 
 
 @dataclass(frozen=True)
-class Window:
+class PixelWindow:
     """The part of a panorama round some masks, contiguous across the seam, one pixel wider."""
 
     top: int  # first row
@@ -27,7 +27,7 @@ class Window:
     closed: bool  # all columns are there: the last one's right neighbour is the first
 
     @classmethod
-    def around(cls, mask: Mask) -> Window | None:
+    def around(cls, mask: Mask) -> PixelWindow | None:
         """The window of a mask [H, W]; None where it is empty."""
         box = mask_box(mask)
         if box is None:
@@ -80,7 +80,7 @@ class Boundary:
         return found
 
 
-def boundary(mask: Mask, window: Window, width: int, wrap: bool) -> Boundary:
+def boundary(mask: Mask, window: PixelWindow, width: int, wrap: bool) -> Boundary:
     """Boundary pixels of a mask [h, w] that was cropped to its window.
 
     A pixel is one where its right, lower or lower right neighbour is of the other kind (D. Martin's

@@ -21,9 +21,9 @@ from panosam2_ros.datasets.ground_truth_prompts import PROMPT_KINDS
 from panosam2_ros.datasets.registry import KINDS, Corners, DatasetSpec
 from panosam2_ros.evaluation.equivariance import CycleRun, RollRun, roll_equivariance
 from panosam2_ros.evaluation.jobs import METHODS, MODES, Job, dataset_of, run_all
-from panosam2_ros.evaluation.report import Row, Subject, cell, record, result_row, table
+from panosam2_ros.evaluation.report import ResultSubject, Row, cell, record, result_row, table
 from panosam2_ros.evaluation.runner import SequenceRun, mean_J_sphere
-from panosam2_ros.evaluation.summary import summarise
+from panosam2_ros.evaluation.summary import summarise_results
 from panosam2_ros.io.json_file import write_json
 from panosam2_ros.model.build import EMBEDDED
 
@@ -149,7 +149,7 @@ def _summary(job: Job, results: list[dict[str, Any]]) -> tuple[Row, dict[str, An
         }
         return result_row(subject, None, roll_equivariance=arbitrary), parts
     runs = [SequenceRun.from_json(r["score"]) for r in results]
-    summary = summarise([run.result for run in runs])
+    summary = summarise_results([run.result for run in runs])
     seconds, steps = (sum(getattr(r.timing, f) for r in runs) for f in ("step_seconds", "steps"))
     timed = job.method in ("tracker", "flow") and seconds > 0
     row = result_row(subject, summary, fps=steps / seconds if timed else None)
@@ -159,13 +159,13 @@ def _summary(job: Job, results: list[dict[str, Any]]) -> tuple[Row, dict[str, An
     return row, {**summary.to_json(), "dropped": dropped, "refused_prompts": refused}
 
 
-def _subject(job: Job) -> Subject:
+def _subject(job: Job) -> ResultSubject:
     dataset = dataset_of(job.dataset)
     name = Path(job.weights).stem if job.method == "tracker" else job.method
     if job.mode == "real-time":
         name += f" at {job.rate:g} Hz"
     size = job.input_size
-    return Subject(
+    return ResultSubject(
         name, dataset.seed, job.prompt, dataset.split, dataset.config_sha256,
         "" if size is None else f"{size[1]}x{size[0]}", job.threads,
         job.device,

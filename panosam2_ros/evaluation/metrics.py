@@ -25,8 +25,8 @@ import numpy as np
 from panosam2_ros.evaluation.boundaries import (
     Boundary,
     Mask,
+    PixelWindow,
     Points,
-    Window,
     boundary,
     f_measure,
     near_in_pixels,
@@ -80,13 +80,13 @@ class MaskMetrics:
                 f"truth {truth.shape} and predicted {predicted.shape} must have the grid's shape "
                 f"{shape}; bring them to one size first"
             )
-        window = Window.around(truth | predicted)
+        window = PixelWindow.around(truth | predicted)
         if window is None:
             return PairScores(*[1.0] * len(QUALITIES))
         t, p = (np.asarray(window.crop(mask), bool) for mask in (truth, predicted))
         return PairScores(**self._overlaps(t, p, window), **self._boundaries(t, p, window))
 
-    def _overlaps(self, truth: Mask, predicted: Mask, window: Window) -> dict[str, float]:
+    def _overlaps(self, truth: Mask, predicted: Mask, window: PixelWindow) -> dict[str, float]:
         both = np.count_nonzero(truth & predicted, axis=1)
         either = np.count_nonzero(truth | predicted, axis=1)
         rows = slice(window.top, window.bottom)
@@ -97,7 +97,7 @@ class MaskMetrics:
         }
         return {name: float(w @ both / (w @ either)) for name, w in weights.items()}
 
-    def _boundaries(self, truth: Mask, predicted: Mask, window: Window) -> dict[str, float]:
+    def _boundaries(self, truth: Mask, predicted: Mask, window: PixelWindow) -> dict[str, float]:
         flat = self._edges(truth, predicted, window, wrap=False)
         seam = window.meets_seam(self.grid.width, self.radius)
         closed = self._edges(truth, predicted, window, wrap=True) if seam else flat
@@ -112,7 +112,9 @@ class MaskMetrics:
             "F_sphere": _f(closed, near_sphere, self.solid_angles),
         }
 
-    def _edges(self, truth: Mask, predicted: Mask, window: Window, wrap: bool) -> tuple[Boundary, Boundary]:
+    def _edges(
+        self, truth: Mask, predicted: Mask, window: PixelWindow, wrap: bool
+    ) -> tuple[Boundary, Boundary]:
         width = self.grid.width
         return boundary(predicted, window, width, wrap), boundary(truth, window, width, wrap)
 

@@ -43,7 +43,7 @@ _COLUMNS = {  # heading -> field
 
 
 @dataclass(frozen=True)
-class Subject:
+class ResultSubject:
     """What was evaluated, on what."""
 
     name: str
@@ -58,7 +58,7 @@ class Subject:
 
 
 def result_row(
-    subject: Subject,
+    subject: ResultSubject,
     summary: Summary | None,  # None: a mode that needs no truth
     fps: float | None = None,  # steps per second of stepping, while ``processes`` ran side by side
     roll_equivariance: float | None = None,  # mean IoU over rolls by arbitrary columns, 0..1

@@ -12,7 +12,7 @@ from panosam2_ros.datasets.sequence import Image, Labels, VideoSequence
 from panosam2_ros.evaluation.method import Answer, Method
 from panosam2_ros.evaluation.metrics import PairScores
 from panosam2_ros.evaluation.results import SequenceResult
-from panosam2_ros.evaluation.sequence_score import Frame, SequenceScore
+from panosam2_ros.evaluation.sequence_score import ScoredFrame, SequenceScore
 from panosam2_ros.geometry.sphere import Floats
 
 Clock = Callable[[], float]  # seconds
@@ -157,9 +157,9 @@ def score_sequence(
     return SequenceRun(score.result(), by_frame, timing)
 
 
-def _frame(sequence: VideoSequence, shown: Shown, truth: Labels) -> Frame:
+def _frame(sequence: VideoSequence, shown: Shown, truth: Labels) -> ScoredFrame:
     known = sequence if isinstance(sequence, KnownTruth) else None
-    return Frame(
+    return ScoredFrame(
         truth,
         shown.answer.labels,
         None if known is None else known.directions(shown.index),

@@ -39,7 +39,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Frame:
+class ScoredFrame:
     """Truth and answer of one frame.
 
     Everything that is None is derived from the masks or, for ``look_alikes``, is not there.
@@ -67,7 +67,7 @@ class SequenceScore:
         self._objects = {i: _ObjectScore(i, frame) for i, frame in sorted(first_frames.items())}
         self._frames, self._newest = 0, -1
 
-    def add(self, index: int, frame: Frame) -> dict[int, PairScores]:
+    def add(self, index: int, frame: ScoredFrame) -> dict[int, PairScores]:
         """Score frame ``index``; answers the scores of the pairs in which the truth is visible."""
         if index <= self._newest:
             raise ValueError(f"frame {index} of {self.name} came after {self._newest}: keep order")
@@ -90,7 +90,7 @@ class SequenceScore:
 class _Pair:
     """One object in one frame."""
 
-    def __init__(self, obj_id: int, frame: Frame, predicted: Labels, metrics: MaskMetrics) -> None:
+    def __init__(self, obj_id: int, frame: ScoredFrame, predicted: Labels, metrics: MaskMetrics) -> None:
         self.truth: Mask = frame.truth == obj_id
         self.predicted: Mask = predicted == obj_id
         self.visible, self.answered = bool(self.truth.any()), bool(self.predicted.any())

@@ -85,7 +85,9 @@ class Difference:
     better: float  # share of resamples in which a is better, 0..1
 
 
-def summarise(results: Sequence[SequenceResult], seed: int = SEED, resamples: int = RESAMPLES) -> Summary:
+def summarise_results(
+    results: Sequence[SequenceResult], seed: int = SEED, resamples: int = RESAMPLES
+) -> Summary:
     """The table of a set of results."""
     _check_unique(results)
     objects = [o for result in results for o in result.objects]

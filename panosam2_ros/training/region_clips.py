@@ -27,7 +27,7 @@ _SPREADS, _SPREAD_ODDS = (0.05, 0.12, 0.25), (0.5, 0.3, 0.2)  # of the middle, i
 _ASIDE, _ELSEWHERE = 0.06, 0.04  # frames that look beside the object, and where it is not
 
 
-class Subject(Protocol):
+class ResultSubject(Protocol):
     """A clip of which regions can be seen."""
 
     def __len__(self) -> int: ...  # frames
@@ -65,7 +65,7 @@ class Panoramic:
 
     panoramas: ClipSource
 
-    def __call__(self, number: int) -> Subject:
+    def __call__(self, number: int) -> ResultSubject:
         return PanoramaSubject(self.panoramas.clip(number))
 
 
@@ -92,7 +92,7 @@ class Scenes:
     config: SceneConfig
     material: Material
 
-    def __call__(self, number: int) -> Subject:
+    def __call__(self, number: int) -> ResultSubject:
         factor = float(np.random.default_rng([number, 11]).uniform(1, _FINEST))
         width = round(self.config.width * factor / 2) * 2
         config = replace(self.config, width=width, height=width // 2)
@@ -107,7 +107,7 @@ class RegionClips:
     found, not to be looked up.
     """
 
-    subjects: Callable[[int], Subject]
+    subjects: Callable[[int], ResultSubject]
     size: int
     poor: float = 0.0  # share that a poorer camera sees
     single = True
@@ -123,7 +123,7 @@ class RegionClips:
         rng, order = np.random.default_rng([number, 9]), range(len(subject))[:: _way(number // EACH)]
         return followed(rng, subject, order, chosen, targets[chosen], self.size)
 
-    def _followed(self, number: int) -> tuple[Subject, dict[int, list[TargetExtent | None]]]:
+    def _followed(self, number: int) -> tuple[ResultSubject, dict[int, list[TargetExtent | None]]]:
         """A subject, and where each object of its first frame is in all frames; some go backwards."""
         kept: dict[int, Any] = self.__dict__.setdefault("_kept", {})  # the last one: EACH ask for it in turn
         if number not in kept:
@@ -134,7 +134,7 @@ class RegionClips:
             chosen = [int(i) for i, n in zip(ids, counts, strict=True) if i > 0 and n >= MIN_PIXELS]
             targets = {i: [TargetExtent.of_mask(labels == i, grid) for labels, grid in each] for i in chosen}
             kept[number] = subject, targets
-        found: tuple[Subject, dict[int, list[TargetExtent | None]]] = kept[number]
+        found: tuple[ResultSubject, dict[int, list[TargetExtent | None]]] = kept[number]
         return found
 
     def varied(self, rng: np.random.Generator, images: Pixels, labels: Pixels, tilt: float) -> Clip:
@@ -152,7 +152,7 @@ def _way(number: int) -> int:
 
 def followed(
     rng: np.random.Generator,
-    subject: Subject,
+    subject: ResultSubject,
     order: Sequence[int],
     obj_id: int,
     targets: Sequence[TargetExtent | None],

@@ -28,13 +28,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.training.adapt import restrict, save_learned, start_model
 from panosam2_ros.training.clip_sources import Sources
 from panosam2_ros.training.clips import Batches, TrainingBatch
 from panosam2_ros.training.curriculum import Recipe, Stage, learning_rate, read_config, trial
 from panosam2_ros.training.losses import Losses
 from panosam2_ros.training.optimizer import Averaged, build_optimizers
 from panosam2_ros.training.rollout import ClipLoss, Rollout
+from panosam2_ros.training.trainable_parameters import restrict, save_learned, start_model
 
 log = logging.getLogger(__name__)
 TIMED = 2  # steps of every stage in a dry run

@@ -1,4 +1,4 @@
-"""The interface reference: ``python -m panosam2_ros.ros.reference > docs/interface.md``.
+"""The interface reference: ``python -m tools.interface_reference > docs/interface.md``.
 
 Made from the message files and the declarations of parameters, so that it says what they say.
 """
@@ -11,16 +11,16 @@ from pathlib import Path
 
 from panosam2_ros.ros.parameters import Parameters
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 _HEAD = """# Interface reference
 
-Made by `python -m panosam2_ros.ros.reference` from the message files and the declared parameters; a test
+Made by `python -m tools.interface_reference` from the message files and the declared parameters; a test
 fails where they differ. Topics and services are listed in the [README](../README.md#interface). Parameters
 may change at any time (*live*), while the node is *unconfigured*, or only at its *start*.
 """
 
 
-def reference(root: Path = ROOT) -> str:
+def interface_reference(root: Path = ROOT) -> str:
     """The page, Markdown; ``root``: the checkout."""
     files = [*sorted((root / "msg").glob("*.msg")), *sorted((root / "srv").glob("*.srv"))]
     kinds = [f"## {path.parent.name}/{path.name}\n\n```\n{path.read_text().strip()}\n```\n" for path in files]
@@ -42,4 +42,4 @@ def _parameters() -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(reference())
+    sys.stdout.write(interface_reference())

@@ -205,7 +205,7 @@ FIGURES: dict[str, Callable[[], NDArray[np.uint8]]] = {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point."""
     parser = argparse.ArgumentParser("figures", description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "pictures")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "pictures")
     out = parser.parse_args(arguments).out
     out.mkdir(parents=True, exist_ok=True)
     for name, draw in FIGURES.items():

@@ -173,7 +173,7 @@ def run(frames: int, model: str = "panosam2_nano") -> dict[str, Any]:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command; status 1 where a frame or a prompt failed."""
-    parser = argparse.ArgumentParser("panosam2_ros.ros.soak", description=__doc__)
+    parser = argparse.ArgumentParser("tools.soak", description=__doc__)
     parser.add_argument("--frames", type=int, default=10_000, help=f"in whole periods of {PERIOD}")
     parser.add_argument("--model", default="panosam2_nano", help="name or weights file")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0: its own choice")
@@ -183,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         torch.set_num_threads(options.threads)
     given = sys.argv[1:] if arguments is None else arguments
     result = {
-        "command": shlex.join(["python", "-m", "panosam2_ros.ros.soak", *given]),
+        "command": shlex.join(["python", "-m", "tools.soak", *given]),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": machine("cpu", torch.get_num_threads()),
         "versions": versions(),

@@ -1,4 +1,4 @@
-"""What messages cost on their way in and out: ``python -m panosam2_ros.ros.bench_conversions --out FILE``.
+"""What messages cost on their way in and out: ``python -m tools.bench_conversions --out FILE``.
 
 Prints JSON: milliseconds (medians) per conversion, of images of the sizes and encodings that cameras
 have, and of what the node publishes. ``share`` is that of a frame of ``--rate`` Hz. Run it with nothing

@@ -1,6 +1,6 @@
 """Pictures of the node's views, made of its messages while it tracks a video; needs `pip install vtk`.
 
-python -m panosam2_ros.ros.view_pictures --video VIDEO --box U0,V0,U1,V1 --out docs/pictures
+python -m tools.render_views --video VIDEO --box U0,V0,U1,V1 --out docs/pictures
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.io.image_encodings import compressed_to_array
 from panosam2_ros.msg import ObjectPrompt
 from panosam2_ros.ros.conversion.messages import camera_frame, stamp_to_ns
-from panosam2_ros.ros.scene_picture import Eye, scene_picture
 from panosam2_ros.ros.spin import ros_running
 from panosam2_ros.srv import Prompt
+from tools.vtk_scene import Eye, render_scene
 
 _START = 240.0  # s for models and pictures to be ready
 _VIEWS = {"overlay/compressed": CompressedImage, "markers": MarkerArray, "mask_cloud": PointCloud2}
@@ -157,8 +157,8 @@ def pictures(views: dict[str, Any], yaw: float) -> dict[str, np.ndarray]:
     outside = Eye(at(2.0, 0.9, 0.8), at(0.3, -0.35), upright, angle=40)
     return {
         "overlay": compressed_to_array(views["overlay/compressed"]),
-        "sphere": scene_picture(cloud, markers, within),
-        "markers": scene_picture(None, markers, outside),
+        "sphere": render_scene(cloud, markers, within),
+        "markers": render_scene(None, markers, outside),
     }
 
 

@@ -34,7 +34,7 @@ class Eye:
     dot: float = 5.0  # pixels, of the points
 
 
-def scene_picture(cloud: PointCloud2 | None, markers: MarkerArray, eye: Eye) -> Picture:
+def render_scene(cloud: PointCloud2 | None, markers: MarkerArray, eye: Eye) -> Picture:
     """RGB [H, W, 3]."""
     import vtk  # only needed to make pictures
 

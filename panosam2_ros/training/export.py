@@ -1,6 +1,6 @@
 """Put a run's averaged weights where the package finds them, with a manifest that says how they came.
 
-``python -m panosam2_ros.training.ship --run runs/nano --config config/train/nano.yaml``
+``python -m panosam2_ros.training.export --run runs/nano --config config/train/nano.yaml``
 """
 
 from __future__ import annotations
