@@ -34,7 +34,7 @@ STATES: dict[TrackState, drawing.Colour] = {
 
 def scene(
     things: Sequence[tuple[str, float, float, float]],  # sprite, lon, lat and diameter, degrees
-) -> tuple[drawing.RgbImage, drawing.Labels]:
+) -> tuple[drawing.ImageArray, drawing.LabelImage]:
     """A lobby with things in it, [H, W, 3], and their labels [H, W] from 1."""
     library = AssetLibrary.shipped(Split.TRAIN)
     image = Background(np.asarray(library.panoramas["lobby"], np.uint8), GRID).render(np.eye(3))
@@ -54,7 +54,7 @@ def _facing(lon: float, lat: float) -> Floats:
     return np.stack([east, -north, direction], -1)
 
 
-def seam() -> drawing.RgbImage:
+def seam() -> drawing.ImageArray:
     """An object across the seam: its mask, its box, the mean of its pixels and its bearing."""
     image, labels = scene([("1f69b.webp", 176, -8, 42)])
     mask = labels == 1
@@ -78,13 +78,13 @@ def seam() -> drawing.RgbImage:
     return image
 
 
-def _arrowed(image: drawing.RgbImage, u: int, v: int, name: str, aside: int) -> None:
+def _arrowed(image: drawing.ImageArray, u: int, v: int, name: str, aside: int) -> None:
     """Names a column of the image beside an arrow that points up to it."""
     cv2.arrowedLine(image, (u, v + 12), (u, v - 20), drawing.WHITE, 2, tipLength=0.3)
     drawing.draw_text(image, f"{name} = {u}", u + aside, v + 34, scale=0.55)
 
 
-def latitudes() -> drawing.RgbImage:
+def latitudes() -> drawing.ImageArray:
     """The same disc of 20 degrees at several latitudes and over a pole."""
     image = np.full((GRID.height, GRID.width, 3), 236, np.uint8)
     places = ((-120.0, 0.0), (-30.0, 45.0), (85.0, 75.0), (0.0, -90.0))
@@ -115,7 +115,7 @@ def _disc(side: int = 256) -> Sprite:
     return Sprite(rgba)
 
 
-def canonical_yaw() -> drawing.RgbImage:
+def canonical_yaw() -> drawing.ImageArray:
     """What the camera delivers, and the same as the mask decoder gets it for the object on the seam."""
     image, labels = scene([("1f69b.webp", 176, -8, 42), ("1f43b.webp", -60, -25, 30)])
     box = mask_box(labels == 1)
@@ -139,7 +139,7 @@ def canonical_yaw() -> drawing.RgbImage:
     return np.concatenate([panels[0], gap, panels[1]])
 
 
-def states() -> drawing.RgbImage:
+def states() -> drawing.ImageArray:
     """Where an object is, where BearingMotionModel says that it is, and how sure, while it is hidden."""
     stamps = np.arange(0, 9.01, 0.1)
     truth = 20.0 * np.minimum(stamps, 3.5)  # degrees; it stops behind what hides it
@@ -160,7 +160,7 @@ def _chart(
     stamps: Floats,  # [N] s
     truth: Floats,  # [N] azimuth, degrees
     told: Sequence[tuple[float, float, TrackState]],  # azimuth, half a 95 % interval, both degrees
-) -> drawing.RgbImage:
+) -> drawing.ImageArray:
     """Azimuth over time: the truth, what is told, its 95 % interval; below it the state."""
     image = np.full((404, GRID.width, 3), 255, np.uint8)
 
@@ -193,7 +193,7 @@ def _chart(
     return image
 
 
-def _label(image: drawing.RgbImage, text: str, u: int, v: int, paint: drawing.Colour = DARK) -> None:
+def _label(image: drawing.ImageArray, text: str, u: int, v: int, paint: drawing.Colour = DARK) -> None:
     cv2.putText(image, text, (u, v), cv2.FONT_HERSHEY_SIMPLEX, 0.45, paint, 1, cv2.LINE_AA)
 
 

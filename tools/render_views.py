@@ -20,7 +20,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, PointCloud2
 from visualization_msgs.msg import MarkerArray
 
-from panosam2_ros.demo.processes import Processes, environment, tail
+from panosam2_ros.demo.processes import Processes, process_environment, tail
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.io.image_encodings import compressed_to_array
 from panosam2_ros.msg import ObjectPrompt
@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     logs = Path("out/view_pictures")
     logs.mkdir(parents=True, exist_ok=True)
-    os.environ.update(environment(logs))  # our own end of DDS as the others'
+    os.environ.update(process_environment(logs))  # our own end of DDS as the others'
     try:
         views = watch(options, logs)
     except (TimeoutError, RuntimeError) as error:

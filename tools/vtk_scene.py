@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import PointCloud2
 from visualization_msgs.msg import Marker, MarkerArray
 
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.sphere import Floats
-from panosam2_ros.ros.publishing.visualization_messages import POINT
+from panosam2_ros.ros.publishing.visualization_messages import CLOUD_POINT
 
-Picture = NDArray[np.uint8]  # [H, W, 3] RGB
 _BACKGROUND = 48 / 255
 _TEXT_PIXELS = 550  # height of text of 1 m that is 1 m away
 
@@ -34,7 +34,7 @@ class Eye:
     dot: float = 5.0  # pixels, of the points
 
 
-def render_scene(cloud: PointCloud2 | None, markers: MarkerArray, eye: Eye) -> Picture:
+def render_scene(cloud: PointCloud2 | None, markers: MarkerArray, eye: Eye) -> ImageArray:
     """RGB [H, W, 3]."""
     import vtk  # only needed to make pictures
 
@@ -60,7 +60,7 @@ def render_scene(cloud: PointCloud2 | None, markers: MarkerArray, eye: Eye) -> P
     return _grabbed(window)
 
 
-def _grabbed(window: Any) -> Picture:
+def _grabbed(window: Any) -> ImageArray:
     import vtk
     from vtk.util.numpy_support import vtk_to_numpy
 
@@ -78,7 +78,7 @@ def _points(cloud: PointCloud2, size: float) -> Any:
     import vtk
     from vtk.util.numpy_support import numpy_to_vtk
 
-    values = np.frombuffer(cloud.data, POINT)
+    values = np.frombuffer(cloud.data, CLOUD_POINT)
     rgb = np.stack([values["rgb"] >> shift & 255 for shift in (16, 8, 0)], -1).astype(np.uint8)
     data = _poly_data(np.stack([values["x"], values["y"], values["z"]], -1))
     data.GetPointData().SetScalars(numpy_to_vtk(rgb, deep=True))

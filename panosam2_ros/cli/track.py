@@ -32,7 +32,7 @@ from panosam2_ros.tracking.track import TrackedFrame
 from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
 
 
-class Panoramas:
+class PanoramaReader:
     """The frames of a source as panoramas; iterating starts at the first every time."""
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -56,7 +56,7 @@ class Panoramas:
 class TrackRun:
     """One source tracked into one folder."""
 
-    def __init__(self, panoramas: Panoramas, entries: Sequence[Entry], tracker: PanoTracker) -> None:
+    def __init__(self, panoramas: PanoramaReader, entries: Sequence[Entry], tracker: PanoTracker) -> None:
         self._panoramas, self._tracker = panoramas, tracker
         self._prompts = prompts_by_frame(entries, panoramas.grid)
 
@@ -174,7 +174,7 @@ def main(args: Sequence[str] | None = None) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    entries, panoramas = _entries(options), Panoramas(options)
+    entries, panoramas = _entries(options), PanoramaReader(options)
     prompts_by_frame(entries, panoramas.grid)  # before a network is loaded for nothing
     config = TrackerConfig(max_objects=options.max_objects, vertical_fov=panoramas.grid.vertical_fov)
     tracker = PanoTracker(build_model(options.model, options.device), config)

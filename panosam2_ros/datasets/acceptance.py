@@ -14,15 +14,16 @@ from typing import Any, cast
 
 import numpy as np
 
-from panosam2_ros.datasets.sequence import Labels, SceneSequence
+from panosam2_ros.datasets.sequence import SceneSequence
+from panosam2_ros.geometry.image_types import LabelImage
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.simulation.assets import AssetLibrary
 from panosam2_ros.simulation.scene import Scene, SceneFrame
 from panosam2_ros.simulation.scene_config import SceneConfig
 
-SEED = 7901  # of the first scene; the others follow
+FIRST_SEED = 7901  # of the first scene; the others follow
 SEQUENCES = 12
-LATE = range(50, 60)  # frames, 0-based, whose mean J_sphere decides
+LATE_FRAMES = range(50, 60)  # frames, 0-based, whose mean J_sphere decides
 WANTED, WANTED_ABOVE_KEEP_FIRST = 0.35, 0.15  # of that mean
 
 SCENE: Mapping[str, Any] = {
@@ -68,7 +69,7 @@ def config_text(library: AssetLibrary) -> str:
     config = {
         "benchmark": "acceptance",
         "scene": {k: _rounded(v) for k, v in SCENE.items()},
-        "seed": SEED,
+        "seed": FIRST_SEED,
         "sequences": SEQUENCES,
         "panoramas": sorted(library.panoramas),
         "sprites": sorted(library.sprites),
@@ -93,7 +94,7 @@ class AcceptanceSequence(SceneSequence):
         """True directions [3] of all objects, optical axes."""
         return {truth.obj_id: truth.direction for truth in self._frame(index).objects}
 
-    def look_alikes(self, index: int) -> Labels | None:
+    def look_alikes(self, index: int) -> LabelImage | None:
         """[H, W] untracked things that look like an object, 0 = none."""
         found = self._frame(index).look_alikes
         return None if found is None else np.asarray(found, np.uint16)
@@ -104,7 +105,9 @@ class AcceptanceSequence(SceneSequence):
 
 def open_sequence(name: str, library: AssetLibrary) -> AcceptanceSequence:
     """One scene."""
-    return AcceptanceSequence(name, Scene(SceneConfig(**SCENE, **NEWER), library, SEED + names().index(name)))
+    return AcceptanceSequence(
+        name, Scene(SceneConfig(**SCENE, **NEWER), library, FIRST_SEED + names().index(name))
+    )
 
 
 def _rounded(value: Any) -> Any:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from panosam2_ros.datasets.sequence import Image, Labels, LayoutError, Mask
+from panosam2_ros.datasets.sequence import LayoutError
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_types import ImageArray, LabelImage, MaskArray
 from panosam2_ros.io.label_png import read_labels, write_labels
 
 
@@ -37,14 +38,14 @@ class FolderFiles:
         except ValueError as error:
             raise LayoutError(f"{self.frames[0]}: {error}") from error
 
-    def image(self, index: int) -> Image:
+    def image(self, index: int) -> ImageArray:
         """One frame, RGB."""
         image = cv2.imread(str(self.frames[index]), cv2.IMREAD_COLOR)
         if image is None:
             raise LayoutError(f"{self.frames[index]} cannot be read as an image; unpack it again")
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
-    def mask(self, index: int, grid: Equirect) -> Labels:
+    def mask(self, index: int, grid: Equirect) -> LabelImage:
         """The ids of a frame that has a mask."""
         labels = read_labels(self.masks[index])
         if labels.shape != (grid.height, grid.width):
@@ -71,15 +72,15 @@ class FolderSequence:
     def __len__(self) -> int:
         return len(self.files)
 
-    def image(self, index: int) -> Image:
+    def image(self, index: int) -> ImageArray:
         return self.files.image(index)
 
-    def labels(self, index: int) -> Labels | None:
+    def labels(self, index: int) -> LabelImage | None:
         if not self.files.complete or index not in self.files.masks:
             return None
         return self.files.mask(index, self.grid)
 
-    def prompt_mask(self, obj_id: int) -> Mask:
+    def prompt_mask(self, obj_id: int) -> MaskArray:
         if obj_id not in self.first_frames:
             known = sorted(self.first_frames)
             raise KeyError(f"{self.name} has no object {obj_id}; it has {known}")

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from panosam2_ros.datasets.sequence import Mask, VideoSequence
+from panosam2_ros.datasets.sequence import VideoSequence
 from panosam2_ros.geometry.equirect import mask_box
+from panosam2_ros.geometry.image_types import MaskArray
 from panosam2_ros.model.mask_decoder import FOREGROUND
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.simulation.simulated_prompts import deepest_pixel
@@ -26,7 +27,7 @@ def ground_truth_prompts(sequence: VideoSequence, kind: str) -> FramePrompts:
     return dict(sorted(prompts.items()))
 
 
-def mask_prompt(mask: Mask, kind: str) -> Prompt:
+def mask_prompt(mask: MaskArray, kind: str) -> Prompt:
     """A true mask as a prompt of a kind: itself, its box, or its deepest pixel."""
     if kind == "mask":
         return Prompt(mask=mask)

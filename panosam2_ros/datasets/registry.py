@@ -15,11 +15,12 @@ from panosam2_ros.datasets import acceptance
 from panosam2_ros.datasets.folder_sequence import FolderSequence
 from panosam2_ros.datasets.ground_truth_prompts import FramePrompts, ground_truth_prompts
 from panosam2_ros.datasets.panovos import PanoVos
-from panosam2_ros.datasets.sequence import Image, Labels, Mask, VideoSequence
+from panosam2_ros.datasets.sequence import VideoSequence
 from panosam2_ros.datasets.synthpano.config import FROZEN, BenchmarkConfig
 from panosam2_ros.datasets.synthpano.ground_truth import SequenceGroundTruth, read_look_alikes
 from panosam2_ros.datasets.vos360 import Vos360
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_types import ImageArray, LabelImage, MaskArray
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.io.frame_source import open_frames
 from panosam2_ros.io.package_files import package_file
@@ -80,9 +81,9 @@ class VideoClip:
         self.grid = Equirect(source.width, source.height)
         self.rate = source.rate or 10.0
         self.first_frames = dict.fromkeys(range(1, objects + 1), 0)
-        self._source: Iterator[Image] = iter(source)
+        self._source: Iterator[ImageArray] = iter(source)
         self._limit = frames
-        self._frames: list[Image] = []
+        self._frames: list[ImageArray] = []
         self._ended = False
 
     def __len__(self) -> int:
@@ -90,15 +91,15 @@ class VideoClip:
             pass
         return len(self._frames)
 
-    def image(self, index: int) -> Image:
+    def image(self, index: int) -> ImageArray:
         while index >= len(self._frames) and self._read():
             pass
         return self._frames[index]
 
-    def labels(self, index: int) -> Labels | None:
+    def labels(self, index: int) -> LabelImage | None:
         return None
 
-    def prompt_mask(self, obj_id: int) -> Mask:
+    def prompt_mask(self, obj_id: int) -> MaskArray:
         raise ValueError(f"{self.name} has no truth: point at its objects with --box and --click")
 
     def _read(self) -> bool:
@@ -124,7 +125,7 @@ class SynthPanoSequence(FolderSequence):
         """True directions [3] of all objects, optical axes."""
         return self._truth.directions(index)
 
-    def look_alikes(self, index: int) -> Labels | None:
+    def look_alikes(self, index: int) -> LabelImage | None:
         """[H, W] untracked things that look like an object, 0 = none."""
         return read_look_alikes(self._folder, index)
 
@@ -155,7 +156,7 @@ def _acceptance(spec: DatasetSpec, place: str) -> Dataset:
     else:
         library = AssetLibrary.shipped(Split.RESERVED, reserved=True)
     return Dataset(
-        "acceptance", Split.RESERVED.value, acceptance.SEED, acceptance.config_sha256(library),
+        "acceptance", Split.RESERVED.value, acceptance.FIRST_SEED, acceptance.config_sha256(library),
         acceptance.names(), float(acceptance.SCENE["rate"]), True,
         lambda name: acceptance.open_sequence(name, library),
     )  # fmt: skip

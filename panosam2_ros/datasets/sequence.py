@@ -9,10 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panosam2_ros.geometry.equirect import Equirect
-
-Image = NDArray[np.uint8]  # [H, W, 3] RGB
-Labels = NDArray[np.uint16]  # [H, W] object ids, 0 = none
-Mask = NDArray[np.bool_]  # [H, W]
+from panosam2_ros.geometry.image_types import ImageArray, LabelImage, MaskArray
 
 
 class LayoutError(ValueError):
@@ -46,15 +43,15 @@ class VideoSequence(Protocol):
         """Number of frames."""
         ...
 
-    def image(self, index: int) -> Image:
+    def image(self, index: int) -> ImageArray:
         """One frame, RGB."""
         ...
 
-    def labels(self, index: int) -> Labels | None:
+    def labels(self, index: int) -> LabelImage | None:
         """All objects' true ids in one frame; None where that truth is not given."""
         ...
 
-    def prompt_mask(self, obj_id: int) -> Mask:
+    def prompt_mask(self, obj_id: int) -> MaskArray:
         """The true mask of an object in its first frame."""
         ...
 
@@ -63,7 +60,7 @@ class _Rendered(Protocol):
     """What a scene renders."""
 
     @property
-    def image(self) -> Image: ...
+    def image(self) -> ImageArray: ...
     @property
     def labels(self) -> NDArray[Any]: ...
 
@@ -89,13 +86,13 @@ class SceneSequence:
     def __len__(self) -> int:
         return len(self._scene)
 
-    def image(self, index: int) -> Image:
+    def image(self, index: int) -> ImageArray:
         return self._render(index).image
 
-    def labels(self, index: int) -> Labels:
+    def labels(self, index: int) -> LabelImage:
         return np.asarray(self._render(index).labels, np.uint16)
 
-    def prompt_mask(self, obj_id: int) -> Mask:
+    def prompt_mask(self, obj_id: int) -> MaskArray:
         return np.asarray(self.labels(self.first_frames[obj_id]) == obj_id)
 
     def _render(self, index: int) -> _Rendered:
@@ -104,5 +101,5 @@ class SceneSequence:
         return self._newest[1]
 
 
-def _ids(labels: Labels) -> list[int]:
+def _ids(labels: LabelImage) -> list[int]:
     return [int(i) for i in np.unique(labels) if i]

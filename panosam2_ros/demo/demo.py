@@ -29,7 +29,7 @@ from panosam2_ros.io.frame_source import open_frames
 from panosam2_ros.io.video import VideoError
 from panosam2_ros.ros.dds import loss_remedy
 
-FRAMES, RATE, SEED = 240, 6.0, 7  # scene 7: seam crossings of all three, one occlusion
+FRAMES, RATE, SCENE_SEED = 240, 6.0, 7  # scene 7: seam crossings of all three, one occlusion
 RECEIVED = 0.95  # of the published images, at least
 LEGEND = "in colour: what the node says, with id, azimuth and elevation"
 _START = 240.0  # s for models and pictures to be ready
@@ -40,7 +40,7 @@ class DemoError(RuntimeError):
     """What keeps the demo from a result; says what to do."""
 
 
-def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="panosam2_demo", description=__doc__)
     add = parser.add_argument
@@ -52,7 +52,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--frames", type=int, default=0, help=f"default {FRAMES}, or the whole video")
     add("--rate", type=float, default=0.0, help=f"Hz; default {RATE}, or the video's own")
     add("--width", type=int, default=0, help="of the images; default 1920, or the video's own")
-    add("--seed", type=int, default=SEED, help="of the synthetic scene")
+    add("--seed", type=int, default=SCENE_SEED, help="of the synthetic scene")
     add("--objects", type=int, default=4, help="in the synthetic scene; three are tracked")
     add("--model", default="", help="name or weights file; default: the node's own")
     add("--out", type=Path, default=Path("out"), help="folder for demo.json, .mp4, .png and logs")
@@ -61,13 +61,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; status 0 for a complete run, 1 for none, 130 after Ctrl-C."""
-    options = parse(arguments)
+    options = parse_options(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as Ctrl-C does
     try:
-        check(options)
+        check_options(options)
         options.out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="panosam2_demo_") as folder:
-            drive(options, Path(folder))
+            run_processes(options, Path(folder))
             with Recording(Path(folder)) as recording:
                 finish(options, DemoRun(recording))
     except (DemoError, VideoError, OSError) as error:
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(130)
 
 
-def check(options: argparse.Namespace) -> None:
+def check_options(options: argparse.Namespace) -> None:
     """Raises where the options make no sense together."""
     prompts = options.box + options.click
     if options.video is None:
@@ -103,7 +103,7 @@ def check(options: argparse.Namespace) -> None:
             raise DemoError(f"{point} is outside the video's {grid.width}x{grid.height} pixels")
 
 
-def drive(options: argparse.Namespace, folder: Path) -> None:
+def run_processes(options: argparse.Namespace, folder: Path) -> None:
     """Runs camera, node and planner until the planner has ended."""
     frames, rate = _length(options)
     print(f"[1/4] camera: {_what_it_plays(options, frames, rate)}")

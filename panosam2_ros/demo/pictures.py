@@ -17,14 +17,14 @@ from panosam2_ros.demo.recording import Seen
 from panosam2_ros.demo.report import DemoRun
 from panosam2_ros.geometry.camera_frame import UPRIGHT
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.sphere import vector_to_lonlat
 from panosam2_ros.io.video import resized_image
 from panosam2_ros.masks.label_image import resize_labels
 from panosam2_ros.visualization import drawing, overlay
 from panosam2_ros.visualization.overlay import short
 
-Picture = NDArray[np.uint8]  # [H, W, 3] RGB
-WIDTH = 1280  # of the video
+PICTURE_WIDTH = 1280  # of the video
 _PANEL, _COLUMNS, _MOMENTS = 960, 2, 6
 _CHART_HEIGHT = 320
 
@@ -32,10 +32,10 @@ _CHART_HEIGHT = 320
 class Painter:
     """Draws frames of one run."""
 
-    def __init__(self, run: DemoRun, width: int = WIDTH) -> None:
+    def __init__(self, run: DemoRun, width: int = PICTURE_WIDTH) -> None:
         self._run, self._width = run, width
 
-    def frame(self, stamp: int) -> Picture | None:
+    def frame(self, stamp: int) -> ImageArray | None:
         """The image with masks, ids, bearings and the truth's outline; None if it was lost."""
         encoded = self._run.recording.get("image", stamp)
         if encoded is None:
@@ -54,7 +54,7 @@ class Painter:
         overlay.draw_overlay(picture, labels, marks, grid)
         return picture
 
-    def prompt_frame(self, stamp: int) -> Picture | None:
+    def prompt_frame(self, stamp: int) -> ImageArray | None:
         """The image on which the planner pointed, with what it pointed at."""
         encoded = self._run.recording.get("image", stamp)
         if encoded is None:
@@ -68,7 +68,7 @@ class Painter:
             draw_prompt(picture, prompt, grid, scale)
         return picture
 
-    def _decoded(self, encoded: bytes) -> Picture:
+    def _decoded(self, encoded: bytes) -> ImageArray:
         bgr = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)
         image = np.asarray(cv2.cvtColor(np.asarray(bgr), cv2.COLOR_BGR2RGB), np.uint8)
         height = 2 * round(image.shape[0] * self._width / image.shape[1] / 2)  # codecs want even
@@ -84,7 +84,7 @@ def seen_mark(seen: Seen) -> drawing.Mark:
     return overlay.object_mark(seen.obj_id, seen.label, seen.state, seen.score, direction, UPRIGHT)
 
 
-def draw_prompt(picture: Picture, prompt: dict[str, Any], grid: Equirect, scale: float) -> None:
+def draw_prompt(picture: ImageArray, prompt: dict[str, Any], grid: Equirect, scale: float) -> None:
     """A box, a click or a direction as it was given, ``scale`` from the image's pixels."""
     paint = drawing.colour(prompt["obj_id"])
     if prompt["kind"] == "box":
@@ -142,7 +142,7 @@ def make_playable(path: Path) -> None:
         better.unlink(missing_ok=True)
 
 
-def contact_picture(run: DemoRun, title: Sequence[str]) -> Picture:
+def contact_picture(run: DemoRun, title: Sequence[str]) -> ImageArray:
     """The prompts, several moments, and azimuths over time."""
     painter = Painter(run, _PANEL)
     prompted = run.prompts[0]["stamp"] if run.prompts else 0
@@ -157,7 +157,7 @@ def contact_picture(run: DemoRun, title: Sequence[str]) -> Picture:
     return np.vstack([_title(title, width), *rows, azimuth_chart(run, width)])
 
 
-def azimuth_chart(run: DemoRun, width: int) -> Picture:
+def azimuth_chart(run: DemoRun, width: int) -> ImageArray:
     """Azimuth of every prompted object over time: truth in grey, the node's in colour."""
     chart = np.full((_CHART_HEIGHT, width, 3), 24, np.uint8)
     start, span = (run.stamps[0], max(run.stamps[-1] - run.stamps[0], 1)) if run.stamps else (0, 1)
@@ -187,17 +187,17 @@ def azimuth_chart(run: DemoRun, width: int) -> Picture:
     return chart
 
 
-def caption(picture: Picture, text: str) -> None:
+def caption(picture: ImageArray, text: str) -> None:
     """Words at the lower left."""
     scale = picture.shape[1] / 2200
     half = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0] / 2
     drawing.draw_text(picture, text, half + 10, picture.shape[0] - 10, drawing.WHITE, scale)
 
 
-def ruled(image: Picture) -> Picture:
+def ruled(image: ImageArray) -> ImageArray:
     """The image with pixel coordinates along its edges, to choose a box or a click by."""
     height, width = image.shape[:2]
-    zoom = max(1, math.ceil(WIDTH / width))
+    zoom = max(1, math.ceil(PICTURE_WIDTH / width))
     picture = resized_image(image, zoom * width, zoom * height).copy()
     for step in range(1, 16):
         u, v = step * width // 16, step * height // 8
@@ -209,14 +209,14 @@ def ruled(image: Picture) -> Picture:
     return picture
 
 
-def _panel(picture: Picture | None, text: str, height: int) -> Picture:
+def _panel(picture: ImageArray | None, text: str, height: int) -> ImageArray:
     panel = np.zeros((height, _PANEL, 3), np.uint8) if picture is None else picture
     caption(panel, text if picture is not None else f"{text}: this image did not reach the planner")
     cv2.rectangle(panel, (0, 0), (_PANEL - 1, height - 1), drawing.BLACK, 2)
     return panel
 
 
-def _title(lines: Sequence[str], width: int) -> Picture:
+def _title(lines: Sequence[str], width: int) -> ImageArray:
     banner = np.full((30 * len(lines) + 14, width, 3), 24, np.uint8)
     for i, line in enumerate(lines):
         drawing.draw_text(banner, line, width / 2, 28 + 30 * i, drawing.WHITE, 0.72)

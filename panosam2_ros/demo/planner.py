@@ -239,7 +239,7 @@ class Planner(Node):
                 result = answer.results[i]
                 asked.success, asked.obj_id = result.success, result.bearing.object_id
                 asked.message = result.message
-            bar.write(f"planner: {describe(asked)}", file=sys.stdout)
+            bar.write(f"planner: {describe_prompt(asked)}", file=sys.stdout)
         sys.stdout.flush()
 
 
@@ -256,7 +256,7 @@ def prompt_message(plan: PlannedPrompt, axes: CameraFrame) -> ObjectPrompt:
     return message
 
 
-def describe(asked: Asked) -> str:
+def describe_prompt(asked: Asked) -> str:
     """One line for the reader."""
     plan = asked.plan
     where = ", ".join(f"{x:.2f}" if plan.kind == "direction" else f"{x:.0f}" for x in _values(plan))

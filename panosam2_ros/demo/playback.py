@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.io.frame_source import DEFAULT_RATE, open_frames, stamped_frames
-from panosam2_ros.io.video import Frame, resized_image
+from panosam2_ros.io.video import resized_image
 from panosam2_ros.simulation.assets import AssetLibrary, Split
 from panosam2_ros.simulation.scene import ObjectTruth, Scene, SceneConfig
 
@@ -25,7 +26,7 @@ _CYCLE = 600  # frames of an endless scene, played to and fro so that nothing ev
 class Played:
     """One frame; labels and objects are None where the truth is not known."""
 
-    image: Frame  # [H, W, 3] RGB
+    image: ImageArray  # [H, W, 3] RGB
     labels: NDArray[np.uint8] | None = None  # [H, W] object id, 0 = none
     objects: tuple[ObjectTruth, ...] | None = None
     stamp: int = 0  # ns

@@ -37,7 +37,7 @@ class Processes:
     def __init__(self, folder: Path) -> None:
         self._folder = folder  # for the logs
         self._children: list[Child] = []
-        self._environment = environment(folder)
+        self._environment = process_environment(folder)
 
     def start(self, name: str, module: str, arguments: Sequence[str], quiet: bool = True) -> Child:
         """Runs a module of this package; its output goes to a log file if ``quiet``."""
@@ -89,7 +89,7 @@ class Processes:
                 process.wait(patience)
 
 
-def environment(log_folder: Path) -> dict[str, str]:
+def process_environment(log_folder: Path) -> dict[str, str]:
     """Ours, with what it takes for images to arrive and a ROS domain of our own."""
     ours = {
         PROFILES_VARIABLE: str(package_file("config", "fastdds.xml")),

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from panosam2_ros.demo.recording import Bearings, Recording
 from panosam2_ros.geometry.equirect import Equirect, mask_box
+from panosam2_ros.geometry.image_types import MaskArray
 from panosam2_ros.geometry.sphere import angle_between
 
-Mask = NDArray[np.bool_]
 PACKAGES = ("panosam2_ros", "torch", "numpy", "opencv-python-headless", "rclpy", "ros-kilted-rclpy")
 
 
@@ -139,7 +139,7 @@ class DemoRun:
         objects = [
             _object(self, prompt, pairs) for prompt, pairs in zip(self.prompts, self.pairs, strict=True)
         ]
-        return {**self._traffic(), **total.summary(), "objects": objects, **environment()}
+        return {**self._traffic(), **total.summary(), "objects": objects, **machine_summary()}
 
     def _traffic(self) -> dict[str, Any]:
         summary = self.recording.summary
@@ -166,7 +166,7 @@ class DemoRun:
         }
 
 
-def overlap(a: Mask, b: Mask) -> tuple[float, float]:
+def overlap(a: MaskArray, b: MaskArray) -> tuple[float, float]:
     """IoU of two masks [H, W], by pixels and by solid angle."""
     areas = Equirect(a.shape[1], a.shape[0], vertical_fov=math.pi).pixel_solid_angles()
     both, either = (a & b).sum(1), (a | b).sum(1)
@@ -175,7 +175,7 @@ def overlap(a: Mask, b: Mask) -> tuple[float, float]:
     return float(both.sum() / either.sum()), float(both @ areas / (either @ areas))
 
 
-def environment() -> dict[str, Any]:
+def machine_summary() -> dict[str, Any]:
     """Machine, versions and date."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:

@@ -36,7 +36,7 @@ from panosam2_ros.ros.dds import keep_buffers
 from panosam2_ros.ros.spin import ros_running
 from panosam2_ros.simulation.scene import ObjectTruth
 
-ENCODINGS = ("rgb8", "bgr8")
+CAMERA_ENCODINGS = ("rgb8", "bgr8")
 _SETTLE = 0.3  # s: we know of a subscriber before it knows of us, and it drops what comes then
 DESCRIPTIONS = {
     "source": '"synthetic", or the path of a video, a ROS bag, an image or a folder of images',
@@ -71,8 +71,8 @@ class VirtualCamera(Node):
     def __init__(self, **overrides: Any) -> None:
         super().__init__("virtual_camera", **overrides)
         self._declare()
-        if self._get("encoding") not in ENCODINGS:
-            raise ValueError(f"encoding must be one of {ENCODINGS}, got {self._get('encoding')!r}")
+        if self._get("encoding") not in CAMERA_ENCODINGS:
+            raise ValueError(f"encoding must be one of {CAMERA_ENCODINGS}, got {self._get('encoding')!r}")
         settings = {f.name: self._get(f.name) for f in fields(PlaybackConfig)}
         settings["object_size"] = tuple(settings["object_size"])
         self.playback = Playback(PlaybackConfig(**settings))

@@ -12,9 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.datasets.sequence import Image, Labels, Mask, VideoSequence
+from panosam2_ros.datasets.sequence import VideoSequence
 from panosam2_ros.evaluation.method import Answer
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_types import ImageArray, LabelImage, MaskArray
 from panosam2_ros.geometry.search_region import PATCH, SearchRegion, TargetExtent
 from panosam2_ros.masks.label_image import render_label_image
 from panosam2_ros.prompts.encoding import GIVEN_LOGIT
@@ -31,12 +32,12 @@ class KeepFirst:
     """
 
     def __init__(self) -> None:
-        self._labels: Labels | None = None
+        self._labels: LabelImage | None = None
 
-    def step(self, image: Image, index: int) -> Answer:
+    def step(self, image: ImageArray, index: int) -> Answer:
         return Answer(_empty(image) if self._labels is None else self._labels)
 
-    def start(self, image: Image, index: int, prompts: Mapping[int, Prompt]) -> Mapping[int, str]:
+    def start(self, image: ImageArray, index: int, prompts: Mapping[int, Prompt]) -> Mapping[int, str]:
         labels = self.step(image, index).labels.copy()
         for obj_id, prompt in prompts.items():
             labels[_first_mask(prompt)] = obj_id
@@ -52,10 +53,10 @@ class FlowPropagator:
 
     def __init__(self) -> None:
         self._dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        self._masks: dict[int, Mask] = {}
+        self._masks: dict[int, MaskArray] = {}
         self._previous: NDArray[np.uint8] | None = None  # grey, of the last frame
 
-    def step(self, image: Image, index: int) -> Answer:
+    def step(self, image: ImageArray, index: int) -> Answer:
         grey = _small_grey(image)
         if self._masks and self._previous is not None:
             sources = _sampling(self._back(grey), image.shape[1], image.shape[0])
@@ -66,7 +67,7 @@ class FlowPropagator:
             labels[mask] = obj_id
         return Answer(labels)
 
-    def start(self, image: Image, index: int, prompts: Mapping[int, Prompt]) -> Mapping[int, str]:
+    def start(self, image: ImageArray, index: int, prompts: Mapping[int, Prompt]) -> Mapping[int, str]:
         self._masks.update({i: _first_mask(prompt) for i, prompt in prompts.items()})
         return {}
 
@@ -94,7 +95,7 @@ class Ceiling:
         self._stride = mask_stride if regions else 0
         self._known: set[int] = set()
 
-    def step(self, image: Image, index: int) -> Answer:
+    def step(self, image: ImageArray, index: int) -> Answer:
         truth = self._sequence.labels(index)
         if truth is None:
             return Answer(_empty(image))
@@ -102,17 +103,17 @@ class Ceiling:
             return Answer(regional(truth, self._known, self._size[0], self._stride, self._sequence.grid))
         return Answer(coarse(truth, self._known, self._size, self._sequence.grid))
 
-    def start(self, image: Image, index: int, prompts: Mapping[int, Prompt]) -> Mapping[int, str]:
+    def start(self, image: ImageArray, index: int, prompts: Mapping[int, Prompt]) -> Mapping[int, str]:
         self._known |= set(prompts)
         return {}
 
 
 def coarse(
-    labels: Labels,  # [H, W]
+    labels: LabelImage,  # [H, W]
     ids: set[int],
     size: tuple[int, int],  # (w, h) of the coarse masks
     grid: Equirect,
-) -> Labels:
+) -> LabelImage:
     """These objects' masks as a perfect network would give them, at the image's size again."""
     logits = {}
     for obj_id in ids & set(np.unique(labels).tolist()):
@@ -121,7 +122,7 @@ def coarse(
     return render_label_image(logits, grid)[0]
 
 
-def regional(labels: Labels, ids: set[int], side: int, stride: int, grid: Equirect) -> Labels:
+def regional(labels: LabelImage, ids: set[int], side: int, stride: int, grid: Equirect) -> LabelImage:
     """The same of a network that sees search regions: masks of ``side`` pixels, ``stride`` of its wide."""
     patches = {}
     for obj_id in ids & set(np.unique(labels).tolist()):
@@ -136,7 +137,7 @@ def regional(labels: Labels, ids: set[int], side: int, stride: int, grid: Equire
     return render_label_image(patches, grid)[0]
 
 
-def carry(mask: Mask, u: NDArray[np.float32], v: NDArray[np.float32]) -> Mask:
+def carry(mask: MaskArray, u: NDArray[np.float32], v: NDArray[np.float32]) -> MaskArray:
     """The mask [H, W] sampled at columns ``u`` (any turn) and rows ``v`` [H, W]."""
     around = np.concatenate([mask[:, -1:], mask, mask[:, :1]], 1).astype(np.float32)
     column = (u + 0.5) % mask.shape[1] + 0.5  # in ``around``
@@ -154,7 +155,7 @@ def _sampling(
     return columns + full[..., 0], rows + full[..., 1]
 
 
-def _small_grey(image: Image) -> NDArray[np.uint8]:
+def _small_grey(image: ImageArray) -> NDArray[np.uint8]:
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     if grey.shape[1] > _FLOW_WIDTH:
         size = (_FLOW_WIDTH, round(grey.shape[0] * _FLOW_WIDTH / grey.shape[1]))
@@ -162,11 +163,11 @@ def _small_grey(image: Image) -> NDArray[np.uint8]:
     return np.asarray(grey, np.uint8)
 
 
-def _first_mask(prompt: Prompt) -> Mask:
+def _first_mask(prompt: Prompt) -> MaskArray:
     if prompt.mask is None:
         raise ValueError("this method carries a mask along and needs one: use mask prompts")
     return prompt.mask
 
 
-def _empty(image: Image) -> Labels:
+def _empty(image: ImageArray) -> LabelImage:
     return np.zeros(image.shape[:2], np.uint16)

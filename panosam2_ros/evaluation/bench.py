@@ -20,14 +20,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from panosam2_ros.evaluation.bench_nano import growth, median_ms, nano_steps
-from panosam2_ros.evaluation.bench_upstream import FILL, UpstreamRun, upstream_predictor
+from panosam2_ros.evaluation.bench_upstream import UPSTREAM_WARM_UP_FRAMES, UpstreamRun, upstream_predictor
 from panosam2_ros.evaluation.report import machine, versions
 from panosam2_ros.geometry.circular import fit_image
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.io.json_file import write_json
 from panosam2_ros.model.build import build_model, compile_trunk
 from panosam2_ros.model.checkpoints import load_official, official_config
@@ -36,8 +36,7 @@ from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.propagation import empty_bank
 from panosam2_ros.tracking.tracker import PanoTracker
 
-Image = NDArray[np.uint8]
-WIDTH, HEIGHT = 1920, 960
+IMAGE_WIDTH, HEIGHT = 1920, 960
 UPSTREAM_SIZE = 1024
 INPUTS = ((1024, 1024), (512, 1024), (448, 896))  # H, W
 DTYPES = (torch.float32, torch.bfloat16)
@@ -45,19 +44,19 @@ TINY = "sam2.1_hiera_tiny"
 BOX = Prompt(box=(300, 300, 600, 700))
 
 
-def frames(count: int, seed: int = 0) -> list[Image]:
+def frames(count: int, seed: int = 0) -> list[ImageArray]:
     """Panoramas of coarse noise that differ from each other."""
     rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 255, (count, HEIGHT // 32, WIDTH // 32, 3), np.uint8)
+    coarse = rng.integers(0, 255, (count, HEIGHT // 32, IMAGE_WIDTH // 32, 3), np.uint8)
     return [np.asarray(c.repeat(32, 0).repeat(32, 1)) for c in coarse]
 
 
-def full_tracker(model: PanoSAM2, video: Sequence[Image]) -> PanoTracker:
+def full_tracker(model: PanoSAM2, video: Sequence[ImageArray]) -> PanoTracker:
     """A tracker of one object whose memory is full."""
     tracker = PanoTracker(model)
     if not tracker.prompt(video[0], 0, [BOX])[0].success:
         raise RuntimeError("random weights found nothing in a box: choose another seed")
-    for t in range(1, FILL + 1):
+    for t in range(1, UPSTREAM_WARM_UP_FRAMES + 1):
         tracker.step(video[t % len(video)], t)
     return tracker
 
@@ -71,9 +70,11 @@ def multiplied(tracker: PanoTracker, objects: int) -> PanoTracker:
     return several
 
 
-def our_ms(model: PanoSAM2, counts: Sequence[int], video: Sequence[Image], repeats: int) -> dict[int, float]:
+def our_ms(
+    model: PanoSAM2, counts: Sequence[int], video: Sequence[ImageArray], repeats: int
+) -> dict[int, float]:
     """Median milliseconds of ``PanoTracker.step``, image to label image, by number of objects."""
-    full, stamps = full_tracker(model, video), itertools.count(FILL + 1)
+    full, stamps = full_tracker(model, video), itertools.count(UPSTREAM_WARM_UP_FRAMES + 1)
     found = {}
     for objects in counts:
         tracker = multiplied(full, objects)
@@ -81,7 +82,7 @@ def our_ms(model: PanoSAM2, counts: Sequence[int], video: Sequence[Image], repea
     return found
 
 
-def _step(tracker: PanoTracker, image: Image, stamps: Iterator[int]) -> None:
+def _step(tracker: PanoTracker, image: ImageArray, stamps: Iterator[int]) -> None:
     tracker.step(image, next(stamps))
 
 
@@ -92,7 +93,7 @@ def matrix_rate(dtype: torch.dtype, size: int = 2048) -> float:
 
 
 def speed(
-    weights: Path, video: Sequence[Image], objects: Sequence[int], repeats: int
+    weights: Path, video: Sequence[ImageArray], objects: Sequence[int], repeats: int
 ) -> list[dict[str, Any]]:
     """Ours at every input and type against upstream at its own size and the same type."""
     rows = []
@@ -119,7 +120,7 @@ def speed(
 
 
 @torch.inference_mode()
-def parts(model: PanoSAM2, objects: int, video: Sequence[Image], repeats: int) -> dict[str, float]:
+def parts(model: PanoSAM2, objects: int, video: Sequence[ImageArray], repeats: int) -> dict[str, float]:
     """Milliseconds of each part of a step."""
     bank = multiplied(full_tracker(model, video), objects)._bank
     pixels = fit_image(video[0], *model.input_size)
@@ -167,12 +168,18 @@ def compared_ms(actions: Sequence[Callable[[], object]], repeats: int) -> list[f
     return [float(ms) for ms in np.median(times, 0)]
 
 
-def adapters(weights: Path, video: Sequence[Image], repeats: int) -> tuple[int, dict[str, dict[str, float]]]:
+def adapters(
+    weights: Path, video: Sequence[ImageArray], repeats: int
+) -> tuple[int, dict[str, dict[str, float]]]:
     """Parameters of PanoSAM2's learned parts, and what a step costs with and without them."""
     models = [load_official(weights, INPUTS[-1]).eval().requires_grad_(False) for _ in range(2)]
     own = [p for part in (models[0].refinement, models[0].long_short) if part for p in part.parameters()]
     models[1].refinement = models[1].long_short = None
-    full, stamps, costs = [full_tracker(model, video) for model in models], itertools.count(FILL + 1), {}
+    full, stamps, costs = (
+        [full_tracker(model, video) for model in models],
+        itertools.count(UPSTREAM_WARM_UP_FRAMES + 1),
+        {},
+    )
     for count in (1, 8):
         steps = [partial(_step, multiplied(tracker, count), video[0], stamps) for tracker in full]
         ms, without = compared_ms(steps, repeats + 3)
@@ -206,7 +213,7 @@ def _encode(model: PanoSAM2, pixels: torch.Tensor) -> None:
 
 def bench(options: argparse.Namespace) -> dict[str, Any]:
     """All of it."""
-    video = frames(FILL + 1 + max(2, options.repeats))
+    video = frames(UPSTREAM_WARM_UP_FRAMES + 1 + max(2, options.repeats))
     rates = {str(d).removeprefix("torch."): matrix_rate(d) for d in DTYPES}
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "tiny.pt"

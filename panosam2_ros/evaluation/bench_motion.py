@@ -32,7 +32,7 @@ from panosam2_ros.geometry.sphere import Floats, angle_between, rotation_vector
 from panosam2_ros.io.json_file import write_json
 from panosam2_ros.tracking.motion_model import BearingMotionModel, TrackState
 
-HIDDEN = (0.3, 1.0, 3.0)  # s unseen, up to which errors are counted together
+HIDDEN_SECONDS = (0.3, 1.0, 3.0)  # s unseen, up to which errors are counted together
 Errors = dict[str, list[float]]
 
 
@@ -51,7 +51,7 @@ def expected_errors(
         was_seen = motion.last_seen > 0
         motion.update(stamp, bearing)
         unseen = 0 if bearing is not None else unseen + 1
-        longest = next((s for s in HIDDEN if unseen <= s * rate + 0.5), None)
+        longest = next((s for s in HIDDEN_SECONDS if unseen <= s * rate + 0.5), None)
         if unseen and was_seen and longest is not None:
             errors[f"hidden, up to {longest} s"].append(_degrees(motion.bearing.direction, centres[t]))
     return errors

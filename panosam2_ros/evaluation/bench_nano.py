@@ -21,7 +21,7 @@ from panosam2_ros.simulation.scene import Scene, SceneFrame
 from panosam2_ros.simulation.scene_config import SceneConfig
 from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
 
-FILL = 6  # frames before anything is timed
+WARM_UP_FRAMES = 6  # frames before anything is timed
 # Objects, columns of the image, columns of the label image (0: the image's).
 CASES = ((3, 1920, 960), (3, 1920, 0), (4, 3840, 1024), (4, 3840, 0))
 
@@ -59,9 +59,9 @@ def nano_steps(repeats: int) -> list[dict[str, Any]]:
     """Milliseconds of whole steps, image to label image, and the peak of numpy's memory in one."""
     rows = []
     for objects, width, mask_width in CASES:
-        frames = scene(width, objects, FILL + 1)
+        frames = scene(width, objects, WARM_UP_FRAMES + 1)
         tracker, image = started(frames[:-1], TrackerConfig(mask_width=mask_width)), frames[-1].image
-        step = partial(_step, tracker, image, itertools.count(FILL))
+        step = partial(_step, tracker, image, itertools.count(WARM_UP_FRAMES))
         ms = median_ms(step, repeats)
         tracemalloc.start()
         step()
@@ -94,7 +94,7 @@ def growth(steps: int, objects: int, width: int = 1920) -> dict[str, float]:
     there_and_back = itertools.cycle(frames[::-1] + frames[1:-1])
     early = 0.0
     for t in tqdm(range(1, steps + 1), desc="growth"):
-        tracker.step(next(there_and_back).image, (FILL + t) * 10**8)
+        tracker.step(next(there_and_back).image, (WARM_UP_FRAMES + t) * 10**8)
         if t == min(200, steps):
             early = resident_mib()
     return {"frames": steps, "after_200_frames": early, "at_the_end": resident_mib()}

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from sam2.build_sam import build_sam2_video_predictor
 
-FILL = 8  # frames until the bank is full
+UPSTREAM_WARM_UP_FRAMES = 8  # frames until the bank is full
 _CONFIGS = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
 PRESENT = 3.0  # added to the logit of presence, so that random weights remember every frame
 
@@ -68,8 +68,10 @@ class UpstreamRun:
         with torch.autocast("cpu", dtype, enabled=dtype is not torch.float32), torch.inference_mode():
             state = self.predictor.init_state(str(self._folder))
             self.predictor.add_new_points_or_box(state, 0, 1, box=np.array([300, 300, 600, 700], np.float32))
-            self._seconds(state, 0, FILL)
-            seconds = {n: self._seconds(self._with(state, n), FILL, timed) for n in objects}
+            self._seconds(state, 0, UPSTREAM_WARM_UP_FRAMES)
+            seconds = {
+                n: self._seconds(self._with(state, n), UPSTREAM_WARM_UP_FRAMES, timed) for n in objects
+            }
         return {n: 1e3 * float(np.median(found)) for n, found in seconds.items()}
 
     def _seconds(self, state: Any, start: int, count: int) -> list[float]:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panosam2_ros.geometry.equirect import Equirect, mask_box
+from panosam2_ros.geometry.image_types import MaskArray
 from panosam2_ros.geometry.sphere import Floats
 
-Mask = NDArray[np.bool_]
 Indices = NDArray[np.int64]
 _CHUNK = 96  # boundary pixels that are compared at once with their neighbourhood
 
@@ -27,7 +27,7 @@ class PixelWindow:
     closed: bool  # all columns are there: the last one's right neighbour is the first
 
     @classmethod
-    def around(cls, mask: Mask) -> PixelWindow | None:
+    def around(cls, mask: MaskArray) -> PixelWindow | None:
         """The window of a mask [H, W]; None where it is empty."""
         box = mask_box(mask)
         if box is None:
@@ -60,7 +60,7 @@ class Points:
     rows: Indices  # [N] v
     columns: Indices  # [N] u
 
-    def take(self, which: Mask) -> Points:
+    def take(self, which: MaskArray) -> Points:
         """Those points where ``which`` [N] is set."""
         return Points(self.rows[which], self.columns[which])
 
@@ -70,9 +70,9 @@ class Boundary:
     """Boundary pixels of one mask."""
 
     points: Points
-    pixels: Mask  # [h, w] the same in the window
+    pixels: MaskArray  # [h, w] the same in the window
 
-    def near(self, others: Boundary, close: Callable[[Points, Points], Mask]) -> Mask:
+    def near(self, others: Boundary, close: Callable[[Points, Points], MaskArray]) -> MaskArray:
         """Which points have another that is ``close``, [N]; both were cut from one window."""
         found = others.pixels[self.pixels]  # what they share needs no search
         if others.points.rows.size and not found.all():
@@ -80,7 +80,7 @@ class Boundary:
         return found
 
 
-def boundary(mask: Mask, window: PixelWindow, width: int, wrap: bool) -> Boundary:
+def boundary(mask: MaskArray, window: PixelWindow, width: int, wrap: bool) -> Boundary:
     """Boundary pixels of a mask [h, w] that was cropped to its window.
 
     A pixel is one where its right, lower or lower right neighbour is of the other kind (D. Martin's
@@ -96,12 +96,12 @@ def boundary(mask: Mask, window: PixelWindow, width: int, wrap: bool) -> Boundar
     return Boundary(Points(v + window.top, window.columns[k]), pixels)
 
 
-def _lower(mask: Mask) -> Mask:
+def _lower(mask: MaskArray) -> MaskArray:
     """Each pixel's lower neighbour; the last row is its own."""
     return np.concatenate([mask[1:], mask[-1:]])
 
 
-def near_in_pixels(points: Points, others: Points, radius: int, width: int, wrap: bool) -> Mask:
+def near_in_pixels(points: Points, others: Points, radius: int, width: int, wrap: bool) -> MaskArray:
     """Which points have another at most ``radius`` pixels away, centre to centre, [N].
 
     That is what dilating ``others`` with a disk does. With ``wrap`` columns are counted modulo W.
@@ -127,7 +127,7 @@ def near_on_sphere(
     others: Points,
     angle: float,  # rad
     grid: Equirect,
-) -> Mask:
+) -> MaskArray:
     """Which points have another at most ``angle`` away, pixel centre to pixel centre, [N]."""
     reach = int(angle / (grid.vertical_fov / grid.height)) + 1
     a = grid.pixel_to_vector(points.columns, points.rows).astype(np.float32)
@@ -143,7 +143,7 @@ def _near(
     b_rows: Indices,  # [M] ascending
     reach: int,  # rows further away than this are never close
     least: float,
-) -> Mask:
+) -> MaskArray:
     """Which rows of ``a`` have a product of at least ``least`` with some row of ``b``, [N]."""
     found = np.zeros(len(a), bool)
     for start in range(0, len(a), _CHUNK):
@@ -157,9 +157,9 @@ def _near(
 
 def f_measure(
     predicted: NDArray[np.float64],  # [N] weight of each boundary pixel of the prediction
-    predicted_near: Mask,  # [N] which of them lie near the truth's
+    predicted_near: MaskArray,  # [N] which of them lie near the truth's
     truth: NDArray[np.float64],  # [M]
-    truth_near: Mask,  # [M]
+    truth_near: MaskArray,  # [M]
 ) -> float:
     """Harmonic mean of precision and recall of a boundary, with DAVIS's answers for empty ones."""
     if not predicted.size and not truth.size:

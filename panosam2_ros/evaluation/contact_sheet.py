@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from panosam2_ros.datasets.sequence import Image, Labels
+from panosam2_ros.geometry.image_types import ImageArray, LabelImage
 from panosam2_ros.io.video import resized_image
 from panosam2_ros.masks.label_image import resize_labels
 from panosam2_ros.visualization.drawing import WHITE, draw_text, fill_masks, outline_masks
@@ -23,7 +23,7 @@ class ContactSheet:
         """Moments are spread evenly over frames ``first`` to ``end`` - 1."""
         spread = np.linspace(first, max(end - 1, first), MOMENTS).round().astype(int)
         self._moments = set(spread.tolist())
-        self._panels: list[Image] = []
+        self._panels: list[ImageArray] = []
 
     def wants(self, index: int) -> bool:
         """Whether frame ``index`` is one of the moments."""
@@ -32,9 +32,9 @@ class ContactSheet:
     def add(
         self,
         index: int,
-        image: Image,
-        labels: Labels,
-        truth: Labels | None = None,
+        image: ImageArray,
+        labels: LabelImage,
+        truth: LabelImage | None = None,
         scores: Mapping[int, float] | None = None,  # J_sphere by object
     ) -> None:
         """One moment: masks tinted in their objects' colours, the truth outlined in white."""

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from panosam2_ros.datasets.ground_truth_prompts import FramePrompts
-from panosam2_ros.datasets.sequence import Labels, Mask, VideoSequence
+from panosam2_ros.datasets.sequence import VideoSequence
 from panosam2_ros.evaluation.method import Answer, Method, rolled_prompt
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_types import LabelImage, MaskArray
 
 TRUNK_STRIDE = 32  # input pixels; rolls by multiples of it should change nothing but the roll
 _WHOLE = (0.125, 0.375, 0.5)  # of the width, brought to whole strides
@@ -74,7 +75,7 @@ class CycleRun:
         return cls(data["name"], data["frames"], objects, refused)
 
 
-def sphere_iou(a: Mask, b: Mask, solid_angles: np.ndarray) -> float | None:
+def sphere_iou(a: MaskArray, b: MaskArray, solid_angles: np.ndarray) -> float | None:
     """IoU of two masks [H, W] by solid angle, rows' pixels [H] sr; None where both are empty."""
     either = float(np.count_nonzero(a | b, axis=1) @ solid_angles)
     both = float(np.count_nonzero(a & b, axis=1) @ solid_angles)
@@ -161,7 +162,9 @@ def cycle_sequence(
     return CycleRun(sequence.name, len(forward), tuple(objects), refused)
 
 
-def _cycle_object(obj_id: int, start: Mask, end: Labels, found: float, grid: Equirect) -> CycleObject:
+def _cycle_object(
+    obj_id: int, start: MaskArray, end: LabelImage, found: float, grid: Equirect
+) -> CycleObject:
     iou = sphere_iou(start, end == obj_id, grid.pixel_solid_angles())
     return CycleObject(obj_id, 0.0 if iou is None else iou, found)
 

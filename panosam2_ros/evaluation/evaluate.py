@@ -29,7 +29,7 @@ from panosam2_ros.model.build import EMBEDDED
 
 log = logging.getLogger(__name__)
 _BASELINES = ("keep-first", "flow", "ceiling")
-LATE = "J_sphere_frames_50_60"
+LATE_SCORE_KEY = "J_sphere_frames_50_60"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -154,7 +154,7 @@ def _summary(job: Job, results: list[dict[str, Any]]) -> tuple[Row, dict[str, An
     timed = job.method in ("tracker", "flow") and seconds > 0
     row = result_row(subject, summary, fps=steps / seconds if timed else None)
     if dataset_of(job.dataset).name == "acceptance":
-        row[LATE] = mean_J_sphere(runs, acceptance.LATE)
+        row[LATE_SCORE_KEY] = mean_J_sphere(runs, acceptance.LATE_FRAMES)
     dropped, refused = sum(r.timing.dropped for r in runs), sum(len(r.timing.refused) for r in runs)
     return row, {**summary.to_json(), "dropped": dropped, "refused_prompts": refused}
 
@@ -187,10 +187,10 @@ def _cycle_details(label: str, runs: list[CycleRun]) -> dict[str, Any]:
 
 def _judge(methods: Sequence[str], rows: Sequence[Row], complete: bool) -> None:
     """Put the floor beside the tracker, and say whether it is good enough."""
-    late = {method: row[LATE] for method, row in zip(methods, rows, strict=True)}
+    late = {method: row[LATE_SCORE_KEY] for method, row in zip(methods, rows, strict=True)}
     if not {"tracker", "keep-first"} <= late.keys() or None in late.values():
         return
-    rows[methods.index("tracker")][f"keep_first_{LATE}"] = late["keep-first"]
+    rows[methods.index("tracker")][f"keep_first_{LATE_SCORE_KEY}"] = late["keep-first"]
     wanted = max(acceptance.WANTED, late["keep-first"] + acceptance.WANTED_ABOVE_KEEP_FIRST)
     verdict = "passed" if late["tracker"] >= wanted else "not passed"
     log.info(

@@ -66,13 +66,13 @@ class Job:
     @property
     def device(self) -> str:
         """What computes."""
-        return load_model(self.weights).device.type if self.method == "tracker" else "cpu"
+        return load_job_model(self.weights).device.type if self.method == "tracker" else "cpu"
 
     @property
     def input_size(self) -> tuple[int, int] | None:
         """(H, W) of the network; None for methods without one."""
         needs = self.method in ("tracker", "ceiling") or self.mode == "roll"
-        return load_model(self.weights).input_size if needs else None
+        return load_job_model(self.weights).input_size if needs else None
 
     def submitted(self, name: str) -> bool:
         """Whether nothing is to be written for a server, or a sequence's folder is there."""
@@ -106,7 +106,7 @@ def weights_path(name_or_path: str) -> Path:
 
 
 @lru_cache(maxsize=1)
-def load_model(name_or_path: str) -> PanoSAM2:
+def load_job_model(name_or_path: str) -> PanoSAM2:
     """Once per process."""
     return build_model(name_or_path)
 
@@ -232,10 +232,10 @@ def _look(
 
 def _method(job: Job, sequence: VideoSequence) -> Method:
     if job.method == "tracker":
-        return TrackerMethod(load_model(job.weights), job.rate or dataset_of(job.dataset).rate)
+        return TrackerMethod(load_job_model(job.weights), job.rate or dataset_of(job.dataset).rate)
     if job.method == "ceiling":
         assert job.input_size is not None
-        config = load_model(job.weights).config
+        config = load_job_model(job.weights).config
         return Ceiling(sequence, job.input_size, config.mask_stride, config.regions)
     return KeepFirst() if job.method == "keep-first" else FlowPropagator()
 

@@ -13,8 +13,8 @@ from typing import Protocol
 
 import numpy as np
 
-from panosam2_ros.datasets.sequence import Image, Labels
 from panosam2_ros.evaluation.sequence_score import Report, relabelled
+from panosam2_ros.geometry.image_types import ImageArray, LabelImage
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.prompt import Prompt
@@ -30,18 +30,18 @@ MAX_OBJECTS = 255  # of a sequence; what a palette PNG can hold
 class Answer:
     """What a method says of one frame."""
 
-    labels: Labels  # [H, W] the truth's object ids, 0 = none
+    labels: LabelImage  # [H, W] the truth's object ids, 0 = none
     reports: Mapping[int, Report] | None = None  # None: derived from the masks
 
 
 class Method(Protocol):
     """A tracker, or what it is compared with; one instance follows one sequence."""
 
-    def step(self, image: Image, index: int) -> Answer:
+    def step(self, image: ImageArray, index: int) -> Answer:
         """Find every known object in frame ``index``; indices grow but may leave some out."""
         ...
 
-    def start(self, image: Image, index: int, prompts: Mapping[int, Prompt]) -> Mapping[int, str]:
+    def start(self, image: ImageArray, index: int, prompts: Mapping[int, Prompt]) -> Mapping[int, str]:
         """Begin to follow objects in the frame last stepped; answers why some were refused."""
         ...
 
@@ -55,7 +55,7 @@ class TrackerMethod:
         self._rate = rate
         self._ids: dict[int, int] = {}  # the tracker's -> the truth's
 
-    def step(self, image: Image, index: int) -> Answer:
+    def step(self, image: ImageArray, index: int) -> Answer:
         frame = self._tracker.step(image, self._stamp(index))
         reports = {
             self._ids[track.obj_id]: Report(
@@ -65,7 +65,7 @@ class TrackerMethod:
         }
         return Answer(relabelled(frame.labels, self._ids), reports)
 
-    def start(self, image: Image, index: int, prompts: Mapping[int, Prompt]) -> Mapping[int, str]:
+    def start(self, image: ImageArray, index: int, prompts: Mapping[int, Prompt]) -> Mapping[int, str]:
         outcomes = self._tracker.prompt(image, self._stamp(index), list(prompts.values()))
         refused: dict[int, str] = {}
         for obj_id, outcome in zip(prompts, outcomes, strict=True):
@@ -80,7 +80,7 @@ class TrackerMethod:
         return round(index / self._rate * 1e9)
 
 
-def with_given(labels: Labels, prompts: Mapping[int, Prompt]) -> Labels:
+def with_given(labels: LabelImage, prompts: Mapping[int, Prompt]) -> LabelImage:
     """Labels [H, W] with the masks that were given in this very frame."""
     painted = labels.copy()
     for obj_id, prompt in prompts.items():

@@ -24,7 +24,6 @@ import numpy as np
 
 from panosam2_ros.evaluation.boundaries import (
     Boundary,
-    Mask,
     PixelWindow,
     Points,
     boundary,
@@ -34,6 +33,7 @@ from panosam2_ros.evaluation.boundaries import (
     row_weights_of_360vos,
 )
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_types import MaskArray
 from panosam2_ros.geometry.sphere import Floats
 
 BOUND_TH = 0.008  # of the picture's diagonal, DAVIS
@@ -72,7 +72,7 @@ class MaskMetrics:
         self.solid_angles = grid.pixel_solid_angles()  # [H] sr
         self._drifting = row_weights_of_360vos(grid)
 
-    def score(self, truth: Mask, predicted: Mask) -> PairScores:
+    def score(self, truth: MaskArray, predicted: MaskArray) -> PairScores:
         """All scores of a predicted mask [H, W]; both empty is perfect, one empty is 0."""
         shape = (self.grid.height, self.grid.width)
         if truth.shape != shape or predicted.shape != shape:
@@ -86,7 +86,7 @@ class MaskMetrics:
         t, p = (np.asarray(window.crop(mask), bool) for mask in (truth, predicted))
         return PairScores(**self._overlaps(t, p, window), **self._boundaries(t, p, window))
 
-    def _overlaps(self, truth: Mask, predicted: Mask, window: PixelWindow) -> dict[str, float]:
+    def _overlaps(self, truth: MaskArray, predicted: MaskArray, window: PixelWindow) -> dict[str, float]:
         both = np.count_nonzero(truth & predicted, axis=1)
         either = np.count_nonzero(truth | predicted, axis=1)
         rows = slice(window.top, window.bottom)
@@ -97,7 +97,7 @@ class MaskMetrics:
         }
         return {name: float(w @ both / (w @ either)) for name, w in weights.items()}
 
-    def _boundaries(self, truth: Mask, predicted: Mask, window: PixelWindow) -> dict[str, float]:
+    def _boundaries(self, truth: MaskArray, predicted: MaskArray, window: PixelWindow) -> dict[str, float]:
         flat = self._edges(truth, predicted, window, wrap=False)
         seam = window.meets_seam(self.grid.width, self.radius)
         closed = self._edges(truth, predicted, window, wrap=True) if seam else flat
@@ -113,19 +113,19 @@ class MaskMetrics:
         }
 
     def _edges(
-        self, truth: Mask, predicted: Mask, window: PixelWindow, wrap: bool
+        self, truth: MaskArray, predicted: MaskArray, window: PixelWindow, wrap: bool
     ) -> tuple[Boundary, Boundary]:
         width = self.grid.width
         return boundary(predicted, window, width, wrap), boundary(truth, window, width, wrap)
 
-    def _match(self, predicted: Boundary, truth: Boundary, wrap: bool) -> tuple[Mask, Mask]:
-        def close(a: Points, b: Points) -> Mask:
+    def _match(self, predicted: Boundary, truth: Boundary, wrap: bool) -> tuple[MaskArray, MaskArray]:
+        def close(a: Points, b: Points) -> MaskArray:
             return near_in_pixels(a, b, self.radius, self.grid.width, wrap)
 
         return predicted.near(truth, close), truth.near(predicted, close)
 
-    def _match_on_sphere(self, predicted: Boundary, truth: Boundary) -> tuple[Mask, Mask]:
-        def close(a: Points, b: Points) -> Mask:
+    def _match_on_sphere(self, predicted: Boundary, truth: Boundary) -> tuple[MaskArray, MaskArray]:
+        def close(a: Points, b: Points) -> MaskArray:
             return near_on_sphere(a, b, self.tolerance, self.grid)
 
         return predicted.near(truth, close), truth.near(predicted, close)
@@ -133,7 +133,7 @@ class MaskMetrics:
 
 def _f(
     boundaries: tuple[Boundary, Boundary],  # of the prediction, of the truth
-    near: tuple[Mask, Mask],
+    near: tuple[MaskArray, MaskArray],
     row_weights: Floats,  # [H]
 ) -> float:
     predicted, truth = (row_weights[edge.points.rows] for edge in boundaries)

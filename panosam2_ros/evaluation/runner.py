@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from panosam2_ros.datasets.ground_truth_prompts import FramePrompts
-from panosam2_ros.datasets.sequence import Image, Labels, VideoSequence
+from panosam2_ros.datasets.sequence import VideoSequence
 from panosam2_ros.evaluation.method import Answer, Method
 from panosam2_ros.evaluation.metrics import PairScores
 from panosam2_ros.evaluation.results import SequenceResult
 from panosam2_ros.evaluation.sequence_score import ScoredFrame, SequenceScore
+from panosam2_ros.geometry.image_types import ImageArray, LabelImage
 from panosam2_ros.geometry.sphere import Floats
 
 Clock = Callable[[], float]  # seconds
@@ -51,7 +52,7 @@ class KnownTruth(Protocol):
         """True directions [3] of all visible objects, optical axes; None: those of their masks."""
         ...
 
-    def look_alikes(self, index: int) -> Labels | None:
+    def look_alikes(self, index: int) -> LabelImage | None:
         """[H, W] untracked things that look like an object, any ids, 0 = none."""
         ...
 
@@ -65,7 +66,7 @@ class Shown:
 
     index: int
     answer: Answer
-    image: Image | None  # None: the frame was dropped
+    image: ImageArray | None  # None: the frame was dropped
 
 
 @dataclass
@@ -103,7 +104,7 @@ class SequenceRun:
         return cls(SequenceResult.from_json(data["result"]), frames, Timing(**timing))
 
 
-def drive(
+def run_sequence(
     sequence: VideoSequence,
     method: Method,
     prompts: FramePrompts,
@@ -147,7 +148,7 @@ def score_sequence(
     first = {obj_id: index for index, objects in prompts.items() for obj_id in objects}
     score = SequenceScore(sequence.name, sequence.grid, first, sequence.attributes)
     timing, by_frame = Timing(), {}
-    for shown in drive(sequence, method, prompts, pace, timing, clock):
+    for shown in run_sequence(sequence, method, prompts, pace, timing, clock):
         truth, scores = sequence.labels(shown.index), {}
         if truth is not None:
             scores = score.add(shown.index, _frame(sequence, shown, truth))
@@ -157,7 +158,7 @@ def score_sequence(
     return SequenceRun(score.result(), by_frame, timing)
 
 
-def _frame(sequence: VideoSequence, shown: Shown, truth: Labels) -> ScoredFrame:
+def _frame(sequence: VideoSequence, shown: Shown, truth: LabelImage) -> ScoredFrame:
     known = sequence if isinstance(sequence, KnownTruth) else None
     return ScoredFrame(
         truth,

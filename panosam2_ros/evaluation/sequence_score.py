@@ -18,15 +18,13 @@ from panosam2_ros.evaluation.metrics import MaskMetrics, PairScores
 from panosam2_ros.evaluation.results import EVERY, ObjectResult, SequenceResult, Tally
 from panosam2_ros.geometry.bearing import ELLIPSE_95, mask_bearing, squared_deviation
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_types import LabelImage, MaskArray
 from panosam2_ros.geometry.sphere import Floats, angle_between, vector_to_lonlat
-
-Labels = NDArray[np.uint16]  # [H, W] object ids, 0 = none
-Mask = NDArray[np.bool_]
 
 HIDDEN_FRAMES = 10  # of a full occlusion, at least, for what follows to be a reappearance
 REAPPEARANCE_FRAMES = 20  # that follow it
 NEAR_POLE = math.radians(66.5)  # latitude of the truth's centroid
-ELSEWHERE = 0.1  # J_sphere below which a mask is not on its object
+ELSEWHERE_MIN_ANGLE = 0.1  # J_sphere below which a mask is not on its object
 
 
 @dataclass(frozen=True)
@@ -45,11 +43,11 @@ class ScoredFrame:
     Everything that is None is derived from the masks or, for ``look_alikes``, is not there.
     """
 
-    truth: Labels
-    predicted: Labels | None  # with the truth's ids; None: the tracker gave nothing
+    truth: LabelImage
+    predicted: LabelImage | None  # with the truth's ids; None: the tracker gave nothing
     directions: Mapping[int, Floats] | None = None  # true unit vectors, optical axes
     reports: Mapping[int, Report] | None = None  # objects without one are not visible
-    look_alikes: Labels | None = None  # things that are not tracked, any ids; 0 = none
+    look_alikes: LabelImage | None = None  # things that are not tracked, any ids; 0 = none
 
 
 class SequenceScore:
@@ -90,9 +88,9 @@ class SequenceScore:
 class _Pair:
     """One object in one frame."""
 
-    def __init__(self, obj_id: int, frame: ScoredFrame, predicted: Labels, metrics: MaskMetrics) -> None:
-        self.truth: Mask = frame.truth == obj_id
-        self.predicted: Mask = predicted == obj_id
+    def __init__(self, obj_id: int, frame: ScoredFrame, predicted: LabelImage, metrics: MaskMetrics) -> None:
+        self.truth: MaskArray = frame.truth == obj_id
+        self.predicted: MaskArray = predicted == obj_id
         self.visible, self.answered = bool(self.truth.any()), bool(self.predicted.any())
         self._obj_id, self._frame, self._metrics = obj_id, frame, metrics
 
@@ -137,7 +135,7 @@ class _Pair:
         return largest > float(areas[own].sum()) and largest >= 0.5 * float(areas.sum())
 
 
-def _mask_direction(mask: Mask, grid: Equirect) -> Floats | None:
+def _mask_direction(mask: MaskArray, grid: Equirect) -> Floats | None:
     bearing = mask_bearing(mask, grid)
     return None if bearing is None else bearing.direction
 
@@ -212,7 +210,7 @@ class _ObjectScore:
             return
         error = math.degrees(float(angle_between(truth, report.direction)))
         self._errors.append(error)
-        on_target = scores.J_sphere >= ELSEWHERE
+        on_target = scores.J_sphere >= ELSEWHERE_MIN_ANGLE
         self._counts["reported_elsewhere"] += not on_target
         if on_target:
             self._errors_on_target.append(error)
@@ -240,7 +238,7 @@ _COUNTS = (
 )
 
 
-def _conditions(truth: Mask, direction: Floats) -> list[str]:
+def _conditions(truth: MaskArray, direction: Floats) -> list[str]:
     """What holds of a visible object in this very frame."""
     conditions = []
     if truth[:, 0].any() and truth[:, -1].any():
@@ -250,7 +248,7 @@ def _conditions(truth: Mask, direction: Floats) -> list[str]:
     return conditions
 
 
-def relabelled(labels: NDArray[np.integer], ids: Mapping[int, int]) -> Labels:
+def relabelled(labels: NDArray[np.integer], ids: Mapping[int, int]) -> LabelImage:
     """Labels [H, W] with ``ids`` (old -> new) applied; other objects are dropped."""
     table = np.zeros(max(int(labels.max(initial=0)), *ids, 0) + 1, np.uint16)
     for old, new in ids.items():

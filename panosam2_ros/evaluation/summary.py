@@ -17,7 +17,7 @@ from panosam2_ros.evaluation.metrics import QUALITIES
 from panosam2_ros.evaluation.results import CONDITIONS, EVERY, ObjectResult, SequenceResult
 from panosam2_ros.geometry.sphere import Floats
 
-RESAMPLES, SEED = 2000, 0
+RESAMPLES, BOOTSTRAP_SEED = 2000, 0
 _PERCENTILES = (2.5, 97.5)
 MEANS = {
     "JF": ("J", "F"),
@@ -86,7 +86,7 @@ class Difference:
 
 
 def summarise_results(
-    results: Sequence[SequenceResult], seed: int = SEED, resamples: int = RESAMPLES
+    results: Sequence[SequenceResult], seed: int = BOOTSTRAP_SEED, resamples: int = RESAMPLES
 ) -> Summary:
     """The table of a set of results."""
     _check_unique(results)
@@ -111,7 +111,7 @@ def compare(
     b: Sequence[SequenceResult],
     score: str = "JF_sphere",
     condition: str = EVERY,
-    seed: int = SEED,
+    seed: int = BOOTSTRAP_SEED,
     resamples: int = RESAMPLES,
 ) -> Difference:
     """The paired difference of two sets of results; the same sequences are drawn for both."""

@@ -14,13 +14,11 @@ import math
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from panosam2_ros.geometry.circular import reference_column
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.sphere import Floats, angle_between, rotation_matrix
-
-Image = NDArray[np.uint8]
 
 _WIDTH = 256  # of the pictures that are compared, pixels
 _MARGIN = 32  # columns that are repeated beyond the seam
@@ -42,10 +40,10 @@ class RotationEstimator:
 
     def __init__(self, vertical_fov: float = math.pi, first_column: tuple[int, int] = (0, 0)) -> None:
         self._fov = vertical_fov
-        self._before: tuple[Image, Floats] | None = None  # picture, and its corners [N, 2]
+        self._before: tuple[ImageArray, Floats] | None = None  # picture, and its corners [N, 2]
         self.first_column = first_column
 
-    def turn(self, image: Image) -> Floats:
+    def turn(self, image: ImageArray) -> Floats:
         """[3, 3]: takes the last image's directions of far, still things to this one's, camera optical axes.
 
         ``image`` is RGB [H, W, 3]. The identity where it cannot be told: the first image, one of another
@@ -104,7 +102,7 @@ def _fitted_to_far(before: Floats, after: Floats) -> Floats:
     return np.asarray(rotation)
 
 
-def _picture(grey: Image, grid: Equirect) -> Image:
+def _picture(grey: ImageArray, grid: Equirect) -> ImageArray:
     """Of the grid's size, with margins: [h, w + 2 * _MARGIN]."""
     small = grey
     while small.shape[1] > 1.5 * grid.width:  # by halves: at once takes thirty times as long
@@ -113,7 +111,7 @@ def _picture(grey: Image, grid: Equirect) -> Image:
     return np.asarray(cv2.copyMakeBorder(small, 0, 0, _MARGIN, _MARGIN, cv2.BORDER_WRAP), np.uint8)
 
 
-def _corners(picture: Image, grid: Equirect) -> Floats:
+def _corners(picture: ImageArray, grid: Equirect) -> Floats:
     """Pixel indices x, y [N, 2] in the picture, beside its margins and far from the poles."""
     where = np.zeros(picture.shape, np.uint8)
     where[abs(grid.row_latitudes()) < _LATITUDE, _MARGIN : _MARGIN + grid.width] = 255
@@ -121,7 +119,7 @@ def _corners(picture: Image, grid: Equirect) -> Floats:
     return np.empty((0, 2)) if found is None else np.asarray(found[:, 0], float)
 
 
-def _followed(before: Image, after: Image, corners: Floats) -> tuple[Floats, Floats]:
+def _followed(before: ImageArray, after: ImageArray, corners: Floats) -> tuple[Floats, Floats]:
     """Where corners were and are, [M, 2] each, of those that lead back to where they came from."""
     start = corners.astype(np.float32)[:, None]
     options = {"winSize": _WINDOW, "maxLevel": _LEVELS}

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from panosam2_ros.geometry.camera_frame import CameraFrame
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.sphere import Floats
 
-Image = NDArray[np.uint8]  # [H, W, 3]
 _ROWS = 64  # of the panorama that are computed at a time: the table's needs, not the image's, bound memory
 _LARGEST = 16384  # columns of a panorama
 
@@ -145,7 +145,7 @@ class Remap:
         front = _front_share(angles[0], angles[1], self._camera)
         self._shares[0][rows], self._shares[1][rows] = front, 1 - front
 
-    def __call__(self, image: Image) -> Image:
+    def __call__(self, image: ImageArray) -> ImageArray:
         """The panorama [H, W, 3] of an image [h, w, 3] of ``size``."""
         views = [
             cv2.remap(image, near, between, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)

@@ -6,9 +6,8 @@ import math
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from panosam2_ros.geometry.image_types import ImageArray
 
 
 class ImagePyramid:
@@ -18,10 +17,10 @@ class ImagePyramid:
     seam lies. So an object looks the same however the panorama is turned.
     """
 
-    def __init__(self, image: Image) -> None:
+    def __init__(self, image: ImageArray) -> None:
         self._levels = [image]
 
-    def at(self, density: float) -> tuple[Image, float]:
+    def at(self, density: float) -> tuple[ImageArray, float]:
         """The coarsest level with ``density`` (pixels per rad of longitude) or little less.
 
         And by how many columns what its pixels show lies left of them.
@@ -34,7 +33,7 @@ class ImagePyramid:
         return self._levels[index], (2**index - 1) / 2
 
 
-def _halved(level: Image, span: int) -> Image:
+def _halved(level: ImageArray, span: int) -> ImageArray:
     """Averages over two rows and, at the lower right of both, over columns ``span`` apart."""
     rows = cv2.addWeighted(level[:-1:2], 0.5, level[1::2], 0.5, 0)
     flat, step = rows.reshape(len(rows), -1), span * rows[0, 0].size  # three times as fast as with channels

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.geometry.image_pyramid import Image, ImagePyramid
+from panosam2_ros.geometry.image_pyramid import ImagePyramid
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.sphere import Floats, angle_between, normalised, tangent_basis, vector_to_lonlat
 from panosam2_ros.geometry.window import Logits, MaskPatch, Window
 
@@ -114,7 +115,7 @@ class SearchRegion:
         """The same with another middle [3]."""
         return replace(self, axes=_carried(self.axes, direction))
 
-    def pixels(self, pyramid: ImagePyramid, size: int, vertical_fov: float = math.pi) -> Image:
+    def pixels(self, pyramid: ImagePyramid, size: int, vertical_fov: float = math.pi) -> ImageArray:
         """What it shows of an image, [size, size, 3]."""
         image, beside = pyramid.at(size / (4 * math.tan(self.fov / 4)))
         u, v = self._samples(image.shape[1], image.shape[0], size, vertical_fov)

@@ -14,8 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from panosam2_ros.geometry.image_types import ImageArray
+
 Bytes = NDArray[np.uint8]
-Rgb = NDArray[np.uint8]  # [H, W, 3]
 
 
 class ImageError(ValueError):
@@ -88,7 +89,7 @@ _YUV_TO_RGB = np.array([
 ])  # fmt: skip
 
 
-def image_to_array(image: RawImage) -> Rgb:
+def image_to_array(image: RawImage) -> ImageArray:
     """RGB [H, W, 3]; without a copy for rgb8 whose rows are not padded. Raises ImageError."""
     if image.encoding in _HALF_CHROMA:
         return _half_chroma(image, _HALF_CHROMA[image.encoding])
@@ -102,7 +103,7 @@ def image_to_array(image: RawImage) -> Rgb:
     return _interleaved(image, _INTERLEAVED[image.encoding])
 
 
-def _interleaved(image: RawImage, layout: _Interleaved) -> Rgb:
+def _interleaved(image: RawImage, layout: _Interleaved) -> ImageArray:
     _check_multiple(image, layout.across, 1)
     pixels = pixel_bytes(image, layout.channels * layout.depth)
     if layout.depth == 2:
@@ -120,14 +121,14 @@ def _upper_bytes(pixels: Bytes, big_endian: bool) -> Bytes:
     return upper.reshape(height, width, size // 2)
 
 
-def _half_chroma(image: RawImage, to_rgb: int) -> Rgb:
+def _half_chroma(image: RawImage, to_rgb: int) -> ImageArray:
     """A plane of Y, below it one of UV pairs for every 2 x 2 pixels."""
     _check_multiple(image, 2, 2)
     rows = _rows(image, image.width, image.height * 3 // 2)
     return np.asarray(cv2.cvtColor(rows[:, : image.width], to_rgb), np.uint8)
 
 
-def _full_chroma(image: RawImage) -> Rgb:
+def _full_chroma(image: RawImage) -> ImageArray:
     """A plane of Y, below it one of a UV pair for every pixel, in rows of twice the step."""
     height, width = image.height, image.width
     rows = _rows(image, width, 3 * height)
@@ -169,7 +170,7 @@ def _check_multiple(image: RawImage, across: int, down: int) -> None:
         )
 
 
-def compressed_to_array(image: CompressedFile) -> Rgb:
+def compressed_to_array(image: CompressedFile) -> ImageArray:
     """RGB [H, W, 3] of a jpeg or png file, of 8 or 16 bits, colour or grey. Raises ImageError."""
     data = np.frombuffer(image.data, np.uint8)
     # A mosaic that was compressed as it is: image_transport names no colours behind "compressed" then

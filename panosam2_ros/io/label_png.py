@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Labels = NDArray[np.uint16]  # [H, W] object ids, 0 = none
+from panosam2_ros.geometry.image_types import LabelImage
+
 _LARGEST = 255  # id that a palette image can hold
 
 
@@ -41,12 +42,12 @@ def write_labels(path: Path, labels: NDArray[np.integer]) -> None:
     image.save(path, format="PNG")
 
 
-def write_ids(path: Path, labels: Labels) -> None:
+def write_ids(path: Path, labels: LabelImage) -> None:
     """Write labels [H, W] of ids up to 65535 as 16-bit grey."""
     Image.fromarray(np.ascontiguousarray(labels, np.uint16)).save(path, format="PNG", compress_level=1)
 
 
-def read_labels(path: Path) -> Labels:
+def read_labels(path: Path) -> LabelImage:
     """Read labels [H, W]: of a palette or grey PNG the values, of a colour PNG the palette's ids.
 
     Raises ValueError where a colour is none of the palette's.
@@ -59,7 +60,7 @@ def read_labels(path: Path) -> Labels:
         return np.asarray(image).astype(np.uint16)
 
 
-def _ids_of_colours(colours: NDArray[np.uint8], path: Path) -> Labels:
+def _ids_of_colours(colours: NDArray[np.uint8], path: Path) -> LabelImage:
     """Inverse of the palette: every id has a colour of its own, made of its bits."""
     ids = np.zeros(colours.shape[:2], np.uint8)
     for bit in range(8):

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.io.image_encodings import ImageError, compressed_to_array, image_to_array
-from panosam2_ros.io.video import Frame, StampedFrame, VideoError
+from panosam2_ros.io.video import StampedFrame, VideoError
 
-_KINDS: dict[str, Callable[[Any], Frame]] = {
+_KINDS: dict[str, Callable[[Any], ImageArray]] = {
     "sensor_msgs/msg/Image": image_to_array,
     "sensor_msgs/msg/CompressedImage": compressed_to_array,
 }
@@ -92,5 +93,5 @@ class BagImages:
                     raise VideoError(f"{self._path}: image of stamp {stamp} ns: {error}") from error
                 yield StampedFrame(image, stamp, message.header.frame_id)
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[ImageArray]:
         return (frame.image for frame in self.stamped())

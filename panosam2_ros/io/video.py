@@ -9,9 +9,8 @@ from typing import Any, Protocol
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Frame = NDArray[np.uint8]  # [H, W, 3] RGB
+from panosam2_ros.geometry.image_types import ImageArray
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -24,7 +23,7 @@ class VideoError(ValueError):
 class StampedFrame:
     """A frame and when it was taken."""
 
-    image: Frame
+    image: ImageArray
     stamp: int  # ns
     frame_id: str | None = None  # None: the source has no stamps and frames of its own
 
@@ -37,7 +36,7 @@ class FrameSource(Protocol):
     rate: float  # Hz; 0 where the source has none of its own
     frames: int  # 0: not known beforehand
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[ImageArray]:
         """Yields the frames in order, RGB."""
         ...
 
@@ -63,7 +62,7 @@ class VideoFile:
             raise VideoError(f"{self._path} is no video that OpenCV can read; {_RECODE}")
         return capture
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[ImageArray]:
         capture = self._open()
         try:
             while True:
@@ -85,7 +84,7 @@ class ImageFiles:
         self.frames = len(paths)
         self.height, self.width = _read_image(paths[0]).shape[:2]
 
-    def __iter__(self) -> Iterator[Frame]:
+    def __iter__(self) -> Iterator[ImageArray]:
         for path in self._paths:
             image = _read_image(path)
             height, width = image.shape[:2]
@@ -97,7 +96,7 @@ class ImageFiles:
             yield image
 
 
-def resized_image(frame: Frame, width: int, height: int) -> Frame:
+def resized_image(frame: ImageArray, width: int, height: int) -> ImageArray:
     """The frame at another size; averages where it shrinks."""
     if frame.shape[:2] == (height, width):
         return frame
@@ -109,12 +108,12 @@ def resized_image(frame: Frame, width: int, height: int) -> Frame:
 _RECODE = "convert it, for example with: ffmpeg -i INPUT -c:v libx264 -pix_fmt yuv420p OUTPUT.mp4"
 
 
-def _read_image(path: Path) -> Frame:
+def _read_image(path: Path) -> ImageArray:
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise VideoError(f"{path} cannot be read as an image; remove it or write it again")
     return _rgb(image)
 
 
-def _rgb(bgr: Any) -> Frame:
+def _rgb(bgr: Any) -> ImageArray:
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)

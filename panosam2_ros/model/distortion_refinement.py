@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from panosam2_ros.geometry.circular import sum_of_neighbours, tangent_neighbours
 from panosam2_ros.model.image_encoder import LatitudeEncoding
 
-LOGIT_SCALE = 10.0  # logits are seen as tanh(logit / this), so that certain pixels look alike
+_LOGIT_SCALE = 10.0  # logits are seen as tanh(logit / this), so that certain pixels look alike
 LATITUDE_WAVES = 4
 
 
@@ -43,7 +43,7 @@ class DistortionRefinement(nn.Module):
         context = self._seen_nearby(high_res_s4) + self.from_place(self.latitude(high_res_s4[:1]))
         context = context.repeat_interleave(mask_logits.shape[0] // context.shape[0], 0)
         for _ in range(self.steps):
-            near = self.from_mask(tangent_neighbours(torch.tanh(mask_logits / LOGIT_SCALE)))
+            near = self.from_mask(tangent_neighbours(torch.tanh(mask_logits / _LOGIT_SCALE)))
             hidden = F.relu(self.mix(F.relu(context + near)))
             mask_logits = mask_logits + self.residual(hidden)
         return mask_logits

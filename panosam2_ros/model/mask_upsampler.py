@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from panosam2_ros.geometry.circular import wrap_resize
 
-LOGIT_SCALE = 10.0  # logits are seen as tanh(logit / this), so that certain pixels look alike
+_LOGIT_SCALE = 10.0  # logits are seen as tanh(logit / this), so that certain pixels look alike
 
 
 class MaskUpsampler(nn.Module):
@@ -36,5 +36,5 @@ class MaskUpsampler(nn.Module):
         finer = wrap_resize(mask_logits, height, width, self.wrap)
         context = self.from_features(stem)
         context = context.repeat_interleave(mask_logits.shape[0] // context.shape[0], 0)
-        seen = self.from_mask(torch.tanh(finer / LOGIT_SCALE))
+        seen = self.from_mask(torch.tanh(finer / _LOGIT_SCALE))
         return finer + self.residual(F.relu(self.mix(F.relu(context + seen))))

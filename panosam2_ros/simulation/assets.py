@@ -21,13 +21,14 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from panosam2_ros.geometry.image_types import ImageArray
+
 ASSETS = Path(__file__).parent / "asset_files"
 VIEWS, VIEW_SIDE = 32, 112  # of a strip; pixels
 RESERVED_PANORAMAS = frozenset({"city", "lab", "sunrise", "venice", "workshop"})
 VAL_PANORAMAS = frozenset({"bridge", "forest", "warehouse"})
 BRIGHTEST, _CODES = 64.0, 4095  # times the key; steps of the tone table
 
-Image = NDArray[np.uint8]
 Panorama = NDArray[Any]  # [H, W, 3] RGB: uint8, or float32 scene-linear as of clean_hdr
 
 
@@ -59,7 +60,7 @@ class AssetLibrary:
     """Panoramas and sprites of one split; picklable, so that worker processes can share it."""
 
     panoramas: Mapping[str, Panorama]  # by name, [H, W, 3] RGB
-    sprites: Mapping[str, Path | Image]  # by file name: a file, or RGBA uint8 [H, W, 4]
+    sprites: Mapping[str, Path | ImageArray]  # by file name: a file, or RGBA uint8 [H, W, 4]
     models: Mapping[str, Path] = field(default_factory=dict)  # by name: strips of views, see turntable.py
     people: Mapping[str, Path] = field(default_factory=dict)  # the same of people, see people.py
 
@@ -70,7 +71,7 @@ class AssetLibrary:
                 f"and {len(self.sprites)}"
             )
 
-    def sprite(self, name: str) -> Image:
+    def sprite(self, name: str) -> ImageArray:
         """RGBA uint8 [H, W, 4], straight (not premultiplied) alpha."""
         source = self.sprites[name]
         return source if isinstance(source, np.ndarray) else read_rgba(source)
@@ -98,7 +99,7 @@ def refuse_reserved(split: Split, reserved: bool) -> None:
 def tone_map(
     panorama: Panorama,  # [H, W, 3]
     exposure: float = 0.0,  # stops; 0 keeps the middle of the scene in the middle of the range
-) -> Image:
+) -> ImageArray:
     """A panorama, or a piece of one, as uint8 sRGB-like values."""
     gain = 2.0**exposure
     if panorama.dtype == np.uint8:
@@ -108,7 +109,7 @@ def tone_map(
     return np.asarray(_tone_table(gain).take(codes.astype(np.uint16)), np.uint8)
 
 
-def _tone_table(gain: float) -> Image:
+def _tone_table(gain: float) -> ImageArray:
     """Display value of sqrt-spaced scene values: a table, because powers of pixels are slow."""
     x = np.linspace(0, 1, _CODES + 1) ** 2 * BRIGHTEST * 0.45 * gain
     filmic = x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14)
@@ -122,18 +123,18 @@ def _read(path: Path, flags: int) -> NDArray[Any]:
     return pixels
 
 
-def read_rgb(path: Path) -> Image:
+def read_rgb(path: Path) -> ImageArray:
     """RGB uint8 [H, W, 3]."""
     return np.asarray(cv2.cvtColor(_read(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def read_rgba(path: Path) -> Image:
+def read_rgba(path: Path) -> ImageArray:
     """RGBA uint8 [H, W, 4]; opaque where the file has no alpha."""
     pixels = _read(path, cv2.IMREAD_UNCHANGED)
     code = cv2.COLOR_BGRA2RGBA if pixels.shape[-1] == 4 else cv2.COLOR_BGR2RGBA
     return np.asarray(cv2.cvtColor(pixels, code), np.uint8)
 
 
-def read_view_strip(path: Path) -> list[Image]:
+def read_view_strip(path: Path) -> list[ImageArray]:
     """The views of a strip that lie side by side in a file, RGBA uint8 [VIEW_SIDE, VIEW_SIDE, 4] each."""
     return [np.ascontiguousarray(view) for view in np.split(read_rgba(path), VIEWS, 1)]

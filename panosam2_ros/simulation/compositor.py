@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.sphere import Floats, vector_to_lonlat
 from panosam2_ros.simulation.sprites import Sprite
-
-Image = NDArray[np.uint8]
 
 LARGEST_DIAMETER = math.radians(150)  # a tangent plane shows no more without absurd stretching
 _OUTSIDE = np.float32(-1e4)  # a place in no texture
@@ -24,7 +23,7 @@ _FINE_ENOUGH = 1024  # columns; a wider background is painted at half size and e
 class Background:
     """A panorama at infinity."""
 
-    def __init__(self, panorama: Image, grid: Equirect) -> None:  # [h, w, 3] RGB
+    def __init__(self, panorama: ImageArray, grid: Equirect) -> None:  # [h, w, 3] RGB
         halve = grid.width > _FINE_ENOUGH and grid.width % 2 == 0 and grid.height % 2 == 0
         self._doubled = halve
         self._grid = Equirect(grid.width // 2, grid.height // 2) if halve else grid
@@ -35,7 +34,7 @@ class Background:
         self._offset = 2 - (0.5 if self._grid.width % 2 == 0 else 0.0)
         self._texture = np.concatenate([texture[:, -2:], texture, texture[:, :2]], 1)
 
-    def render(self, camera_rotation: Floats) -> Image:
+    def render(self, camera_rotation: Floats) -> ImageArray:
         """RGB uint8 [H, W, 3] for a world-to-camera rotation [3, 3]."""
         angles = self._angles(camera_rotation)
         image = self._at(*(np.broadcast_to(a, (self._grid.height, self._grid.width)) for a in angles))
@@ -44,11 +43,11 @@ class Background:
             image = np.ascontiguousarray(cv2.resize(wide, None, fx=2, fy=2)[:, 2:-2])
         return np.asarray(image, np.uint8)
 
-    def seen(self, vectors: NDArray[np.float32]) -> Image:
+    def seen(self, vectors: NDArray[np.float32]) -> ImageArray:
         """RGB uint8 [h, w, 3] in world directions [3, h, w]."""
         return self._at(*_polar(*vectors))
 
-    def _at(self, lon: NDArray[np.float32], colatitude: NDArray[np.float32]) -> Image:
+    def _at(self, lon: NDArray[np.float32], colatitude: NDArray[np.float32]) -> ImageArray:
         """RGB at world longitudes, 0..2 pi, and angles from the zenith, rad, [h, w] each."""
         u = lon * np.float32(self._grid.width / (2 * math.pi)) + np.float32(self._offset)
         v = colatitude * np.float32(self._grid.height / math.pi) - np.float32(0.5)
@@ -76,7 +75,7 @@ def _polar(
     return np.asarray(lon, np.float32), np.asarray(colatitude, np.float32)
 
 
-def _wrapped_resize(image: Image, width: int, height: int) -> Image:
+def _wrapped_resize(image: ImageArray, width: int, height: int) -> ImageArray:
     """A panorama [h, w, 3] at another size, anti-aliased or bicubic, seamless across its sides."""
     source = image.shape[1]
     unit = source // math.gcd(source, width)  # source columns that make whole target columns
@@ -94,19 +93,19 @@ class SpritePatch:
 
     rows: slice
     columns: slice
-    rgba: Image  # [h, w, 4], premultiplied
+    rgba: ImageArray  # [h, w, 4], premultiplied
 
     @property
     def solid(self) -> NDArray[np.bool_]:
         """[h, w]: the pixels that count as the object."""
         return np.asarray(self.rgba[..., 3] > 127)
 
-    def blend(self, image: Image) -> None:
+    def blend(self, image: ImageArray) -> None:
         """Paint over an RGB image [H, W, 3]."""
         blend(image[self.rows, self.columns], self.rgba)
 
 
-def blend(image: Image, rgba: Image) -> None:
+def blend(image: ImageArray, rgba: ImageArray) -> None:
     """Paint premultiplied RGBA [h, w, 4] over RGB [h, w, 3]."""
     behind = cv2.cvtColor(255 - rgba[..., 3], cv2.COLOR_GRAY2RGB)
     front = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)
@@ -128,12 +127,12 @@ def project(
 
 
 def drawn(
-    texture: Image,  # [s, s, 4], in a plane at depth 1
+    texture: ImageArray,  # [s, s, 4], in a plane at depth 1
     half: float,  # half of its side there
     x: NDArray[np.float32],
     y: NDArray[np.float32],
     depth: NDArray[np.float32],
-) -> Image:
+) -> ImageArray:
     """RGBA [h, w, 4] of a texture in the directions (x, y, depth) [h, w] of its axes right, down, forward."""
     side = texture.shape[0]
     front = depth > 0.02
@@ -170,7 +169,7 @@ def _wrapped_spans(first: int, end: int, width: int) -> Iterator[slice]:
 def paint_labels(
     layers: list[tuple[int, list[SpritePatch]]],  # label and patches, far to near
     grid: Equirect,
-) -> tuple[Image, list[float]]:
+) -> tuple[ImageArray, list[float]]:
     """Labels uint8 [H, W] after occlusion, and every layer's own solid angle before it, sr."""
     labels = np.zeros((grid.height, grid.width), np.uint8)
     row_areas = grid.pixel_solid_angles()

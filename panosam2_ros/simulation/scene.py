@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.sphere import Floats, normalised
 from panosam2_ros.simulation.assets import AssetLibrary
 from panosam2_ros.simulation.compositor import Background, SpritePatch, paint_labels, project, solid_moment
@@ -23,7 +23,6 @@ from panosam2_ros.simulation.scene_motion import pose_at
 from panosam2_ros.simulation.scene_sampler import Body, SceneSpec, sample_scene
 from panosam2_ros.simulation.stitching import Stitching
 
-Image = NDArray[np.uint8]
 _NOISE_SPARE = 61  # rows and columns by which the noise may be shifted from frame to frame
 
 
@@ -46,10 +45,10 @@ class ObjectTruth:
 class SceneTruth:
     """What is true of one frame, without its image."""
 
-    labels: Image = field(repr=False)  # [H, W] object id, 0 = none of the tracked objects
+    labels: ImageArray = field(repr=False)  # [H, W] object id, 0 = none of the tracked objects
     objects: tuple[ObjectTruth, ...]
     # [H, W] id of the tracked object that an untracked thing looks like, 0 = none; None: none ever
-    look_alikes: Image | None = field(repr=False)
+    look_alikes: ImageArray | None = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -58,11 +57,11 @@ class SceneFrame:
 
     index: int
     stamp: float  # s since frame 0
-    image: Image = field(repr=False)  # [H, W, 3] RGB
-    labels: Image = field(repr=False)  # [H, W] object id, 0 = none of the tracked objects
+    image: ImageArray = field(repr=False)  # [H, W, 3] RGB
+    labels: ImageArray = field(repr=False)  # [H, W] object id, 0 = none of the tracked objects
     objects: tuple[ObjectTruth, ...]
     camera_rotation: Floats  # [3, 3] world to camera optical axes
-    look_alikes: Image | None = field(default=None, repr=False)  # as in SceneTruth
+    look_alikes: ImageArray | None = field(default=None, repr=False)  # as in SceneTruth
 
 
 class Scene:
@@ -149,14 +148,14 @@ class Scene:
             for pose, diameter in [body.at(time)]
         ]
 
-    def _paint(self, time: float, layers: list[tuple[Body, list[SpritePatch]]] | None) -> Image:
+    def _paint(self, time: float, layers: list[tuple[Body, list[SpritePatch]]] | None) -> ImageArray:
         image = self._background.render(pose_at(self._cast.camera, time))
         for _, patches in self._layers(time) if layers is None else layers:
             for patch in patches:
                 patch.blend(image)
         return image
 
-    def _exposed(self, index: int, layers: list[tuple[Body, list[SpritePatch]]]) -> Image:
+    def _exposed(self, index: int, layers: list[tuple[Body, list[SpritePatch]]]) -> ImageArray:
         """The image with motion blur, exposure, stitching and noise."""
         samples, shutter = self.config.blur_samples, self.config.motion_blur
         image = self._paint(index, layers)
@@ -175,7 +174,7 @@ class Scene:
         rng = np.random.default_rng((self._seed, 3))
         return Stitching(self.grid, rng, self.config.stitching, self.config.lens_step)
 
-    def _noise_planes(self) -> tuple[Image, Image]:
+    def _noise_planes(self) -> tuple[ImageArray, ImageArray]:
         """Positive and negative part of the sensor's noise, a little larger than the image."""
         rng = np.random.default_rng((self._seed, 1))
         shape = (self.config.height + _NOISE_SPARE, self.config.width + _NOISE_SPARE, 3)
@@ -183,7 +182,7 @@ class Scene:
         more, less = (np.clip(part, 0, 255).astype(np.uint8) for part in (noise, -noise))
         return more, less
 
-    def _noisy(self, index: int, image: Image) -> Image:
+    def _noisy(self, index: int, image: ImageArray) -> ImageArray:
         if self._noise is None:
             return image
         top, left = np.random.default_rng((self._seed, 2, index)).integers(0, _NOISE_SPARE, 2)
@@ -192,7 +191,7 @@ class Scene:
         return np.asarray(cv2.subtract(cv2.add(image, more), less), np.uint8)
 
     def _truth(
-        self, index: int, body: Body, labels: Image, area: float, patches: list[SpritePatch]
+        self, index: int, body: Body, labels: ImageArray, area: float, patches: list[SpritePatch]
     ) -> ObjectTruth:
         moment = np.zeros(4)
         for patch in patches:
@@ -228,7 +227,7 @@ class Scene:
 
 def render_clip(
     config: SceneConfig, library: AssetLibrary, seed: int
-) -> tuple[Image, Image]:  # [T, H, W, 3] RGB, [T, H, W] labels
+) -> tuple[ImageArray, ImageArray]:  # [T, H, W, 3] RGB, [T, H, W] labels
     """A whole scene's images and labels, for training."""
     scene = Scene(config, library, seed)
     frames = [scene.render(index) for index in range(len(scene))]

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.sphere import Floats, rotation_matrix
 from panosam2_ros.simulation import scene_motion as motion
 from panosam2_ros.simulation.appearance import AppearanceSampler
-from panosam2_ros.simulation.assets import AssetLibrary, Image, tone_map
+from panosam2_ros.simulation.assets import AssetLibrary, tone_map
 from panosam2_ros.simulation.compositor import LARGEST_DIAMETER, paint_labels, project
 from panosam2_ros.simulation.scene_config import SceneConfig
 from panosam2_ros.simulation.sprites import Sprite, recoloured
@@ -61,7 +62,7 @@ class SceneSpec:
     """Everything that a scene's frames follow from."""
 
     panorama_name: str
-    panorama: Image  # [h, w, 3] tone-mapped
+    panorama: ImageArray  # [h, w, 3] tone-mapped
     camera: Floats  # [T, 3, 3] world to camera
     gains: Floats  # [T] exposure
     bodies: tuple[Body, ...]  # far to near

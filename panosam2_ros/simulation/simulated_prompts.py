@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panosam2_ros.geometry.equirect import Equirect, box_width, mask_box
+from panosam2_ros.geometry.image_types import LabelImage
 from panosam2_ros.geometry.sphere import Floats
 
 SMALLEST = 0.02  # sr, about 9 degrees across: what a person would bother to point at
-Labels = NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def deepest_pixel(mask: NDArray[np.bool_]) -> tuple[int, int]:
 
 
 def plan_prompts(
-    labels: Labels, names: dict[int, str], grid: Equirect, need_seam: bool = True
+    labels: LabelImage, names: dict[int, str], grid: Equirect, need_seam: bool = True
 ) -> list[PlannedPrompt] | None:
     """A box across the seam, a click and a direction, each for an object of its own.
 
@@ -79,7 +79,7 @@ def _straddles(box: tuple[int, int, int, int], width: int, share: float = 0.25) 
     return box[0] > box[2] and min(left, right) >= share * (left + right)
 
 
-def _solid_angles(labels: Labels, grid: Equirect) -> dict[int, float]:
+def _solid_angles(labels: LabelImage, grid: Equirect) -> dict[int, float]:
     areas = np.zeros(int(labels.max()) + 1)
     for row, area in zip(labels, grid.pixel_solid_angles(), strict=True):
         if row.any():
@@ -88,7 +88,7 @@ def _solid_angles(labels: Labels, grid: Equirect) -> dict[int, float]:
     return {i: float(areas[i]) for i in range(1, areas.size) if areas[i] > 0}
 
 
-def _towards(labels: Labels, obj_id: int, grid: Equirect) -> tuple[float, ...]:
+def _towards(labels: LabelImage, obj_id: int, grid: Equirect) -> tuple[float, ...]:
     """The centroid's direction, or where that misses the object (a ring) its deepest pixel's."""
     mask = labels == obj_id
     weights = grid.pixel_solid_angles()

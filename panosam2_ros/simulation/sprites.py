@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from panosam2_ros.geometry.image_types import ImageArray
 
 MIN_FILL = 0.2  # of the square is opaque in a compact sprite
 MIN_WHOLE = 0.9  # of the opaque pixels hang together in a compact sprite
@@ -18,7 +18,7 @@ SHAPE_SIZE = 192  # px
 class Sprite:
     """A square RGBA texture; it reaches the sides of its square, but for a view of a solid thing."""
 
-    def __init__(self, rgba: Image, cropped: bool = True) -> None:  # [H, W, 4], straight alpha
+    def __init__(self, rgba: ImageArray, cropped: bool = True) -> None:  # [H, W, 4], straight alpha
         self.rgba = _crop_square(rgba) if cropped else rgba
         solid = self.rgba[..., 3] > 127
         self.fill = float(solid.mean())  # share of the square that is opaque
@@ -54,7 +54,7 @@ class Sprite:
         return np.asarray(np.hypot(x, y) / half)
 
     @cached_property
-    def _pyramid(self) -> list[Image]:
+    def _pyramid(self) -> list[ImageArray]:
         """Premultiplied RGBA, each level half the one before, down to 4 px."""
         alpha = self.rgba[..., 3]
         weight = cv2.merge([alpha, alpha, alpha, np.full_like(alpha, 255)])
@@ -65,14 +65,14 @@ class Sprite:
             levels.append(np.asarray(shrunk, np.uint8))
         return levels
 
-    def level(self, side: float) -> Image:
+    def level(self, side: float) -> ImageArray:
         """Premultiplied RGBA [S, S, 4] of the level nearest to ``side`` pixels."""
         ratio = self._pyramid[0].shape[0] / max(side, 1.0)
         index = round(float(np.log2(max(ratio, 1.0))))
         return self._pyramid[min(index, len(self._pyramid) - 1)]
 
 
-def _crop_square(rgba: Image) -> Image:
+def _crop_square(rgba: ImageArray) -> ImageArray:
     solid = rgba[..., 3] > 127
     if not solid.any():
         raise ValueError("a sprite needs opaque pixels, got none")
@@ -85,7 +85,7 @@ def _crop_square(rgba: Image) -> Image:
     return square
 
 
-def recoloured(rgba: Image, hue: float, saturation: float, value: float) -> Image:
+def recoloured(rgba: ImageArray, hue: float, saturation: float, value: float) -> ImageArray:
     """RGBA with the hue turned (rad) and saturation and value multiplied."""
     hsv = cv2.cvtColor(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), cv2.COLOR_RGB2HSV)
     values = np.arange(256, dtype=float)
@@ -95,7 +95,7 @@ def recoloured(rgba: Image, hue: float, saturation: float, value: float) -> Imag
     return np.asarray(np.dstack([colour, rgba[..., 3]]), np.uint8)
 
 
-def swaying(rng: np.random.Generator, rgba: Image, count: int) -> list[Image]:
+def swaying(rng: np.random.Generator, rgba: ImageArray, count: int) -> list[ImageArray]:
     """A square RGBA [H, H, 4] bent to and fro: ``count`` of them, the last followed by the first."""
     height = rgba.shape[0]
     margin = height // 6  # for what is bent beyond the sides
@@ -115,9 +115,9 @@ def swaying(rng: np.random.Generator, rgba: Image, count: int) -> list[Image]:
 
 def textured_shape(
     rng: np.random.Generator,
-    texture: Image,  # [h, w, 3], any size
+    texture: ImageArray,  # [h, w, 3], any size
     dent: float,  # 0 = a disc; the outline stays outside 1 - dent of the half side
-) -> Image:
+) -> ImageArray:
     """RGBA [S, S, 4]: a random smooth blob or polygon filled with a texture."""
     side = SHAPE_SIZE
     fill = cv2.resize(texture, (side, side), interpolation=cv2.INTER_CUBIC)

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.sphere import Floats
-
-Image = NDArray[np.uint8]
 
 REACH = math.radians(4)  # rad from the stitch at which the misalignment has fallen to 1/e
 _CUT = math.radians(0.2)  # rad over which one image passes into the other
@@ -54,7 +53,7 @@ class Stitching:
         gain = np.round(_UNIT * 2.0**stops).astype(np.uint8)
         self._gain = cv2.merge([gain, gain, gain]) if step > 0 else None
 
-    def apply(self, image: Image) -> Image:
+    def apply(self, image: ImageArray) -> ImageArray:
         """The stitched image [H, W, 3]."""
         margin = self._margin
         wide = np.concatenate([image[:, -margin:], image, image[:, :margin]], 1)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from panosam2_ros.geometry.sphere import Floats
 
-Rng = np.random.Generator
+_Rng = np.random.Generator
 Faces = NDArray[np.int64]  # [F, 4] vertices
 _SHOULDER, _WRIST = 0.16, 0.45  # m from the middle, of the resting arm
 _SKIN = np.array([[250, 217, 190], [231, 183, 146], [190, 134, 95], [141, 90, 58], [84, 54, 38]], float)
@@ -51,7 +51,7 @@ class Layer:
     off: float  # m, how far it stands off its shell
 
 
-def dressed(rng: Rng, mesh: Mesh, skirts: bool) -> list[Layer]:
+def dressed(rng: _Rng, mesh: Mesh, skirts: bool) -> list[Layer]:
     """A person's skin, hair and clothes; ``skirts``: whether a skirt may be among them."""
     skin = _between(rng, _SKIN)
     layers = [
@@ -86,7 +86,7 @@ def _arms(mesh: Mesh) -> NDArray[np.bool_]:
     return np.asarray(mesh.arm[mesh.tights].mean(1) > 0.5)
 
 
-def _between(rng: Rng, colours: Floats) -> Floats:
+def _between(rng: _Rng, colours: Floats) -> Floats:
     """A mixture of two neighbours."""
     first, share = rng.integers(len(colours) - 1), rng.random()
     return np.asarray(colours[first] * share + colours[first + 1] * (1 - share))
@@ -97,7 +97,7 @@ def _plain(name: str, mesh: Mesh, faces: Faces, colour: Floats, off: float) -> L
     return Layer(name, faces, np.clip(colours, 0, 255).astype(np.uint8), off)
 
 
-def _hair(rng: Rng, mesh: Mesh) -> Layer:
+def _hair(rng: _Rng, mesh: Mesh) -> Layer:
     """Hair of some length, or a cap."""
     lowest = mesh.positions[mesh.hair].mean(1)[:, 2]
     long = rng.uniform(0.25, 0.6) if rng.random() < 0.4 else rng.uniform(0.6, 0.68)
@@ -106,7 +106,7 @@ def _hair(rng: Rng, mesh: Mesh) -> Layer:
     return _plain("hair", mesh, mesh.hair[lowest > long], colour, rng.uniform(0, 0.012))
 
 
-def _dye(rng: Rng) -> Floats:
+def _dye(rng: _Rng) -> Floats:
     """Mostly quiet colours, some loud ones."""
     if rng.random() < 0.6:
         return np.asarray(_PLAIN[rng.integers(len(_PLAIN))] * rng.uniform(0.8, 1.2, 3))
@@ -114,7 +114,7 @@ def _dye(rng: Rng) -> Floats:
 
 
 def _cloth(
-    name: str, rng: Rng, mesh: Mesh, faces: Faces, off: tuple[float, float], patterned: float = 0.5
+    name: str, rng: _Rng, mesh: Mesh, faces: Faces, off: tuple[float, float], patterned: float = 0.5
 ) -> Layer:
     """Folds in it are darker and brighter."""
     base, other = _dye(rng), _dye(rng)
@@ -124,7 +124,7 @@ def _cloth(
     return Layer(name, faces, np.clip(colours * folds[:, None], 0, 255).astype(np.uint8), rng.uniform(*off))
 
 
-def _pattern(rng: Rng) -> Callable[[Floats], Floats]:
+def _pattern(rng: _Rng) -> Callable[[Floats], Floats]:
     """How much of a second colour there is at positions [V, 3], 0..1 [V]."""
     period, part = rng.uniform(0.04, 0.16), rng.uniform(0.25, 0.6)
     across, height = rng.uniform(-0.08, 0.08), rng.uniform(0.25, 0.42)
@@ -152,7 +152,7 @@ def _pattern(rng: Rng) -> Callable[[Floats], Floats]:
     return kinds[rng.integers(len(kinds))]
 
 
-def _waves(rng: Rng, at: Floats, low: float, high: float) -> Floats:
+def _waves(rng: _Rng, at: Floats, low: float, high: float) -> Floats:
     """Noise [V] of about -1..1; wave numbers in rad/m."""
     towards = rng.normal(size=(6, 3))
     towards *= rng.uniform(low, high, (6, 1)) / np.linalg.norm(towards, axis=1, keepdims=True)

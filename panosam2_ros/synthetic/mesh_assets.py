@@ -26,7 +26,7 @@ from panosam2_ros.simulation.assets import AssetLibrary
 from panosam2_ros.synthetic.multiview_sprites import draw_views, encoded
 from panosam2_ros.synthetic.people import PREFIX
 
-PACKAGE = "sweethome3d-furniture"
+MESH_PACKAGE = "sweethome3d-furniture"
 BEGUN, FATAL = ".begun", ".fatal"  # endings of files: being drawn; it ended the process that drew it
 _CATALOG = "PluginFurnitureCatalog.properties"
 _CATALOGS = "usr/share/sweethome3d/furniture"
@@ -122,8 +122,8 @@ def fetch(folder: Path) -> list[Path]:
     """Debian's package, unpacked under ``folder``; its catalogues."""
     folder.mkdir(parents=True, exist_ok=True)
     if not list(folder.glob(f"{_CATALOGS}/*.sh3f")):
-        subprocess.run(["apt-get", "download", PACKAGE], cwd=folder, check=True)
-        (archive,) = folder.glob(f"{PACKAGE}_*.deb")
+        subprocess.run(["apt-get", "download", MESH_PACKAGE], cwd=folder, check=True)
+        (archive,) = folder.glob(f"{MESH_PACKAGE}_*.deb")
         subprocess.run(["dpkg-deb", "-x", archive.name, "."], cwd=folder, check=True)
     return sorted(folder.glob(f"{_CATALOGS}/*.sh3f"))
 

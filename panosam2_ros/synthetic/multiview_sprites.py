@@ -13,16 +13,15 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.simulation.assets import VIEW_SIDE, VIEWS
 
-Image = NDArray[np.uint8]
 _FINER = 2  # drawn so much larger, against jagged edges
 _NEAR = 0.92  # of the distance at which the model's sphere would just fit
 
 
-def draw_views(model: Path) -> Image:
+def draw_views(model: Path) -> ImageArray:
     """The strip [VIEW_SIDE, VIEWS * VIEW_SIDE, 4] of a Wavefront OBJ with its materials.
 
     Raises ValueError where there is nothing to see.
@@ -68,7 +67,7 @@ def off_screen() -> Any:
     return window
 
 
-def view(window: Any, renderer: Any, orbit: Orbit, index: int) -> Image:
+def view(window: Any, renderer: Any, orbit: Orbit, index: int) -> ImageArray:
     """RGBA [VIEW_SIDE, VIEW_SIDE, 4] of what a renderer shows from a place of the orbit."""
     import vtk
     from vtk.util.numpy_support import vtk_to_numpy
@@ -94,7 +93,7 @@ def view(window: Any, renderer: Any, orbit: Orbit, index: int) -> Image:
     return _halved(large)
 
 
-def encoded(strip: Image) -> bytes:
+def encoded(strip: ImageArray) -> bytes:
     """A strip as a file, see ``assets.read_view_strip``."""
     bgra = np.ascontiguousarray(strip[..., [2, 1, 0, 3]])
     return bytes(cv2.imencode(".webp", bgra, [cv2.IMWRITE_WEBP_QUALITY, 90])[1])
@@ -106,7 +105,7 @@ def _sphere(renderer: Any) -> tuple[tuple[float, ...], float]:
     return tuple((low + high) / 2), float(np.linalg.norm(high - low) / 2)
 
 
-def _halved(large: Image) -> Image:
+def _halved(large: ImageArray) -> ImageArray:
     """A picture [_FINER * VIEW_SIDE, ...] at VIEW_SIDE; colours of transparent pixels do not bleed in."""
     alpha = large[..., 3:].astype(np.float32) / 255
     colour = cv2.resize(large[..., :3] * alpha, (VIEW_SIDE, VIEW_SIDE), interpolation=cv2.INTER_AREA)

@@ -21,10 +21,11 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.sphere import Floats, rotation_matrix
 from panosam2_ros.simulation.assets import VIEWS
-from panosam2_ros.synthetic.clothing import Layer, Mesh, Rng, dressed
-from panosam2_ros.synthetic.multiview_sprites import Image, Orbit, encoded, off_screen, view
+from panosam2_ros.synthetic.clothing import Layer, Mesh, _Rng, dressed
+from panosam2_ros.synthetic.multiview_sprites import Orbit, encoded, off_screen, view
 
 PREFIX = "person-"  # of their files
 _PARTS = {"tights": "helper-tights", "skirt": "helper-skirt", "hair": "helper-hair"}
@@ -84,7 +85,7 @@ def _groups(path: Path) -> dict[str, Any]:
     return {name: np.array(group) for name, group in faces.items()}
 
 
-def shape(rng: Rng, labels: Sequence[str]) -> dict[str, float]:
+def shape(rng: _Rng, labels: Sequence[str]) -> dict[str, float]:
     """Anny's parameters of a body, 0..1: a third are children."""
     values = {label: float(rng.beta(2, 2)) for label in labels}
     values["gender"] = float(rng.random())
@@ -92,7 +93,7 @@ def shape(rng: Rng, labels: Sequence[str]) -> dict[str, float]:
     return values
 
 
-def attitude(rng: Rng) -> dict[str, Floats]:
+def attitude(rng: _Rng) -> dict[str, Floats]:
     """Rotation vectors [VIEWS, 3] of bones: somebody who walks, stands or sits, and what the arms do."""
     phase = rng.choice([2, 4]) * 2 * math.pi * np.arange(VIEWS) / VIEWS
     stride = rng.uniform(0.25, 0.7) if rng.random() < 0.6 else rng.uniform(0, 0.08)
@@ -121,7 +122,7 @@ def _about(x: Floats, y: Floats | float, z: Floats | float) -> Floats:
     return np.stack([np.broadcast_to(angle, VIEWS) for angle in (x, y, z)], -1).astype(float)
 
 
-def draw_person(rng: Rng) -> Image:
+def draw_person(rng: _Rng) -> ImageArray:
     """A strip of a random person."""
     model = bodies()
     turns = attitude(rng)
@@ -135,7 +136,7 @@ def draw_person(rng: Rng) -> Image:
     return _drawn(rng, upright, layers, orbit)
 
 
-def _drawn(rng: Rng, points: Floats, layers: Sequence[Layer], orbit: Orbit) -> Image:
+def _drawn(rng: _Rng, points: Floats, layers: Sequence[Layer], orbit: Orbit) -> ImageArray:
     """The strip of layers whose vertices are at points [VIEWS, V, 3]."""
     import vtk
 

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.simulation.assets import AssetLibrary
-from panosam2_ros.simulation.compositor import Background, Image, blend, drawn, paint_labels, project
+from panosam2_ros.simulation.compositor import Background, blend, drawn, paint_labels, project
 from panosam2_ros.simulation.scene_config import SceneConfig
 from panosam2_ros.simulation.scene_motion import pose_at
 from panosam2_ros.simulation.scene_sampler import Body, sample_scene
@@ -46,7 +47,7 @@ class SceneView:
     def __len__(self) -> int:
         return self.config.frames
 
-    def labels(self, index: int) -> tuple[Image, Equirect]:
+    def labels(self, index: int) -> tuple[ImageArray, Equirect]:
         """A small panorama of object ids [h, w], 0 = none, and its grid."""
         grid = Equirect(_COARSE, _COARSE // 2)
         camera = self._cast.camera[index]
@@ -56,7 +57,7 @@ class SceneView:
         ]
         return paint_labels(layers, grid)[0], grid
 
-    def render(self, index: int, directions: NDArray[np.float32]) -> tuple[Image, Image]:
+    def render(self, index: int, directions: NDArray[np.float32]) -> tuple[ImageArray, ImageArray]:
         """RGB [h, w, 3] and object ids [h, w] in unit vectors [3, h, w] of optical axes."""
         density = _density(directions)
         shots = [self._paint(time, directions, density) for time in self._shutter(index, density)]
@@ -73,7 +74,9 @@ class SceneView:
             return np.array([float(index)])
         return np.linspace(index - half, index + half, _SHOTS)
 
-    def _paint(self, time: float, directions: NDArray[np.float32], density: float) -> tuple[Image, Image]:
+    def _paint(
+        self, time: float, directions: NDArray[np.float32], density: float
+    ) -> tuple[ImageArray, ImageArray]:
         world = np.tensordot(pose_at(self._cast.camera, time).T.astype(np.float32), directions, 1)
         image, labels = self._background(density).seen(world), np.zeros(directions.shape[1:], np.uint8)
         middle = world[:, world.shape[1] // 2, world.shape[2] // 2]

@@ -9,7 +9,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-NEAR, FAR = 2, 4  # tokens: an object this near makes the seam move, to where all are this far away
+MIN_CLEARANCE, WANTED_CLEARANCE = (
+    2,
+    4,
+)  # tokens: an object this near makes the seam move, to where all are this far away
 
 
 class SeamPlacer:
@@ -25,11 +28,11 @@ class SeamPlacer:
         """
         width = occupied.size
         columns = np.flatnonzero(occupied)
-        if not columns.size or min(columns[0], width - 1 - columns[-1]) >= NEAR:
+        if not columns.size or min(columns[0], width - 1 - columns[-1]) >= MIN_CLEARANCE:
             return 0
         gaps = np.diff(columns, append=columns[0] + width) - 1
         widest = int(np.argmax(gaps))
-        if gaps[widest] < 2 * FAR:
+        if gaps[widest] < 2 * WANTED_CLEARANCE:
             return 0
         middle = columns[widest] + 1 + gaps[widest] // 2
         return int(-middle % width)

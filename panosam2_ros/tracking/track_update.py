@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from panosam2_ros.geometry.bearing import mask_bearing
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_types import ImageArray, LabelImage
 from panosam2_ros.geometry.window import Logits, MaskPatch
 from panosam2_ros.masks.boundary import refine_boundaries
 from panosam2_ros.masks.cleanup import CleanupConfig, ExpectedPlace, remove_islands_and_holes
@@ -25,9 +26,6 @@ from panosam2_ros.tracking.propagation import PropagationResult
 from panosam2_ros.tracking.track import TrackedObject
 from panosam2_ros.tracking.view import Sight, View
 
-Image = NDArray[np.uint8]
-Labels = NDArray[np.uint16]
-
 
 class TrackUpdater:
     """Knows how masks become what is published; keeps nothing of objects itself."""
@@ -35,7 +33,7 @@ class TrackUpdater:
     def __init__(self, sight: Sight, config: TrackerConfig, network: ModelConfig) -> None:
         self._sight, self._config, self._network = sight, config, network
 
-    def nothing(self, grid: Equirect) -> Labels:
+    def nothing(self, grid: Equirect) -> LabelImage:
         """The label image of an image in which no object is known."""
         masks = self._mask_grid(grid)
         return np.zeros((masks.height, masks.width), np.uint16)
@@ -52,10 +50,10 @@ class TrackUpdater:
         known: Sequence[TrackedObject],
         views: Sequence[View],
         result: PropagationResult,
-        image: Image,
+        image: ImageArray,
         stamp: int,
         prompts: Mapping[int, Prompt] = MappingProxyType({}),
-    ) -> Labels:
+    ) -> LabelImage:
         """Update what is known of objects from their masks; the label image of those that are visible.
 
         ``prompts``: how objects, by id, were pointed at in this image; masks that were given stay.
@@ -97,7 +95,7 @@ class TrackUpdater:
                 item.seen_in, item.view = view, self._sight.next_region(view, own, prompted)
         return found
 
-    def _redrawn(self, image: Image, masks: Mapping[int, Logits | MaskPatch]) -> dict[int, MaskPatch]:
+    def _redrawn(self, image: ImageArray, masks: Mapping[int, Logits | MaskPatch]) -> dict[int, MaskPatch]:
         """Outlines from the image's pixels, where the network's configuration asks for them."""
         size = self._network.outline_size if self._config.redraw_outlines else 0
         return refine_boundaries(image, masks, size, self._config.vertical_fov) if size else {}

@@ -9,12 +9,11 @@ import copy
 from collections.abc import Callable, Sequence
 from functools import partial
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from panosam2_ros.geometry.camera_motion import RotationEstimator
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.memory.memory_file import NetworkIdentity, TrackerSnapshot
 from panosam2_ros.model.panosam2 import PanoSAM2
@@ -30,8 +29,6 @@ from panosam2_ros.tracking.track import NOTHING_FOUND, PromptOutcome, Track, Tra
 from panosam2_ros.tracking.track_update import TrackUpdater
 from panosam2_ros.tracking.view import Look, Sight, View, WholePanorama
 from panosam2_ros.tracking.view_planner import SearchRegions
-
-Image = NDArray[np.uint8]
 
 
 class PanoTracker:
@@ -54,7 +51,7 @@ class PanoTracker:
         )
         self._observer = TrackUpdater(self._sight, self.config, model.config)
         self._camera = RotationEstimator(self.config.vertical_fov)
-        self._newest: Image | None = None
+        self._newest: ImageArray | None = None
         self._stamp: int | None = None  # ns, of the newest image
         self._behind: list[ObjectGroup] = []  # objects that were prompted on older images, oldest first
 
@@ -74,7 +71,7 @@ class PanoTracker:
         return tuple(found[obj_id] for obj_id in sorted(found))
 
     @torch.inference_mode()
-    def step(self, image: Image, stamp: int) -> TrackedFrame:
+    def step(self, image: ImageArray, stamp: int) -> TrackedFrame:
         """Find every known object in the next image.
 
         ``image`` is RGB [H, W, 3]; ``stamp`` is in nanoseconds. Raises ValueError for an image
@@ -95,7 +92,7 @@ class PanoTracker:
         return TrackedFrame(stamp, labels, self.tracks())
 
     @torch.inference_mode()
-    def prompt(self, image: Image, stamp: int, prompts: Sequence[Prompt]) -> list[PromptOutcome]:
+    def prompt(self, image: ImageArray, stamp: int, prompts: Sequence[Prompt]) -> list[PromptOutcome]:
         """Add or correct objects by pointing at them in an image; one outcome per prompt.
 
         Bad prompts are refused one by one, with the reason; the others take effect.
@@ -150,7 +147,7 @@ class PanoTracker:
         return self._behind[0].stamp if self._behind else None
 
     @torch.inference_mode()
-    def catch_up(self, image: Image, stamp: int) -> None:
+    def catch_up(self, image: ImageArray, stamp: int) -> None:
         """Track the objects that are farthest behind through one of the images after ``behind``.
 
         Once that is the newest, they are tracked with all others. Raises ValueError as ``step``.
@@ -210,7 +207,7 @@ class PanoTracker:
         first = self._camera.first_column
         return TrackerSnapshot(bank, objects, self.epoch, self._next_id, first_column=first)
 
-    def recall(self, memory: TrackerSnapshot, image: Image | None = None) -> None:
+    def recall(self, memory: TrackerSnapshot, image: ImageArray | None = None) -> None:
         """Forget everything and go on from ``memory``, of the same network.
 
         ``image``: the one that was newest then; how the camera has turned since is not known without it.
@@ -227,11 +224,11 @@ class PanoTracker:
         self._known = [known for known, keep in zip(self._known, wanted, strict=True) if keep]
         self._bank = self._bank.select(rows.to(self.model.device))
 
-    def _grid(self, image: Image) -> Equirect:
+    def _grid(self, image: ImageArray) -> Equirect:
         return Equirect(image.shape[1], image.shape[0], self.config.vertical_fov)
 
     def _propagate(
-        self, known: Sequence[TrackedObject], bank: MemoryBank, look: Look, image: Image, stamp: int
+        self, known: Sequence[TrackedObject], bank: MemoryBank, look: Look, image: ImageArray, stamp: int
     ) -> tuple[PropagationResult, list[View]]:
         """``propagate``, in as many pieces as memory asks for: only lost objects depend on others."""
 
@@ -258,7 +255,7 @@ class PanoTracker:
         prompts: list[Prompt],
         remembered: bool,
         look: Look,
-        image: Image,
+        image: ImageArray,
         stamp: int,
         newest: bool,
         piece: slice,  # of the prompts
@@ -301,7 +298,7 @@ class PanoTracker:
         corrected: Sequence[TrackedObject | None],
         bank: MemoryBank,
         look: Look,
-        image: Image,
+        image: ImageArray,
     ) -> PropagationResult:
         """What prompts in these views give; ``corrected``: the objects whose memory ``bank`` is, if any."""
         remembered = any(item is not None for item in corrected)
@@ -314,7 +311,7 @@ class PanoTracker:
         """Whether an image is older than the newest."""
         return self._stamp is not None and stamp < self._stamp
 
-    def _turn(self, known: Sequence[TrackedObject], camera: RotationEstimator, image: Image) -> None:
+    def _turn(self, known: Sequence[TrackedObject], camera: RotationEstimator, image: ImageArray) -> None:
         """Take what is known to an image's axes, from those of the one that ``camera`` saw last."""
         if self.config.camera_motion:
             rotation = camera.turn(image)

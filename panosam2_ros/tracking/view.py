@@ -8,10 +8,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from panosam2_ros.geometry.circular import fit_image
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.search_region import SearchRegion
 from panosam2_ros.geometry.sphere import rotation_matrix
 from panosam2_ros.geometry.window import Logits, MaskPatch
@@ -26,7 +26,6 @@ from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.seam_placement import SeamPlacer
 from panosam2_ros.tracking.track import TrackedObject
 
-Image = NDArray[np.uint8]
 View = SearchRegion | None  # None: the whole panorama
 Look = Callable[[Sequence[View]], ImageFeatures]  # of one image that all share, or of one for each view
 
@@ -40,12 +39,12 @@ class Sight(Protocol):
         """Token columns by which what is remembered has to be rolled before the next image; mostly 0."""
         ...
 
-    def look(self, image: Image, newest: bool = False) -> Look:
+    def look(self, image: ImageArray, newest: bool = False) -> Look:
         """Gives the features of an image; those of the newest are kept, prompts refer to it most often."""
         ...
 
     def searched(
-        self, image: Image, stamp: int, known: Sequence[TrackedObject], bank: MemoryBank
+        self, image: ImageArray, stamp: int, known: Sequence[TrackedObject], bank: MemoryBank
     ) -> tuple[list[View], torch.Tensor | None]:
         """Where to look for known objects in an image of ``stamp`` (ns); [N] bool: not where they were."""
         ...
@@ -89,7 +88,7 @@ class WholePanorama:
 
     def __init__(self, model: PanoSAM2, config: TrackerConfig, thrift: AdaptiveBatcher) -> None:
         self._model, self._thrift = model, thrift
-        self._newest: tuple[Image, ImageFeatures] | None = None
+        self._newest: tuple[ImageArray, ImageFeatures] | None = None
         self._steering = SeamPlacer() if config.seam_steering else None
         self.turn = 0
 
@@ -104,7 +103,7 @@ class WholePanorama:
             self._newest = None  # its features are of another turn
         return move
 
-    def look(self, image: Image, newest: bool = False) -> Look:
+    def look(self, image: ImageArray, newest: bool = False) -> Look:
         if self._newest is not None and self._newest[0] is image:
             features = self._newest[1]
         else:
@@ -113,13 +112,13 @@ class WholePanorama:
             self._newest = (image, features)
         return lambda views: features
 
-    def _encoded(self, image: Image) -> ImageFeatures:
+    def _encoded(self, image: ImageArray) -> ImageFeatures:
         pixels = fit_image(image, *self._model.input_size).to(self._model.device)
         with self._model.precision():
             return self._model.encode_image(pixels.roll(self.turn * self._model.config.stride, -1))
 
     def searched(
-        self, image: Image, stamp: int, known: Sequence[TrackedObject], bank: MemoryBank
+        self, image: ImageArray, stamp: int, known: Sequence[TrackedObject], bank: MemoryBank
     ) -> tuple[list[View], torch.Tensor | None]:
         return [None] * len(known), None
 

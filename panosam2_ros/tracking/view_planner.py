@@ -12,6 +12,7 @@ import torch
 from panosam2_ros.geometry.circular import fit_image, reference_column
 from panosam2_ros.geometry.equirect import Equirect, box_width
 from panosam2_ros.geometry.image_pyramid import ImagePyramid
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.search_region import FOLLOWING, PATCH, UNKNOWN_SIZE, SearchRegion, TargetExtent
 from panosam2_ros.geometry.sphere import Floats, rotation_matrix
 from panosam2_ros.geometry.window import Logits, MaskPatch
@@ -26,7 +27,7 @@ from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.redetection import MAX_SEARCHED_PER_FRAME, MIN_LOG_RATIO, rank_candidates
 from panosam2_ros.tracking.track import TrackedObject
-from panosam2_ros.tracking.view import Image, Look, View
+from panosam2_ros.tracking.view import Look, View
 
 _INNER = 0.4  # of a region's side from its middle: a correction farther out gets a region of its own
 SEARCHED = 256  # columns of the panorama in which colours are looked for
@@ -42,12 +43,12 @@ class SearchRegions:
 
     def __init__(self, model: PanoSAM2, config: TrackerConfig) -> None:
         self._model, self._fov = model, config.vertical_fov
-        self._newest: tuple[Image, ImagePyramid] | None = None
+        self._newest: tuple[ImageArray, ImagePyramid] | None = None
 
     def steer(self, bank: MemoryBank) -> int:
         return 0
 
-    def look(self, image: Image, newest: bool = False) -> Look:
+    def look(self, image: ImageArray, newest: bool = False) -> Look:
         known = self._newest is not None and self._newest[0] is image
         pyramid = self._newest[1] if known and self._newest else ImagePyramid(image)
         if newest:
@@ -65,7 +66,7 @@ class SearchRegions:
         return self._model.input_size[1]
 
     def searched(
-        self, image: Image, stamp: int, known: Sequence[TrackedObject], bank: MemoryBank
+        self, image: ImageArray, stamp: int, known: Sequence[TrackedObject], bank: MemoryBank
     ) -> tuple[list[View], torch.Tensor | None]:
         views = [_ahead(item, stamp) for item in known]
         lost = [row for row, view in enumerate(views) if view is not None and _is_lost(view)]
@@ -88,7 +89,7 @@ class SearchRegions:
         return views, elsewhere.to(self._model.device)
 
     def _likely_places(
-        self, image: Image, lost: MemoryBank, views: Sequence[View], in_sight: Sequence[SearchRegion]
+        self, image: ImageArray, lost: MemoryBank, views: Sequence[View], in_sight: Sequence[SearchRegion]
     ) -> list[Floats | None]:
         """A direction for each lost object in which its colours are; another one in every try."""
         grid = Equirect(image.shape[1], image.shape[0], self._fov).of_width(SEARCHED)

@@ -6,16 +6,15 @@ import math
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.sphere import Floats, rotation_matrix
 
-Pixels = NDArray[np.uint8]
 _COARSEST, _QUALITIES = 3.0, (25, 90)  # pixels of a good camera to one of a poor one; of JPEG
 
 
-def turned(images: Pixels, labels: Pixels, rotation: Floats) -> tuple[Pixels, Pixels]:
+def turned(images: ImageArray, labels: ImageArray, rotation: Floats) -> tuple[ImageArray, ImageArray]:
     """Images [T, H, W, 3] and labels [T, H, W] as a camera turned by a rotation [3, 3] sees them."""
     height, width = labels.shape[1:]
     grid = Equirect(width, height)
@@ -38,8 +37,8 @@ def random_rotation(rng: np.random.Generator, tilt: float) -> Floats:
 
 
 def augmented(
-    rng: np.random.Generator, images: Pixels, labels: Pixels, tilt: float = 0.0
-) -> tuple[Pixels, Pixels]:
+    rng: np.random.Generator, images: ImageArray, labels: ImageArray, tilt: float = 0.0
+) -> tuple[ImageArray, ImageArray]:
     """A clip turned in yaw and by up to ``tilt`` rad, perhaps mirrored, backwards, in other colours.
 
     images [T, H, W, 3], labels [T, H, W].
@@ -52,10 +51,10 @@ def augmented(
         images, labels = images[:, :, ::-1], labels[:, :, ::-1]
     if rng.random() < 0.5:
         images, labels = images[::-1], labels[::-1]
-    return recoloured(rng, images), labels
+    return recoloured_frames(rng, images), labels
 
 
-def degraded(rng: np.random.Generator, images: Pixels) -> Pixels:
+def degraded(rng: np.random.Generator, images: ImageArray) -> ImageArray:
     """Images [T, H, W, 3] as a poorer camera sends them: coarser, or compressed, or both."""
     height, width = images.shape[1:3]
     factor = math.exp(rng.uniform(0, math.log(_COARSEST)))
@@ -71,7 +70,7 @@ def degraded(rng: np.random.Generator, images: Pixels) -> Pixels:
     return np.asarray(np.stack(poor), np.uint8)
 
 
-def recoloured(rng: np.random.Generator, images: Pixels) -> Pixels:
+def recoloured_frames(rng: np.random.Generator, images: ImageArray) -> ImageArray:
     """Images [..., 3] as another camera sees them."""
     gain = rng.uniform(0.75, 1.3, 3) * rng.uniform(0.8, 1.2)
     offset = rng.uniform(-15, 15)

@@ -26,6 +26,7 @@ from torch.utils.data import DataLoader, Dataset
 from panosam2_ros.datasets.registry import Dataset as VideoDataset
 from panosam2_ros.datasets.sequence import VideoSequence
 from panosam2_ros.geometry.equirect import mask_box
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.masks.label_image import resize_labels
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.simulation.assets import AssetLibrary, Split
@@ -43,8 +44,7 @@ KEPT = 150  # clips that are drawn from
 _PREFETCHED = 8
 _TRIES = 8  # places in a video, before another is taken
 
-Pixels = NDArray[np.uint8]
-Clip = tuple[Pixels, Pixels]  # images [T, H, W, 3], labels [T, H, W], 0 = none
+Clip = tuple[ImageArray, ImageArray]  # images [T, H, W, 3], labels [T, H, W], 0 = none
 
 
 class ClipSource(Protocol):
@@ -55,17 +55,17 @@ class ClipSource(Protocol):
 
     def clip(self, number: int) -> Clip: ...
 
-    def varied(self, rng: np.random.Generator, images: Pixels, labels: Pixels, tilt: float) -> Clip:
+    def varied(self, rng: np.random.Generator, images: ImageArray, labels: ImageArray, tilt: float) -> Clip:
         """A cut of a clip as it is learned from; ``tilt``: rad, by which it may be tilted."""
         ...
 
 
-class Panoramas:
+class PanoramaClips:
     """Clips of whole panoramas may be turned."""
 
     single = False
 
-    def varied(self, rng: np.random.Generator, images: Pixels, labels: Pixels, tilt: float) -> Clip:
+    def varied(self, rng: np.random.Generator, images: ImageArray, labels: ImageArray, tilt: float) -> Clip:
         return augmented(rng, images, labels, tilt)
 
 
@@ -94,7 +94,7 @@ def _library(npm: Path, models: Path | None) -> AssetLibrary:
 
 
 @dataclass(frozen=True)
-class RenderedClips(Panoramas):
+class RenderedClips(PanoramaClips):
     """Endless synthetic clips."""
 
     config: SceneConfig
@@ -105,7 +105,7 @@ class RenderedClips(Panoramas):
 
 
 @dataclass(frozen=True)
-class DatasetClips(Panoramas):
+class DatasetClips(PanoramaClips):
     """Pieces of ``frames`` frames, every ``every``-th, of a data set's videos, at ``size`` (H, W)."""
 
     dataset: VideoDataset
@@ -248,7 +248,7 @@ class Batches(Dataset[TrainingBatch]):
 
     def _cut(
         self, rng: np.random.Generator, window: NDArray[np.int64], frames: int
-    ) -> tuple[Pixels, Pixels, Pixels]:
+    ) -> tuple[ImageArray, ImageArray, ImageArray]:
         """An augmented cut whose first frame shows at least one object, and those objects' ids."""
         while True:
             images, labels = self._clip(int(rng.integers(*window)))
@@ -277,7 +277,7 @@ def simulated_prompt(
     if kind == 0:
         return Prompt(box=_loose_box(rng, mask))
     if kind == 1:
-        return Prompt(points=click(rng, mask), point_labels=np.array([1]))
+        return Prompt(points=click_prompt(rng, mask), point_labels=np.array([1]))
     return Prompt(mask=mask)
 
 
@@ -295,7 +295,7 @@ def _loose_box(rng: np.random.Generator, mask: NDArray[np.bool_]) -> tuple[float
     return wrapped[0], float(rows[0]), wrapped[1], float(rows[1])
 
 
-def click(rng: np.random.Generator, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+def click_prompt(rng: np.random.Generator, mask: NDArray[np.bool_]) -> NDArray[np.float64]:
     """A pixel [1, 2] well inside the object, seen across the seam too."""
     width = mask.shape[1]
     padded = np.pad(np.concatenate([mask, mask, mask], 1), ((1, 1), (0, 0))).astype(np.uint8)

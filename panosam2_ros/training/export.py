@@ -24,7 +24,7 @@ from panosam2_ros.synthetic.npm_assets import VERSIONS
 from panosam2_ros.training.curriculum import read_config
 
 PAUSE = 60.0  # s between two steps from which on the run stood still
-POINT = 50  # steps that make one point of the curve
+ROUNDED_POINT = 50  # steps that make one point of the curve
 
 
 def training_hours(entries: list[dict[str, Any]]) -> float:
@@ -38,11 +38,11 @@ def curve(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Mean training IoU of the first and the last frame of the clips, every ``POINT`` steps."""
     points: dict[tuple[str, int], list[list[float]]] = {}
     for entry in entries:
-        points.setdefault((entry["stage"], entry["step"] // POINT), []).append(entry["frame_iou"])
+        points.setdefault((entry["stage"], entry["step"] // ROUNDED_POINT), []).append(entry["frame_iou"])
     return [
         {
             "stage": stage,
-            "step": POINT * block,
+            "step": ROUNDED_POINT * block,
             "iou_first": round(sum(iou[0] for iou in ious) / len(ious), 4),
             "iou_last": round(sum(iou[-1] for iou in ious) / len(ious), 4),
         }

@@ -11,11 +11,12 @@ import numpy as np
 
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.image_pyramid import ImagePyramid
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
 from panosam2_ros.simulation.scene_config import SceneConfig
 from panosam2_ros.synthetic.perspective_renderer import SceneView
-from panosam2_ros.training.augment import degraded, recoloured
-from panosam2_ros.training.clips import MIN_PIXELS, Clip, ClipSource, Material, Pixels
+from panosam2_ros.training.augment import degraded, recoloured_frames
+from panosam2_ros.training.clips import MIN_PIXELS, Clip, ClipSource, Material
 
 EACH = 3  # objects of a panorama's clip that are followed
 _SCALE, _SOME = 0.12, 0.25  # deviation of the logarithm of a region's size; share that differs by up to ...
@@ -27,16 +28,16 @@ _SPREADS, _SPREAD_ODDS = (0.05, 0.12, 0.25), (0.5, 0.3, 0.2)  # of the middle, i
 _ASIDE, _ELSEWHERE = 0.06, 0.04  # frames that look beside the object, and where it is not
 
 
-class ResultSubject(Protocol):
+class RegionTarget(Protocol):
     """A clip of which regions can be seen."""
 
     def __len__(self) -> int: ...  # frames
 
-    def labels(self, index: int) -> tuple[Pixels, Equirect]:
+    def labels(self, index: int) -> tuple[ImageArray, Equirect]:
         """Object ids [h, w] of a panorama, 0 = none, and its grid."""
         ...
 
-    def seen(self, index: int, look: SearchRegion, size: int) -> tuple[Pixels, Pixels]:
+    def seen(self, index: int, look: SearchRegion, size: int) -> tuple[ImageArray, ImageArray]:
         """What a region shows, [size, size, 3], and object ids [size, size]."""
         ...
 
@@ -50,11 +51,11 @@ class PanoramaSubject:
     def __len__(self) -> int:
         return len(self.clip[0])
 
-    def labels(self, index: int) -> tuple[Pixels, Equirect]:
+    def labels(self, index: int) -> tuple[ImageArray, Equirect]:
         labels = self.clip[1][index]
         return labels, Equirect(labels.shape[1], labels.shape[0])
 
-    def seen(self, index: int, look: SearchRegion, size: int) -> tuple[Pixels, Pixels]:
+    def seen(self, index: int, look: SearchRegion, size: int) -> tuple[ImageArray, ImageArray]:
         images, labels = self.clip
         return look.pixels(ImagePyramid(images[index]), size), look.mask(labels[index], size)
 
@@ -65,7 +66,7 @@ class Panoramic:
 
     panoramas: ClipSource
 
-    def __call__(self, number: int) -> ResultSubject:
+    def __call__(self, number: int) -> RegionTarget:
         return PanoramaSubject(self.panoramas.clip(number))
 
 
@@ -78,10 +79,10 @@ class SceneSubject:
     def __len__(self) -> int:
         return len(self.scene)
 
-    def labels(self, index: int) -> tuple[Pixels, Equirect]:
+    def labels(self, index: int) -> tuple[ImageArray, Equirect]:
         return self.scene.labels(index)
 
-    def seen(self, index: int, look: SearchRegion, size: int) -> tuple[Pixels, Pixels]:
+    def seen(self, index: int, look: SearchRegion, size: int) -> tuple[ImageArray, ImageArray]:
         return self.scene.render(index, look.directions(size).transpose(2, 0, 1).astype(np.float32))
 
 
@@ -92,7 +93,7 @@ class Scenes:
     config: SceneConfig
     material: Material
 
-    def __call__(self, number: int) -> ResultSubject:
+    def __call__(self, number: int) -> RegionTarget:
         factor = float(np.random.default_rng([number, 11]).uniform(1, _FINEST))
         width = round(self.config.width * factor / 2) * 2
         config = replace(self.config, width=width, height=width // 2)
@@ -107,7 +108,7 @@ class RegionClips:
     found, not to be looked up.
     """
 
-    subjects: Callable[[int], ResultSubject]
+    subjects: Callable[[int], RegionTarget]
     size: int
     poor: float = 0.0  # share that a poorer camera sees
     single = True
@@ -123,7 +124,7 @@ class RegionClips:
         rng, order = np.random.default_rng([number, 9]), range(len(subject))[:: _way(number // EACH)]
         return followed(rng, subject, order, chosen, targets[chosen], self.size)
 
-    def _followed(self, number: int) -> tuple[ResultSubject, dict[int, list[TargetExtent | None]]]:
+    def _followed(self, number: int) -> tuple[RegionTarget, dict[int, list[TargetExtent | None]]]:
         """A subject, and where each object of its first frame is in all frames; some go backwards."""
         kept: dict[int, Any] = self.__dict__.setdefault("_kept", {})  # the last one: EACH ask for it in turn
         if number not in kept:
@@ -134,14 +135,14 @@ class RegionClips:
             chosen = [int(i) for i, n in zip(ids, counts, strict=True) if i > 0 and n >= MIN_PIXELS]
             targets = {i: [TargetExtent.of_mask(labels == i, grid) for labels, grid in each] for i in chosen}
             kept[number] = subject, targets
-        found: tuple[ResultSubject, dict[int, list[TargetExtent | None]]] = kept[number]
+        found: tuple[RegionTarget, dict[int, list[TargetExtent | None]]] = kept[number]
         return found
 
-    def varied(self, rng: np.random.Generator, images: Pixels, labels: Pixels, tilt: float) -> Clip:
+    def varied(self, rng: np.random.Generator, images: ImageArray, labels: ImageArray, tilt: float) -> Clip:
         """Perhaps mirrored, and in other colours; which way is up stays."""
         if rng.random() < 0.5:
             images, labels = images[:, :, ::-1], labels[:, :, ::-1]
-        images = recoloured(rng, images)
+        images = recoloured_frames(rng, images)
         return degraded(rng, images) if self.poor > rng.random() else images, labels
 
 
@@ -152,7 +153,7 @@ def _way(number: int) -> int:
 
 def followed(
     rng: np.random.Generator,
-    subject: ResultSubject,
+    subject: RegionTarget,
     order: Sequence[int],
     obj_id: int,
     targets: Sequence[TargetExtent | None],

@@ -15,7 +15,7 @@ from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.encoding import ImageSize, PromptEncoder
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.propagation import PropagationResult, empty_bank, propagate, segment_prompts
-from panosam2_ros.training.clips import TrainingBatch, click
+from panosam2_ros.training.clips import TrainingBatch, click_prompt
 from panosam2_ros.training.losses import LossConfig, Losses, frame_losses, mask_iou
 
 STRIDE = 16  # pixels of a token; frames are turned by whole ones
@@ -177,6 +177,6 @@ def correction(wrong: np.ndarray, found: np.ndarray, stride: int) -> Prompt:
     """
     missed, extra = wrong & ~found, wrong & found
     label = int(missed.sum() >= extra.sum())
-    place = click(np.random.default_rng(int(wrong.sum())), missed if label else extra)
+    place = click_prompt(np.random.default_rng(int(wrong.sum())), missed if label else extra)
     at_input = (place + 0.5) * stride - 0.5
     return Prompt(points=at_input, point_labels=np.array([label]))

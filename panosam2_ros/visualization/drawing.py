@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 
 from panosam2_ros.geometry.camera_frame import UPRIGHT, CameraFrame
 from panosam2_ros.geometry.equirect import Equirect, box_width
+from panosam2_ros.geometry.image_types import ImageArray, LabelImage
 from panosam2_ros.geometry.sphere import Floats, lonlat_to_vector
 
-RgbImage = NDArray[np.uint8]  # [H, W, 3] RGB
-Labels = NDArray[np.uint16]  # [H, W]
 Colour = tuple[int, int, int]  # RGB
 
 WHITE: Colour = (255, 255, 255)
@@ -55,14 +54,16 @@ def stroke(width: int) -> int:
     return max(1, round(width / 800))
 
 
-def fill_masks(image: RgbImage, labels: Labels, opacity: float = 0.35) -> None:
+def fill_masks(image: ImageArray, labels: LabelImage, opacity: float = 0.35) -> None:
     """Tints every object's pixels in its colour."""
     where = labels > 0
     tint = _colours_of(labels[where])
     image[where] = ((1 - opacity) * image[where] + opacity * tint).astype(np.uint8)
 
 
-def outline_masks(image: RgbImage, labels: Labels, thickness: int = 2, paint: Colour | None = None) -> None:
+def outline_masks(
+    image: ImageArray, labels: LabelImage, thickness: int = 2, paint: Colour | None = None
+) -> None:
     """Draws the border of every object, in its colour unless ``render_label_image`` is given.
 
     The seam is no border, nor are the poles.
@@ -76,7 +77,7 @@ def outline_masks(image: RgbImage, labels: Labels, thickness: int = 2, paint: Co
     image[edge] = _colours_of(highest[edge]) if paint is None else paint
 
 
-def draw_marks(image: RgbImage, marks: Sequence[Mark], grid: Equirect) -> None:
+def draw_marks(image: ImageArray, marks: Sequence[Mark], grid: Equirect) -> None:
     """A cross in a ring at every direction; only the ring where the object is not seen."""
     size, width = max(4, round(grid.width / 130)), stroke(grid.width)
     for mark in marks:
@@ -93,7 +94,7 @@ def draw_marks(image: RgbImage, marks: Sequence[Mark], grid: Equirect) -> None:
 
 
 def draw_text(
-    image: RgbImage, text: str, u: float, v: float, paint: Colour = WHITE, scale: float = 0.0
+    image: ImageArray, text: str, u: float, v: float, paint: Colour = WHITE, scale: float = 0.0
 ) -> None:
     """Outlined text centred on ``u`` with its baseline at ``v``; continues across the seam.
 
@@ -110,7 +111,7 @@ def draw_text(
             cv2.putText(patch, text, corner, _FONT, scale, shade, 1, cv2.LINE_AA)
 
 
-def draw_box(image: RgbImage, box: Sequence[float], paint: Colour = WHITE) -> None:
+def draw_box(image: ImageArray, box: Sequence[float], paint: Colour = WHITE) -> None:
     """A rectangle u_min, v_min, u_max, v_max; u_min > u_max: across the seam."""
     u_min, v_min, u_max, v_max = box
     half, thick = box_width(u_min, u_max, image.shape[1]) / 2, stroke(image.shape[1]) + 1
@@ -120,7 +121,7 @@ def draw_box(image: RgbImage, box: Sequence[float], paint: Colour = WHITE) -> No
 
 
 def draw_grid(
-    image: RgbImage,
+    image: ImageArray,
     grid: Equirect,
     step: int = 30,
     paint: Colour = GREY,
@@ -148,7 +149,7 @@ def draw_grid(
         draw_text(image, name, at_u, at_v, paint, scale)
 
 
-def _draw_lines(image: RgbImage, directions: Floats, grid: Equirect, paint: Colour) -> None:
+def _draw_lines(image: ImageArray, directions: Floats, grid: Equirect, paint: Colour) -> None:
     """Through directions [N, 3], optical axes; interrupted where it crosses the seam."""
     # a line halfway between two columns must not jump between them with the last digit
     u, v = (np.floor(x + 0.5 + 1e-6).astype(int) for x in grid.vector_to_pixel(directions))
@@ -159,7 +160,7 @@ def _draw_lines(image: RgbImage, directions: Floats, grid: Equirect, paint: Colo
 
 
 @contextmanager
-def _patch(image: RgbImage, u: float, half: int) -> Iterator[tuple[RgbImage, int]]:
+def _patch(image: ImageArray, u: float, half: int) -> Iterator[tuple[ImageArray, int]]:
     """Columns u - half to u + half, across the seam, to draw on, and where ``u`` is in them.
 
     OpenCV knows no wrapping and cuts lines at an image's edge differently from one across it.

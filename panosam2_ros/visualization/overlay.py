@@ -47,8 +47,8 @@ def object_mark(
 
 
 def fitted(
-    image: drawing.RgbImage, labels: drawing.Labels, grid: Equirect
-) -> tuple[drawing.RgbImage, drawing.Labels]:
+    image: drawing.ImageArray, labels: drawing.LabelImage, grid: Equirect
+) -> tuple[drawing.ImageArray, drawing.LabelImage]:
     """Copies of the image and of its labels, of the grid's size."""
     picture = resized_image(image, grid.width, grid.height)
     if picture is image:
@@ -57,8 +57,8 @@ def fitted(
 
 
 def draw_overlay(
-    picture: drawing.RgbImage,  # [H, W, 3], drawn on
-    labels: drawing.Labels,  # [H, W]
+    picture: drawing.ImageArray,  # [H, W, 3], drawn on
+    labels: drawing.LabelImage,  # [H, W]
     marks: Sequence[drawing.Mark],
     grid: Equirect,
     camera: CameraFrame = UPRIGHT,

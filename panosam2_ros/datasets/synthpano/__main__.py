@@ -34,7 +34,7 @@ def render(options: argparse.Namespace, config: BenchmarkConfig, split: Split) -
         unfinished.rmdir()
 
 
-def check(options: argparse.Namespace, config: BenchmarkConfig, split: Split) -> list[str]:
+def check_split(options: argparse.Namespace, config: BenchmarkConfig, split: Split) -> list[str]:
     """Measure a written split again, from its files; one line per fault."""
     faults = []
     folder = options.out / split.value
@@ -48,7 +48,7 @@ def check(options: argparse.Namespace, config: BenchmarkConfig, split: Split) ->
     return faults
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(prog="synthpano", description=__doc__)
     parser.add_argument("--split", choices=[s.value for s in Split], required=True)
@@ -73,13 +73,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """0; 1 where a whole split misses a quota or a check finds a fault."""
-    options = parse(arguments)
+    options = parse_arguments(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = BenchmarkConfig.load(options.config or package_file(*FROZEN))
     split = Split(options.split)
     faults = []
     if options.check:
-        faults += check(options, config, split)
+        faults += check_split(options, config, split)
     else:
         render(options, config, split)
     truths = summaries.load_all(options.out / split.value)

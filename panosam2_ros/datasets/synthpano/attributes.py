@@ -22,9 +22,9 @@ from panosam2_ros.geometry.equirect import Equirect, box_width, mask_box
 from panosam2_ros.geometry.sphere import Floats, angle_between
 from panosam2_ros.simulation.stitching import stitch_zone
 
-HIDDEN = (10, 30)  # frames of a full occlusion, after which the object is back elsewhere
+MIN_HIDDEN_FRAMES = (10, 30)  # frames of a full occlusion, after which the object is back elsewhere
 BACK_FOR = 8  # frames of the next 20 in which it is then visible
-ELSEWHERE = math.radians(15)  # between leaving and coming back, in the image and in the world
+_ELSEWHERE = math.radians(15)  # between leaving and coming back, in the image and in the world
 LOOK_ALIKE_SHARE = 1 / 3  # of the frames show the look-alike
 _WHOLE = 0.9  # visible fraction from which shape and size are those of the object
 
@@ -152,7 +152,7 @@ def hidden_and_back(history: History) -> bool:
         away = min(float(angle_between(way[first - 1], way[last + 1])) for way in (track.centre, world))
         back = int(track.visible[last + 1 : last + 21].sum())
         frames = last - first + 1
-        if HIDDEN[0] <= frames <= HIDDEN[1] and away >= ELSEWHERE and back >= BACK_FOR:
+        if MIN_HIDDEN_FRAMES[0] <= frames <= MIN_HIDDEN_FRAMES[1] and away >= _ELSEWHERE and back >= BACK_FOR:
             return True
     return False
 

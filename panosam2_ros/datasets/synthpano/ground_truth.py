@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.datasets.sequence import Labels
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_types import LabelImage
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.io.label_png import read_labels
 from panosam2_ros.simulation.scene import ObjectTruth, Scene, SceneTruth
@@ -119,7 +119,7 @@ class SequenceGroundTruth:
         (folder / FILE).write_text(text + "\n")
 
 
-def read_look_alikes(folder: Path, index: int) -> Labels | None:
+def read_look_alikes(folder: Path, index: int) -> LabelImage | None:
     """[H, W] ids of the objects that untracked things look like; None where there are none."""
     file = folder / LOOK_ALIKES / f"{index:06d}.png"
     return read_labels(file) if file.is_file() else None

@@ -40,11 +40,11 @@ examples:
 # --- commands: each asks the node and prints what it answered
 
 
-def list_objects(client: Client, _: argparse.Namespace) -> None:
+def print_objects(client: Client, _: argparse.Namespace) -> None:
     """Every object that the node knows."""
     answer = client.objects()
     for bearing in answer.objects.objects:
-        print(describe(bearing))
+        print(describe_bearing(bearing))
     count = len(answer.objects.objects)
     print(f"{count} of at most {answer.max_objects} objects, {answer.memory_mib:.1f} MiB of memory")
 
@@ -82,7 +82,7 @@ def follow(client: Client, options: argparse.Namespace) -> None:
         known = {bearing.object_id: bearing for bearing in message.objects}
         if options.id not in known:
             raise ClientError(f"object {options.id} is not known; known are {sorted(known)}")
-        print(start + describe(known[options.id]), end=end, flush=True)
+        print(start + describe_bearing(known[options.id]), end=end, flush=True)
         if i == options.count:
             break
 
@@ -98,7 +98,7 @@ def memory(client: Client, options: argparse.Namespace) -> None:
     print(f"{options.command} {options.name}: objects {client.memory(options.command, options.name)}")
 
 
-def reset(client: Client, _: argparse.Namespace) -> None:
+def reset_tracker(client: Client, _: argparse.Namespace) -> None:
     """Forget everything."""
     print(client.call(Trigger, "reset", Trigger.Request()).message)
 
@@ -107,10 +107,10 @@ def reset(client: Client, _: argparse.Namespace) -> None:
 
 
 def _ask(client: Client, options: argparse.Namespace, prompt: ObjectPrompt) -> None:
-    print(describe(client.prompt(prompt, options.stamp)))
+    print(describe_bearing(client.prompt(prompt, options.stamp)))
 
 
-def describe(bearing: ObjectBearing) -> str:
+def describe_bearing(bearing: ObjectBearing) -> str:
     """One line: who, how sure, where."""
     azimuth, elevation = math.degrees(bearing.azimuth), math.degrees(bearing.elevation)
     state = _STATES.get(bearing.state, "unknown")
@@ -177,7 +177,7 @@ def parser() -> argparse.ArgumentParser:
         added.set_defaults(run=run)
         return added
 
-    command("list", list_objects, "list every object that the node knows")
+    command("list", print_objects, "list every object that the node knows")
     _add_prompts(command)
     followed = command("follow", follow, "print an object's bearing, message by message, until Ctrl-C")
     followed.add_argument("id", type=_id)
@@ -185,7 +185,7 @@ def parser() -> argparse.ArgumentParser:
     command("remove", remove, "forget objects").add_argument("ids", type=_id, nargs="+", metavar="ID")
     command("save", memory, "save what is remembered to a file of the node").add_argument("name")
     command("load", memory, "forget everything and load such a file").add_argument("name")
-    command("reset", reset, "forget everything; ids start again")
+    command("reset", reset_tracker, "forget everything; ids start again")
     return top
 
 

@@ -12,16 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic
 
-import numpy as np
-from numpy.typing import NDArray
-
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.ros.inference.frame_buffer import FrameBuffer, M, NoSuchFrameError, ReceivedImage, not_held
 
 if TYPE_CHECKING:
     from panosam2_ros.tracking.track import TrackedFrame
     from panosam2_ros.tracking.tracker import PanoTracker
-
-Pixels = NDArray[np.uint8]
 
 
 class WorkerBusyError(RuntimeError):
@@ -74,7 +70,7 @@ class WorkerQueue:
 class Callbacks(Generic[M]):
     """What the worker's owner does, all called on the worker's thread."""
 
-    decode: Callable[[M], Pixels]  # message -> RGB [H, W, 3]; raises for what it cannot read
+    decode: Callable[[M], ImageArray]  # message -> RGB [H, W, 3]; raises for what it cannot read
     on_frame: Callable[[ReceivedImage[M], TrackedFrame], None]
     on_error: Callable[[ReceivedImage[M], Exception], None]
 
@@ -103,7 +99,7 @@ class Worker(Generic[M]):
         self._change = threading.Condition()  # guards everything below
         self._jobs: deque[_Job] = deque()
         self._waiting: ReceivedImage[M] | None = None
-        self._newest: tuple[ReceivedImage[M], Pixels] | None = None
+        self._newest: tuple[ReceivedImage[M], ImageArray] | None = None
         self._counts = WorkerCounts()
         self._stopping = False
         self._image_turn = False
@@ -182,7 +178,7 @@ class Worker(Generic[M]):
             self._jobs.append(_Job(run, done, stamp))
             self._change.notify()
 
-    def frame_at(self, stamp: int) -> tuple[ReceivedImage[M], Pixels]:
+    def frame_at(self, stamp: int) -> tuple[ReceivedImage[M], ImageArray]:
         """Frame and RGB image [H, W, 3] of exactly this stamp; 0: the newest processed one.
 
         For jobs. Raises NoSuchFrameError, or what ``decode`` raises.

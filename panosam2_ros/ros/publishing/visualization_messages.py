@@ -42,7 +42,7 @@ _FIELDS = (
     ("rgb", "<u4", PointField.FLOAT32),  # 0x00RRGGBB in the bits of a float, as RViz and PCL have it
     ("id", "<u4", PointField.UINT32),  # object id, 0 = none
 )
-POINT = np.dtype([(name, kind) for name, kind, _ in _FIELDS])
+CLOUD_POINT = np.dtype([(name, kind) for name, kind, _ in _FIELDS])
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def cloud_msg(view: VisualizationInput) -> PointCloud2:
     labels = resize_labels(view.tracked.labels, ball.grid.width, ball.grid.height)
     drawing.fill_masks(picture, labels, opacity=0.6)
     red, green, blue = picture[ball.rows, ball.columns].astype(np.uint32).T
-    points = np.empty(len(ball.rows), POINT)
+    points = np.empty(len(ball.rows), CLOUD_POINT)
     xyz = view.camera.to_frame(ball.directions) * view.look.sphere_radius
     points["x"], points["y"], points["z"] = xyz.T
     points["rgb"] = red << 16 | green << 8 | blue
@@ -139,8 +139,8 @@ def points_msg(header: Header, points: NDArray[np.void]) -> PointCloud2:
         width=len(points),
         fields=fields,
         is_bigendian=False,
-        point_step=POINT.itemsize,
-        row_step=POINT.itemsize * len(points),
+        point_step=CLOUD_POINT.itemsize,
+        row_step=CLOUD_POINT.itemsize * len(points),
         data=byte_array(points),
         is_dense=False,
     )

@@ -1,0 +1,93 @@
+"""Transitions that are not allowed, and the end by signal, in every state of the lifecycle."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
+pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
+
+from lifecycle_msgs.msg import State, Transition
+
+from helpers.process import Process, wait_for
+from helpers.station import Station, ball_prompt, image_msg, start, stations
+
+pytestmark = pytest.mark.faults
+MODEL = "panosam2_nano"
+# 3 s on a machine with nothing else to do; tests run where other work has the cores
+AT_MOST = 30.0
+TO = {
+    "unconfigured": (),
+    "inactive": (Transition.TRANSITION_CONFIGURE,),
+    "active": (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE),
+    "finalized": (Transition.TRANSITION_UNCONFIGURED_SHUTDOWN,),
+}
+# configure, cleanup, activate, deactivate, and three shutdowns
+ALLOWED = {"unconfigured": {1, 5}, "inactive": {2, 3, 6}, "active": {4, 7}, "finalized": set()}
+
+
+station = pytest.fixture(stations)
+
+
+def brought_to(station: Station, state: str) -> None:
+    assert station.state() == State.PRIMARY_STATE_UNCONFIGURED  # it is up
+    for transition in TO[state]:
+        assert station.change(transition), state
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("state", TO)
+def test_a_signal_ends_it_in_every_state(
+    state: str, how: signal.Signals, station: Station, tmp_path: Path
+) -> None:
+    with start(MODEL, tmp_path / "log.txt", autostart=False) as process:
+        brought_to(station, state)
+        if state == "active":
+            station.show()
+            station.prompt(ball_prompt())
+            station.camera.publish(image_msg(station.stamp + 1))
+        _ends_quietly(process, how)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_while_it_configures(how: signal.Signals, tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    with start(MODEL, log, fault="slow_to_configure") as process:
+        wait_for(lambda: "configuring" in process.output, 90, "the transition to begin")
+        _ends_quietly(process, how)
+        assert "waiting for images" not in process.output
+
+
+def _ends_quietly(process: Process, how: signal.Signals) -> None:
+    begin = time.monotonic()
+    assert process.stop(how, timeout=AT_MOST) == 0, process.output
+    assert time.monotonic() - begin < AT_MOST
+    assert "Traceback" not in process.output and "rror" not in process.output, process.output
+
+
+def test_transitions_that_are_not_allowed_change_nothing(station: Station, tmp_path: Path) -> None:
+    ids = {
+        "unconfigured": State.PRIMARY_STATE_UNCONFIGURED, "inactive": State.PRIMARY_STATE_INACTIVE,
+        "active": State.PRIMARY_STATE_ACTIVE, "finalized": State.PRIMARY_STATE_FINALIZED,
+    }  # fmt: skip
+    with start(MODEL, tmp_path / "log.txt", autostart=False) as process:
+        for state, next_step in (
+            ("unconfigured", 1), ("inactive", 3), ("active", 7), ("finalized", 0),
+        ):  # fmt: skip
+            assert station.state() == ids[state]
+            for transition in {0, 1, 2, 3, 4, 5, 6, 7, 99} - ALLOWED[state]:
+                assert not station.change(transition), (state, transition)
+                assert station.state() == ids[state], (state, transition)
+            if state == "active":
+                station.show()
+                assert station.prompt(ball_prompt()).success
+            if next_step:
+                assert station.change(next_step)
+        answer = station.prompt(ball_prompt())
+        assert not answer.success and "not configured" in answer.message
+        assert process.running and process.stop() == 0
+        assert "Traceback" not in process.output

@@ -1,0 +1,271 @@
+"""What is remembered goes to files and comes back: by service, at the end, and after a kill."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
+pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
+
+from lifecycle_msgs.msg import Transition
+from std_srvs.srv import Trigger
+
+from helpers.process import Process, wait_for, written_at
+from helpers.station import Station, ball_prompt, start, stations
+from panosam2_ros.memory.memory_file import (
+    MAX_OBJ_ID,
+    PREVIOUS,
+    TrackerSnapshot,
+    load_snapshot,
+    save_snapshot,
+)
+from panosam2_ros.model.build import build_model, random_model
+from panosam2_ros.ros.inference import memory_store
+from panosam2_ros.ros.inference.memory_store import REFUSED, SKIPPED_IDS, MemoryStore
+from panosam2_ros.srv import ListObjects, MemoryFile
+from panosam2_ros.tracking.propagation import empty_bank
+from panosam2_ros.tracking.tracker import PanoTracker
+
+MODEL = "panosam2_nano"
+
+
+station = pytest.fixture(scope="module")(stations)
+
+
+def node(folder: Path, log: str = "log.txt", **parameters: object) -> Process:
+    settings = {"memory_directory": str(folder), "memory_file": "state", **parameters}
+    return start(MODEL, folder / log, **settings)
+
+
+def ready(process: Process) -> None:
+    wait_for(lambda: "waiting for images" in process.output, 60, "the node to be active")
+
+
+def labels(station: Station) -> list[tuple[int, str]]:
+    listed = station.call(ListObjects, "list_objects").objects.objects
+    return [(item.object_id, item.label) for item in listed]
+
+
+def test_saving_and_loading_by_name(station: Station, tmp_path: Path) -> None:
+    def call(service: str, name: str) -> MemoryFile.Response:
+        return station.call(MemoryFile, service, MemoryFile.Request(name=name))
+
+    with node(tmp_path, memory_file="''") as process:
+        ready(process)
+        station.show()
+        station.prompt(ball_prompt(label="ball"), ball_prompt(label="twin"))
+        saved = call("save_memory", "home")
+        assert saved.success and list(saved.object_ids) == [1, 2], saved
+        assert [p.name for p in tmp_path.glob("*.safetensors")] == ["home.safetensors"]
+        station.call(Trigger, "reset")
+        station.show()
+        epoch = station.prompt(ball_prompt(label="other")).epoch
+        loaded = call("load_memory", "home")
+        assert loaded.success and list(loaded.object_ids) == [1, 2], loaded
+        assert labels(station) == [(1, "ball"), (2, "twin")]
+        message = station.bearings[station.show()]
+        assert [o.object_id for o in message.objects] == [1, 2]
+        assert message.epoch > epoch  # 1 was another object in that
+        assert station.change(Transition.TRANSITION_DEACTIVATE)
+        assert station.change(Transition.TRANSITION_CLEANUP)
+        assert station.change(Transition.TRANSITION_CONFIGURE)
+        assert station.change(Transition.TRANSITION_ACTIVATE)
+        station.show()
+        assert station.prompt(ball_prompt()).epoch > message.epoch
+        assert call("load_memory", "home").success
+        for name in ("../home", "/etc/passwd", "", "a/b", ".hidden"):
+            for service in ("save_memory", "load_memory"):
+                refused = call(service, name)
+                assert not refused.success and "no path" in refused.message, refused
+        missing = call("load_memory", "nowhere")
+        assert not missing.success and "no memory at" in missing.message
+        (tmp_path / "broken.safetensors").write_bytes(b"\x10" + b"\0" * 400)
+        broken = call("load_memory", "broken")
+        assert not broken.success and "not a whole safetensors file" in broken.message
+        assert labels(station) == [(1, "ball"), (2, "twin")]  # nothing is lost by a refusal
+        assert process.running
+
+
+@pytest.mark.faults
+def test_what_was_tracked_is_known_again_after_a_kill(station: Station, tmp_path: Path) -> None:
+    file = tmp_path / "state.safetensors"
+    with node(tmp_path, save_interval=0.2) as process:
+        ready(process)
+        station.show()
+        station.prompt(ball_prompt(label="ball"))
+        station.show()
+        before = written_at(file)
+        wait_for(lambda: written_at(file) > before, 20, "the file to be written")
+        station.spin_for(0.5)
+        process.stop(signal.SIGKILL)
+    with node(tmp_path, "again.txt") as process:
+        ready(process)
+        assert "remembering objects [1]" in process.output
+        (track,) = station.bearings[station.show()].objects
+        assert (track.object_id, track.label, track.state) == (1, "ball", track.VISIBLE)
+        answer = station.prompt(ball_prompt(label="new"))
+        # ids are never used again, and some may have been given after the file was written
+        assert answer.results[0].bearing.object_id == 2 + SKIPPED_IDS and answer.epoch == 0
+
+
+def test_what_planners_change_is_saved_at_once(station: Station, tmp_path: Path) -> None:
+    file = tmp_path / "state.safetensors"
+    with node(tmp_path, save_interval=3600.0) as process:
+        ready(process)
+        station.show()
+        for _ in range(3):  # also while the one before is still being written
+            assert station.prompt(ball_prompt()).success
+        tracker = PanoTracker(build_model())
+        like = empty_bank(tracker.model, 0)
+
+        def ids() -> list[int]:
+            found = load_snapshot(file, like, tracker.network, 32) if file.exists() else None
+            return [item.obj_id for item in found.objects] if found else []
+
+        wait_for(lambda: ids() == [1, 2, 3], 20, "three objects in the file")
+        station.call(Trigger, "reset")
+        wait_for(lambda: ids() == [], 20, "no object in the file")
+        assert process.running
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("how", ["SIGTERM", "SIGINT", "deactivate", "cleanup"])
+def test_what_is_remembered_is_saved_at_the_end(how: str, station: Station, tmp_path: Path) -> None:
+    with node(tmp_path, save_interval=0.0) as process:
+        ready(process)
+        station.show()
+        station.prompt(ball_prompt(label="ball"))
+        assert not list(tmp_path.glob("*.safetensors"))
+        if how in ("SIGTERM", "SIGINT"):
+            assert process.stop(getattr(signal, how)) == 0
+        else:
+            assert station.change(Transition.TRANSITION_DEACTIVATE)
+            if how == "cleanup":
+                assert station.change(Transition.TRANSITION_CLEANUP)
+        wait_for(lambda: (tmp_path / "state.safetensors").exists(), 10, "the file")
+        assert "Traceback" not in process.output
+    if how == "SIGTERM":
+        for log, expected in (("again.txt", 2), ("killed.txt", 2 + SKIPPED_IDS)):
+            with node(tmp_path, log, save_interval=0.0) as process:
+                ready(process)
+                wait_for((tmp_path / f"state.safetensors{PREVIOUS}").exists, 10, "a file that is not final")
+                station.show()
+                answer = station.prompt(ball_prompt())
+                # no other can have had 2 after a run that was ended, but after one that was killed
+                assert (answer.results[0].bearing.object_id, answer.epoch) == (expected, 0)
+                process.stop(signal.SIGKILL)
+
+
+@pytest.mark.faults
+def test_a_file_that_cannot_be_used_is_put_aside(station: Station, tmp_path: Path) -> None:
+    (tmp_path / "state.safetensors").write_bytes(b"nonsense")
+    with node(tmp_path, save_interval=0.0) as process:
+        ready(process)
+        assert "memory not restored" in process.output and "starting empty" in process.output
+        assert (tmp_path / f"state.safetensors{REFUSED}").read_bytes() == b"nonsense"
+        station.show()
+        assert station.prompt(ball_prompt()).success
+
+
+@pytest.mark.faults
+def test_what_was_put_aside_before_stays(tmp_path: Path) -> None:
+    tracker, path, told = PanoTracker(random_model(1)), tmp_path / "state.safetensors", []
+    for content in (b"one", b"two", b"three"):
+        path.write_bytes(content)
+        keeper = MemoryStore(tracker, str(tmp_path), "state", told.append)
+        keeper.restore()
+        keeper.close(stopped=False)
+    kept = [tmp_path / f"{path.name}{REFUSED}{more}" for more in ("", ".1", ".2")]
+    assert [p.read_bytes() for p in kept] == [b"one", b"two", b"three"] and not path.exists()
+    assert str(kept[2]) in told[2]
+
+
+@pytest.mark.faults
+def test_a_folder_that_cannot_be_written_is_reported_and_survived(station: Station, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with start(MODEL, tmp_path / "log.txt", memory_directory=str(tmp_path / "file"), memory_file="state",
+               save_interval=0.1) as process:  # fmt: skip
+        ready(process)
+        station.show()
+        assert station.prompt(ball_prompt()).success
+        wait_for(lambda: "memory not saved" in process.output, 20, "the report")
+        saved = station.call(MemoryFile, "save_memory", MemoryFile.Request(name="home"))
+        assert not saved.success and saved.message
+        assert station.show() in station.bearings
+
+
+@pytest.mark.parametrize("where", ["taken from the tracker", "written"])
+def test_memory_that_cannot_be_had_is_reported_too(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torch's allocators raise RuntimeError, not MemoryError."""
+    reasons: list[str] = []
+
+    def raises(*_: object) -> TrackerSnapshot:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    tracker = PanoTracker(random_model(1).eval().requires_grad_(False))
+    keeper = MemoryStore(tracker, str(tmp_path), "state", reasons.append)
+    if where == "written":
+        monkeypatch.setattr(memory_store, "save_memory", raises)
+    else:
+        monkeypatch.setattr(tracker, "memory", raises)
+    keeper.close(stopped=True)
+    assert len(reasons) == 1 and "memory not saved" in reasons[0] and "can't allocate" in reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("final", "next_id", "own", "expected"),
+    [
+        (True, 7, 0, (3, 7)),
+        (False, 7, 0, (3, 7 + SKIPPED_IDS)),
+        (True, 7, 5, (5, 7)),  # the node was in epoch 5 before it was configured anew
+        (False, MAX_OBJ_ID - 10, 0, (4, 1)),  # no ids are left in epoch 3
+    ],
+)
+def test_ids_and_epochs_that_go_on_are_nobody_elses(
+    final: bool, next_id: int, own: int, expected: tuple[int, int], tmp_path: Path
+) -> None:
+    tracker = PanoTracker(random_model(1).eval().requires_grad_(False))
+    memory = replace(tracker.memory(), epoch=3, next_id=next_id, final=final)
+    save_snapshot(tmp_path / "state.safetensors", memory, tracker.network)
+    tracker.epoch = own
+    keeper = MemoryStore(tracker, str(tmp_path), "state", pytest.fail)
+    assert "remembering objects []" in keeper.restore()
+    assert (tracker.epoch, tracker.memory().next_id) == expected
+    keeper.close(stopped=False)
+
+
+def test_what_changes_while_it_is_saved_is_saved_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going, may_end, saved = threading.Event(), threading.Event(), []
+
+    class AtOnce:
+        """A worker that does its jobs as they come."""
+
+        def submit(self, job: Callable[[], TrackerSnapshot], done: Callable[..., None]) -> None:
+            done(job(), None)
+
+    def slowly(*_: object) -> None:
+        saved.append(1)
+        going.set()
+        assert may_end.wait(20)
+
+    monkeypatch.setattr(memory_store, "save_memory", slowly)
+    tracker = PanoTracker(random_model(1).eval().requires_grad_(False))
+    keeper = MemoryStore(tracker, str(tmp_path), "state", pytest.fail)
+    keeper.save_soon(AtOnce())  # type: ignore[arg-type]
+    assert going.wait(20)
+    for _ in range(3):
+        keeper.save_soon(AtOnce())  # type: ignore[arg-type]
+    may_end.set()
+    wait_for(lambda: len(saved) == 2, 20, "the second time")
+    keeper.close(stopped=False)
+    assert len(saved) == 2

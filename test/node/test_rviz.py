@@ -1,0 +1,143 @@
+"""RViz's configuration against what the node really publishes, over DDS, in any namespace and frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
+pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
+
+import rclpy
+from rclpy.node import Node
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSCompatibility,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+)
+from sensor_msgs.msg import Image
+
+from helpers.process import Process, wait_for
+from panosam2_ros.io.package_files import package_file
+from panosam2_ros.ros import rviz_config
+from panosam2_ros.ros.conversion.transforms import rotation_of
+
+# what these classes of RViz 2 subscribe to, or the tool publishes
+TYPES = {
+    "rviz_default_plugins/Image": "sensor_msgs/msg/Image",
+    "rviz_default_plugins/PointCloud2": "sensor_msgs/msg/PointCloud2",
+    "rviz_default_plugins/MarkerArray": "visualization_msgs/msg/MarkerArray",
+    "rviz_default_plugins/PublishPoint": "geometry_msgs/msg/PointStamped",
+}
+WITHOUT_TOPIC = {
+    "rviz_default_plugins/Axes",
+    "rviz_default_plugins/MoveCamera",
+    "rviz_default_plugins/Select",
+    "rviz_default_plugins/FocusCamera",
+}
+
+
+def shipped() -> Any:
+    return yaml.safe_load(package_file("config", "panosam2.rviz").read_text())
+
+
+def items(config: Any, kind: str) -> list[dict[str, Any]]:
+    return list(config["Visualization Manager"][kind])
+
+
+def profile(topic: dict[str, Any]) -> QoSProfile:
+    """The QoS that RViz takes from a topic's entry."""
+    of = {"Keep Last": HistoryPolicy.KEEP_LAST, "Volatile": DurabilityPolicy.VOLATILE}
+    of |= {"Reliable": ReliabilityPolicy.RELIABLE, "Best Effort": ReliabilityPolicy.BEST_EFFORT}
+    return QoSProfile(
+        depth=topic["Depth"],
+        history=of[topic["History Policy"]],
+        reliability=of[topic["Reliability Policy"]],
+        durability=of[topic["Durability Policy"]],
+    )
+
+
+@pytest.mark.parametrize(
+    "namespace, image, expected",
+    [
+        ("", "image", ("/image", "/panosam2/overlay")),
+        ("robot", "image", ("/robot/image", "/robot/panosam2/overlay")),
+        ("/a/b/", "/cam/image_raw", ("/cam/image_raw", "/a/b/panosam2/overlay")),
+    ],
+)
+def test_names_are_filled_in(tmp_path: Path, namespace: str, image: str, expected: tuple[str, str]) -> None:
+    path = rviz_config.write(namespace, image, "theta_optical_frame", tmp_path)
+    config = yaml.safe_load(path.read_text())
+    names = {t["Value"] for t in rviz_config.topics(config)}
+    assert set(expected) <= names and len(names) == len(rviz_config.topics(shipped()))
+    frame = "theta_optical_frame_upright"
+    assert config["Visualization Manager"]["Global Options"]["Fixed Frame"] == frame
+    kept = rviz_config.filled(config, dict.fromkeys(names, ""), "")
+    blank = rviz_config.filled(shipped(), {t["Value"]: "" for t in rviz_config.topics(shipped())}, "")
+    assert kept == blank, "nothing else is changed"
+
+
+def test_the_shipped_file_is_the_one_of_the_defaults(tmp_path: Path) -> None:
+    path = rviz_config.write("", "image", "camera", tmp_path)
+    assert yaml.safe_load(path.read_text()) == shipped()
+
+
+def test_the_upright_frame_has_its_z_axis_up_and_a_body_frame_is_left_alone() -> None:
+    assert rviz_config.upright_transform("theta") == [] and rviz_config.fixed_frame("theta") == "theta"
+    words = rviz_config.upright_transform("cam_optical_frame")
+    values = dict(zip(words[::2], words[1::2], strict=True))
+    assert values["--frame-id"] == "cam_optical_frame"
+    assert values["--child-frame-id"] == rviz_config.fixed_frame("cam_optical_frame")
+    quaternion = SimpleNamespace(**{c: float(values[f"--q{c}"]) for c in "xyzw"})
+    forward, left, up = rotation_of(quaternion).T  # in optical axes
+    assert np.allclose([forward, left, up], [[0, 0, 1], [-1, 0, 0], [0, -1, 0]])
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    rclpy.init()
+    node = Node("rviz", namespace="robot")
+    yield node
+    node.destroy_node()
+    rclpy.try_shutdown()
+
+
+def test_every_display_and_tool_fits_the_node(node: Node, tmp_path: Path) -> None:
+    config = yaml.safe_load(rviz_config.write("robot", "image", "camera", tmp_path).read_text())
+    node.create_publisher(Image, "image", 5)
+    arguments = ["--ros-args", "-r", "__ns:=/robot", "-p", "num_threads:=1"]
+    with Process("panosam2_ros.ros.node", *arguments, log=tmp_path / "log.txt") as process:
+        wait_for(lambda: "waiting for images" in process.output, 60, "the node to be active")
+        for display in items(config, "Displays"):
+            check(node, display, subscribes=True)
+        for tool in items(config, "Tools"):
+            check(node, tool, subscribes=False)
+
+
+def check(node: Node, item: dict[str, Any], subscribes: bool) -> None:
+    kind = item["Class"]
+    if kind in WITHOUT_TOPIC:
+        assert "Topic" not in item
+        return
+    topic = item["Topic"]
+    name = topic["Value"]
+    look = node.get_publishers_info_by_topic if subscribes else node.get_subscriptions_info_by_topic
+    wait_for(lambda: look(name), 20, f"anybody at the other end of {name}")
+    assert dict(node.get_topic_names_and_types())[name] == [TYPES[kind]]
+    for other in look(name):
+        # history and deadline of another process are not, or not rightly, told over DDS
+        theirs = QoSProfile(
+            depth=1, reliability=other.qos_profile.reliability, durability=other.qos_profile.durability
+        )
+        ends = (theirs, profile(topic)) if subscribes else (profile(topic), theirs)
+        found, reason = qos_check_compatible(*ends)
+        assert found != QoSCompatibility.ERROR, (name, reason)

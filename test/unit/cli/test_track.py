@@ -1,0 +1,253 @@
+"""panosam2_track: a whole video, folder or bag into files; a run that was killed goes on as if it had not."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from helpers.process import ROOT, Process, wait_for
+from panosam2_ros.cli import track
+from panosam2_ros.cli.prompt_file import PromptListError, prompts_by_frame, read_prompts
+from panosam2_ros.cli.track_outputs import COLUMNS
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector
+from panosam2_ros.io.label_png import read_labels
+from panosam2_ros.io.video import StampedFrame
+from panosam2_ros.prompts.prompt import Prompt
+from panosam2_ros.tracking.track import PromptOutcome, TrackedFrame
+
+GRID = Equirect(256, 128)
+FRAMES = 9
+BALL, BOX = "ball,1", ["--box=235,46,20,80"]  # the ball of frame 0, across the seam
+VECTORS = GRID.pixel_to_vector(*np.meshgrid(np.arange(256), np.arange(128)))
+Row = dict[str, str]
+
+
+def direction(index: int) -> np.ndarray:
+    return lonlat_to_vector(math.pi + 0.03 * index, 0.0)
+
+
+def write_images(folder: Path, frames: int = FRAMES) -> Path:
+    """A red ball that crosses the seam, before sky and ground."""
+    folder.mkdir()
+    noise = np.random.default_rng(0).integers(0, 12, (128, 256, 3), np.uint8)
+    for index in range(frames):
+        image = np.full((128, 256, 3), (220, 160, 120), np.uint8)  # B, G, R
+        image[64:] = (60, 110, 90)
+        image += noise
+        image[VECTORS @ direction(index) > math.cos(0.35)] = (30, 30, 210)
+        cv2.imwrite(str(folder / f"{index:03d}.png"), image)
+    return folder
+
+
+def arguments(source: Path, out: Path, *more: str) -> list[str]:
+    return [str(source), f"--out={out}", *BOX, f"--label={BALL}", "--save-every=2", "--rate=5", *more]
+
+
+def table(out: Path) -> list[Row]:
+    with (out / "bearings.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("source") / "images")
+
+
+@pytest.fixture(scope="module")
+def whole(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that nobody disturbed."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    track.main(arguments(images, out))
+    return out
+
+
+def test_masks_and_bearings_are_the_balls(whole: Path) -> None:
+    rows = table(whole)
+    assert [int(row["frame"]) for row in rows] == list(range(FRAMES))
+    assert [int(row["stamp_ns"]) for row in rows] == [i * 200_000_000 for i in range(FRAMES)]
+    for index, row in enumerate(rows):
+        assert (row["object_id"], row["label"], row["state"]) == ("1", BALL, "VISIBLE")
+        found = [float(row[f"direction_{axis}"]) for axis in "xyz"]
+        assert angle_between(found, direction(index)) < math.radians(4)
+        error = float(row["azimuth"]) + math.atan2(direction(index)[0], direction(index)[2])
+        assert math.cos(error) > math.cos(math.radians(4))  # left is positive
+        labels = read_labels(whole / "masks" / f"{index:06d}.png")
+        true = VECTORS @ direction(index) > math.cos(0.35)
+        assert labels.dtype == np.uint16 and set(np.unique(labels)) == {0, 1}
+        assert (true & (labels == 1)).sum() / (true | (labels == 1)).sum() > 0.7
+        area = GRID.pixel_solid_angles() @ (labels == 1).sum(1)
+        assert float(row["solid_angle"]) == pytest.approx(area, rel=1e-3)  # also where it was prompted
+
+
+def test_masks_have_16_bits(whole: Path) -> None:
+    raw = cv2.imread(str(whole / "masks" / "000003.png"), cv2.IMREAD_UNCHANGED)
+    assert raw.dtype == np.uint16 and raw.shape == (128, 256)
+
+
+def test_the_video_has_every_frame(whole: Path) -> None:
+    video = cv2.VideoCapture(str(whole / "overlay.mp4"))
+    frames = [frame for read, frame in iter(video.read, (False, None)) if read]
+    assert len(frames) == FRAMES and frames[0].shape == (128, 256, 3)
+    assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(5.0)
+    assert not (whole / "overlay.part.mp4").exists()
+
+
+def test_parquet_says_the_same(whole: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow", exc_type=ImportError)
+    found = parquet.read_table(whole / "bearings.parquet").to_pylist()
+    assert tuple(found[0]) == COLUMNS
+    for ours, row in zip(found, table(whole), strict=True):
+        assert ours["label"] == BALL and ours["stamp_ns"] == int(row["stamp_ns"])
+        assert ours["azimuth"] == pytest.approx(float(row["azimuth"]))
+
+
+def test_a_run_that_is_killed_goes_on_as_if_it_had_not(images: Path, whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with Process("panosam2_ros.cli.track", *arguments(images, out), log=tmp_path / "log") as process:
+        wait_for(lambda: (out / "masks" / "000004.png").exists() or not process.running, 120, "five masks")
+        assert process.running, process.output
+        process.stop(signal.SIGKILL)
+    assert 1 <= len(list(out.glob("frame-*.safetensors"))) <= 2
+    with (out / "bearings.csv").open("a") as file:
+        file.write("1,17")  # what a crash may leave
+    track.main(arguments(images, out))
+    assert (out / "bearings.csv").read_bytes() == (whole / "bearings.csv").read_bytes()
+    masks = [path.name for path in sorted((whole / "masks").iterdir())]
+    assert masks == [path.name for path in sorted((out / "masks").iterdir())] and len(masks) == FRAMES
+    for name in masks:
+        assert (out / "masks" / name).read_bytes() == (whole / "masks" / name).read_bytes()
+
+
+def test_a_finished_run_and_one_of_other_settings(images: Path, whole: Path) -> None:
+    before = (whole / "masks" / "000000.png").stat().st_mtime_ns
+    track.main(arguments(images, whole, "--no-video"))
+    assert (whole / "masks" / "000000.png").stat().st_mtime_ns == before and len(table(whole)) == FRAMES
+    with pytest.raises(SystemExit, match=r"other settings \(prompts\): give another --out"):
+        track.main(arguments(images, whole, "--click=1,2"))
+
+
+def test_a_bag_keeps_its_stamps(tmp_path: Path) -> None:
+    pytest.importorskip("rosbags", reason="needs rosbags: make, or pip install rosbags")
+    from test_bag import PERIOD, START, write_bag
+
+    bag, out = write_bag(tmp_path / "bag", "compressed", frames=3), tmp_path / "out"
+    prompts = tmp_path / "prompts.json"
+    prompts.write_text(json.dumps([{"frame": 1, "box": [10, 5, 40, 25]}]))
+    track.main([str(bag), f"--out={out}", f"--prompts={prompts}", "--no-video"])
+    found = {(int(row["frame"]), int(row["stamp_ns"])) for row in table(out)}
+    assert found == {(i, START + i * PERIOD) for i in (1, 2)}  # the object is prompted in frame 1
+    assert len(list((out / "masks").iterdir())) == 3 and not (out / "overlay.mp4").exists()
+
+
+def test_a_prompt_that_is_refused_ends_the_run(images: Path, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.yaml"
+    prompts.write_text("[{frame: 1, object_id: 7, box: [10, 5, 40, 25]}]")
+    with pytest.raises(SystemExit, match=r"frame 1, prompt .*object 7 is not known"):
+        track.main([str(images), f"--out={tmp_path / 'out'}", f"--prompts={prompts}"])
+
+
+def test_prompts_of_every_kind() -> None:
+    entries: list[Any] = [
+        {"label": "cup", "box": [250, 1, 5, 9]},
+        {"frame": 3, "points": [[1, 2], [3, 4]], "point_labels": [1, 0], "object_id": 1},
+        {"frame": 3, "direction": [90, 45]},
+    ]
+    found = prompts_by_frame(entries, GRID)
+    assert list(found) == [0, 3]
+    (cup,), (correction, there) = found[0], found[3]
+    assert (cup.label, cup.box, cup.obj_id) == ("cup", (250, 1, 5, 9), 0)
+    assert correction.obj_id == 1 and correction.point_labels.tolist() == [1, 0]
+    assert np.allclose(GRID.pixel_to_lonlat(*there.points[0]), (-math.pi / 2, math.pi / 4))
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "cannot be read"),
+        ("box: [1, 2, 3, 4]", "a list of prompts"),
+        ("[]", "nothing to track"),
+        ("[{bax: [1, 2, 3, 4]}]", "prompt 1.*'bax'.*known are frame, label"),
+        ("[{box: [1, 2, 3]}]", "4 numbers, got"),
+        ("[{points: [1, 2]}]", "a point is u, v"),
+        ("[{frame: -1, box: [1, 2, 3, 4]}]", "count from 0"),
+        ("[{direction: [left, 2]}]", "prompt 1.*left"),
+        ("[{direction: [0, 91]}]", "prompt 1.*within 90 degrees"),
+    ],
+)
+def test_prompts_that_cannot_be_read(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "prompts.yaml").write_text(text)
+    with pytest.raises(PromptListError, match=reason):
+        prompts_by_frame(read_prompts(tmp_path / "prompts.yaml"), GRID)
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_small_prompts_lie_on_large_ones_in_their_frame(order: tuple[int, int]) -> None:
+    masks = {1: np.zeros((128, 256), bool), 2: np.zeros((128, 256), bool)}
+    masks[1][20:60, 20:60] = masks[2][30:40, 30:40] = True
+    before = np.full((128, 256), 3, np.uint16)
+    before[:10] = 1  # where it was before it was corrected
+
+    class Prompted:
+        """Segments the two objects as they are."""
+
+        def step(self, image: np.ndarray, stamp: int) -> TrackedFrame:
+            return TrackedFrame(stamp, before, ())
+
+        def prompt(self, image: np.ndarray, stamp: int, prompts: list[Prompt]) -> list[PromptOutcome]:
+            return [PromptOutcome(True, "", SimpleNamespace(obj_id=i), masks[i]) for i in order]  # type: ignore[arg-type]
+
+        def tracks(self) -> tuple[()]:
+            return ()
+
+    run = track.TrackRun(SimpleNamespace(grid=GRID), [{"box": [1, 2, 3, 4]}] * 2, Prompted())  # type: ignore[arg-type]
+    labels = run._tracked(0, StampedFrame(np.zeros((128, 256, 3), np.uint8), 0, "")).labels
+    assert (labels[masks[2]] == 2).all() and (labels[masks[1] & ~masks[2]] == 1).all()
+    assert (labels[:10] == 0).all() and (labels[70:] == 3).all() and labels.dtype == np.uint16
+
+
+def test_a_direction_beyond_a_cropped_image_is_refused() -> None:
+    with pytest.raises(PromptListError, match=r"above or below the image.*within 45 degrees"):
+        prompts_by_frame([{"direction": [0, 80]}], Equirect(256, 64, math.pi / 2))
+
+
+def test_labels_that_yaml_takes_for_dates(images: Path, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.yaml"
+    prompts.write_text("[{label: 2024-05-01, box: [235, 46, 20, 80]}]")
+    given = [str(images), f"--out={tmp_path / 'out'}", f"--prompts={prompts}", "--frames=2"]
+    for _ in range(2):  # begun and gone on with
+        track.main(given)
+    assert {row["label"] for row in table(tmp_path / "out")} == {"2024-05-01"}
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        (["--save-every=0"], "--save-every must be at least 1"),
+        (["--vertical-fov=9"], "vertical_fov must lie"),
+        (["--projection=dual_fisheye", "--calibration=/nowhere.yaml"], "/nowhere.yaml"),
+        (["--frame=99"], "there are 9 frames, so no frame 99"),
+    ],
+)
+def test_what_cannot_work_is_said(images: Path, tmp_path: Path, more: list[str], reason: str) -> None:
+    with pytest.raises(SystemExit, match=reason):
+        track.main(arguments(images, tmp_path / "out", *more))
+
+
+def test_it_needs_no_ros() -> None:
+    code = (
+        "import sys; sys.modules['rclpy'] = sys.modules['sensor_msgs'] = None; "
+        "import panosam2_ros.cli.track; assert 'panosam2_ros.msg' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

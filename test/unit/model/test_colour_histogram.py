@@ -1,0 +1,154 @@
+"""Evidence of colour: exact on scenes of two colours, seamless, and what the tracker makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from helpers.coloured_shapes import BLUE, GREEN, HEIGHT, RED, WIDTH, disc, logits, painted
+from panosam2_ros.model.build import random_model
+from panosam2_ros.model.colour_histogram import (
+    BINS,
+    colour_bins,
+    colour_evidence,
+    colour_histograms,
+    histogram_intersection,
+)
+from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.prompts.prompt import Prompt
+from panosam2_ros.tracking.tracker import PanoTracker
+
+ANYWHERE = torch.full((1, 1, HEIGHT, WIDTH), 1.0)
+
+
+def test_bins_tell_colours_apart_and_have_bounds() -> None:
+    colours = [(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)]
+    image = torch.tensor(colours).float().T.view(1, 3, 1, 6).repeat(1, 1, 2, 1).repeat_interleave(2, 3)
+    bins = colour_bins(image, 2)
+    assert bins.shape == (1, 1, 6) and len(bins.unique()) == 6
+    assert bins.min() >= 0 and bins.max() < BINS
+
+
+@pytest.mark.parametrize("column", [20, 0, 63])
+def test_what_has_the_objects_colour_is_spoken_for(column: int) -> None:
+    mask = disc(column)
+    bins = colour_bins(painted(mask, RED, BLUE), 1)
+    colours = colour_histograms(bins, logits(mask))
+    assert torch.allclose(colours.sum(-1), torch.ones(1, 2), atol=1e-5)
+    evidence = colour_evidence(bins, colours)[0, 0].numpy()
+    assert (evidence[disc(column, 3)] > 1.9).all()
+    assert (evidence[~disc(column, 10)] < -1.9).all()
+    assert histogram_intersection(bins, colours, logits(mask))[0] > 0.99
+    assert histogram_intersection(bins, colours, logits(~disc(column, 10)))[0] < 0.05
+
+
+def test_it_turns_with_the_image() -> None:
+    image = torch.randint(0, 255, (1, 3, HEIGHT, WIDTH), generator=torch.manual_seed(0)).float()
+    mask = logits(disc(15))
+    bins = colour_bins(image, 1)
+    still = colour_evidence(bins, colour_histograms(bins, mask))
+    turned = colour_evidence(bins.roll(37, -1), colour_histograms(bins.roll(37, -1), mask.roll(37, -1)))
+    assert still.abs().max() > 0.5
+    assert torch.allclose(turned, still.roll(37, -1), atol=1e-4)
+
+
+def test_objects_of_two_images_have_their_own_colours() -> None:
+    masks = disc(10), disc(40)
+    images = torch.cat([painted(masks[0], RED, BLUE), painted(masks[1], GREEN, BLUE)])
+    bins = colour_bins(images, 1)
+    together = colour_histograms(bins, torch.cat([logits(m) for m in masks]))
+    for i, mask in enumerate(masks):
+        assert torch.allclose(together[i], colour_histograms(bins[i : i + 1], logits(mask))[0])
+    likeness = histogram_intersection(bins.flip(0), together, torch.cat([logits(m) for m in masks[::-1]]))
+    assert (likeness < 0.05).all()
+
+
+def test_nothing_is_said_of_an_object_whose_colours_are_not_known() -> None:
+    bins = colour_bins(painted(disc(10), RED, BLUE), 1)
+    nothing = torch.zeros(1, 2, BINS)
+    assert not colour_evidence(bins, nothing).any()
+    assert histogram_intersection(bins, nothing, ANYWHERE).tolist() == [1.0]
+
+
+def network(weight: float, likeness: float) -> PanoSAM2:
+    config = ModelConfig(colour_evidence=weight, colour_likeness=likeness, mask_stride=2)
+    model = random_model(0, config).eval().requires_grad_(False)
+    model.set_input_size(64, 128)
+    model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias += 3  # it takes everything for present
+    return model
+
+
+def image(column: int, colour: tuple[int, ...], ground: tuple[int, ...] = BLUE) -> NDArray[np.uint8]:
+    mask = disc(column, 12, (64, 128))
+    return np.where(mask[..., None], np.array(colour), np.array(ground)).astype(np.uint8)
+
+
+def prompted(weight: float, likeness: float = 0.0) -> PanoTracker:
+    tracker = PanoTracker(network(weight, likeness))
+    given = disc(30, 12, (64, 128))
+    assert tracker.prompt(image(30, RED), 0, [Prompt(mask=given)])[0].success
+    return tracker
+
+
+def test_colours_lead_even_a_network_that_has_learned_nothing() -> None:
+    tracker = prompted(50.0)
+    with_colours = tracker.step(image(100, RED), 10**8).labels > 0
+    target = disc(100, 12, (64, 128))
+    assert (with_colours & target).sum() / (with_colours | target).sum() > 0.7
+    without = prompted(0.0).step(image(100, RED), 10**8).labels > 0
+    assert (without & target).sum() / (without | target).sum() < 0.3
+
+
+def test_what_has_other_colours_is_not_the_object() -> None:
+    for likeness, written in ((0.0, 1), (0.2, 0)):
+        tracker = prompted(1e-3, likeness)
+        frame = tracker.step(image(30, GREEN, (200, 200, 40)), 10**8)
+        assert (frame.tracks[0].score > 0.01) == frame.labels.any() == bool(written)
+        assert tracker._bank.maskmem.written.max() == written  # the newest frame that is remembered
+
+
+def test_a_correction_learns_colours_anew_and_memory_keeps_them() -> None:
+    tracker = prompted(4.0)
+    before = tracker._bank.colours.clone()
+    assert before.shape == (1, 2, BINS)
+    tracker.step(image(30, RED), 10**8)
+    assert torch.equal(tracker._bank.colours, before)
+    given = disc(90, 12, (64, 128))
+    outcome = tracker.prompt(image(90, GREEN), 2 * 10**8, [Prompt(obj_id=1, mask=given, replace=True)])[0]
+    assert outcome.success and not torch.allclose(tracker._bank.colours, before)
+    assert torch.equal(tracker.memory().bank.colours, tracker._bank.colours)
+
+
+def test_colours_follow_the_light_where_the_mask_is_likely_right() -> None:
+    for least, learned in ((0.0, True), (1.1, False)):  # predicted IoUs are within 0..1
+        tracker = prompted(4.0)
+        tracker.model.config = replace(tracker.model.config, colour_learning=0.5, colour_iou=least)
+        before = tracker._bank.colours.clone()
+        bins = colour_bins(torch.from_numpy(image(30, GREEN)).permute(2, 0, 1)[None].float(), 2)
+        green = int(bins[0, 16, 15])
+        for i in range(1, 4):
+            tracker.step(image(30, GREEN), i * 10**8)
+        change = tracker._bank.colours.sum(1)[0, green] - before.sum(1)[0, green]
+        assert (change > 0.05) == learned
+        assert torch.allclose(tracker._bank.colours.sum(-1), torch.ones(1, 2), atol=1e-4)
+
+
+def test_colours_are_learned_in_bfloat16_too() -> None:
+    tracker = prompted(50.0)
+    tracker.model.config = replace(tracker.model.config, colour_learning=0.5, colour_iou=0.0)
+    tracker.model.compute_dtype = torch.bfloat16
+    before = tracker._bank.colours.clone()
+    tracker.step(image(30, RED), 10**8)
+    assert tracker._bank.colours.dtype == torch.float32 and not torch.equal(tracker._bank.colours, before)
+
+
+def test_networks_without_it_keep_no_colours() -> None:
+    tracker = prompted(0.0)
+    assert tracker._bank.colours.shape == (1, 2, 0)
+    assert replace(ModelConfig()).colour_evidence == 0.0
+    assert tracker.model.encode_image(torch.zeros(1, 3, 64, 128)).bins is None

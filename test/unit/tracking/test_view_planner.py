@@ -1,0 +1,423 @@
+"""The tracker of a network that sees search regions: prompts in them, lost objects, memory, late prompts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from helpers.spherical_shapes import disc, iou
+from panosam2_ros.evaluation.method import rolled_prompt
+from panosam2_ros.geometry.equirect import Equirect, mask_box
+from panosam2_ros.geometry.search_region import SearchRegion
+from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector
+from panosam2_ros.memory.memory_file import load_snapshot, save_snapshot
+from panosam2_ros.model.build import build_model, random_model
+from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.model.mask_decoder import MaskPrediction
+from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.prompts.prompt import Prompt
+from panosam2_ros.simulation.assets import AssetLibrary, Split
+from panosam2_ros.simulation.scene import Scene, SceneConfig
+from panosam2_ros.tracking import view_planner
+from panosam2_ros.tracking.motion_model import StateConfig, TrackState
+from panosam2_ros.tracking.propagation import empty_bank
+from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
+from panosam2_ros.tracking.view_planner import MISSING, SearchRegions, _target
+
+Image = NDArray[np.uint8]
+GRID = Equirect(512, 256)
+FRAME = 10**8  # ns
+RED, BLUE = (220, 30, 30), (30, 40, 200)
+
+
+def network(seed: int = 3, **options: Any) -> PanoSAM2:
+    config = ModelConfig(input_height=64, input_width=64, regions=True, mask_stride=2, **options)
+    return random_model(seed, config).eval().requires_grad_(False)
+
+
+def picture(lon: float, lat: float = 0.0, radius: float = 0.15) -> Image:
+    """A red disc on blue, with some noise."""
+    noise = np.random.default_rng(0).normal(0, 3, (256, 512, 3))
+    pixels = np.where(disc(lon, lat, radius)[..., None], RED, BLUE) + noise
+    return pixels.clip(0, 255).astype(np.uint8)
+
+
+def sees_red(model: PanoSAM2, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network that knows red things: its masks are where its region is red."""
+    encode, decode, pixels = model.encode_image, model.decode, []
+
+    def remember(images: torch.Tensor) -> Any:
+        pixels[:] = [images.float()]
+        return encode(images)
+
+    def red(*args: Any) -> MaskPrediction:
+        found, (images,) = decode(*args), pixels
+        share = torch.nn.functional.avg_pool2d((images[:, :1] > 128).float(), 2)
+        fine = (8 * share - 4).expand_as(found.fine_logits)
+        there = torch.where((fine > 0).flatten(1).any(1), 5.0, -5.0)
+        low = torch.nn.functional.avg_pool2d(fine, 2)
+        sure = torch.full_like(there, 0.9)
+        return replace(found, mask_logits=low, fine_logits=fine, object_score_logits=there, mask_iou=sure)
+
+    monkeypatch.setattr(model, "encode_image", remember)
+    monkeypatch.setattr(model, "decode", red)
+
+
+def box_of(mask: NDArray[np.bool_]) -> Prompt:
+    box = mask_box(mask)
+    assert box is not None
+    return Prompt(box=box)
+
+
+@pytest.mark.parametrize(("lon", "lat"), [(0.3, 0.0), (math.pi, 0.2), (1.0, 1.45), (-2.0, -1.2)])
+@pytest.mark.parametrize("kind", ["box", "click", "mask"])
+def test_a_moving_object_is_followed_anywhere(
+    lon: float, lat: float, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = network()
+    sees_red(model, monkeypatch)
+    tracker, truth = PanoTracker(model), disc(lon, lat, 0.15)
+    u, v = GRID.lonlat_to_pixel(lon, lat)
+    click = Prompt(points=np.array([[float(u), float(v)]]), point_labels=np.array([1]))
+    prompt = {"box": box_of(truth), "click": click, "mask": Prompt(mask=truth)}[kind]
+    (outcome,) = tracker.prompt(picture(lon, lat), 0, [prompt])
+    assert outcome.mask is not None and iou(outcome.mask, truth) > 0.8  # its masks are 32 pixels wide
+    for t in range(1, 12):
+        moved = lon + 0.08 * t
+        frame = tracker.step(picture(moved, lat), t * FRAME)
+        assert iou(frame.labels == 1, disc(moved, lat, 0.15)) > 0.8, t
+        direction = frame.tracks[0].bearing.direction
+        assert angle_between(direction, lonlat_to_vector(moved, lat)) < 0.02
+
+
+def test_after_a_click_it_looks_closer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The size of what is clicked at is known only when it was found once."""
+    model = network()
+    sees_red(model, monkeypatch)
+    looks, views = [], SearchRegions._encoded
+    monkeypatch.setattr(SearchRegions, "_encoded", lambda s, p, v: looks.append(v[0].fov) or views(s, p, v))
+    click = Prompt(points=np.array([[255.5, 127.5]]), point_labels=np.array([1]))
+    (outcome,) = PanoTracker(model).prompt(picture(0.0, 0.0, 0.4), 0, [click])
+    assert len(looks) == 2 and looks[1] > 1.5 * looks[0]
+    assert outcome.mask is not None and iou(outcome.mask, disc(0.0, 0.0, 0.4)) > 0.9
+    tracker = PanoTracker(model)
+    tracker.prompt(picture(0.0, 0.0, 0.4), 0, [click])
+    for again, count in ((replace(click, obj_id=1, replace=True), 2), (replace(click, obj_id=1), 1)):
+        looks.clear()
+        assert tracker.prompt(picture(0.0, 0.0, 0.4), 0, [again])[0].success
+        assert len(looks) == count  # whoever is corrected is known
+    looks.clear()
+    PanoTracker(model).prompt(picture(0.0, 0.0, 0.4), 0, [box_of(disc(0.0, 0.0, 0.4))])
+    assert len(looks) == 1
+
+
+def test_objects_do_not_change_each_other_and_turn_with_the_camera() -> None:
+    first, second = Prompt(mask=disc(0.3, 0.1, 0.2)), Prompt(mask=disc(2.0, -0.5, 0.1))
+    images = [np.random.default_rng(i).integers(0, 255, (256, 512, 3), np.uint8) for i in range(4)]
+    alone, both, turned = (PanoTracker(network()) for _ in range(3))
+    alone.prompt(images[0], 0, [first])
+    both.prompt(images[0], 0, [second, first])
+    assert first.mask is not None
+    turned.prompt(np.roll(images[0], 77, 1), 0, [Prompt(mask=np.roll(first.mask, 77, 1))])
+    for t, image in enumerate(images[1:], 1):
+        alone.step(image, t * FRAME)
+        both.step(image, t * FRAME)
+        turned.step(np.roll(image, 77, 1), t * FRAME)
+        own, other, rolled = (x._bank.mask_logits[-1] for x in (alone, both, turned))
+        assert torch.allclose(own, other, atol=1e-3)
+        assert torch.allclose(own, rolled, atol=1e-3)
+
+
+@pytest.mark.parametrize(("lat", "wide"), [(0.1, 0.2), (-0.3, 0.9), (1.5, 0.3)])
+@pytest.mark.parametrize("columns", [1, 77, 300])
+def test_a_turned_camera_turns_the_masks(
+    lat: float, wide: float, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the bit, by any columns; where pixels are averaged, round a pole, and after it was hidden."""
+    model = network(outline_size=96, colour_evidence=1e-3, colour_search=0.6)
+    sees_red(model, monkeypatch)
+    plain, turned = (PanoTracker(model) for _ in range(2))
+    box = box_of(disc(0.3, lat, wide))
+    plain.prompt(picture(0.3, lat, wide), 0, [box])
+    turned.prompt(np.roll(picture(0.3, lat, wide), columns, 1), 0, [rolled_prompt(box, columns, 512)])
+    hidden = range(4, 5 + MISSING)
+    for t in range(1, 9 + MISSING):
+        image = picture(0.3 + 0.03 * t, lat, 1e-3 if t in hidden else wide)
+        image = np.roll(image, 5 * t, 1)  # the noise, too: so the camera turns
+        labels = plain.step(image, t * FRAME).labels
+        rolled = turned.step(np.roll(image, columns, 1), t * FRAME).labels
+        assert np.array_equal(np.roll(labels, columns, 1), rolled), t
+        assert labels.any() == (t not in hidden)
+
+
+def test_the_shipped_network_sees_the_same_however_the_camera_is_turned() -> None:
+    """Real pictures, whose corners are followed, and colours that are learned: nothing hangs on the seam."""
+    config = SceneConfig(512, 256, frames=8, objects=(2, 2), camera_speed=0.05, full_rotation=1.0)
+    scene, model, columns = Scene(config, AssetLibrary.shipped(Split.VAL), 7), build_model(), 131
+    truth = scene.render(0)
+    prompts = [Prompt(mask=truth.labels == obj_id) for obj_id in np.unique(truth.labels) if obj_id]
+    plain, turned = (PanoTracker(model) for _ in range(2))
+    plain.prompt(truth.image, 0, prompts)
+    turned.prompt(np.roll(truth.image, columns, 1), 0, [rolled_prompt(p, columns, 512) for p in prompts])
+    for t in range(1, config.frames):
+        image = scene.render(t).image
+        labels = plain.step(image, t * FRAME).labels
+        rolled = turned.step(np.roll(image, columns, 1), t * FRAME).labels
+        assert labels.any() and np.array_equal(np.roll(labels, columns, 1), rolled), t
+
+
+@pytest.mark.parametrize("first", [0, 150, 400])
+def test_an_object_that_was_lost_is_found_where_its_colours_are(
+    first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From whichever column the panorama is searched."""
+    monkeypatch.setattr(view_planner, "own_column", lambda image: first)
+    model = network(colour_evidence=1e-3, colour_search=0.6)
+    sees_red(model, monkeypatch)
+    tracker = PanoTracker(model)
+    tracker.prompt(picture(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15))])
+    for t in range(1, 3):
+        tracker.step(picture(0.0), t * FRAME)
+    for t in range(3, 3 + MISSING):
+        frame = tracker.step(picture(0.0, 0.0, 1e-3), t * FRAME)
+        assert frame.tracks[0].state is TrackState.OCCLUDED and not frame.labels.any()
+    frame = tracker.step(picture(2.2, 0.4), (3 + MISSING) * FRAME)
+    assert iou(frame.labels == 1, disc(2.2, 0.4, 0.15)) > 0.8
+
+
+def same(one: SearchRegion | None, other: SearchRegion | None) -> bool:
+    """Whether two regions show the same, to a twentieth of a degree."""
+    assert one is not None and other is not None
+    return np.allclose(one.axes, other.axes, atol=1e-3) and one.fov == other.fov
+
+
+def test_regions_go_ahead_of_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What ends up moving by more than half a region a frame is kept if it got there by and by."""
+    model = network()
+    sees_red(model, monkeypatch)
+    tracker, lon, step = PanoTracker(model), 0.0, 0.1
+    tracker.prompt(picture(lon), 0, [Prompt(mask=disc(lon, 0.0, 0.15))])
+    for t in range(1, 12):
+        lon, step = lon + step, step + 0.05
+        frame = tracker.step(picture(lon), t * FRAME)
+        assert iou(frame.labels == 1, disc(lon, 0.0, 0.15)) > 0.75, t
+    view = tracker._known[0].view
+    assert view is not None and step > view.fov / 2
+    for t in range(12, 15):  # it stands still, hidden: the region comes to rest, too
+        tracker.step(picture(0.0, 0.0, 1e-3), t * FRAME)
+    assert tracker.tracks()[0].state is TrackState.OCCLUDED
+
+
+@pytest.mark.parametrize("lat", [0.0, 0.8, 1.1, -1.2, 1.3])
+def test_a_box_says_how_large_an_object_is_also_near_a_pole(lat: float) -> None:
+    found = _target(box_of(disc(0.4, lat, 0.2)), GRID)
+    assert found.diameter == pytest.approx(0.4, rel=0.2)
+    assert angle_between(found.direction, lonlat_to_vector(0.4, lat)) < 0.1
+
+
+def test_a_box_round_a_pole_holds_what_may_be_in_it() -> None:
+    found = _target(box_of(disc(0.4, 1.45, 0.2)), GRID)
+    assert abs(found.direction[1]) > 0.99 and 0.4 < found.diameter < 0.7
+
+
+def test_where_it_looks_next_is_as_large_as_what_a_prompt_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    sees_red(model, monkeypatch)
+    tracker = PanoTracker(model)
+    tracker.prompt(picture(0.0, 0.0, 0.3), 0, [box_of(disc(0.0, 0.0, 0.45))])
+    view = tracker._known[0].view
+    assert view is not None and view.diameter == pytest.approx(0.6, rel=0.15)
+
+
+def test_what_another_object_in_sight_covers_is_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network(colour_evidence=1e-3, colour_search=0.6)
+    tracker = PanoTracker(model)
+    tracker.prompt(picture(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15)), Prompt(mask=disc(1.5, 0.0, 0.15))])
+    lost, other = tracker._known
+    lost.view = replace(lost.view, unseen=MISSING)  # type: ignore[type-var]
+    views, elsewhere = tracker._sight.searched(picture(0.0), FRAME, tracker._known, tracker._bank)
+    assert elsewhere is not None and elsewhere.tolist() == [True, False] and same(views[1], other.view)
+    views, elsewhere = tracker._sight.searched(picture(1.5), FRAME, tracker._known, tracker._bank)
+    assert elsewhere is not None and not elsewhere.any() and same(views[0], lost.view)
+
+
+def test_a_correction_inside_the_last_region_uses_it_and_one_outside_moves_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = network()
+    sees_red(model, monkeypatch)
+    tracker = PanoTracker(model)
+    tracker.prompt(picture(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15))])
+    image = picture(0.05)
+    tracker.step(image, FRAME)
+    seen = tracker._known[0].seen_in
+    looks, encoded = [], SearchRegions._encoded
+    monkeypatch.setattr(SearchRegions, "_encoded", lambda s, p, v: looks.append(v[0]) or encoded(s, p, v))
+
+    def click(lon: float) -> Prompt:
+        u, v = GRID.lonlat_to_pixel(lon, 0.0)
+        return Prompt(obj_id=1, points=np.array([[float(u), float(v)]]), point_labels=np.array([1]))
+
+    assert tracker.prompt(image, FRAME, [click(0.06)])[0].success
+    assert looks == [seen]
+    far = picture(-2.0)
+    tracker.step(far, 2 * FRAME)
+    (outcome,) = tracker.prompt(far, 2 * FRAME, [click(-2.0)])
+    assert outcome.mask is not None and iou(outcome.mask, disc(-2.0, 0.0, 0.15)) > 0.8
+    assert angle_between(looks[-1].axes[2], lonlat_to_vector(-2.0, 0.0)) < 0.02
+    assert iou(tracker.step(picture(-1.95), 3 * FRAME).labels == 1, disc(-1.95, 0.0, 0.15)) > 0.8
+
+
+def test_what_is_remembered_goes_on_from_a_file(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, config = network(), TrackerConfig(camera_motion=False)  # seen from the second image on
+    tracker, again = PanoTracker(model, config), PanoTracker(model, config)
+    tracker.prompt(picture(0.5), 0, [Prompt(mask=disc(0.5, 0.0, 0.15)), box_of(disc(-1.0, 0.3, 0.3))])
+    for t in range(1, 4):
+        tracker.step(picture(0.5 + 0.03 * t), t * FRAME)
+    save_snapshot(tmp_path / "m.safetensors", tracker.memory(), tracker.network)
+    again.recall(load_snapshot(tmp_path / "m.safetensors", empty_bank(model, 0), again.network, 8))
+    for t in range(4, 7):
+        image = picture(0.5 + 0.03 * t)
+        assert np.array_equal(tracker.step(image, t * FRAME).labels, again.step(image, t * FRAME).labels)
+
+
+def test_what_is_recalled_is_not_seen_before_somebody_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    sees_red(model, monkeypatch)
+    tracker, again = PanoTracker(model), PanoTracker(model)
+    tracker.prompt(picture(0.5), 0, [Prompt(mask=disc(0.5, 0.0, 0.15))])
+    again.recall(tracker.memory(), picture(0.5))
+    (before,), (first,) = tracker.tracks(), again.tracks()
+    assert before.state is TrackState.VISIBLE and first.state is TrackState.OCCLUDED
+    assert before.bearing.solid_angle > 0 == first.bearing.solid_angle and first.last_seen == before.last_seen
+    assert again.step(picture(0.5), FRAME).tracks[0].state is TrackState.VISIBLE
+    assert again.tracks()[0].bearing.solid_angle > 0
+
+
+def test_a_prompt_on_an_older_image_catches_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    sees_red(model, monkeypatch)
+    tracker = PanoTracker(model)
+    images = [picture(0.3 + 0.2 * t) for t in range(4)]
+    for t, image in enumerate(images):
+        tracker.step(image, t * FRAME)
+    (outcome,) = tracker.prompt(images[0], 0, [box_of(disc(0.3, 0.0, 0.15))])
+    assert outcome.success
+    for t in range(1, 4):
+        tracker.catch_up(images[t], t * FRAME)
+    assert tracker.behind is None
+    frame = tracker.step(picture(1.1), 4 * FRAME)
+    assert iou(frame.labels == 1, disc(1.1, 0.0, 0.15)) > 0.8
+
+
+def test_a_cropped_panorama_has_its_own_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """1.2 rad high: the same disc covers other rows."""
+    model, fov = network(), 1.2
+    sees_red(model, monkeypatch)
+    grid = Equirect(512, 96, fov)
+    tracker = PanoTracker(model, TrackerConfig(vertical_fov=fov))
+
+    def cropped(lon: float) -> tuple[Image, NDArray[np.bool_]]:
+        truth = disc(lon, 0.2, 0.15, grid)
+        return np.where(truth[..., None], RED, BLUE).astype(np.uint8), truth
+
+    image, truth = cropped(3.0)
+    (outcome,) = tracker.prompt(image, 0, [box_of(truth)])
+    assert outcome.mask is not None and iou(outcome.mask, truth) > 0.85
+    image, truth = cropped(3.1)
+    frame = tracker.step(image, FRAME)
+    assert iou(frame.labels == 1, truth) > 0.85
+    assert angle_between(frame.tracks[0].bearing.direction, lonlat_to_vector(3.1, 0.2)) < 0.02
+
+
+def test_a_box_round_a_pole_is_looked_at_from_above() -> None:
+    sight = SearchRegions(network(), TrackerConfig())
+    (view,) = sight.views([Prompt(box=(0.0, 0.0, 511.0, 30.0))], [None], GRID, False)
+    assert isinstance(view, SearchRegion) and view.axes[2] @ np.array([0.0, -1.0, 0.0]) > 0.999
+    assert view.diameter == pytest.approx(2 * 30 / 256 * math.pi, rel=0.1)
+
+
+def landscape(columns: int, lon: float | None = None) -> Image:
+    """Greens and blues after a turn of the camera by ``columns``; perhaps with a red disc there."""
+    coarse = np.random.default_rng(1).uniform(40, 220, (32, 64, 3)).astype(np.float32)
+    pixels = cv2.resize(np.concatenate([coarse] * 3, 1), (3 * 512, 256))[:, 512:1024]
+    pixels[..., 0] = 20
+    if lon is not None:
+        pixels[disc(lon, 0.0, 0.15)] = RED
+    return np.roll(pixels, columns, 1).astype(np.uint8)
+
+
+def turned(lon: float, columns: int) -> NDArray[np.float64]:
+    return lonlat_to_vector(lon + 2 * math.pi * columns / 512, 0.0)
+
+
+def test_what_is_hidden_is_where_it_was_though_the_camera_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    sees_red(model, monkeypatch)
+    sees, blind = PanoTracker(model), PanoTracker(model, TrackerConfig(camera_motion=False))
+    for tracker in (sees, blind):
+        tracker.prompt(landscape(0, 0.5), 0, [box_of(disc(0.5, 0.0, 0.15))])
+        tracker.step(landscape(0, 0.5), FRAME)
+    for t in range(2, 14):
+        columns = 8 * (t - 1)
+        (track,), (other,) = (x.step(landscape(columns), t * FRAME).tracks for x in (sees, blind))
+        assert track.state is TrackState.OCCLUDED
+        assert angle_between(track.bearing.direction, turned(0.5, columns)) < 0.03
+    assert angle_between(other.bearing.direction, turned(0.5, columns)) > 1.0
+    frame = sees.step(landscape(104, 0.5), 14 * FRAME)
+    assert iou(frame.labels == 1, np.roll(disc(0.5, 0.0, 0.15), 104, 1)) > 0.7
+
+
+def test_what_is_lost_is_looked_for_where_it_stood(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    sees_red(model, monkeypatch)
+    tracker = PanoTracker(model, TrackerConfig(state=StateConfig(lost_after=0.0)))
+    tracker.prompt(landscape(0, 0.5), 0, [box_of(disc(0.5, 0.0, 0.15))])
+    for t in range(1, 12):
+        (track,) = tracker.step(landscape(8 * t), t * FRAME).tracks
+    view = tracker._known[0].view
+    assert track.state is TrackState.LOST and view is not None
+    assert angle_between(view.axes[2], turned(0.5, 88)) < 0.05
+
+
+def test_a_late_prompt_comes_along_with_the_camera(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    sees_red(model, monkeypatch)
+    tracker = PanoTracker(model)
+    for t in range(6):
+        tracker.step(landscape(8 * t), t * FRAME)
+    tracker.prompt(landscape(0, 0.5), 0, [box_of(disc(0.5, 0.0, 0.15))])
+    for t in range(1, 6):
+        tracker.catch_up(landscape(8 * t), t * FRAME)
+    (track,) = tracker.step(landscape(48), 6 * FRAME).tracks
+    assert angle_between(track.bearing.direction, turned(0.5, 48)) < 0.03
+
+
+def test_a_prompt_on_an_image_that_comes_next_turns_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    sees_red(model, monkeypatch)
+    tracker = PanoTracker(model)
+    tracker.prompt(landscape(0, 0.5), 0, [box_of(disc(0.5, 0.0, 0.15))])
+    tracker.prompt(landscape(10, -1.0), FRAME, [box_of(np.roll(disc(-1.0, 0.0, 0.15), 10, 1))])
+    for columns, track in zip((20, 20), tracker.step(landscape(20), 2 * FRAME).tracks, strict=True):
+        lon = 0.5 if track.obj_id == 1 else -1.0
+        assert angle_between(track.bearing.direction, turned(lon, columns)) < 0.03
+
+
+def test_memory_from_a_file_is_not_turned_by_what_happened_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = network()
+    sees_red(model, monkeypatch)
+    tracker = PanoTracker(model)
+    tracker.prompt(landscape(0, 0.5), 0, [box_of(disc(0.5, 0.0, 0.15))])
+    memory = tracker.memory()
+    tracker.step(landscape(30), FRAME)
+    tracker.recall(memory)
+    (track,) = tracker.step(landscape(0), 2 * FRAME).tracks
+    assert angle_between(track.bearing.direction, turned(0.5, 0)) < 0.01
