@@ -24,7 +24,7 @@ from panosam2_ros.masks.label_image import resize_labels
 from panosam2_ros.visualization import drawing, overlay
 from panosam2_ros.visualization.overlay import short
 
-PICTURE_WIDTH = 1280  # of the video
+CONTACT_PICTURE_WIDTH = 1280  # of the video
 _PANEL, _COLUMNS, _MOMENTS = 960, 2, 6
 _CHART_HEIGHT = 320
 
@@ -32,7 +32,7 @@ _CHART_HEIGHT = 320
 class Painter:
     """Draws frames of one run."""
 
-    def __init__(self, run: DemoRun, width: int = PICTURE_WIDTH) -> None:
+    def __init__(self, run: DemoRun, width: int = CONTACT_PICTURE_WIDTH) -> None:
         self._run, self._width = run, width
 
     def frame(self, stamp: int) -> ImageArray | None:
@@ -197,7 +197,7 @@ def caption(picture: ImageArray, text: str) -> None:
 def ruled(image: ImageArray) -> ImageArray:
     """The image with pixel coordinates along its edges, to choose a box or a click by."""
     height, width = image.shape[:2]
-    zoom = max(1, math.ceil(PICTURE_WIDTH / width))
+    zoom = max(1, math.ceil(CONTACT_PICTURE_WIDTH / width))
     picture = resized_image(image, zoom * width, zoom * height).copy()
     for step in range(1, 16):
         u, v = step * width // 16, step * height // 8

@@ -104,7 +104,7 @@ class SequenceRun:
         return cls(SequenceResult.from_json(data["result"]), frames, Timing(**timing))
 
 
-def run_sequence(
+def play_sequence(
     sequence: VideoSequence,
     method: Method,
     prompts: FramePrompts,
@@ -148,7 +148,7 @@ def score_sequence(
     first = {obj_id: index for index, objects in prompts.items() for obj_id in objects}
     score = SequenceScore(sequence.name, sequence.grid, first, sequence.attributes)
     timing, by_frame = Timing(), {}
-    for shown in run_sequence(sequence, method, prompts, pace, timing, clock):
+    for shown in play_sequence(sequence, method, prompts, pace, timing, clock):
         truth, scores = sequence.labels(shown.index), {}
         if truth is not None:
             scores = score.add(shown.index, _frame(sequence, shown, truth))

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import enum
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from panosam2_ros.geometry.sphere import Floats
+
+
+class PromptStatus(enum.IntEnum):
+    """What became of a prompt; the values are those of PromptResult.msg."""
+
+    OK = 0
+    INVALID = 1  # the prompt itself is wrong
+    UNKNOWN_OBJECT = 2  # it corrects an object that is not known
+    NOTHING_FOUND = 3  # the network found nothing there
+    LIMIT_REACHED = 4  # no room or no id for one more object
+    BUSY = 7  # the object is being tracked from an older image to the newest
+    INTERNAL = 9  # an exception
+
+
+class PromptError(ValueError):
+    """Refuse a prompt; the message says what was needed, what came and the remedy."""
+
+    def __init__(self, message: str, status: PromptStatus = PromptStatus.INVALID) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True)
