@@ -14,7 +14,7 @@ from panosam2_ros.geometry.image_pyramid import ImagePyramid
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
 from panosam2_ros.simulation.scene_config import SceneConfig
-from panosam2_ros.synthetic.perspective_renderer import SceneView
+from panosam2_ros.synthetic.perspective_renderer import PerspectiveRenderer
 from panosam2_ros.training.augment import degraded, recoloured_frames
 from panosam2_ros.training.clips import MIN_PIXELS, Clip, ClipSource, Material
 
@@ -74,7 +74,7 @@ class Panoramic:
 class SceneSubject:
     """A synthetic scene, of which no panorama is drawn."""
 
-    scene: SceneView
+    scene: PerspectiveRenderer
 
     def __len__(self) -> int:
         return len(self.scene)
@@ -97,7 +97,7 @@ class Scenes:
         factor = float(np.random.default_rng([number, 11]).uniform(1, _FINEST))
         width = round(self.config.width * factor / 2) * 2
         config = replace(self.config, width=width, height=width // 2)
-        return SceneSubject(SceneView(config, self.material.library(), number))
+        return SceneSubject(PerspectiveRenderer(config, self.material.library(), number))
 
 
 @dataclass(frozen=True)

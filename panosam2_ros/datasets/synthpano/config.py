@@ -135,4 +135,4 @@ class BenchmarkConfig:
             return AssetLibrary.shipped(split, reserved)
         if self.material != VERSIONS:
             raise ValueError(f"{self.name} is made of {self.material}, known are {VERSIONS}")
-        return library_from_npm(sources, split, reserved)
+        return library_from_npm(sources, split, reserved=reserved)

@@ -30,7 +30,7 @@ from panosam2_ros.model.memory_attention import _rotations_of
 from panosam2_ros.model.weights import load_adapters, load_weights, save_weights
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.simulation.assets import AssetLibrary
-from panosam2_ros.synthetic.perspective_renderer import SceneView
+from panosam2_ros.synthetic.perspective_renderer import PerspectiveRenderer
 from panosam2_ros.tracking.propagation import empty_bank
 from panosam2_ros.tracking.tracker import PanoTracker
 from panosam2_ros.training.clip_sources import Sources
@@ -283,9 +283,11 @@ def test_regions_of_panoramas_show_what_those_of_a_scene_show(small: Path) -> No
 def test_a_clip_without_an_object_is_empty_and_never_learned_from(
     small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source, labels = regions(small), SceneView.labels
+    source, labels = regions(small), PerspectiveRenderer.labels
     monkeypatch.setattr(
-        SceneView, "labels", lambda own, t: (labels(own, t)[0] * (own.seed % 2 == 0), labels(own, t)[1])
+        PerspectiveRenderer,
+        "labels",
+        lambda own, t: (labels(own, t)[0] * (own.seed % 2 == 0), labels(own, t)[1]),
     )
     assert not source.clip(3)[1].any() and source.clip(0)[1].any()
     stage = replace(read_config(small).stages[0], size=(64, 64), objects=1, frames=2, free=0, batch=3)
