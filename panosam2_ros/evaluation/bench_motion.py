@@ -36,7 +36,7 @@ HIDDEN_SECONDS = (0.3, 1.0, 3.0)  # s unseen, up to which errors are counted tog
 Errors = dict[str, list[float]]
 
 
-def expected_errors(
+def prediction_errors(
     turns: Sequence[Floats], bearings: Sequence[Bearing | None], centres: Floats, rate: float
 ) -> Errors:
     """Degrees between where one object is expected and where it is; ``centres`` [T, 3] also while hidden."""
@@ -57,29 +57,31 @@ def expected_errors(
     return errors
 
 
-def sequence_errors(sequence: VideoSequence, truth: SequenceGroundTruth) -> tuple[Errors, Errors, Errors]:
+def sequence_errors(
+    sequence: VideoSequence, ground_truth: SequenceGroundTruth
+) -> tuple[Errors, Errors, Errors]:
     """Of the camera's turns (degrees, ms); of objects without them; and with them."""
     camera, turns = RotationEstimator(), list[Floats]()
     seen: Errors = defaultdict(list)
     bearings: dict[int, list[Bearing | None]] = defaultdict(list)
-    for t in range(len(truth)):
+    for t in range(len(ground_truth)):
         image = sequence.image(t)
         begun = time.perf_counter()
         turns.append(camera.turn(image))
         seen["ms"].append((time.perf_counter() - begun) * 1e3)
         if t:
-            true = truth.camera[t] @ truth.camera[t - 1].T
+            true = ground_truth.camera[t] @ ground_truth.camera[t - 1].T
             seen["turn"].append(_angle(true))
             seen["error"].append(_angle(turns[t] @ true.T))
         labels = sequence.labels(t)
         assert labels is not None  # SynthPano knows every mask
-        for track in truth.objects:
+        for track in ground_truth.objects:
             bearings[track.obj_id].append(_bearing(labels == track.obj_id))
     still: Errors = defaultdict(list)
     moved: Errors = defaultdict(list)
-    for track in truth.objects:
+    for track in ground_truth.objects:
         for errors, known in ((still, [np.eye(3)] * len(turns)), (moved, turns)):
-            found = expected_errors(known, bearings[track.obj_id], track.centre, truth.rate)
+            found = prediction_errors(known, bearings[track.obj_id], track.centre, ground_truth.rate)
             for key, values in found.items():
                 errors[key] += values
     return seen, still, moved
@@ -114,8 +116,8 @@ def main(args: Sequence[str] | None = None) -> None:
     dataset = open_dataset(DatasetSpec(f"synthpano:{options.dataset}:{options.split}"))
     totals: list[Errors] = [defaultdict(list) for _ in range(3)]
     for name in tqdm(dataset.names[: options.sequences]):
-        truth = SequenceGroundTruth.load(options.dataset / dataset.split / name)
-        for total, part in zip(totals, sequence_errors(dataset.open(name), truth), strict=True):
+        ground_truth = SequenceGroundTruth.load(options.dataset / dataset.split / name)
+        for total, part in zip(totals, sequence_errors(dataset.open(name), ground_truth), strict=True):
             for key, values in part.items():
                 total[key] += values
     camera, still, moved = ({key: _summary(each[key]) for key in sorted(each)} for each in totals)

@@ -107,7 +107,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         tuple(options.box), tuple(options.click),
     )  # fmt: skip
     dataset = dataset_of(spec)
-    if not dataset.has_truth and options.mode not in ("roll", "cycle"):
+    if not dataset.has_ground_truth and options.mode not in ("roll", "cycle"):
         raise ValueError(f"{dataset.name} has no truth: use --mode roll or --mode cycle")
     names = list(dataset.names[: options.sequences or None])
     rows, texts = [], []
@@ -127,7 +127,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _job(options: argparse.Namespace, spec: DatasetSpec, method: str) -> Job:
     prompt = "mask" if method in _BASELINES else options.prompt
     return Job(
-        spec, method, prompt if dataset_of(spec).has_truth else "given", options.mode,
+        spec, method, prompt if dataset_of(spec).has_ground_truth else "given", options.mode,
         options.weights, options.rate, options.threads, options.out, options.submission,
     )  # fmt: skip
 

@@ -86,7 +86,7 @@ class Job:
             "mode": self.mode,
             "rate": self.rate,
             "machine": machine(self.device, self.threads),
-            "dataset": self.dataset.place,
+            "dataset": self.dataset.location,
             "config_sha256": dataset_of(self.dataset).config_sha256,
             "weights_sha256": self.weights_sha256,
             "input_size": None if self.input_size is None else list(self.input_size),

@@ -45,14 +45,14 @@ class RealTime:
 
 
 @runtime_checkable
-class KnownTruth(Protocol):
+class DetailedGroundTruth(Protocol):
     """What a sequence may know beside its labels, to be scored with."""
 
     def directions(self, index: int) -> Mapping[int, Floats] | None:
         """True directions [3] of all visible objects, optical axes; None: those of their masks."""
         ...
 
-    def look_alikes(self, index: int) -> LabelImage | None:
+    def distractors(self, index: int) -> LabelImage | None:
         """[H, W] untracked things that look like an object, any ids, 0 = none."""
         ...
 
@@ -159,13 +159,13 @@ def score_sequence(
 
 
 def _frame(sequence: VideoSequence, shown: Shown, truth: LabelImage) -> ScoredFrame:
-    known = sequence if isinstance(sequence, KnownTruth) else None
+    known = sequence if isinstance(sequence, DetailedGroundTruth) else None
     return ScoredFrame(
         truth,
         shown.answer.labels,
         None if known is None else known.directions(shown.index),
         shown.answer.reports,
-        None if known is None else known.look_alikes(shown.index),
+        None if known is None else known.distractors(shown.index),
     )
 
 

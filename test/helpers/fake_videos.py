@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from panosam2_ros.datasets.registry import Dataset
 from panosam2_ros.evaluation.method import Answer
 from panosam2_ros.geometry.equirect import Equirect
 
@@ -83,3 +84,17 @@ class Red:
 
     def start(self, image, index: int, prompts):
         return {}
+
+
+def fake_dataset(video) -> Dataset:
+    """Return a data set of one video."""
+    return Dataset(
+        name="fake",
+        split="train",
+        seed=None,
+        config_sha256="",
+        names=(video.name,),
+        rate=30.0,
+        has_ground_truth=True,
+        open=lambda name: video,
+    )

@@ -35,14 +35,14 @@ ddddddddddd,,cat,none,,7,,1,,
 
 
 def box(obj_id: int, u: int) -> NDArray[np.uint16]:
-    """A 4 x 4 object."""
+    """Return labels [H, W] with one object of 4 x 4 pixels."""
     labels = np.zeros((HEIGHT, WIDTH), np.uint16)
     labels[6:10, u : u + 4] = obj_id
     return labels
 
 
 def write_image(path: Path, value: int) -> None:
-    """A frame that can be told by its grey value; red, so that BGR would show."""
+    """Write a frame that is identified by its value; it is red, so that BGR order would be noticed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     image[..., 0] = value
@@ -50,7 +50,7 @@ def write_image(path: Path, value: int) -> None:
 
 
 def write_clip(folder: Path, frames: list[int], masks: list[int]) -> None:
-    """A clip of 360VOS whose object 1 moves by a column per frame."""
+    """Write a clip of 360VOS whose object 1 moves by a column per frame."""
     for number in frames:
         write_image(folder / "image" / f"{number:06d}.jpg", 50 + 10 * number)
     for number in masks:
@@ -70,7 +70,7 @@ def vos360(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def panovos(tmp_path: Path) -> Path:
-    """Frames from 7 on; object 1 starts in 7, object 2 in 9; in val only those masks are public."""
+    """Write frames from 7 on; object 1 starts in 7, object 2 in 9; in val only those masks are public."""
     for split, annotated in (("train", [7, 8, 9, 10]), ("val", [7, 9])):
         folder = tmp_path / split
         for number in range(7, 11):
@@ -157,7 +157,7 @@ def test_360vos_frames_masks_and_attributes(vos360: Path) -> None:
 
 
 def test_names_of_clip_052_do_not_match(vos360: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Frames 0 1 2 3 5 but masks 1 2 3 4: by name, never by place; the others have no truth."""
+    """Frames 0 1 2 3 5 and masks 1 2 3 4 are paired by number; the others have no ground truth."""
     with caplog.at_level(logging.WARNING):
         clip = Vos360(vos360, "train").sequence("052")
     assert "names of 5 frames and 4 masks differ, 3 pairs are used" in caplog.text
@@ -221,7 +221,7 @@ def test_without_table_there_are_no_attributes(vos360: Path, caplog: pytest.LogC
 
 
 def test_reading_is_lazy(vos360: Path) -> None:
-    """A broken frame is no trouble until it is asked for."""
+    """A broken frame raises an error when it is read, not before."""
     (vos360 / "train" / "000" / "image" / "000003.jpg").write_bytes(b"nothing")
     clip = Vos360(vos360).sequence("000")
     clip.image(2)
@@ -241,7 +241,7 @@ def test_360vos_layouts_that_are_mixed_up(vos360: Path, tmp_path: Path) -> None:
         Vos360(vos360, "broken")
     (vos360 / "packed" / "x").mkdir(parents=True)
     (vos360 / "packed" / "x" / "000.zip").touch()
-    with pytest.raises(LayoutError, match="Unpack the archives"):
+    with pytest.raises(LayoutError, match="Unpack each archive"):
         Vos360(vos360, "packed")
     boxes = vos360 / "boxes" / "0001"
     write_image(boxes / "image" / "000000.jpg", 1)
@@ -264,7 +264,7 @@ def test_360vos_files_that_do_not_fit(vos360: Path) -> None:
         Vos360(vos360).sequence("000")
     for mask in (clip / "mask").iterdir():
         mask.unlink()
-    with pytest.raises(LayoutError, match="4 frames and 0 masks; unpack mask again"):
+    with pytest.raises(LayoutError, match="4 frames and 0 masks: unpack mask again"):
         Vos360(vos360).sequence("000")
     with pytest.raises(KeyError, match="no clip '999'"):
         Vos360(vos360).sequence("999")
@@ -283,8 +283,8 @@ def test_panovos_objects_start_in_their_own_frames(panovos: Path) -> None:
     np.testing.assert_allclose(video.image(3).mean((0, 1)), [100, 0, 0], atol=2)
 
 
-def test_first_masks_of_panovos_are_no_truth(panovos: Path) -> None:
-    """Object 1 is not in the mask in which object 2 starts, and yet it has not gone."""
+def test_first_masks_of_panovos_are_no_ground_truth(panovos: Path) -> None:
+    """Object 1 is not in the public mask in which object 2 starts, although it is visible there."""
     hidden, public = (PanoVos(panovos, s).sequence("street") for s in ("val", "train"))
     assert [hidden.labels(i) for i in range(4)] == [None] * 4
     labels = public.labels(2)
@@ -333,7 +333,7 @@ def test_meta_files_of_another_kind_are_refused(panovos: Path, text: str) -> Non
     with pytest.raises(LayoutError, match="videos -> objects -> frame_range -> start"):
         PanoVos(panovos, "val")
     meta.unlink()
-    with pytest.raises(LayoutError, match="nobody knows when objects start"):
+    with pytest.raises(LayoutError, match=r"needs one val_meta\.json .* says when objects start"):
         PanoVos(panovos, "val")
 
 
@@ -361,7 +361,7 @@ def test_submissions_bear_the_frames_names(panovos: Path, tmp_path: Path) -> Non
 
 
 class Scene:
-    """Renders what ``synthetic.Scene`` would; counts how often."""
+    """A stand-in for ``simulation.scene.Scene`` that records what is rendered."""
 
     grid = Equirect(WIDTH, HEIGHT)
 

@@ -17,7 +17,7 @@ import pytest
 
 from helpers.fake_videos import HEIGHT, WIDTH, FakeVideo, Oracle, Red, moving
 from panosam2_ros.datasets import acceptance
-from panosam2_ros.datasets.ground_truth_prompts import ground_truth_prompts, mask_prompt
+from panosam2_ros.datasets.ground_truth_prompts import ground_truth_prompts, prompt_from_mask
 from panosam2_ros.datasets.registry import DatasetSpec, open_dataset
 from panosam2_ros.datasets.synthpano.__main__ import main as write_synthpano
 from panosam2_ros.datasets.synthpano.config import FROZEN
@@ -34,8 +34,8 @@ from panosam2_ros.evaluation.equivariance import (
 from panosam2_ros.evaluation.method import TrackerMethod, rolled_prompt
 from panosam2_ros.evaluation.report import ResultSubject, record, result_row, table
 from panosam2_ros.evaluation.runner import (
+    DetailedGroundTruth,
     EveryFrame,
-    KnownTruth,
     RealTime,
     SequenceRun,
     mean_J_sphere,
@@ -99,10 +99,10 @@ def test_prompts_from_a_mask_also_across_the_seam(u: int) -> None:
     mask = moving(1, 0, u=u)[0] == 1
     grid = Equirect(WIDTH, HEIGHT)
     for kind in ("mask", "box", "click"):
-        check_prompt(mask_prompt(mask, kind), grid, refines=False)
-    box = mask_prompt(mask, "box").box
+        check_prompt(prompt_from_mask(mask, kind), grid, refines=False)
+    box = prompt_from_mask(mask, "box").box
     assert box == (u, 24, (u + 15) % WIDTH, 39) and (box[0] > box[2]) == (u == 120)
-    (click,) = mask_prompt(mask, "click").points
+    (click,) = prompt_from_mask(mask, "click").points
     assert abs((click[0] - u - 7.5 + 64) % WIDTH - 64) <= 1 and abs(click[1] - 31.5) <= 1
 
 
@@ -110,15 +110,15 @@ def test_a_single_pixel_has_a_box_too() -> None:
     for v, u in ((0, 0), (HEIGHT - 1, WIDTH - 1)):
         mask = np.zeros((HEIGHT, WIDTH), bool)
         mask[v, u] = True
-        check_prompt(mask_prompt(mask, "box"), Equirect(WIDTH, HEIGHT), refines=False)
+        check_prompt(prompt_from_mask(mask, "box"), Equirect(WIDTH, HEIGHT), refines=False)
 
 
 @pytest.mark.parametrize("kind", ["mask", "box", "click"])
 def test_a_rolled_prompt_is_the_prompt_of_the_rolled_mask(kind: str) -> None:
     mask = moving(1, 0, u=100)[0] == 1
     turned, direct = (
-        rolled_prompt(mask_prompt(mask, kind), 21, WIDTH),
-        mask_prompt(np.roll(mask, 21, 1), kind),
+        rolled_prompt(prompt_from_mask(mask, kind), 21, WIDTH),
+        prompt_from_mask(np.roll(mask, 21, 1), kind),
     )
     assert turned.box == direct.box and (turned.points == direct.points).all()
     assert (turned.mask is None and direct.mask is None) or (turned.mask == direct.mask).all()
@@ -225,7 +225,7 @@ def test_cycle_consistency_of_known_methods() -> None:
 
 def test_a_refused_prompt_is_reported_and_counts_as_missing(model) -> None:
     video = FakeVideo(moving(3, 0), {1: 0})
-    with_nan = {0: {1: dataclasses.replace(mask_prompt(video.prompt_mask(1), "box"), box=(5, 9, 9, 5))}}
+    with_nan = {0: {1: dataclasses.replace(prompt_from_mask(video.prompt_mask(1), "box"), box=(5, 9, 9, 5))}}
     refused = cycle_sequence(video, TrackerMethod(model, 10.0), with_nan)
     assert refused.objects == () and "no area" in refused.refused[1]
 
@@ -418,7 +418,7 @@ def test_synthpano_is_read_with_what_its_truth_knows(tmp_path, weights) -> None:
     sequence = pickle.loads(pickle.dumps(dataset)).open("001")  # as training hands it to a process
     assert (dataset.seed, dataset.split) == (None, "val")
     assert dataset.config_sha256 == hashlib.sha256(config.read_bytes()).hexdigest()
-    assert isinstance(sequence, KnownTruth) and set(sequence.directions(0)) == {1, 2}
+    assert isinstance(sequence, DetailedGroundTruth) and set(sequence.directions(0)) == {1, 2}
     perfect = run(sequence, Oracle(sequence, by_index=True))
     assert perfect.result.attributes and perfect.result.tally().sums[0] == perfect.result.tally().pairs
     with pytest.raises(ValueError, match="--reserved"):
@@ -430,7 +430,7 @@ def test_synthpano_is_read_with_what_its_truth_knows(tmp_path, weights) -> None:
 
 def test_the_acceptance_scenes_are_frozen() -> None:
     named = {field.name for field in dataclasses.fields(SceneConfig)}
-    frozen = set(acceptance.SCENE) | set(acceptance.NEWER)
+    frozen = set(acceptance.SCENE) | set(acceptance.LATER_FIELDS)
     assert frozen == named, "freeze new fields at the value that changes nothing"
     library = AssetLibrary.shipped(Split.RESERVED, reserved=True)
     assert (

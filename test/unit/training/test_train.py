@@ -18,9 +18,8 @@ import pytest
 import torch
 import yaml
 
-from helpers.fake_videos import FakeVideo, moving
+from helpers.fake_videos import FakeVideo, fake_dataset, moving
 from helpers.process import ROOT
-from panosam2_ros.datasets.registry import Dataset
 from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
 from panosam2_ros.geometry.sphere import lonlat_to_vector
 from panosam2_ros.io.package_files import sha256
@@ -307,7 +306,7 @@ def test_a_network_learns_from_search_regions(small: Path, tmp_path: Path) -> No
 
 def test_clips_of_a_data_set_are_its_frames() -> None:
     video = FakeVideo(moving(8, 4), {1: 0})
-    dataset = Dataset("fake", "train", None, "", (video.name,), 30.0, True, lambda name: video)
+    dataset = fake_dataset(video)
     images, labels = DatasetClips(dataset, (64, 128), frames=3, every=2).clip(5)
     assert images.shape == (3, 64, 128, 3) and labels.shape == (3, 64, 128)
     first = int(images[0, 0, 0, 0])  # a picture's first pixel names its frame
@@ -325,7 +324,7 @@ def test_clips_are_taken_where_all_frames_have_masks_and_ids_may_have_16_bits() 
             return None if index == 3 else self.truth[index].astype(np.uint16) * 300
 
     video = Sparse(moving(8, 4), {1: 0})
-    dataset = Dataset("fake", "train", None, "", (video.name,), 30.0, True, lambda name: video)
+    dataset = fake_dataset(video)
     for number in range(10):
         images, labels = DatasetClips(dataset, (64, 128), frames=3, every=1).clip(number)
         assert images[0, 0, 0, 0] in (0, 4, 5) and set(np.unique(labels)) == {0, 1}
