@@ -1,4 +1,4 @@
-"""Evaluation: known methods get known scores; the command drives the real tracker and resumes."""
+"""Evaluation: known methods get known scores; the command runs the real tracker and resumes."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ FIELDS = [
 
 
 def ticking(seconds: float):
-    """A clock that goes on by so much every time that it is looked at."""
+    """Return a clock that advances by ``seconds`` at every reading."""
     ticks = count()
     return lambda: next(ticks) * seconds
 
@@ -124,10 +124,10 @@ def test_a_rolled_prompt_is_the_prompt_of_the_rolled_mask(kind: str) -> None:
     assert (turned.mask is None and direct.mask is None) or (turned.mask == direct.mask).all()
 
 
-# driving and scoring
+# running and scoring
 
 
-def test_the_truth_scores_one_and_nothing_scores_zero() -> None:
+def test_ground_truth_scores_one_and_no_masks_score_zero() -> None:
     video = FakeVideo(moving(12, 3), {1: 0})
     perfect, nothing = run(video, Oracle(video)), run(video, Oracle(video, lose=range(12)))
     assert summarise_results([perfect.result]).every.scores["JF_sphere"] == 1
@@ -153,13 +153,13 @@ def test_objects_are_prompted_in_their_own_first_frame_after_it_was_stepped() ->
     method = Oracle(video)
     scored = run(video, method)
     assert method.starts == [(0, [1]), (3, [2])] and method.steps == list(range(8))
-    assert [o.visible_pairs for o in scored.result.objects] == [7, 4]
+    assert [o.visible_object_frames for o in scored.result.objects] == [7, 4]
 
 
-def test_real_time_drops_frames_and_counts_the_last_answer_for_them() -> None:
+def test_real_time_drops_frames_and_counts_the_last_prediction_for_them() -> None:
     video = FakeVideo(moving(11, 4, u=20), {1: 0})
     method = Oracle(video)
-    # a step takes 0.25 s, prompting too: frames 0 (ready at 0.5), 5 (0.75), 7 (1.0), 10
+    # a step takes 0.25 s, as does prompting: frames 0 (free at 0.5), 5 (0.75), 7 (1.0), 10
     result = run(video, method, RealTime(10.0), ticking(0.25))
     assert method.steps == [0, 5, 7, 10]
     assert (result.timing.steps, result.timing.dropped) == (4, 7)
@@ -234,7 +234,17 @@ def test_a_refused_prompt_is_reported_and_counts_as_missing(model) -> None:
 
 
 def subject(**changes) -> ResultSubject:
-    base = ResultSubject("nano", 5, "box", "val", "abc", "512x256", 2, "cpu", "w1")
+    base = ResultSubject(
+        name="nano",
+        seed=5,
+        prompt="box",
+        split="val",
+        config_sha256="abc",
+        input="512x256",
+        threads=2,
+        device="cpu",
+        weights_sha256="w1",
+    )
     return dataclasses.replace(base, **changes)
 
 
@@ -277,7 +287,7 @@ def weights(tmp_path, model):
 
 @pytest.fixture
 def vos360(tmp_path):
-    """Two clips in 360VOS's layout."""
+    """Write two clips in 360VOS's layout."""
     root = tmp_path / "data"
     for name, step in (("001", 2), ("002", 5)):
         video = FakeVideo(moving(5, step, u=100), {1: 0})
@@ -286,7 +296,7 @@ def vos360(tmp_path):
         for t in range(5):
             picture = cv2.cvtColor(video.image(t), cv2.COLOR_RGB2BGR)
             cv2.imwrite(str(root / "test" / name / "image" / f"{t:06d}.jpg"), picture)
-            write_labels(root / "test" / name / "mask" / f"{t:06d}.png", video.truth[t])
+            write_labels(root / "test" / name / "mask" / f"{t:06d}.png", video.ground_truth[t])
     return root
 
 
@@ -340,7 +350,7 @@ def test_real_time_roll_and_cycle_from_the_command(tmp_path, vos360, weights, ca
     assert "| 001 | 1 | 5 | 1.000 | 100% |" in capsys.readouterr().out
 
 
-def test_a_video_without_truth_goes_round_and_back(tmp_path, weights, capsys) -> None:
+def test_a_video_without_ground_truth_has_cycle_consistency(tmp_path, weights, capsys) -> None:
     video, folder = FakeVideo(moving(6, 1), {1: 0}), tmp_path / "frames"
     folder.mkdir()
     for t in range(6):
@@ -354,7 +364,7 @@ def test_a_video_without_truth_goes_round_and_back(tmp_path, weights, capsys) ->
     assert len(capsys.readouterr().out.splitlines()) == 4
     with pytest.raises(SystemExit):
         command(*pointed)
-    assert "no truth" in capsys.readouterr().err
+    assert "no ground truth" in capsys.readouterr().err
 
 
 def test_sequences_are_shared_among_processes(tmp_path, vos360, weights) -> None:
@@ -368,10 +378,20 @@ def test_sequences_are_shared_among_processes(tmp_path, vos360, weights) -> None
     assert [r["score"]["result"] for r in first] == [r["score"]["result"] for r in second]
 
 
-def test_what_is_kept_is_of_this_place_and_machine(tmp_path, weights, monkeypatch) -> None:
+def test_stored_results_are_of_this_folder_and_machine(tmp_path, weights, monkeypatch) -> None:
     def key(place: str, threads: int = 1) -> dict[str, Any]:
         spec = DatasetSpec(f"vos360:{place}:test")
-        return jobs.Job(spec, "tracker", "mask", "accuracy", str(weights), 0.0, threads, tmp_path).key()
+        job = jobs.Job(
+            dataset=spec,
+            method="tracker",
+            prompt="mask",
+            mode="accuracy",
+            weights=str(weights),
+            rate=0.0,
+            threads=threads,
+            out=tmp_path,
+        )
+        return job.key()
 
     monkeypatch.setattr(jobs, "dataset_of", lambda spec: SimpleNamespace(config_sha256=""))
     monkeypatch.chdir(tmp_path)
@@ -396,17 +416,17 @@ def test_label_pngs_are_written_for_servers(tmp_path, vos360, weights) -> None:
         (["--dataset", "nonsense"], "acceptance, synthpano:DIR"),
         (["--dataset", "vos360"], "vos360:DIR"),
         (["--dataset", "acceptance", "--mode", "real-time"], "--rate"),
-        (["--dataset", "acceptance", "--mode", "roll", "--method", "ceiling"], "truth itself"),
+        (["--dataset", "acceptance", "--mode", "roll", "--method", "ceiling"], "needs ground truth"),
         (["--dataset", "acceptance", "--reserved", "--weights", "/none/x.safetensors"], "no weights"),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_the_remedy(arguments, message, capsys) -> None:
+def test_contradictory_options_are_refused_with_the_remedy(arguments, message, capsys) -> None:
     with pytest.raises(SystemExit) as stop:
         command(*arguments)
     assert stop.value.code == 2 and message in capsys.readouterr().err
 
 
-def test_synthpano_is_read_with_what_its_truth_knows(tmp_path, weights) -> None:
+def test_synthpano_is_read_with_its_whole_ground_truth(tmp_path, weights) -> None:
     frozen = json.loads(package_file(*FROZEN).read_text())
     small = {"frames": 4, "width": 128, "height": 64, "objects": [2, 2], "size_deg": [30, 60]}
     scene = {**frozen["scene"], **small}
@@ -415,7 +435,7 @@ def test_synthpano_is_read_with_what_its_truth_knows(tmp_path, weights) -> None:
     config.write_text(json.dumps({**frozen, **changed}))
     write_synthpano(["--split", "val", "--out", str(root), "--config", str(config)])
     dataset = open_dataset(DatasetSpec(f"synthpano:{root}"))
-    sequence = pickle.loads(pickle.dumps(dataset)).open("001")  # as training hands it to a process
+    sequence = pickle.loads(pickle.dumps(dataset)).open("001")  # as training sends it to workers
     assert (dataset.seed, dataset.split) == (None, "val")
     assert dataset.config_sha256 == hashlib.sha256(config.read_bytes()).hexdigest()
     assert isinstance(sequence, DetailedGroundTruth) and set(sequence.directions(0)) == {1, 2}

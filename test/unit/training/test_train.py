@@ -311,7 +311,7 @@ def test_clips_of_a_data_set_are_its_frames() -> None:
     assert images.shape == (3, 64, 128, 3) and labels.shape == (3, 64, 128)
     first = int(images[0, 0, 0, 0])  # a picture's first pixel names its frame
     assert images[:, 0, 0, 0].tolist() == [first, first + 2, first + 4]
-    assert np.array_equal(labels, video.truth[first : first + 5 : 2])
+    assert np.array_equal(labels, video.ground_truth[first : first + 5 : 2])
     with pytest.raises(ValueError, match="shorter clips"):
         DatasetClips(dataset, (64, 128), frames=5, every=2).clip(0)
 
@@ -321,7 +321,7 @@ def test_clips_are_taken_where_all_frames_have_masks_and_ids_may_have_16_bits() 
         """As some videos of 360VOS: the fourth frame has no mask."""
 
         def labels(self, index: int) -> Any:
-            return None if index == 3 else self.truth[index].astype(np.uint16) * 300
+            return None if index == 3 else self.ground_truth[index].astype(np.uint16) * 300
 
     video = Sparse(moving(8, 4), {1: 0})
     dataset = fake_dataset(video)
