@@ -63,6 +63,7 @@ class FolderSequence:
         self,
         files: FolderFiles,
         first_frames: Mapping[int, int],
+        *,
         attributes: frozenset[str] = frozenset(),
     ) -> None:
         self.name, self.files, self.attributes = files.name, files, attributes

@@ -123,7 +123,7 @@ class SynthPanoSequence(FolderSequence):
         self._folder = split / sequence.name
         self._ground_truth = SequenceGroundTruth.load(self._folder)
         attributes = frozenset(self._ground_truth.attributes)
-        super().__init__(sequence.files, sequence.first_frames, attributes)
+        super().__init__(sequence.files, sequence.first_frames, attributes=attributes)
 
     def directions(self, index: int) -> Mapping[int, Floats]:
         """Return the true directions [3] of all objects in optical axes, by id."""

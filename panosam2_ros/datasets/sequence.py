@@ -77,7 +77,7 @@ class _Scene(Protocol):
 class SceneSequence:
     """A synthetic scene as a video sequence; objects that frame 0 does not show are left out."""
 
-    def __init__(self, name: str, scene: _Scene, attributes: frozenset[str] = frozenset()) -> None:
+    def __init__(self, name: str, scene: _Scene, *, attributes: frozenset[str] = frozenset()) -> None:
         self.name, self.attributes, self.grid = name, attributes, scene.grid
         self._scene = scene
         self._newest: tuple[int, _RenderedFrame] | None = None  # serves image and labels of a frame

@@ -89,7 +89,7 @@ class Vos360:
         """
         self.root, self.split, self._late_objects = Path(root), split, late_objects
         self._folders = {path.name: path for path in _clip_folders(self.root, split)}
-        table = find_info(self.root, info)
+        table = find_info(self.root, info=info)
         if table is None:
             log.warning("no %s in or beside %s: sequences have no attributes", INFO, self.root)
         self._attributes: dict[str, frozenset[str]] = {}
@@ -115,10 +115,10 @@ class Vos360:
             raise KeyError(f"360VOS {self.split} has no clip {name!r}; it has {len(self)} others")
         files = _files(self._folders[name])
         found = _first_frames(files, late_objects=self._late_objects)
-        return FolderSequence(files, found, self._attributes.get(name, frozenset()))
+        return FolderSequence(files, found, attributes=self._attributes.get(name, frozenset()))
 
 
-def find_info(root: Path, info: Path | str | None = None) -> Path | None:
+def find_info(root: Path, *, info: Path | str | None = None) -> Path | None:
     """Find the table: at a given path, in ROOT, or beside it; None where ROOT has none."""
     if info is not None:
         if not Path(info).is_file():

@@ -44,7 +44,7 @@ TINY = "sam2.1_hiera_tiny"
 BOX = Prompt(box=(300, 300, 600, 700))
 
 
-def frames(count: int, seed: int = 0) -> list[ImageArray]:
+def frames(count: int, *, seed: int = 0) -> list[ImageArray]:
     """Return panoramas of coarse noise that differ from each other."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 255, (count, HEIGHT // 32, IMAGE_WIDTH // 32, 3), np.uint8)

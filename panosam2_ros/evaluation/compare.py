@@ -53,7 +53,7 @@ def merge_seeds(runs: Sequence[Sequence[SequenceResult]]) -> list[SequenceResult
 
 
 def differences(
-    a: Sequence[SequenceResult], b: Sequence[SequenceResult], score: str = "JF_sphere"
+    a: Sequence[SequenceResult], b: Sequence[SequenceResult], *, score: str = "JF_sphere"
 ) -> dict[str, Difference]:
     """Compare all sequences, the sequences with each attribute, and the object-frames of each condition.
 
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 f"--a has {len(options.a)} runs and --b {len(options.b)}: give as many seeds of both"
             )
         a, b = (merge_seeds([read_results(folder) for folder in side]) for side in (options.a, options.b))
-        found = differences(a, b, options.score)
+        found = differences(a, b, score=options.score)
     except ValueError as error:
         parser.exit(2, f"compare: {error}\n")
     print(f"| {options.score}, a - b | sequences | difference | 95 % | a better in |")

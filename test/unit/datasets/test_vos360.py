@@ -380,7 +380,7 @@ class Scene:
 
 def test_synthetic_scenes_are_sequences_too() -> None:
     scene = Scene()
-    sequence: VideoSequence = SceneSequence("scene", scene, frozenset({"crossing_border"}))
+    sequence: VideoSequence = SceneSequence("scene", scene, attributes=frozenset({"crossing_border"}))
     assert sequence.first_frames == {3: 0}  # 5 is not there yet
     assert (len(sequence), sequence.attributes) == (3, {"crossing_border"})
     labels = sequence.labels(2)

@@ -31,7 +31,7 @@ def write(folder: Path, side: list[SequenceResult]) -> Path:
 
 
 def test_everything_attributes_and_conditions_are_compared() -> None:
-    found = differences(results(GOOD), results(BAD), "J_sphere")
+    found = differences(results(GOOD), results(BAD), score="J_sphere")
     assert found["every"].sequences == 3 and found["every"].difference > 0
     assert found["crossing_border"].sequences == 2 and "occlusion" not in found
 
@@ -39,8 +39,8 @@ def test_everything_attributes_and_conditions_are_compared() -> None:
 def test_seeds_count_together() -> None:
     mixed = merge_seeds([results(GOOD), results(BAD)])
     assert [r.tally().pairs for r in mixed] == [2 * r.tally().pairs for r in results(GOOD)]
-    half = differences(mixed, merge_seeds([results(BAD)] * 2), "J_sphere")["every"].difference
-    whole = differences(results(GOOD), results(BAD), "J_sphere")["every"].difference
+    half = differences(mixed, merge_seeds([results(BAD)] * 2), score="J_sphere")["every"].difference
+    whole = differences(results(GOOD), results(BAD), score="J_sphere")["every"].difference
     assert half == pytest.approx(whole / 2)
     with pytest.raises(ValueError, match=r"only one has \['s2'\]"):
         merge_seeds([results(GOOD), results(GOOD)[:2]])
