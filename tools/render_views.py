@@ -61,7 +61,7 @@ class ViewRecorder(Node):
         return (max(stamps), self.seen[max(stamps)]) if stamps else None
 
     def spin_until(self, done: Callable[[], bool], seconds: float, what: str) -> None:
-        """Spin until a condition holds; raise TimeoutError, which names ``what`` did not come."""
+        """Spin until a condition holds; raise TimeoutError, which names ``what`` was waited for."""
         end = time.monotonic() + seconds
         while not done():
             if time.monotonic() > end:

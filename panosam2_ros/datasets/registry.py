@@ -51,7 +51,7 @@ class DatasetSpec:
         return f"{kind}:{Path(place).expanduser().resolve()}" if place else kind
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Sequences, and what identifies them in results."""
 
@@ -173,7 +173,7 @@ def _acceptance(spec: DatasetSpec, path: str) -> Dataset:
 
 
 def _folder_dataset(kind: str, split: str, opened: Vos360 | PanoVos) -> Dataset:
-    """Describe an opened split of 360VOS or PanoVOS, whose videos have no rate: 30 Hz are assumed."""
+    """Describe an opened split of 360VOS or PanoVOS, with stamps at 30 Hz."""
     return Dataset(
         name=kind,
         split=split,

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 import numpy as np
 
+from panosam2_ros.datasets.ground_truth_prompts import ground_truth_prompts
 from panosam2_ros.datasets.registry import Dataset
 from panosam2_ros.evaluation.method import Prediction
+from panosam2_ros.evaluation.runner import EveryFrame, SequenceRun, score_sequence
 from panosam2_ros.geometry.equirect import Equirect
 
 WIDTH, HEIGHT = 128, 64
@@ -98,3 +102,15 @@ def fake_dataset(video) -> Dataset:
         has_ground_truth=True,
         open=lambda name: video,
     )
+
+
+def ticking(seconds: float):
+    """Return a clock that advances by ``seconds`` at every reading."""
+    ticks = count()
+    return lambda: next(ticks) * seconds
+
+
+def score_video(video, method, schedule=None, clock=None, kind: str = "mask") -> SequenceRun:
+    """Run a method on a video and score it."""
+    prompts = ground_truth_prompts(video, kind)
+    return score_sequence(video, method, prompts, schedule or EveryFrame(), clock=clock or ticking(0.01))
