@@ -7,7 +7,6 @@ every memory bank is full. Run it with nothing else running. Nothing here assert
 from __future__ import annotations
 
 import argparse
-import copy
 import itertools
 import json
 import os
@@ -62,11 +61,18 @@ def full_tracker(model: PanoSAM2, video: Sequence[ImageArray]) -> PanoTracker:
 
 
 def multiplied(tracker: PanoTracker, objects: int) -> PanoTracker:
-    """A tracker in which the history of one object is that of as many."""
-    several = copy.copy(tracker)
-    (known,) = tracker._known
-    several._known = [replace(known, obj_id=i + 1, motion=copy.copy(known.motion)) for i in range(objects)]
-    several._bank = tracker._bank.select(torch.zeros(objects, dtype=torch.int64))
+    """Return a tracker in which the history of one object is that of ``objects``."""
+    snapshot = tracker.snapshot()
+    (item,) = snapshot.objects
+    several = PanoTracker(tracker.model, tracker.config)
+    several.restore(
+        replace(
+            snapshot,
+            bank=snapshot.bank.select(torch.zeros(objects, dtype=torch.int64)),
+            objects=tuple(replace(item, obj_id=i + 1) for i in range(objects)),
+            next_id=objects + 1,
+        )
+    )
     return several
 
 
@@ -122,7 +128,7 @@ def speed(
 @torch.inference_mode()
 def parts(model: PanoSAM2, objects: int, video: Sequence[ImageArray], repeats: int) -> dict[str, float]:
     """Milliseconds of each part of a step."""
-    bank = multiplied(full_tracker(model, video), objects)._bank
+    bank = multiplied(full_tracker(model, video), objects).snapshot().bank
     pixels = fit_image(video[0], *model.input_size)
     with model.precision():
         features = model.encode_image(pixels)

@@ -1,7 +1,7 @@
 """What seeing the camera's turns is worth: ``python -m panosam2_ros.evaluation.bench_motion --dataset DIR``.
 
-Prints JSON: how far off the rotations of SynthPano's cameras are that ``geometry/camera_motion.py`` sees and what they
-cost; and, with the true masks, how far off objects are expected in the next image and while they are hidden,
+Prints JSON: how far off the rotations of SynthPano's cameras are that ``geometry/camera_motion.py`` sees and what
+they cost; and, with the true masks, how far off objects are expected in the next image and while they are hidden,
 where the camera's turns are left out and where they are known. Run it with nothing else running.
 """
 
@@ -44,8 +44,8 @@ def expected_errors(
     motion, unseen = BearingMotionModel(), 0
     for t, (turn, bearing) in enumerate(zip(turns, bearings, strict=True)):
         stamp = round(t / rate * 1e9)
-        motion.turn(turn)
-        ahead = motion.expected(stamp)
+        motion.compensate_rotation(turn)
+        ahead = motion.predict(stamp)
         if bearing is not None and ahead is not None and motion.state is TrackState.VISIBLE:
             errors["in the next image"].append(_degrees(ahead.direction, bearing.direction))
         was_seen = motion.last_seen > 0

@@ -48,6 +48,11 @@ class Prompt:
         return self.box is None and self.mask is None and len(self.points) == 0
 
     @property
+    def corrects(self) -> bool:
+        """Whether a known object's memory is corrected, not a new memory made."""
+        return bool(self.obj_id) and not self.replace
+
+    @property
     def sparse_count(self) -> int:
         """Points that the network reads: a box counts as two."""
         return len(self.points) + 2 * (self.box is not None)

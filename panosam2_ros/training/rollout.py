@@ -71,7 +71,7 @@ class ClipLoss(nn.Module):
             before = bank
             if t == 0:
                 prompts = encoding.encode(batch.prompts).to(model.device)
-                step = segment_prompts(model, bank, seen, prompts, False)
+                step = segment_prompts(model, bank, seen, prompts, corrects=False)
             else:
                 shown = torch.rand(count, device=model.device) >= rollout.hide
                 wrong = torch.rand(count, device=model.device) < rollout.mislead
@@ -101,7 +101,7 @@ class ClipLoss(nn.Module):
         model = self.model
         features = split_frames(model.encode_image(batch.images[:frames].flatten(0, 1)), frames)
         prompts = encoding.encode(batch.prompts).to(model.device)
-        bank = segment_prompts(model, bank, features[0], prompts, False).bank
+        bank = segment_prompts(model, bank, features[0], prompts, corrects=False).bank
         for feature in features[1:]:
             bank = propagate(model, bank, feature).bank
         return bank
@@ -127,7 +127,7 @@ class ClipLoss(nn.Module):
         prompts = [correction(*pair, self.model.config.mask_stride) for pair in pairs]
         known = step.bank.select(rows).before_newest()
         encoded = encoding.encode(prompts, before.select(rows).mask_logits.detach()).to(self.model.device)
-        again = segment_prompts(self.model, known, features, encoded, True)
+        again = segment_prompts(self.model, known, features, encoded, corrects=True)
         order = torch.arange(len(present), device=rows.device)
         order[rows] = len(present) + torch.arange(len(rows), device=rows.device)
         bank = step.bank.append(again.bank).select(order)

@@ -224,9 +224,10 @@ def test_colcon_builds_the_same_package(tmp_path: Path) -> None:
     for name in ("panosam2_node", "virtual_camera", "panosam2_demo", "panosam2_prompt", "panosam2_track"):
         assert os.access(prefix / "lib" / OWN / name, os.X_OK)
     script = (
-        "from panosam2_ros.msg import ObjectBearingArray; from panosam2_ros.io.package_files import resource; "
+        "from panosam2_ros.msg import ObjectBearingArray; "
+        "from panosam2_ros.io.package_files import package_file; "
         "from rclpy.serialization import serialize_message as s; s(ObjectBearingArray()); "
-        "print(resource('config', 'fastdds.xml'), resource('data', 'assets'))"
+        "print(package_file('config', 'fastdds.xml'), package_file('simulation', 'asset_files'))"
     )
     command = f'. {ROOT / "install" / "setup.bash"} && {VENV / "bin" / "python"} -c "{script}"'
     found = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
@@ -269,7 +270,8 @@ def test_without_ros_the_core_works_and_the_commands_say_what_to_install() -> No
         "known = importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda name: None if name == 'rclpy' else known(name)\n"
     )
-    core = "import panosam2_ros.tracking.tracker, panosam2_ros.cli.track; print('core', 'rclpy' in sys.modules)\n"
+    core = "import panosam2_ros.tracking.tracker, panosam2_ros.cli.track\n"
+    core += "print('core', 'rclpy' in sys.modules)\n"
     script = f"{hide}{core}import panosam2_ros.ros.cli.prompt"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "core False"

@@ -424,7 +424,8 @@ def test_conditions_are_those_of_the_frame() -> None:
     seam, pole = labels(o1=(6, 28)), NOTHING.copy()
     pole[:2] = 1
     result = one_object(
-        ScoredFrame(HERE, HERE), ScoredFrame(HERE, HERE), ScoredFrame(seam, seam), ScoredFrame(np.roll(seam, 2, 1), seam),
+        ScoredFrame(HERE, HERE), ScoredFrame(HERE, HERE),
+        ScoredFrame(seam, seam), ScoredFrame(np.roll(seam, 2, 1), seam),
         ScoredFrame(pole, NOTHING), ScoredFrame(pole[::-1], NOTHING),
     )  # fmt: skip
     assert result.tally("on_seam").pairs == 3  # one object, two polar caps

@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -20,6 +19,7 @@ import yaml
 
 from helpers.fake_videos import FakeVideo, moving
 from helpers.process import ROOT
+from helpers.training_material import TinyMaterial, sources
 from panosam2_ros.datasets.registry import Dataset
 from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
 from panosam2_ros.geometry.sphere import lonlat_to_vector
@@ -29,15 +29,12 @@ from panosam2_ros.model.build import random_model, reconfigured
 from panosam2_ros.model.memory_attention import _rotations_of
 from panosam2_ros.model.weights import load_adapters, load_weights, save_weights
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.simulation.assets import AssetLibrary
 from panosam2_ros.synthetic.perspective_renderer import SceneView
 from panosam2_ros.tracking.propagation import empty_bank
 from panosam2_ros.tracking.tracker import PanoTracker
-from panosam2_ros.training.clip_sources import Sources
 from panosam2_ros.training.clips import (
     Batches,
     DatasetClips,
-    Material,
     RenderedClips,
     StoredMaterial,
     TrainingBatch,
@@ -128,18 +125,6 @@ def test_search_regions_have_no_rows_that_are_weighted_or_refined(small: Path, w
         read_config(write_recipe(small, {"poor": 0.5}))
 
 
-def library() -> AssetLibrary:
-    """One panorama and two sprites that need no file."""
-    rng = np.random.default_rng(0)
-    panorama = cv2.resize(rng.integers(0, 255, (8, 16, 3), np.uint8), (256, 128))
-    sprites = {}
-    for name, colour in (("disc", (250, 40, 30)), ("ring", (30, 60, 250))):
-        sprite = np.zeros((64, 64, 4), np.uint8)
-        cv2.circle(sprite, (32, 32), 28, (*colour, 255), -1 if name == "disc" else 12)
-        sprites[name] = sprite
-    return AssetLibrary({"noise": panorama}, sprites)
-
-
 SMALL = {
     "name": "tiny", "steps": 4, "size": [64, 128], "batch": 1, "frames": 2, "free": 2, "objects": 2,
     "lr": 1e-3, "kinds": [0.4, 0.3, 0.3], "diameter": [40, 90], "correct": 1.0, "tilt": 60.0,
@@ -157,22 +142,6 @@ def write_recipe(path: Path, stage: dict[str, Any] | None = None, **options: Any
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     return write_recipe(tmp_path / "tiny.yaml")
-
-
-class TinyMaterial:
-    """What needs no file, in every process."""
-
-    def library(self) -> AssetLibrary:
-        return library()
-
-
-class TinySources(Sources):
-    def material(self) -> Material:
-        return TinyMaterial()
-
-
-def sources(tmp_path: Path) -> Sources:
-    return TinySources(tmp_path, None)
 
 
 def batches(small: Path, workers: int = 1, **changes: Any) -> Batches:
@@ -487,11 +456,8 @@ def test_several_processes_learn_as_one(small: Path, tmp_path: Path) -> None:
     script.write_text(PROCESS)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     write_recipe(small, {"steps": 2})
-    environment = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'test'}{os.pathsep}{ROOT / 'test' / 'unit' / 'training'}",
-    }
+    path = os.pathsep.join(map(str, (ROOT, ROOT / "test")))
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     result = subprocess.run(
         [*command, str(script), str(small), str(tmp_path)], env=environment, capture_output=True, text=True,
         timeout=240,
@@ -509,7 +475,7 @@ from pathlib import Path
 from panosam2_ros.training.curriculum import read_config
 from panosam2_ros.tracking.tracker import PanoTracker
 from panosam2_ros.training.train import Trainer
-from test_train import sources
+from helpers.training_material import sources
 if __name__ == "__main__":
     recipe, out = read_config(Path(sys.argv[1])), Path(sys.argv[2])
     trainer = Trainer(recipe, out / "run", sources(out))
