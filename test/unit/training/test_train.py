@@ -47,7 +47,8 @@ from panosam2_ros.training.region_clips import Panoramic, RegionClips, Scenes, _
 from panosam2_ros.training.rollout import ClipLoss, Rollout, correction, jumped, misled
 from panosam2_ros.training.train import Trainer
 
-CONFIGS = sorted((ROOT / "config" / "train").glob("*.yaml"))
+EXPERIMENTS = ROOT / "experiments" / "config"
+CONFIGS = sorted([*(ROOT / "config" / "train").glob("*.yaml"), *EXPERIMENTS.glob("*.yaml")])
 
 
 def test_the_learning_rate_warms_up_and_ends_at_a_tenth() -> None:
@@ -81,9 +82,9 @@ def test_the_shipped_configurations_are_complete_and_typos_are_refused(path: Pat
         read_config(wrong)
 
 
-@pytest.mark.parametrize("variant", variants(ROOT / "config" / "train" / "pair.yaml")[1:])
+@pytest.mark.parametrize("variant", variants(EXPERIMENTS / "pair.yaml")[1:])
 def test_networks_of_the_pair_learn_and_track(variant: str, small: Path, tmp_path: Path) -> None:
-    recipe = read_config(ROOT / "config" / "train" / "pair.yaml", variant)
+    recipe = read_config(EXPERIMENTS / "pair.yaml", variant)
     tiny = replace(read_config(small).stages[0], steps=1, correct=0.0, tilt=0.0)
     if recipe.model.get("regions"):
         tiny = replace(tiny, size=(64, 64), panorama=(64, 128), objects=1)
