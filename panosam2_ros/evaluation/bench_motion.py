@@ -1,8 +1,8 @@
 """What seeing the camera's turns is worth: ``python -m panosam2_ros.evaluation.bench_motion --dataset DIR``.
 
-Prints JSON: how far off the rotations of SynthPano's cameras are that ``geometry/camera_motion.py`` sees and what
-they cost; and, with the true masks, how far off objects are expected in the next image and while they are hidden,
-where the camera's turns are left out and where they are known. Run it with nothing else running.
+Prints JSON: how far off the rotations of SynthPano's cameras are that are estimated, and what
+they cost; and, with the true masks, how far off objects are expected in the next image and while they are
+hidden, where the camera's turns are left out and where they are known. Run it with nothing else running.
 """
 
 from __future__ import annotations

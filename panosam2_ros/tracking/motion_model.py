@@ -16,7 +16,7 @@ from panosam2_ros.geometry.sphere import Floats, angle_between, normalised, rota
 
 
 class TrackState(enum.IntEnum):
-    """As in ObjectBearing.msg."""
+    """The state of an object; the values are those of ObjectBearing.msg."""
 
     VISIBLE = 1  # seen in this image
     OCCLUDED = 2  # not seen, expected back
@@ -136,6 +136,7 @@ class BearingMotionModel:
             self._miss(self._seen, elapsed)
 
     def _see(self, stamp: int, bearing: Bearing, elapsed: int) -> None:
+        """Take in a measured bearing, ``elapsed`` ns after the last update."""
         interval = (self._unseen + elapsed) * 1e-9
         if self._seen is None or self.state is TrackState.LOST:
             self._own = _unknown_velocity()
@@ -145,6 +146,7 @@ class BearingMotionModel:
         self.state, self.last_seen, self._unseen = TrackState.VISIBLE, stamp, 0
 
     def _measure_velocity(self, before: Floats, after: Floats, interval: float) -> None:
+        """Smooth the velocity with that from one direction to another, ``interval`` s later."""
         axis = np.cross(before, after)
         length = float(np.linalg.norm(axis))
         speed = min(float(angle_between(before, after)) / interval, self._config.velocity_limit)
@@ -156,6 +158,7 @@ class BearingMotionModel:
         self._own = measured - after * (after @ measured)  # as in angular_velocity
 
     def _miss(self, seen: Bearing, elapsed: int) -> None:
+        """Take in that the object was not seen, ``elapsed`` ns after the last update."""
         self._unseen += elapsed
         unseen = self._unseen * 1e-9
         if unseen > self._config.lost_after or self.state is TrackState.LOST:
@@ -181,11 +184,13 @@ class BearingMotionModel:
 
 
 def _anywhere() -> Bearing:
+    """Return a bearing of which nothing is known."""
     covariance = UNKNOWN_VARIANCE * np.eye(2)
     return Bearing(np.array([0.0, 0.0, 1.0]), covariance, 0.0, 0.0, 0.0)
 
 
 def _unknown_velocity() -> Floats:
+    """Return a velocity of which nothing is known."""
     return np.full(3, math.nan)
 
 
