@@ -18,8 +18,8 @@ from helpers.process import ROOT
 SHARED_MEMORY = Path("/dev/shm")
 
 # Before anything imports rclpy. Tests of several processes, or of several users of one machine, must not hear
-# each other; domains above 101 can collide with ephemeral ports. Workers that run test files side by side have
-# neighbouring domains.
+# each other; domains above 101 can collide with ephemeral ports. Workers that run test files side by side
+# have neighbouring domains.
 RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 DOMAIN = 1 + (zlib.crc32(RUN.encode()) + WORKER) % 101
