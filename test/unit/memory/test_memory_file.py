@@ -27,6 +27,7 @@ from panosam2_ros.memory.memory_file import (
     save_snapshot,
 )
 from panosam2_ros.model.build import build_model, random_model
+from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.weights import save_weights
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.propagation import empty_bank
@@ -251,3 +252,15 @@ def test_memory_is_saved_on_another_thread_while_the_tracker_goes_on(
     loaded = load(path, tracker)
     for name, x in memory.bank.tensors().items():
         assert torch.equal(x, loaded.bank.tensors()[name])
+
+
+def test_a_file_of_the_first_release_is_read() -> None:
+    """Written by the code before it was put into rooms: with random weights, two objects, one labelled."""
+    config = ModelConfig(input_height=64, input_width=64, regions=True, mask_stride=2)
+    model = random_model(3, config).eval().requires_grad_(False)
+    tracker, path = PanoTracker(model), Path(__file__).parent / "files" / "memory_0.1.0.safetensors"
+    tracker.restore(load_snapshot(path, empty_bank(model, 0), tracker.network, 8))
+    first, second = tracker.tracks()
+    assert (first.obj_id, first.label, second.obj_id, first.last_seen) == (1, "cup", 2, 10**9)
+    image = np.random.default_rng(2).integers(0, 255, (64, 128, 3), np.uint8)
+    assert len(tracker.step(image, 3 * 10**9).tracks) == 2
