@@ -24,7 +24,7 @@ from panosam2_ros.geometry.image_types import ImageArray, LabelImage, MaskArray
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.io.frame_source import open_frames
 from panosam2_ros.io.package_files import package_file
-from panosam2_ros.prompts.encoding import FOREGROUND
+from panosam2_ros.model.mask_decoder import FOREGROUND
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.simulation.assets import AssetLibrary, Split
 from panosam2_ros.synthetic.npm_assets import library_from_npm

@@ -7,7 +7,6 @@ bank is full. Run it with nothing else running. Its numbers are reported and not
 from __future__ import annotations
 
 import argparse
-import copy
 import itertools
 import json
 import os
@@ -63,10 +62,17 @@ def tracker_with_full_memory(model: PanoSAM2, video: Sequence[ImageArray]) -> Pa
 
 def with_copies(tracker: PanoTracker, objects: int) -> PanoTracker:
     """Return a tracker of ``objects`` objects, all with the history of the one object of ``tracker``."""
-    several = copy.copy(tracker)
-    (known,) = tracker._known
-    several._known = [replace(known, obj_id=i + 1, motion=copy.copy(known.motion)) for i in range(objects)]
-    several._bank = tracker._bank.select(torch.zeros(objects, dtype=torch.int64))
+    snapshot = tracker.snapshot()
+    (item,) = snapshot.objects
+    several = PanoTracker(tracker.model, tracker.config)
+    several.restore(
+        replace(
+            snapshot,
+            bank=snapshot.bank.select(torch.zeros(objects, dtype=torch.int64)),
+            objects=tuple(replace(item, obj_id=i + 1) for i in range(objects)),
+            next_id=objects + 1,
+        )
+    )
     return several
 
 
@@ -123,7 +129,7 @@ def speed(
 @torch.inference_mode()
 def parts(model: PanoSAM2, objects: int, video: Sequence[ImageArray], repeats: int) -> dict[str, float]:
     """Return the median milliseconds of each part of a step."""
-    bank = with_copies(tracker_with_full_memory(model, video), objects)._bank
+    bank = with_copies(tracker_with_full_memory(model, video), objects).snapshot().bank
     pixels = fit_image(video[0], *model.input_size)
     with model.precision():
         features = model.encode_image(pixels)

@@ -49,8 +49,8 @@ def prediction_errors(
     motion, unseen = BearingMotionModel(), 0
     for t, (rotation, bearing) in enumerate(zip(rotations, bearings, strict=True)):
         stamp = round(t / rate * 1e9)
-        motion.turn(rotation)
-        predicted = motion.expected(stamp)
+        motion.compensate_rotation(rotation)
+        predicted = motion.predict(stamp)
         if bearing is not None and predicted is not None and motion.state is TrackState.VISIBLE:
             errors["in the next image"].append(_degrees(predicted.direction, bearing.direction))
         was_seen = motion.last_seen > 0

@@ -19,7 +19,8 @@ from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.simulation.assets import AssetLibrary, Split
 from panosam2_ros.simulation.scene import Scene, SceneFrame
 from panosam2_ros.simulation.scene_config import SceneConfig
-from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
+from panosam2_ros.tracking.config import TrackerConfig
+from panosam2_ros.tracking.tracker import PanoTracker
 
 WARM_UP_FRAMES = 6  # frames before anything is timed
 # Objects, columns of the image, columns of the label image (0: the image's).

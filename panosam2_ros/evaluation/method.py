@@ -18,8 +18,9 @@ from panosam2_ros.geometry.image_types import ImageArray, LabelImage
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.prompt import Prompt
+from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.motion_model import TrackState
-from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
+from panosam2_ros.tracking.tracker import PanoTracker
 
 log = logging.getLogger(__name__)
 

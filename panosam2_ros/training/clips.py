@@ -15,7 +15,8 @@ from panosam2_ros.datasets.sequence import VideoSequence
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.masks.label_image import resize_labels
 from panosam2_ros.simulation.assets import AssetLibrary, Split
-from panosam2_ros.simulation.scene import SceneConfig, render_clip
+from panosam2_ros.simulation.scene import render_clip
+from panosam2_ros.simulation.scene_config import SceneConfig
 from panosam2_ros.synthetic.mesh_assets import with_models
 from panosam2_ros.synthetic.npm_assets import library_from_npm
 from panosam2_ros.training.augment import augment_clip

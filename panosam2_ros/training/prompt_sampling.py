@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from panosam2_ros.geometry.equirect import mask_box
 from panosam2_ros.geometry.image_types import MaskArray
-from panosam2_ros.prompts.encoding import FOREGROUND
+from panosam2_ros.model.mask_decoder import FOREGROUND
 from panosam2_ros.prompts.prompt import Prompt
 
 

@@ -82,7 +82,7 @@ class ClipLoss(nn.Module):
             frame, before = _TargetFrame(features[t - free], batch.targets[t], present[t]), bank
             if t == 0:
                 prompts = encoding.encode(batch.prompts).to(model.device)
-                step = segment_prompts(model, bank, frame.features, prompts, False)
+                step = segment_prompts(model, bank, frame.features, prompts, corrects=False)
             else:
                 step = self._propagate(bank, frame, config)
             bank = step.bank
@@ -119,7 +119,7 @@ class ClipLoss(nn.Module):
         model = self.model
         features = split_frames(model.encode_image(batch.images[:frames].flatten(0, 1)), frames)
         prompts = encoding.encode(batch.prompts).to(model.device)
-        bank = segment_prompts(model, bank, features[0], prompts, False).bank
+        bank = segment_prompts(model, bank, features[0], prompts, corrects=False).bank
         for feature in features[1:]:
             bank = propagate(model, bank, feature).bank
         return bank
@@ -143,7 +143,7 @@ class ClipLoss(nn.Module):
         prompts = [correction(*each, self.model.config.mask_stride) for each in mistakes]
         known = step.bank.select(rows).before_newest()
         encoded = encoding.encode(prompts, before.select(rows).mask_logits.detach()).to(self.model.device)
-        again = segment_prompts(self.model, known, frame.features, encoded, True)
+        again = segment_prompts(self.model, known, frame.features, encoded, corrects=True)
         order = torch.arange(len(frame.present), device=rows.device)
         order[rows] = len(frame.present) + torch.arange(len(rows), device=rows.device)
         bank = step.bank.append(again.bank).select(order)

@@ -140,7 +140,7 @@ def test_a_finished_run_and_one_of_other_settings(images: Path, whole: Path) -> 
 
 def test_a_bag_keeps_its_stamps(tmp_path: Path) -> None:
     pytest.importorskip("rosbags", reason="needs rosbags: make, or pip install rosbags")
-    from test_bag import PERIOD, START, write_bag
+    from helpers.bags import PERIOD, START, write_bag
 
     bag, out = write_bag(tmp_path / "bag", "compressed", frames=3), tmp_path / "out"
     prompts = tmp_path / "prompts.json"

@@ -16,7 +16,7 @@ def test_prompts_from_a_mask_also_across_the_seam(u: int) -> None:
     mask = moving(1, 0, u=u)[0] == 1
     grid = Equirect(WIDTH, HEIGHT)
     for kind in ("mask", "box", "click"):
-        check_prompt(prompt_from_mask(mask, kind), grid, refines=False)
+        check_prompt(prompt_from_mask(mask, kind), grid, corrects=False)
     box = prompt_from_mask(mask, "box").box
     assert box == (u, 24, (u + 15) % WIDTH, 39) and (box[0] > box[2]) == (u == 120)
     (click,) = prompt_from_mask(mask, "click").points
@@ -27,4 +27,4 @@ def test_a_single_pixel_has_a_box_too() -> None:
     for v, u in ((0, 0), (HEIGHT - 1, WIDTH - 1)):
         mask = np.zeros((HEIGHT, WIDTH), bool)
         mask[v, u] = True
-        check_prompt(prompt_from_mask(mask, "box"), Equirect(WIDTH, HEIGHT), refines=False)
+        check_prompt(prompt_from_mask(mask, "box"), Equirect(WIDTH, HEIGHT), corrects=False)

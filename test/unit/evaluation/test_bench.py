@@ -27,7 +27,7 @@ def test_upstream_is_timed_with_any_number_of_objects(tmp_path: Path, monkeypatc
     model = load_official(tmp_path / "tiny.pt", (64, 128)).eval().requires_grad_(False)
     full = bench.tracker_with_full_memory(model, bench.frames(2))
     tracker = bench.with_copies(full, 3)
-    assert tracker._bank.maskmem.valid.all() and [t.obj_id for t in tracker.tracks()] == [1, 2, 3]
+    assert tracker.snapshot().bank.maskmem.valid.all() and [t.obj_id for t in tracker.tracks()] == [1, 2, 3]
     assert bench.our_ms(model, (1, 3), bench.frames(2), 1).keys() == {1, 3} and len(full.tracks()) == 1
     count, costs = bench.adapters(tmp_path / "tiny.pt", bench.frames(2), 1)
     assert 10_000 < count < 1_000_000 and costs.keys() == {"1", "8"}

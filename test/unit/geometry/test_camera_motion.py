@@ -146,7 +146,7 @@ def test_a_turn_that_few_corners_agree_on_is_none(
     def fitted(before: Floats, _: Floats) -> tuple[Floats, Floats]:
         return turn, np.where(np.arange(len(before)) < agreeing[0] * len(before), 0.0, 1.0)
 
-    monkeypatch.setattr(camera_motion, "fitted_turn", fitted)
+    monkeypatch.setattr(camera_motion, "estimate_rotation", fitted)
     camera.turn(image)
     assert (camera.turn(image) == np.eye(3)).all()
     agreeing[0] = 0.6

@@ -183,7 +183,7 @@ def test_colours_that_say_something_else_leave_a_mask_alone(monkeypatch: pytest.
         labels[:] = cv2.GC_PR_BGD
         labels[:8, :8] = cv2.GC_PR_FGD
 
-    monkeypatch.setattr("panosam2_ros.outlines.cv2.grabCut", elsewhere)
+    monkeypatch.setattr("panosam2_ros.masks.boundary.cv2.grabCut", elsewhere)
     assert not refine_boundaries(picture(distances(GRID, 0, 0) < 24), {1: disc_logits(0, 0)}, 96, np.pi)
 
 
@@ -222,11 +222,11 @@ def test_what_is_published_is_redrawn_and_what_is_remembered_is_not(monkeypatch:
     told(monkeypatch, disc_logits(0.3, 0.0))
     image, right, banks = picture(truth), {}, []
     for redraws in (True, False):
-        tracker = PanoTracker(outlined_model(), TrackerConfig(redraw_outlines=redraws))
+        tracker = PanoTracker(outlined_model(), TrackerConfig(refine_boundaries=redraws))
         outcome = tracker.prompt(image, 0, [Prompt(box=(100.0, 40.0, 180.0, 90.0))])[0]
         assert outcome.mask is not None
         right[redraws] = [iou(m, truth) for m in (outcome.mask, tracker.step(image, 1).labels == 1)]
-        banks.append(tracker._bank)
+        banks.append(tracker._live.bank)
     assert min(right[True]) > 0.9 and max(right[False]) < 0.75
     assert torch.equal(banks[0].mask_logits, banks[1].mask_logits)
     assert torch.equal(banks[0].read().maskmem_features, banks[1].read().maskmem_features)

@@ -112,7 +112,7 @@ def test_in_bfloat16_a_frame_is_nearly_the_same(weights: Path) -> None:
         mask[40:80, 100:150] = True
         tracker.prompt(image, 0, [Prompt(mask=mask)])
         tracker.step(image, 1)
-        results.append(tracker._bank)
+        results.append(tracker._live.bank)
     exact, reduced = results
     assert reduced.mask_logits.dtype == torch.float32
     scale = exact.mask_logits.std()

@@ -18,7 +18,8 @@ from helpers.tiny_training import (
 from panosam2_ros.training.curriculum import learning_rate, read_config
 from panosam2_ros.training.region_clips import RegionClips, SceneVideos
 
-CONFIGS = ROOT / "config" / "train"
+FOLDERS = (ROOT / "config" / "train", ROOT / "experiments" / "config")
+CONFIGS = sorted(path for folder in FOLDERS for path in folder.glob("*.yaml"))
 
 
 def test_the_learning_rate_warms_up_and_ends_at_a_tenth() -> None:
@@ -33,7 +34,7 @@ def variants(path: Path) -> list[str]:
     return ["", *yaml.safe_load(path.read_text()).get("variants", {})]
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_recipes_are_complete_and_typos_are_refused(path: Path, tmp_path: Path) -> None:
     for stage in (stage for variant in variants(path) for stage in read_config(path, variant=variant).stages):
         assert stage.data or stage.scene_config().width == stage.panoramas[1]

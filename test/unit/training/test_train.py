@@ -30,7 +30,7 @@ from panosam2_ros.training.curriculum import Stage, read_config
 from panosam2_ros.training.export import export_weights
 from panosam2_ros.training.train import Trainer
 
-PAIR = ROOT / "config" / "train" / "pair.yaml"
+PAIR = ROOT / "experiments" / "config" / "pair.yaml"
 
 
 @pytest.mark.parametrize("variant", yaml.safe_load(PAIR.read_text())["variants"])

@@ -110,7 +110,7 @@ def _track(model: PanoSAM2, shift: int = 0) -> torch.Tensor:
         image = torch.rand(1, 3, HEIGHT, WIDTH, generator=generator) * 255
         features: ImageFeatures = model.encode_image(image.roll(shift, -1))
         if t == 0:
-            step = segment_prompts(model, bank, features, encoding.encode(prompts), False)
+            step = segment_prompts(model, bank, features, encoding.encode(prompts), corrects=False)
         else:
             step = propagate(model, bank, features, present=torch.tensor([True, True]))
         bank = step.bank
