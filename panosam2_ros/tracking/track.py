@@ -11,6 +11,7 @@ from panosam2_ros.geometry.bearing import Bearing
 from panosam2_ros.geometry.search_region import SearchRegion
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.memory.memory_file import ObjectSnapshot
+from panosam2_ros.prompts.prompt import PromptStatus
 from panosam2_ros.tracking.motion_model import BearingMotionModel, StateConfig, TrackState
 
 
@@ -87,12 +88,19 @@ class TrackedFrame:
 class PromptOutcome:
     """What became of one prompt."""
 
-    success: bool
+    status: PromptStatus
     message: str  # why not, and the remedy
     track: Track | None  # of the object in the prompted image
     mask: NDArray[np.bool_] | None = None  # [H, W], its pixels there, of the label image's size
 
+    @property
+    def success(self) -> bool:
+        """Whether the prompt took effect."""
+        return self.status is PromptStatus.OK
+
 
 NOTHING_FOUND = PromptOutcome(
-    False, "nothing was found there: prompt a larger part of the object, or give its box or mask", None
+    PromptStatus.NOTHING_FOUND,
+    "nothing was found there: prompt a larger part of the object, or give its box or mask",
+    None,
 )

@@ -18,7 +18,7 @@ from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.memory.memory_file import NetworkIdentity, TrackerSnapshot
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.encoding import group_by_point_count
-from panosam2_ros.prompts.prompt import Prompt
+from panosam2_ros.prompts.prompt import Prompt, PromptStatus
 from panosam2_ros.prompts.validation import Admission
 from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
 from panosam2_ros.tracking.config import TrackerConfig
@@ -102,7 +102,7 @@ class PanoTracker:
         late = {known.obj_id for behind in self._behind for known in behind.known}
         state = Admission(frozenset(current), frozenset(late), self._next_id, self.config.max_objects)
         fresh, refine, refused = state.sorted(prompts, grid)
-        outcomes = {i: PromptOutcome(False, reason, None) for i, reason in refused.items()}
+        outcomes = {i: PromptOutcome(error.status, str(error), None) for i, error in refused.items()}
         if fresh or refine:
             if self._newest is not image and not self._is_late(stamp):
                 self._turn(self._known, self._camera, image)
@@ -133,7 +133,7 @@ class PanoTracker:
         except Exception as error:
             if not any(outcome.success for outcome in outcomes.values()):
                 raise
-            failed = PromptOutcome(False, f"{type(error).__name__}: {error}", None)
+            failed = PromptOutcome(PromptStatus.INTERNAL, f"{type(error).__name__}: {error}", None)
             outcomes.update({i: failed for i in group if i not in outcomes})
 
     @property
@@ -287,7 +287,9 @@ class PanoTracker:
             self._known, self._bank = merge(self._known, self._bank, new)
         seen = {i: item.track() for i, item in zip(found, new.known, strict=True)}
         return [
-            PromptOutcome(True, "", seen[i], labels == seen[i].obj_id) if i in seen else NOTHING_FOUND
+            PromptOutcome(PromptStatus.OK, "", seen[i], labels == seen[i].obj_id)
+            if i in seen
+            else NOTHING_FOUND
             for i in range(len(prompts))
         ]
 
