@@ -1,6 +1,6 @@
-"""The interface reference: ``python -m tools.interface_reference > docs/interface.md``.
+"""Write the interface reference: ``python -m tools.interface_reference > docs/interface.md``.
 
-Made from the message files and the declarations of parameters, so that it says what they say.
+It is made from the message files and the declared parameters, so that it agrees with them.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from panosam2_ros.ros.parameters import Parameters
 ROOT = Path(__file__).resolve().parents[1]
 _HEAD = """# Interface reference
 
-Made by `python -m tools.interface_reference` from the message files and the declared parameters; a test
+Written by `python -m tools.interface_reference` from the message files and the declared parameters; a test
 fails where they differ. Topics and services are listed in the [README](../README.md#interface). Parameters
-may change at any time (*live*), while the node is *unconfigured*, or only at its *start*.
+may be changed at any time (*live*), while the node is *unconfigured*, or only at its *start*.
 """
 
 
 def interface_reference(root: Path = ROOT) -> str:
-    """The page, Markdown; ``root``: the checkout."""
+    """Return the page as Markdown; ``root``: the checkout."""
     files = [*sorted((root / "msg").glob("*.msg")), *sorted((root / "srv").glob("*.srv"))]
     kinds = [f"## {path.parent.name}/{path.name}\n\n```\n{path.read_text().strip()}\n```\n" for path in files]
     return "\n".join([_HEAD, _parameters(), *kinds])

@@ -114,7 +114,7 @@ def test_a_synthetic_scene_comes_with_its_truth_and_the_camera_ends(viewer, tmp_
         labels = np.frombuffer(viewer.masks[stamp].data, np.uint16).reshape(128, 256)
         for item in viewer.bearings[stamp].objects:
             seen = (labels == item.object_id).any()
-            assert seen == (item.state == ObjectBearing.VISIBLE)
+            assert seen == (item.state == ObjectBearing.STATE_VISIBLE)
             if seen:
                 told = [item.direction.x, item.direction.y, item.direction.z]
                 found = mask_bearing(labels == item.object_id, grid)
@@ -149,7 +149,7 @@ def test_a_folder_loops_in_the_colours_and_the_size_asked_for(viewer, tmp_path):
 @pytest.mark.parametrize("restamp", [False, True])
 def test_a_bag_comes_as_it_was_recorded_or_as_if_now(viewer, tmp_path, restamp):
     pytest.importorskip("rosbags", reason="needs rosbags: make, or pip install rosbags")
-    from test_bag import PERIOD, START, write_bag
+    from unit.io.test_rosbag import PERIOD, START, write_bag
 
     bag = write_bag(tmp_path / "bag", frames=5)
     with camera(tmp_path, source=bag, topic="/pano/image", restamp=restamp) as process:
