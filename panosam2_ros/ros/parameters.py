@@ -135,13 +135,13 @@ class Parameters:
     )
     appear_score: float = _declared(
         0.5,
-        "score from which an object that was not seen counts as VISIBLE",
+        "score from which an object that was not seen counts as visible",
         Change.UNCONFIGURED,
         span=(0.0, 1.0),
     )
     disappear_score: float = _declared(
         0.5,
-        "score down to which a VISIBLE object stays so, at most appear_score",
+        "score down to which a visible object stays so, at most appear_score",
         Change.UNCONFIGURED,
         span=(0.0, 1.0),
     )
@@ -149,7 +149,7 @@ class Parameters:
         0.1, "s, time constant of the angular velocity; 0: none", Change.UNCONFIGURED, span=(0.0, 60.0)
     )
     lost_after: float = _declared(
-        3.0, "s unseen until OCCLUDED becomes LOST", Change.UNCONFIGURED, span=(0.0, 3600.0)
+        3.0, "s unseen until an occluded object is lost", Change.UNCONFIGURED, span=(0.0, 3600.0)
     )
     prompt_queue: int = _declared(
         16, "service calls that may wait for the tracker", Change.UNCONFIGURED, span=(1, 1000)
