@@ -49,7 +49,7 @@ def refine_boundaries(
 
 def _patch(logits: Logits, size: int, vertical_fov: float) -> MaskPatch | None:
     """The window round a mask; None where it is empty."""
-    window = Window.around(logits > 0, vertical_fov)
+    window = Window.around(logits > 0, vertical_fov=vertical_fov)
     if window is None:
         return None
     return MaskPatch(window.cut(torch.from_numpy(logits)[None], size)[0].numpy(), window)

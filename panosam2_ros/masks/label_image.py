@@ -117,7 +117,7 @@ class _Surroundings:
         top, bottom = max(top, 0), min(bottom, grid.height)
         right = min(right, left + grid.width)
         source = torch.from_numpy(logits)
-        matrix = resize_matrix(width, grid.width, True, source)
+        matrix = resize_matrix(width, grid.width, source, wrap=True)
         across = source @ matrix[torch.arange(left, right) % grid.width].T
         rows = np.clip((np.arange(top, bottom) + 0.5) * height / grid.height - 0.5, 0, height - 1)
         low, weight = _between(rows, height)

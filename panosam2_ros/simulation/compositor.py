@@ -122,7 +122,7 @@ def project(
     half = math.tan(diameter / 2)
     texture = sprite.level(2 * half * grid.width / (2 * math.pi))
     rows, spans = _bounds(pose[:, 2], math.atan(math.hypot(half, half)), grid)
-    each = ((columns, grid.rotated_vectors(pose.T, rows, columns)) for columns in spans)
+    each = ((columns, grid.rotated_vectors(pose.T, rows=rows, columns=columns)) for columns in spans)
     return [SpritePatch(rows, columns, drawn(texture, half, *vectors)) for columns, vectors in each]
 
 

@@ -35,7 +35,7 @@ def accumulate(steps: Floats) -> Floats:
     """Poses [T + 1, 3, 3] from rotation vectors [T, 3], each about the axes of its own pose."""
     poses = np.empty((len(steps) + 1, 3, 3))
     poses[0] = np.eye(3)
-    for index, step in enumerate(rotation_matrix(steps)):
+    for index, step in enumerate(rotation_matrix(steps) if len(steps) else ()):  # older scipy refuses none
         poses[index + 1] = poses[index] @ step
     return poses
 

@@ -95,7 +95,7 @@ def test_a_window_of_a_cropped_panorama_is_square_on_the_sphere_too() -> None:
     fov = np.pi / 2
     grid = Equirect(512, 128, fov)
     mask = cv2.resize((distances(grid, 0.5, 0.3) < 8).astype(np.uint8), (256, 128)) > 0  # as networks see it
-    window = Window.around(mask, fov)
+    window = Window.around(mask, vertical_fov=fov)
     assert window is not None
     middle = (0.5 - window.top - window.height / 2) * fov
     angles = window.height * fov, window.width * 2 * np.pi * np.cos(middle)
