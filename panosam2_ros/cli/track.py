@@ -36,7 +36,7 @@ class PanoramaReader:
     """The frames of a source as panoramas; iterating starts at the first every time."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self._source: FrameSource = open_frames(options.source, options.topic)
+        self._source: FrameSource = open_frames(options.source, topic=options.topic)
         self.rate = options.rate or self._source.rate or DEFAULT_RATE
         self.frames = min(self._source.frames or options.frames, options.frames or self._source.frames)
         self._most, self._remap = options.frames or None, None
@@ -49,7 +49,7 @@ class PanoramaReader:
         self.grid: Equirect = grid
 
     def __iter__(self) -> Iterator[StampedFrame]:
-        for frame in islice(stamped_frames(self._source, self.rate), self._most):
+        for frame in islice(stamped_frames(self._source, rate=self.rate), self._most):
             yield frame if self._remap is None else replace(frame, image=self._remap(frame.image))
 
 

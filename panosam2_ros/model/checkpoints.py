@@ -132,7 +132,8 @@ def fetch_official(name: str) -> Path:
     wanted = OFFICIAL[name]
     path = cache_directory() / wanted.file_name
     url = os.environ.get(SOURCE_VARIABLE, SOURCE) + wanted.file_name
-    download(url, path, wanted.sha256, wanted.bytes, f"folder: environment variable {CACHE_VARIABLE}")
+    hint = f"folder: environment variable {CACHE_VARIABLE}"
+    download(url, path, wanted.sha256, size=wanted.bytes, hint=hint)
     return path
 
 
