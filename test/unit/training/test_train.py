@@ -375,7 +375,8 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     weights = models / "panosam2_nano.safetensors"
     assert manifest["sha256"] == sha256(weights) and manifest["steps"] == 4
     shipped, average = load_weights(weights).state_dict(), again.average.model.state_dict()
-    assert all(torch.equal(shipped[name], average[name]) for name in average)
+    half = {name: x.half().float() if x.is_floating_point() else x for name, x in average.items()}
+    assert all(torch.equal(shipped[name], half[name]) for name in half)
     path = weights.with_suffix(".json")
     longer = json.loads(ship(tmp_path / "run", small, models, after=path).read_text())  # in its own place
     assert longer["steps"] == 8 and longer["curve"] == 2 * manifest["curve"]
@@ -443,7 +444,8 @@ def test_adapters_alone_learn_and_have_a_file_of_their_own(small: Path, tmp_path
     assert {name.split(".")[0] for name in moved} == {"refinement", "long_short", "detail"}
     other = reconfigured(load_weights(weights), parts)
     load_adapters(other, tmp_path / "run" / "panosam2_nano_adapters.safetensors")
-    assert torch.equal(other.long_short.gate, trainer.average.model.long_short.gate)  # type: ignore[union-attr]
+    gate = trainer.average.model.long_short.gate  # type: ignore[union-attr]
+    assert torch.equal(other.long_short.gate, gate.half().float())
     nothing = write_recipe(small, start=str(weights), learn="adapters")
     with pytest.raises(ValueError, match="nothing of panosam2_nano would be learned"):
         Trainer(read_config(nothing), tmp_path / "none", sources(tmp_path), workers=0)
@@ -478,7 +480,7 @@ def test_low_rank_changes_are_learned_and_merged(small: Path, tmp_path: Path) ->
     assert torch.linalg.matrix_rank(layer.weight - before) <= 2
     saved = load_weights(tmp_path / "run" / "panosam2_nano.safetensors")
     average = trainer.average.model.memory_attention.layers[0].linear1.weight
-    assert torch.allclose(saved.memory_attention.layers[0].linear1.weight, average)
+    assert torch.allclose(saved.memory_attention.layers[0].linear1.weight, average, rtol=1e-3, atol=1e-6)
 
 
 def test_several_processes_learn_as_one(small: Path, tmp_path: Path) -> None:
