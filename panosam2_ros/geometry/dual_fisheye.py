@@ -10,7 +10,7 @@ point: with a real camera, things closer than a metre or two appear twice, or cu
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import KW_ONLY, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class Lens:
     center: tuple[float, float]  # u, v: pixel indices of the optical axis
     radius: float  # pixels, from the centre to the edge of the field of view
     fov: float  # rad, across
+    _: KW_ONLY
     roll: float = 0.0
     pitch: float = 0.0
     yaw: float = 0.0
@@ -71,6 +72,7 @@ class DualFisheye:
     height: int
     front: Lens
     back: Lens
+    _: KW_ONLY
     blend_width: float = math.radians(4)  # rad, over which one lens fades into the other; 0: a hard edge
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -84,6 +84,7 @@ class SearchRegion:
     axes: Floats  # [3, 3]: its right, down and forward, in optical axes
     diameter: float  # rad, as in ``TargetExtent``, smoothed
     longest: float
+    _: KW_ONLY
     unseen: int = 0  # frames since the object was last seen
 
     @classmethod

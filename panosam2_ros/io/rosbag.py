@@ -101,7 +101,7 @@ class BagImages:
                     image = _KINDS[connection.msgtype](message)
                 except ImageError as error:
                     raise VideoError(f"{self._path}: image of stamp {stamp} ns: {error}") from error
-                yield StampedFrame(image, stamp, message.header.frame_id)
+                yield StampedFrame(image, stamp, frame_id=message.header.frame_id)
 
     def __iter__(self) -> Iterator[ImageArray]:
         """Yield the images in the order of recording, RGB."""

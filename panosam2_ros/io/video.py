@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,6 +25,7 @@ class StampedFrame:
 
     image: ImageArray
     stamp: int  # ns
+    _: KW_ONLY
     frame_id: str | None = None  # None: of a source without frame ids
 
 

@@ -212,7 +212,7 @@ def test_small_prompts_lie_on_large_ones_in_their_frame(order: tuple[int, int]) 
             return ()
 
     run = track.TrackRun(SimpleNamespace(grid=GRID), [{"box": [1, 2, 3, 4]}] * 2, Prompted())  # type: ignore[arg-type]
-    labels = run._tracked(0, StampedFrame(np.zeros((128, 256, 3), np.uint8), 0, "")).labels
+    labels = run._tracked(0, StampedFrame(np.zeros((128, 256, 3), np.uint8), 0, frame_id="")).labels
     assert (labels[masks[2]] == 2).all() and (labels[masks[1] & ~masks[2]] == 1).all()
     assert (labels[:10] == 0).all() and (labels[70:] == 3).all() and labels.dtype == np.uint16
 
