@@ -149,7 +149,7 @@ def test_a_folder_loops_in_the_colours_and_the_size_asked_for(viewer, tmp_path):
 @pytest.mark.parametrize("restamp", [False, True])
 def test_a_bag_comes_as_it_was_recorded_or_as_if_now(viewer, tmp_path, restamp):
     pytest.importorskip("rosbags", reason="needs rosbags: make, or pip install rosbags")
-    from test_bag import PERIOD, START, write_bag
+    from helpers.bags import PERIOD, START, write_bag
 
     bag = write_bag(tmp_path / "bag", frames=5)
     with camera(tmp_path, source=bag, topic="/pano/image", restamp=restamp) as process:

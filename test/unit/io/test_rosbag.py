@@ -3,58 +3,23 @@
 from __future__ import annotations
 
 import builtins
-import sys
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 
 pytest.importorskip("rosbags", reason="needs rosbags: make, or pip install rosbags")
 
 from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.typesys import Stores, get_typestore
 
+from helpers import bags
+from helpers.bags import PERIOD, START, TYPES, image_message, picture, write_bag
 from panosam2_ros.demo.playback import Playback, PlaybackConfig
 from panosam2_ros.io.frame_source import open_frames, stamped_frames
 from panosam2_ros.io.video import VideoError
 
-TYPES = get_typestore(Stores.ROS2_JAZZY)
-START = 1_700_000_000_123_456_789
-PERIOD = 200_000_000  # ns
 KINDS = ["raw", "compressed"]
-
-
-def picture(index: int) -> np.ndarray:
-    return np.full((32, 64, 3), (10 + index, 100, 200), np.uint8)
-
-
-def write_bag(path: Path, kind: str = "raw", storage: Any = StoragePlugin.MCAP, frames: int = 6) -> Path:
-    """Write images of 5 Hz on one topic and strings on another; headers are 5 ms older than the recording."""
-    with Writer(path, version=9, storage_plugin=storage) as writer:
-        name = "sensor_msgs/msg/" + ("Image" if kind == "raw" else "CompressedImage")
-        images = writer.add_connection("/pano/image", name, typestore=TYPES)
-        words = writer.add_connection("/words", "std_msgs/msg/String", typestore=TYPES)
-        for index in range(frames):
-            stamp = START + index * PERIOD
-            message = image_message(kind, index, stamp)
-            writer.write(images, stamp + 5_000_000, TYPES.serialize_cdr(message, name))
-            word = TYPES.types["std_msgs/msg/String"](data="hello")
-            writer.write(words, stamp + 6_000_000, TYPES.serialize_cdr(word, "std_msgs/msg/String"))
-    return path
-
-
-def image_message(kind: str, index: int, stamp: int) -> Any:
-    time = TYPES.types["builtin_interfaces/msg/Time"](sec=stamp // 10**9, nanosec=stamp % 10**9)
-    header = TYPES.types["std_msgs/msg/Header"](stamp=time, frame_id="pano_optical_frame")
-    bgr = np.ascontiguousarray(picture(index)[..., ::-1])
-    if kind == "raw":
-        return TYPES.types["sensor_msgs/msg/Image"](
-            header=header, height=32, width=64, encoding="bgr8", is_bigendian=0, step=192, data=bgr.ravel()
-        )
-    data = cv2.imencode(".png", bgr)[1].reshape(-1)
-    return TYPES.types["sensor_msgs/msg/CompressedImage"](header=header, format="png", data=data)
 
 
 @pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
@@ -109,7 +74,7 @@ def test_undecodable_images_are_refused_with_their_stamp(
 ) -> None:
     good = image_message("raw", 0, START)
     bad = type(good)(**{**vars(good), "encoding": "32FC1"})
-    monkeypatch.setattr(sys.modules[__name__], "image_message", lambda *_: bad)
+    monkeypatch.setattr(bags, "image_message", lambda *_: bad)
     with pytest.raises(VideoError, match=rf"image of stamp {START} ns: encoding '32FC1'"):
         open_frames(write_bag(tmp_path / "bag"))
 
