@@ -132,7 +132,7 @@ class BenchmarkConfig:
     def library(self, split: Split, sources: Path, reserved: bool) -> AssetLibrary:
         """The material of a split; ``sources`` holds the unpacked npm packages."""
         if self.material == SHIPPED:
-            return AssetLibrary.shipped(split, reserved)
+            return AssetLibrary.shipped(split, reserved=reserved)
         if self.material != VERSIONS:
             raise ValueError(f"{self.name} is made of {self.material}, known are {VERSIONS}")
         return library_from_npm(sources, split, reserved)
