@@ -148,33 +148,28 @@ def _parser() -> argparse.ArgumentParser:
     add("source", help="video, ROS bag (folder, .mcap, .db3), folder of images or image")
     add("--out", type=Path, required=True, help="folder for the results; an existing one is resumed")
     _add_prompts(parser)
-    add("--topic", default="", help="image topic of a bag that has several")
-    add("--frames", type=int, default=0, help="number of frames to track; 0: all")
-    add(
-        "--rate",
-        type=float,
-        default=0.0,
-        help="rate of images, or instead of a video's own, Hz; 0: its own, or 10",
-    )
+    _add_source(parser)
     add("--model", default="panosam2_nano", help="network, as the node's parameter model")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    add("--projection", default="equirectangular", choices=("equirectangular", "dual_fisheye"))
-    add(
-        "--calibration",
-        type=Path,
-        help="calibration of the fisheye lenses, a file like config/dual_fisheye.yaml",
-    )
-    add(
-        "--panorama-width",
-        type=int,
-        default=0,
-        help="width of panoramas of fisheye images; 0: the image's width",
-    )
-    add("--vertical-fov", type=float, default=math.pi, help="vertical field of view, rad; pi: a full sphere")
     add("--max-objects", type=int, default=32, help="largest number of objects")
     add("--save-every", type=int, default=50, help="frames between checkpoints, from which a run is resumed")
     add("--no-video", action="store_true", help="write masks and tables only")
     return parser
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    """Add the options that describe the source."""
+    add = parser.add_argument
+    add("--topic", default="", help="image topic of a bag that has several")
+    add("--frames", type=int, default=0, help="number of frames to track; 0: all")
+    add("--rate", type=float, default=0.0,
+        help="rate of images, or instead of a video's own, Hz; 0: its own, or 10")  # fmt: skip
+    add("--projection", default="equirectangular", choices=("equirectangular", "dual_fisheye"))
+    add("--calibration", type=Path,
+        help="calibration of the fisheye lenses, a file like config/dual_fisheye.yaml")  # fmt: skip
+    add("--panorama-width", type=int, default=0,
+        help="width of panoramas of fisheye images; 0: the image's width")  # fmt: skip
+    add("--vertical-fov", type=float, default=math.pi, help="vertical field of view, rad; pi: a full sphere")
 
 
 def _add_prompts(parser: argparse.ArgumentParser) -> None:

@@ -29,6 +29,7 @@ def cached_constant(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
     @lru_cache(maxsize=64)
     def cached(device: torch.device, dtype: torch.dtype | None, *arguments: Hashable) -> Tensor:
+        """Make the tensor for a device and a type, once for each combination of arguments."""
         with torch.inference_mode(False):
             return make(*arguments).to(device=device, dtype=dtype)
 

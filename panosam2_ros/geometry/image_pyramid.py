@@ -18,6 +18,7 @@ class ImagePyramid:
     """
 
     def __init__(self, image: ImageArray) -> None:
+        """Start with the image; its levels are computed when they are first needed."""
         self._levels = [image]
 
     def at(self, density: float) -> tuple[ImageArray, float]:

@@ -209,6 +209,10 @@ class PanoSAM2(nn.Module):
             centre=centre,
             multimask=multimask,
         ).float()
+        return self._refined(prediction, features)
+
+    def _refined(self, prediction: MaskPrediction, features: ImageFeatures) -> MaskPrediction:
+        """Refine a prediction's masks against distortion, and upsample them to the stride of the config."""
         mask_logits = prediction.mask_logits
         if self.refinement is not None:
             mask_logits = self.refinement(mask_logits, features.high_res_s4)
