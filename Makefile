@@ -1,8 +1,9 @@
 # `make` builds, `make test` tests, `make demo` shows; see README.md. Needs Python, a C++ compiler, bash.
+# `make lint`, `make format` and `make test-fast` are for changes; see CONTRIBUTING.md.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build check environment test demo bench soak lint colcon clean
+.PHONY: build check environment test test-fast demo bench soak lint format colcon clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -73,6 +74,10 @@ $(VENV)/.messages: msg/*.msg srv/*.srv setup.py setup_messages.py $(VENV)/.envir
 test: build
 	@$(BIN)/python -m pytest $(ARGS)
 
+# tests of single modules, two test files side by side, without those that are marked slow
+test-fast: build
+	@$(BIN)/python -m pytest test/unit -n 2 --dist loadfile -m "not slow and not large" $(ARGS)
+
 demo: build
 	@$(BIN)/panosam2_demo $(if $(VIDEO),--video "$(VIDEO)") $(ARGS)
 
@@ -85,13 +90,20 @@ soak: build
 
 lint: build
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+format: build
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
 # On a robot: `colcon build` in a workspace over /opt/ros. Here over the wheels, hence the three settings.
+# `make colcon PANOSAM2_LAB=1` installs the laboratory as well.
 colcon: build
 	@prefix=$$(realpath $(VENV)); \
 	  PATH="$$prefix/bin:$$PATH" AMENT_PREFIX_PATH="$$prefix" CMAKE_PREFIX_PATH="$$prefix" \
 	  $(BIN)/colcon build $(ARGS) --cmake-args -GNinja -DBUILD_TESTING=OFF \
+	  -DPANOSAM2_LAB=$(if $(filter-out 0,$(PANOSAM2_LAB)),ON,OFF) \
 	  "-DPython3_EXECUTABLE=$$prefix/bin/python" "-DCMAKE_PROJECT_INCLUDE=$(CURDIR)/cmake/wheels.cmake"
 
 clean:

@@ -1,7 +1,8 @@
 """What the package needs and what it installs with pip; on a robot colcon uses CMakeLists.txt instead.
 
-The lists below are the only ones: the Makefile reads them from here. They can be imported without
-setuptools, so that `make` can tell in no time whether its environment is up to date.
+Metadata that never changes stands in pyproject.toml. The lists below are the only ones: the Makefile reads
+them from here. They can be imported without setuptools, so that `make` can tell in no time whether its
+environment is up to date.
 """
 
 from __future__ import annotations
@@ -13,8 +14,11 @@ import sys
 from pathlib import Path
 
 NAME = "panosam2_ros"
-VERSION = "0.1.0"
 ROOT = Path(__file__).resolve().parent
+
+# Rooms for training and evaluation, which a robot does not need. An extra cannot choose packages, so a
+# variable does: `PANOSAM2_LAB=1 pip install ".[lab]"`. An editable installation, as by `make`, has all.
+LABORATORY = ("synthetic", "datasets", "evaluation", "training")
 
 # `make` installs exactly these; torch comes first, so that nothing else decides which build it is.
 TORCH = "torch==2.13.0"
@@ -88,7 +92,7 @@ if ROS_WHEELS not in WHEELS:
 
 
 def ros_wheels(*prefixes: str) -> list[str]:
-    """The pinned wheels of the chosen distribution whose package's name starts with one of ``prefixes``."""
+    """Return the pinned wheels of the chosen distribution whose names start with one of ``prefixes``."""
     chosen = WHEELS[ROS_WHEELS].items()
     return [f"ros-{ROS_WHEELS}-{name}=={version}" for name, version in chosen if name.startswith(prefixes)]
 
@@ -113,8 +117,9 @@ EXTRAS = {
     ],
     # rosbag2 files without ROS
     "bags": ["rosbags>=0.11"],
-    # openexr: the panoramas of the npm package, also for SynthPano; training wants `vtk` too for its models
-    "training": ["accelerate>=1.0", "openexr>=3.3", "tensorboard>=2.14"],
+    # What the laboratory imports beside the core; openexr reads the panoramas of scenes. Rendering solid
+    # models and people for training also takes `vtk` and `anny`, too large to install for everybody.
+    "lab": ["accelerate>=1.0", "openexr>=3.3", "tensorboard>=2.14"],
     "test": [
         "pyarrow>=14.0",
         VOS_BENCHMARK,
@@ -133,22 +138,34 @@ EXTRAS = {
 
 
 def environment(*extras: str) -> list[str]:
-    """What pip may resolve together once torch and WITHOUT_DEPENDENCIES are installed."""
-    wanted = ["setuptools>=70", "wheel", TORCH, *CORE, *(r for e in extras for r in EXTRAS[e])]
+    """Return what pip may resolve together once torch and WITHOUT_DEPENDENCIES are installed."""
+    wanted = ["setuptools>=77", "wheel", TORCH, *CORE, *(r for e in extras for r in EXTRAS[e])]
     return [r for r in wanted if r not in WITHOUT_DEPENDENCIES]
 
 
 def environment_key() -> str:
-    """Python's version and a hash of everything `make` installs: changes when the venv must."""
+    """Return Python's version and a hash of all that `make` installs: it changes when the venv must."""
     everything = "\n".join([*environment(*EXTRAS), *WITHOUT_DEPENDENCIES])
     digest = hashlib.sha256(everything.encode()).hexdigest()[:16]
     return f"{sys.version_info[0]}.{sys.version_info[1]}-{digest}"
 
 
+def is_set(variable: str) -> bool:
+    """Tell whether an environment variable is set to anything but an empty string or 0."""
+    return os.environ.get(variable, "0") not in ("", "0")
+
+
+def left_out() -> list[str]:
+    """Return patterns of the packages to leave out: generated ones, and the laboratory by default."""
+    rooms = () if is_set("PANOSAM2_LAB") else LABORATORY
+    return [f"{NAME}.msg", f"{NAME}.srv", *(f"{NAME}.{room}{rest}" for room in rooms for rest in ("", ".*"))]
+
+
 def share_files() -> list[tuple[str, list[str]]]:
-    """Everything that lies in share/panosam2_ros, as CMakeLists.txt installs it too."""
+    """Return what lies in share/panosam2_ros, as CMakeLists.txt installs it too: folder, files."""
     share = f"share/{NAME}"
-    folders = ("launch", "config", "models", "msg", "srv")
+    recipes = ("config/train",) if is_set("PANOSAM2_LAB") else ()
+    folders = ("launch", "config", *recipes, "models", "msg", "srv")
     files = [
         (f"{share}/{folder}", sorted(str(p.relative_to(ROOT)) for p in (ROOT / folder).glob("*.*")))
         for folder in folders
@@ -157,30 +174,26 @@ def share_files() -> list[tuple[str, list[str]]]:
 
 
 def main() -> None:
-    """Runs setuptools."""
+    """Run setuptools."""
     from setuptools import find_packages, setup
 
     sys.path.insert(0, str(ROOT))
-    from setup_messages import BuildMessages, message_extension
+    from setup_messages import BuildMessages, BuildModules, message_extension
 
-    core_only = os.environ.get("PANOSAM2_CORE_ONLY", "0") not in ("", "0")
+    core_only = is_set("PANOSAM2_CORE_ONLY")
     has_ros = "AMENT_PREFIX_PATH" in os.environ
     wheels_exist = sys.platform == "linux" and platform.machine() == "x86_64"
     setup(
-        name=NAME,
-        version=VERSION,
-        description="Promptable segmentation and tracking in 360 video for ROS 2",
-        license="Apache-2.0",
-        python_requires=">=3.10",
-        packages=find_packages(include=[NAME, f"{NAME}.*"], exclude=[f"{NAME}.msg", f"{NAME}.srv"]),
-        package_data={NAME: ["simulation/asset_files/**/*"]},
+        packages=find_packages(include=[NAME, f"{NAME}.*"], exclude=left_out()),
+        package_data={NAME: ["py.typed", "simulation/asset_files/**/*"]},
+        include_package_data=False,  # it would add what the list of files of an earlier build names
         data_files=share_files(),
         install_requires=CORE,
         extras_require=EXTRAS,
         # only an isolated build installs these; with --no-build-isolation the environment has them
         setup_requires=ROSIDL_WHEELS if wheels_exist and not has_ros and not core_only else [],
         ext_modules=[] if core_only else [message_extension()],
-        cmdclass={"build_ext": BuildMessages},
+        cmdclass={"build_ext": BuildMessages, "build_py": BuildModules},
         entry_points={
             "console_scripts": [
                 "panosam2_node = panosam2_ros.ros.node:main",

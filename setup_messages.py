@@ -1,4 +1,4 @@
-"""Compiles msg/ and srv/ with the rosidl generators' own Python into one extension module.
+"""Commands of setuptools: compile msg/ and srv/ with the rosidl generators' own Python into one module.
 
 One library with static dispatch to Fast DDS, and to the introspection that Jazzy's asks for as well, no
 CMake: what pip needs. With other middlewares use colcon, whose CMakeLists.txt builds every type support
@@ -20,6 +20,7 @@ from typing import NoReturn
 
 from setuptools import Extension
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 NAME = "panosam2_ros"
 ROOT = Path(__file__).resolve().parent
@@ -44,17 +45,17 @@ _{name}__find(const rosidl_message_type_support_t * handle, const char * identif
 
 
 def message_extension() -> Extension:
-    """The extension module under the name that rclpy imports; its sources exist only once generated."""
+    """Return the extension module under the name that rclpy imports; its sources are generated later."""
     return Extension(f"{NAME}.{NAME}_s__rosidl_typesupport_c", sources=[], language="c++")
 
 
 def fail(problem: str) -> NoReturn:
-    """Ends the build with one line: what was needed and what to do."""
+    """End the build with one line: what was needed and what to do."""
     sys.exit(f"{NAME}: {problem}")
 
 
 def check_compilers() -> None:
-    """Names a missing compiler before setuptools fails with a traceback."""
+    """Name a missing compiler before setuptools fails with a traceback."""
     for variable, usual in (("CC", "cc"), ("CXX", "c++")):
         configured = os.environ.get(variable) or sysconfig.get_config_var(variable) or usual
         if not any(shutil.which(tool) for tool in (shlex.split(configured)[0], usual)):
@@ -62,7 +63,7 @@ def check_compilers() -> None:
 
 
 def prefixes() -> list[Path]:
-    """The installation prefixes that hold the generators and the messages ours are made of."""
+    """Return the installation prefixes that hold the generators and the messages that ours are made of."""
     try:
         import rosidl_cli
     except ImportError as error:
@@ -78,7 +79,7 @@ def prefixes() -> list[Path]:
 
 
 def share(package: str, ros: list[Path]) -> str:
-    """Where the interface files of another message package lie."""
+    """Return the folder with the interface files of another message package."""
     for folder in (prefix / "share" / package for prefix in ros):
         if folder.is_dir():
             return str(folder)
@@ -86,7 +87,7 @@ def share(package: str, ros: list[Path]) -> str:
 
 
 def generate(out: Path, ros: list[Path]) -> list[Path]:
-    """Writes C, C++ and Python below `out`; returns the sources to compile."""
+    """Write C, C++ and Python below `out`; return the sources to compile."""
     from rosidl_cli.command.translate.api import translate
     from rosidl_generator_c.cli import GenerateC
     from rosidl_generator_py.cli import GeneratePython
@@ -117,7 +118,7 @@ def generate(out: Path, ros: list[Path]) -> list[Path]:
 
 
 def answer_introspection(file: Path, kind: str) -> None:
-    """Lets the handles in a generated source of Fast DDS's type support find the introspection as well."""
+    """Let the handles in a generated source of Fast DDS's type support find the introspection as well."""
 
     def found(match: re.Match[str]) -> str:
         name = match[2]
@@ -132,11 +133,21 @@ def answer_introspection(file: Path, kind: str) -> None:
     file.write_text(text)
 
 
+class BuildModules(build_py):
+    """Copies the modules into an empty folder: a wheel would hold whatever an earlier build left there."""
+
+    def run(self) -> None:
+        """Remove the copies of an earlier build, then copy the modules."""
+        if not self.editable_mode:
+            shutil.rmtree(Path(self.build_lib) / NAME, ignore_errors=True)
+        super().run()
+
+
 class BuildMessages(build_ext):
     """Generates, compiles, and puts the generated Python beside the compiled module."""
 
     def run(self) -> None:
-        """Everything: called by pip for wheels as for editable installs."""
+        """Generate, compile and copy; pip calls it for wheels and editable installs."""
         if not self.extensions:
             return
         check_compilers()

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +17,12 @@ from helpers.process import ROOT
 
 SHARED_MEMORY = Path("/dev/shm")
 
-# Before anything imports rclpy. Tests of several processes, or of several users of one machine,
-# must not hear each other; domains above 101 can collide with ephemeral ports.
-DOMAIN = 1 + os.getpid() % 101
+# Before anything imports rclpy. Tests of several processes, or of several users of one machine, must not hear
+# each other; domains above 101 can collide with ephemeral ports. Workers that run test files side by side
+# have neighbouring domains.
+RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+DOMAIN = 1 + (zlib.crc32(RUN.encode()) + WORKER) % 101
 os.environ["ROS_DOMAIN_ID"] = str(DOMAIN)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 with contextlib.suppress(ImportError):  # the core's tests need no ROS
@@ -28,6 +32,11 @@ with contextlib.suppress(ImportError):  # the core's tests need no ROS
 
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # in a shell's background; children would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores
+    torch.set_num_threads(1)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)

@@ -1,1 +1,1 @@
-"""Programs for whoever works on the package; run from the checkout, never installed."""
+"""Programs for the development of the package, run from the checkout and never installed."""

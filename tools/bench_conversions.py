@@ -1,7 +1,7 @@
-"""What messages cost on their way in and out: ``python -m tools.bench_conversions --out FILE``.
+"""Benchmark of the conversion of messages: ``python -m tools.bench_conversions --out FILE``.
 
-Prints JSON: milliseconds (medians) per conversion, of images of the sizes and encodings that cameras
-have, and of what the node publishes. ``share`` is that of a frame of ``--rate`` Hz. Run it with nothing
+Prints JSON: median milliseconds of each conversion, of images in the sizes and encodings of cameras, and of
+the messages that the node publishes. ``share`` is the share of a frame at ``--rate`` Hz. Run it with nothing
 else running.
 """
 
@@ -35,17 +35,17 @@ _CHANNELS = {"rgba": 4, "bgra": 4, "UC4": 4, "rgb": 3, "bgr": 3, "UC3": 3, "yuv"
 
 
 def layout(encoding: str) -> tuple[int, float]:
-    """Bytes of a pixel in a row, and rows per row of the image."""
+    """Return the bytes of a pixel in a row, and the rows per row of the image."""
     if encoding in _PLANES:
         return _PLANES[encoding]
-    # a Bayer pattern names colours too, but a pixel has one of them
+    # the name of a Bayer pattern contains colours, too, but each pixel has only one of them
     bare = "" if encoding.startswith("bayer") else encoding
     channels = next((count for name, count in _CHANNELS.items() if name in bare), 1)
     return channels * (2 if "16" in encoding else 1), 1
 
 
 def raw_message(encoding: str, width: int, height: int) -> Image:
-    """An image of noise."""
+    """Return an image message of noise."""
     size, rows = layout(encoding)
     pixels = np.random.default_rng(0).integers(0, 256, int(rows * height) * width * size, np.uint8)
     data = array.array("B", pixels.tobytes())
@@ -53,13 +53,13 @@ def raw_message(encoding: str, width: int, height: int) -> Image:
 
 
 def smooth(width: int, height: int) -> np.ndarray:
-    """A picture [H, W, 3] that compresses as photographs do, more or less."""
+    """Return an image [H, W, 3] that compresses about as well as photographs."""
     coarse = np.random.default_rng(0).integers(0, 256, (height // 16, width // 16, 3), np.uint8)
     return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC))
 
 
 def actions(width: int, height: int) -> dict[str, Callable[[], object]]:
-    """Everything that is timed at a size, by name."""
+    """Return all conversions of images of a size, by name."""
     picture, labels = smooth(width, height), np.zeros((height, width), np.uint16)
     labels[height // 3 : height // 2, width // 3 : width // 2] = 1
     found: dict[str, Callable[[], object]] = {}
@@ -75,13 +75,14 @@ def actions(width: int, height: int) -> dict[str, Callable[[], object]]:
     return found
 
 
-def main(args: Sequence[str] | None = None) -> None:
-    """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=30)
-    parser.add_argument("--rate", type=float, default=10.0, help="Hz, of the camera that shares refer to")
-    parser.add_argument("--out", type=Path, help="write the JSON here too")
-    options = parser.parse_args(args)
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser("tools.bench_conversions", description=__doc__)
+    add = parser.add_argument
+    add("--repeats", type=int, default=30, help="of each conversion (default: %(default)s)")
+    add("--rate", type=float, default=10.0, help="Hz, to which shares refer (default: %(default)s)")
+    add("--out", type=Path, help="write the JSON to this file, too")
+    options = parser.parse_args(arguments)
     rows: list[dict[str, Any]] = []
     for width, height in SIZES:
         for name, action in tqdm(actions(width, height).items(), f"{width}x{height}"):
@@ -90,7 +91,7 @@ def main(args: Sequence[str] | None = None) -> None:
             rows.append(row | {"share": round(ms * options.rate / 1e3, 4)})
     result = {
         "machine": machine("cpu", cv2.getNumThreads()),
-        "versions": versions() | {"opencv": cv2.__version__},  # on a robot it is no wheel
+        "versions": versions() | {"opencv": cv2.__version__},  # which on a robot is not a wheel
         "date": datetime.now(timezone.utc).date().isoformat(),
         "rate": options.rate,
         "conversions": rows,

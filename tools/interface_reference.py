@@ -1,10 +1,11 @@
-"""The interface reference: ``python -m tools.interface_reference > docs/interface.md``.
+"""Generate the interface reference: ``python -m tools.interface_reference > docs/interface.md``.
 
-Made from the message files and the declarations of parameters, so that it says what they say.
+It is made from the message files and the declared parameters, so that it always agrees with them.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -21,13 +22,14 @@ may change at any time (*live*), while the node is *unconfigured*, or only at it
 
 
 def interface_reference(root: Path = ROOT) -> str:
-    """The page, Markdown; ``root``: the checkout."""
+    """Return the page as Markdown; ``root``: the checkout."""
     files = [*sorted((root / "msg").glob("*.msg")), *sorted((root / "srv").glob("*.srv"))]
     kinds = [f"## {path.parent.name}/{path.name}\n\n```\n{path.read_text().strip()}\n```\n" for path in files]
     return "\n".join([_HEAD, _parameters(), *kinds])
 
 
 def _parameters() -> str:
+    """Return the table of the node's parameters as Markdown."""
     lines = ["## Parameters", "", "| name | type | default | allowed | may change | meaning |"]
     lines.append("|---|---|---|---|---|---|")
     for item in fields(Parameters):
@@ -42,4 +44,5 @@ def _parameters() -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser("tools.interface_reference", description=__doc__).parse_args()
     sys.stdout.write(interface_reference())

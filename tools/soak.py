@@ -1,7 +1,7 @@
-"""`make soak`: the node's tracker and worker over many frames while objects come and go.
+"""Soak test, `make soak`: the node's tracker and worker over many frames while objects come and go.
 
-Does memory grow, do frames take longer? Images and prompts go through the real worker, without
-DDS; every object is prompted on an image that is some frames old, corrected, and removed.
+It measures whether memory grows and whether frames take longer. Images and prompts go through the real
+worker, without DDS; every object is prompted in an image that is some frames old, corrected, and removed.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from panosam2_ros.tracking.track import TrackedFrame
 from panosam2_ros.tracking.tracker import PanoTracker
 
 WIDTH, HEIGHT = 512, 256
-PERIOD = 50  # frames in which all objects come and go once, so that spans of whole periods compare
+PERIOD = 50  # frames in which all objects come and go once; only whole periods are compared
 ADDED_AT = (5, 12, 19, 26)  # frames of a period
 CORRECTED_AT, EMPTIED_AT = 33, 45
-LATE = 3  # frames; objects are prompted on an image that is so old
+LATE = 3  # frames since the image that an object is prompted in
 FRAME_NS = 100_000_000
 RADIUS = 0.25  # rad, of the balls
 _PATIENCE = 120.0  # s for one frame
@@ -49,23 +49,23 @@ _RAYS = lonlat_to_vector(*np.meshgrid(_GRID.column_longitudes(), _GRID.row_latit
 _COLOURS = np.array([(210, 40, 40), (40, 200, 60), (50, 80, 220), (220, 200, 40)], np.uint8)
 
 
-def ball(index: int, frame: int) -> NDArray[np.bool_]:
-    """Mask [H, W] of the ball ``index``: they go round at several heights and speeds."""
+def ball_mask(index: int, frame: int) -> NDArray[np.bool_]:
+    """Return the mask [H, W] of ball ``index``; balls go round at several heights and speeds."""
     lon, lat = 0.9 * index + 0.01 * (index + 1) * frame, 0.5 * np.sin(0.02 * frame + index)
     return np.asarray(_RAYS @ lonlat_to_vector(lon, lat) > np.cos(RADIUS))
 
 
-def picture(frame: int, noise: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Image [H, W, 3]: balls before noise that drifts."""
+def render_image(frame: int, noise: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Render an image [H, W, 3] of balls in front of drifting noise."""
     image = np.roll(noise, 3 * frame, 1)
     for i, colour in enumerate(_COLOURS):
-        image[ball(i, frame)] = colour
+        image[ball_mask(i, frame)] = colour
     return image
 
 
 @dataclass
 class Soak:
-    """A worker, and what came of every frame."""
+    """A worker, and the results of every frame."""
 
     worker: Worker[NDArray[np.uint8]]
     processed: threading.Event = field(default_factory=threading.Event)
@@ -76,8 +76,8 @@ class Soak:
     known: list[int] = field(default_factory=list)
 
     @classmethod
-    def of(cls, tracker: PanoTracker) -> Soak:
-        """The worker runs until it is stopped."""
+    def start(cls, tracker: PanoTracker) -> Soak:
+        """Start a worker, which runs until it is stopped."""
 
         def on_frame(_: Any, __: TrackedFrame) -> None:
             soak.processed.set()
@@ -90,8 +90,8 @@ class Soak:
         soak.worker.start()
         return soak
 
-    def frame(self, index: int, image: NDArray[np.uint8]) -> None:
-        """One image from the camera, and what the planner asks for in that moment."""
+    def process(self, index: int, image: NDArray[np.uint8]) -> None:
+        """Send an image as the camera does, and the prompts and removals of a planner at this frame."""
         self.processed.clear()
         begin = time.monotonic()
         self.worker.offer(ReceivedImage(index * FRAME_NS, image, image.nbytes))
@@ -101,28 +101,30 @@ class Soak:
         phase = index % PERIOD
         if phase in ADDED_AT:
             which = ADDED_AT.index(phase)
-            prompt = Prompt(mask=ball(which, index - LATE), label=f"ball {which}")
+            prompt = Prompt(mask=ball_mask(which, index - LATE), label=f"ball {which}")
             self.known += self._prompt(prompt, index - LATE)
             self.added += 1
         elif phase == CORRECTED_AT and self.known:
-            self._prompt(Prompt(obj_id=self.known[-1], mask=ball(len(ADDED_AT) - 1, index)), index)
+            self._prompt(Prompt(obj_id=self.known[-1], mask=ball_mask(len(ADDED_AT) - 1, index)), index)
         elif phase == EMPTIED_AT:
-            self.removed += len(self._do(lambda: self.worker.tracker.remove(self.known)))
+            self.removed += len(self._run_job(lambda: self.worker.tracker.remove(self.known)))
             self.known = []
 
     def _prompt(self, prompt: Prompt, index: int) -> list[int]:
+        """Prompt an object in frame ``index``; return its id, or nothing where the prompt is refused."""
+
         def job() -> Any:
             frame, image = self.worker.frame_at(index * FRAME_NS)
             return self.worker.tracker.prompt(image, frame.stamp, [prompt])
 
-        (outcome,) = self._do(job)
+        (outcome,) = self._run_job(job)
         if outcome.track is None:
             self.errors.append(outcome.message)
             return []
         return [outcome.track.obj_id]
 
-    def _do(self, job: Callable[[], Any]) -> Any:
-        """What a job on the worker's thread answers."""
+    def _run_job(self, job: Callable[[], Any]) -> Any:
+        """Run a job on the worker's thread; return its result or raise its error."""
         answers: list[tuple[Any, Exception | None]] = []
         answered = threading.Event()
 
@@ -132,23 +134,23 @@ class Soak:
 
         self.worker.submit(job, done)
         if not answered.wait(_PATIENCE):
-            raise RuntimeError(f"no answer within {_PATIENCE:g} s")
+            raise RuntimeError(f"a job of the worker did not end within {_PATIENCE:g} s")
         result, error = answers[0]
         if error is not None:
             raise error
         return result
 
 
-def run(frames: int, model: str = "panosam2_nano") -> dict[str, Any]:
-    """All of it; ``frames`` are rounded up to whole periods, four at least."""
+def run(frames: int, *, model: str = "panosam2_nano") -> dict[str, Any]:
+    """Run the soak test and return its results; ``frames`` are rounded up to whole periods, four at least."""
     periods = max(-(-frames // PERIOD), 4)
     tenth, warm_up = max(periods // 10, 1), max(periods // 5, 1)
     noise = np.random.default_rng(0).integers(60, 120, (HEIGHT, WIDTH, 3), np.uint8)
-    soak, resident = Soak.of(PanoTracker(build_model(model))), []
+    soak, resident = Soak.start(PanoTracker(build_model(model))), []
     try:
         for period in tqdm(range(periods), desc="soak", unit="period", mininterval=5.0):
             for index in range(period * PERIOD, (period + 1) * PERIOD):
-                soak.frame(index, picture(index, noise))
+                soak.process(index, render_image(index, noise))
             resident.append(resident_mib())
     finally:
         soak.worker.stop(_PATIENCE)
@@ -172,12 +174,13 @@ def run(frames: int, model: str = "panosam2_nano") -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command; status 1 where a frame or a prompt failed."""
+    """Run the command line; exit with status 1 where a frame or a prompt failed."""
     parser = argparse.ArgumentParser("tools.soak", description=__doc__)
-    parser.add_argument("--frames", type=int, default=10_000, help=f"in whole periods of {PERIOD}")
-    parser.add_argument("--model", default="panosam2_nano", help="name or weights file")
-    parser.add_argument("--threads", type=int, default=0, help="of torch; 0: its own choice")
-    parser.add_argument("--out", type=Path, default=Path("out/soak.json"))
+    add = parser.add_argument
+    add("--frames", type=int, default=10_000, help=f"in whole periods of {PERIOD} (default: %(default)s)")
+    add("--model", default="panosam2_nano", help="name or weights file (default: %(default)s)")
+    add("--threads", type=int, default=0, help="of torch (default: its own choice)")
+    add("--out", type=Path, default=Path("out/soak.json"), help="JSON file (default: %(default)s)")
     options = parser.parse_args(arguments)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -187,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": machine("cpu", torch.get_num_threads()),
         "versions": versions(),
-        **run(options.frames, options.model),
+        **run(options.frames, model=options.model),
     }
     write_json(options.out, result)
     print("\n".join(f"{key}: {value}" for key, value in result.items()))

@@ -1,6 +1,6 @@
-"""Draws messages of `~/mask_cloud` and `~/markers` as RViz does, without a display; needs `pip install vtk`.
+"""Render messages of `~/mask_cloud` and `~/markers` as RViz does, without a display; needs `pip install vtk`.
 
-Understands what the node publishes: points with rgb, arrows, lists of triangles, lines and text.
+Supported is what the node publishes: points with rgb, arrows, lists of triangles, lines and text.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ _BACKGROUND = 48 / 255
 _TEXT_PIXELS = 550  # height of text of 1 m that is 1 m away
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Eye:
-    """From where the scene is seen; in the axes of the messages' frame, m."""
+    """A virtual camera in the axes of the messages' frame, m."""
 
     position: Floats  # [3]
     target: Floats  # [3]
@@ -35,7 +35,7 @@ class Eye:
 
 
 def render_scene(cloud: PointCloud2 | None, markers: MarkerArray, eye: Eye) -> ImageArray:
-    """RGB [H, W, 3]."""
+    """Render RGB [H, W, 3] of points and markers."""
     import vtk  # only needed to make pictures
 
     renderer = vtk.vtkRenderer()
@@ -61,6 +61,7 @@ def render_scene(cloud: PointCloud2 | None, markers: MarkerArray, eye: Eye) -> I
 
 
 def _grabbed(window: Any) -> ImageArray:
+    """Read the pixels of a window, RGB [H, W, 3]."""
     import vtk
     from vtk.util.numpy_support import vtk_to_numpy
 
@@ -75,6 +76,7 @@ def _grabbed(window: Any) -> ImageArray:
 
 
 def _points(cloud: PointCloud2, size: float) -> Any:
+    """Return the actor of a point cloud; ``size``: of its points, pixels."""
     import vtk
     from vtk.util.numpy_support import numpy_to_vtk
 
@@ -91,6 +93,7 @@ def _points(cloud: PointCloud2, size: float) -> Any:
 
 
 def _arrow(marker: Marker, _: Any) -> Any:
+    """Return the actor of an arrow."""
     import vtk
 
     start, end = _array(marker.points)
@@ -115,6 +118,7 @@ def _arrow(marker: Marker, _: Any) -> Any:
 
 
 def _triangles(marker: Marker, _: Any) -> Any:
+    """Return the actor of a list of triangles."""
     points = _array(marker.points)
     data = _poly_data(points)
     data.SetPolys(_cells(np.arange(len(points)).reshape(-1, 3)))
@@ -124,6 +128,7 @@ def _triangles(marker: Marker, _: Any) -> Any:
 
 
 def _line(marker: Marker, _: Any) -> Any:
+    """Return the actor of a line strip."""
     points = _array(marker.points)
     data = _poly_data(points)
     data.SetLines(_cells(np.arange(len(points))[None]))
@@ -133,6 +138,7 @@ def _line(marker: Marker, _: Any) -> Any:
 
 
 def _text(marker: Marker, camera: Any) -> Any:
+    """Return the actor of text that faces the camera."""
     import vtk
 
     words = vtk.vtkBillboardTextActor3D()
@@ -157,10 +163,12 @@ _ACTORS = {
 
 
 def _array(points: list[Point]) -> Floats:
+    """Return points as an array [N, 3]."""
     return np.array([[p.x, p.y, p.z] for p in points])
 
 
 def _poly_data(points: NDArray[np.floating[Any]]) -> Any:
+    """Return VTK's data of points [N, 3]."""
     import vtk
     from vtk.util.numpy_support import numpy_to_vtk
 
@@ -172,6 +180,7 @@ def _poly_data(points: NDArray[np.floating[Any]]) -> Any:
 
 
 def _cells(indices: NDArray[np.int_]) -> Any:
+    """Return VTK's cells of indices [cells, corners]."""
     import vtk
 
     cells = vtk.vtkCellArray()
@@ -183,6 +192,7 @@ def _cells(indices: NDArray[np.int_]) -> Any:
 
 
 def _actor_of(data: Any) -> Any:
+    """Return an actor of data."""
     import vtk
 
     mapper = vtk.vtkPolyDataMapper()
@@ -193,11 +203,13 @@ def _actor_of(data: Any) -> Any:
 
 
 def _actor(source: Any) -> Any:
+    """Return an actor of the output of a source."""
     source.Update()
     return _actor_of(source.GetOutput())
 
 
 def _painted(actor: Any, marker: Marker) -> Any:
+    """Set an actor's colour to a marker's; return the actor."""
     paint = marker.color
     actor.GetProperty().SetColor(paint.r, paint.g, paint.b)
     actor.GetProperty().SetOpacity(paint.a)

@@ -44,7 +44,7 @@ class Checkpoints:
         before = self._found()
         if frame in before:
             return
-        save_snapshot(self._folder / f"frame-{frame:06d}{SUFFIX}", tracker.memory(), tracker.network)
+        save_snapshot(self._folder / f"frame-{frame:06d}{SUFFIX}", tracker.snapshot(), tracker.network)
         for path in before.values():
             path.unlink()
 
@@ -59,7 +59,7 @@ class Checkpoints:
         Raises MemoryFileError for a state that cannot be used.
         """
         path, like = self._found()[self.next_frame], empty_bank(tracker.model, 0)
-        tracker.recall(load_snapshot(path, like, tracker.network, tracker.max_objects), image)
+        tracker.restore(load_snapshot(path, like, tracker.network, tracker.max_objects), image)
 
     def _found(self) -> dict[int, Path]:
         """List the saved states by their next frame."""

@@ -1,1 +1,1 @@
-"""Annotated 360 video: what training learns from and evaluation measures on. Laboratory."""
+"""Annotated 360 video for training and evaluation. Laboratory."""

@@ -1,7 +1,7 @@
-"""The frozen acceptance scenes: 12 synthetic videos of material that no training ever saw.
+"""The frozen acceptance scenes: 12 synthetic videos of material that was never used in training.
 
-Everything that decides what they look like is spelled out here, so that a changed default of the
-generator changes nothing; the SHA-256 of it stands in every result.
+Every setting that determines the scenes is spelled out here, so that a changed default of the generator
+does not change them; the SHA-256 of the settings is part of every result.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from panosam2_ros.simulation.assets import AssetLibrary
 from panosam2_ros.simulation.scene import Scene, SceneFrame
 from panosam2_ros.simulation.scene_config import SceneConfig
 
-FIRST_SEED = 7901  # of the first scene; the others follow
+FIRST_SEED = 7901  # of the first scene; the following scenes have the following seeds
 SEQUENCES = 12
-LATE_FRAMES = range(50, 60)  # frames, 0-based, whose mean J_sphere decides
-WANTED, WANTED_ABOVE_KEEP_FIRST = 0.35, 0.15  # of that mean
+LATE_FRAMES = range(50, 60)  # frames, 0-based, whose mean J_sphere is the criterion
+WANTED, WANTED_ABOVE_KEEP_FIRST = 0.35, 0.15  # required mean, and its margin above the floor keep-first
 
 SCENE: Mapping[str, Any] = {
     "width": 960,
@@ -60,12 +60,12 @@ SCENE: Mapping[str, Any] = {
     "stitching": 0.0,
     "lens_step": 0.0,
 }
-# Fields of SceneConfig that are younger than these scenes, at the values that change nothing in them.
-NEWER: Mapping[str, Any] = {"models": 0.0, "people": 0.0, "sway": 0.0, "clutter": (0, 0)}
+# Fields that SceneConfig got after these scenes were frozen, at values that do not change the scenes.
+LATER_FIELDS: Mapping[str, Any] = {"models": 0.0, "people": 0.0, "sway": 0.0, "clutter": (0, 0)}
 
 
 def config_text(library: AssetLibrary) -> str:
-    """What the scenes follow from, as canonical JSON."""
+    """Return the settings that determine the scenes as canonical JSON."""
     config = {
         "benchmark": "acceptance",
         "scene": {k: _rounded(v) for k, v in SCENE.items()},
@@ -78,24 +78,24 @@ def config_text(library: AssetLibrary) -> str:
 
 
 def config_sha256(library: AssetLibrary) -> str:
-    """Hex digest of ``config_text``."""
+    """Return the SHA-256 of ``config_text`` as hexadecimal digits."""
     return hashlib.sha256(config_text(library).encode()).hexdigest()
 
 
 def names() -> tuple[str, ...]:
-    """Of the sequences, in order."""
+    """Return the names of the sequences, in order."""
     return tuple(f"acceptance-{k:02d}" for k in range(SEQUENCES))
 
 
 class AcceptanceSequence(SceneSequence):
-    """A scene with all that is known of it; its objects are those that frame 0 shows."""
+    """A scene with its whole ground truth; its objects are those that frame 0 shows."""
 
     def directions(self, index: int) -> Mapping[int, Floats]:
-        """True directions [3] of all objects, optical axes."""
-        return {truth.obj_id: truth.direction for truth in self._frame(index).objects}
+        """Return the true directions [3] of all objects in optical axes, by id."""
+        return {item.obj_id: item.direction for item in self._frame(index).objects}
 
-    def look_alikes(self, index: int) -> LabelImage | None:
-        """[H, W] untracked things that look like an object, 0 = none."""
+    def distractors(self, index: int) -> LabelImage | None:
+        """Return ids of the objects that untracked things look like, [H, W], 0 = none."""
         found = self._frame(index).look_alikes
         return None if found is None else np.asarray(found, np.uint16)
 
@@ -104,14 +104,14 @@ class AcceptanceSequence(SceneSequence):
 
 
 def open_sequence(name: str, library: AssetLibrary) -> AcceptanceSequence:
-    """One scene."""
+    """Open the scene of a name."""
     return AcceptanceSequence(
-        name, Scene(SceneConfig(**SCENE, **NEWER), library, FIRST_SEED + names().index(name))
+        name, Scene(SceneConfig(**SCENE, **LATER_FIELDS), library, FIRST_SEED + names().index(name))
     )
 
 
 def _rounded(value: Any) -> Any:
-    """Angles written with 9 digits: the same text on every machine."""
+    """Round floats to 9 significant digits, so that every machine writes the same text."""
     if isinstance(value, tuple):
         return [_rounded(v) for v in value]
     return float(f"{value:.9g}") if isinstance(value, float) else value

@@ -1,4 +1,4 @@
-"""Video sequences whose frames and masks are files, and predictions written as files."""
+"""Video sequences whose frames and masks are files, and a writer of predictions as files."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from panosam2_ros.io.label_png import read_labels, write_labels
 
 @dataclass(frozen=True)
 class FolderFiles:
-    """A sequence's files on disk; nothing is read before it is asked for."""
+    """Paths of a sequence's frames and masks; files are read when they are requested."""
 
     name: str
     frames: tuple[Path, ...]  # in order
-    masks: Mapping[int, Path]  # index of a frame -> its mask
-    complete: bool  # masks hold every object of their frame, not only those that start there
+    masks: Mapping[int, Path]  # by index of the frame
+    complete: bool  # whether masks show every object of their frame, not only those that start there
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def grid(self) -> Equirect:
-        """From the first frame's header."""
+        """Return the pixel grid from the first frame's header; raise LayoutError where it is no panorama."""
         with PillowImage.open(self.frames[0]) as image:
             width, height = image.size
         try:
@@ -39,19 +39,19 @@ class FolderFiles:
             raise LayoutError(f"{self.frames[0]}: {error}") from error
 
     def image(self, index: int) -> ImageArray:
-        """One frame, RGB."""
+        """Read one frame, RGB."""
         image = cv2.imread(str(self.frames[index]), cv2.IMREAD_COLOR)
         if image is None:
-            raise LayoutError(f"{self.frames[index]} cannot be read as an image; unpack it again")
+            raise LayoutError(f"{self.frames[index]} cannot be read as an image: unpack it again")
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
     def mask(self, index: int, grid: Equirect) -> LabelImage:
-        """The ids of a frame that has a mask."""
+        """Read the ids [H, W] of a frame that has a mask."""
         labels = read_labels(self.masks[index])
         if labels.shape != (grid.height, grid.width):
             raise LayoutError(
                 f"{self.masks[index]} is {labels.shape[1]}x{labels.shape[0]} but {self.name} is "
-                f"{grid.width}x{grid.height}; masks and frames of one size are needed"
+                f"{grid.width}x{grid.height}: masks need the size of the frames"
             )
         return labels
 
@@ -63,6 +63,7 @@ class FolderSequence:
         self,
         files: FolderFiles,
         first_frames: Mapping[int, int],
+        *,
         attributes: frozenset[str] = frozenset(),
     ) -> None:
         self.name, self.files, self.attributes = files.name, files, attributes
@@ -73,14 +74,17 @@ class FolderSequence:
         return len(self.files)
 
     def image(self, index: int) -> ImageArray:
+        """Read one frame, RGB."""
         return self.files.image(index)
 
     def labels(self, index: int) -> LabelImage | None:
+        """Read all objects' ids of one frame; None where there is no mask of all objects."""
         if not self.files.complete or index not in self.files.masks:
             return None
         return self.files.mask(index, self.grid)
 
     def prompt_mask(self, obj_id: int) -> MaskArray:
+        """Read the mask of an object in its first frame; raise KeyError for an unknown object."""
         if obj_id not in self.first_frames:
             known = sorted(self.first_frames)
             raise KeyError(f"{self.name} has no object {obj_id}; it has {known}")
@@ -88,58 +92,58 @@ class FolderSequence:
         if first not in self.files.masks:
             raise LayoutError(
                 f"object {obj_id} of {self.name} starts in {self.files.frames[first].name}, which "
-                "has no mask; unpack the annotations again"
+                "has no mask: unpack the annotations again"
             )
         mask = np.asarray(self.files.mask(first, self.grid) == obj_id)
         if not mask.any():
             raise LayoutError(
                 f"{self.files.masks[first]} should show object {obj_id} for the first time but has "
-                "no such pixel; object ids and pixel values must agree"
+                "no such pixel: object ids and pixel values must agree"
             )
         return mask
 
 
 class SubmissionWriter:
-    """Writes predictions as ``root/<sequence>/<frame>.png``, as evaluation servers take them."""
+    """Writes predictions as ``root/<sequence>/<frame>.png``, the format of evaluation servers."""
 
     def __init__(self, root: Path, sequence: FolderSequence) -> None:
         self._folder, self._sequence = Path(root) / sequence.name, sequence
 
     def write(self, index: int, labels: NDArray[np.integer]) -> Path:
-        """One frame's ids [H, W], with the data set's own ids; answers the file."""
+        """Write one frame's ids [H, W], the data set's own; return the file's path."""
         grid = self._sequence.grid
         if labels.shape != (grid.height, grid.width):
             raise ValueError(
                 f"labels have shape {labels.shape}, {self._sequence.name} needs "
-                f"{(grid.height, grid.width)}; a server does not resize"
+                f"{(grid.height, grid.width)}: a server does not resize them"
             )
         path = self._folder / f"{self._sequence.files.frames[index].stem}.png"
         write_labels(path, labels)
         return path
 
 
-def numbered(folder: Path, suffixes: Sequence[str]) -> dict[int, Path]:
-    """Files of a folder by the number that is their name, in order; hidden files are left out."""
+def list_numbered_files(folder: Path, suffixes: Sequence[str]) -> dict[int, Path]:
+    """List the files of a folder by the number that is their name, in order, without hidden files."""
     files: dict[int, Path] = {}
     for path in sorted(p for p in folder.iterdir() if not p.name.startswith(".")):
         if path.suffix.lower() not in suffixes:
             continue
         if not path.stem.isdecimal():
             raise LayoutError(
-                f"{path}: names must be numbers, like 000000{suffixes[0]}; move other files away"
+                f"{path}: names must be numbers, like 000000{suffixes[0]}: move other files away"
             )
         files[int(path.stem)] = path
     return dict(sorted(files.items()))
 
 
-def folders(root: Path) -> list[Path]:
-    """Folders in a folder, by name, without hidden ones and what archives of macOS leave."""
+def list_folders(root: Path) -> list[Path]:
+    """List the folders in a folder by name, without hidden ones and the remains of macOS archives."""
     skipped = (".", "__")
     return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(skipped))
 
 
-def contents(root: Path, limit: int = 6) -> str:
-    """What a folder holds, for error messages."""
+def describe_folder(root: Path, *, limit: int = 6) -> str:
+    """Name the contents of a folder, at most ``limit`` of them, for error messages."""
     if not root.is_dir():
         return "no such folder"
     names = sorted(p.name for p in root.iterdir())

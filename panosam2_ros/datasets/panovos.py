@@ -9,7 +9,7 @@ CC BY-NC-SA: neither its files nor what is derived from them is part of this pac
 
 Of val and test, only the masks in which objects start are public: each object is prompted in its
 own first frame, and predictions go to the data set's server (``SubmissionWriter``).
-Written from the published description of the layout; the data itself could not be had here.
+Written from the published description of the layout, and not tested on the data, which was not available.
 """
 
 from __future__ import annotations
@@ -19,14 +19,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from panosam2_ros.datasets.folder_sequence import FolderFiles, FolderSequence, contents, numbered
+from panosam2_ros.datasets.folder_sequence import (
+    FolderFiles,
+    FolderSequence,
+    describe_folder,
+    list_numbered_files,
+)
 from panosam2_ros.datasets.sequence import LayoutError
 
 _EXPECTED = "ROOT/<split>/JPEGImages/<video>, .../Annotations/<video> and ..._meta.json"
 
 
 class PanoVos:
-    """A split of PanoVOS; sequences are opened when they are asked for."""
+    """A split of PanoVOS; sequences are opened when they are requested."""
 
     def __init__(self, root: Path | str, split: str = "val") -> None:
         self.folder = Path(root) / split
@@ -35,12 +40,12 @@ class PanoVos:
         if absent:
             raise LayoutError(
                 f"the meta file of {self.folder} names {len(self._videos)} videos, {len(absent)} "
-                f"of them have no folder in JPEGImages, first {absent[0]!r}; unpack the split again"
+                f"of them have no folder in JPEGImages, first {absent[0]!r}: unpack the split again"
             )
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the sequences, in order."""
+        """Names of the sequences, in order."""
         return tuple(sorted(self._videos))
 
     def __len__(self) -> int:
@@ -50,7 +55,7 @@ class PanoVos:
         return (self.sequence(name) for name in self.names)
 
     def sequence(self, name: str) -> FolderSequence:
-        """One sequence; its labels are None where only first masks are public."""
+        """Open one sequence; its labels are None where not every frame has a mask."""
         if name not in self._videos:
             raise KeyError(f"{self.folder} has no video {name!r}; it has {len(self)} others")
         files, numbers = self._files(name)
@@ -58,51 +63,54 @@ class PanoVos:
         return FolderSequence(files, dict(sorted(first.items())))
 
     def _files(self, name: str) -> tuple[FolderFiles, list[int]]:
-        """A video's files, and its frames' numbers in order."""
-        frames = numbered(self.folder / "JPEGImages" / name, (".jpg", ".jpeg", ".png"))
+        """Return a video's files and the numbers of its frames, in order."""
+        frames = list_numbered_files(self.folder / "JPEGImages" / name, (".jpg", ".jpeg", ".png"))
         annotations = self.folder / "Annotations" / name
-        masks = numbered(annotations, (".png",)) if annotations.is_dir() else {}
+        masks = list_numbered_files(annotations, (".png",)) if annotations.is_dir() else {}
         if not frames or not masks:
             raise LayoutError(
                 f"PanoVOS needs {_EXPECTED}; {name} has {len(frames)} frames and {len(masks)} "
-                f"PNG masks, in {annotations} there is {contents(annotations)}; unpack it again"
+                f"PNG masks, in {annotations} there is {describe_folder(annotations)}: unpack it again"
             )
         numbers = list(frames)
         index = {number: i for i, number in enumerate(numbers)}
         if stray := sorted(masks.keys() - index.keys()):
             raise LayoutError(
                 f"{masks[stray[0]]} belongs to no frame of {name}, whose frames are "
-                f"{numbers[0]}..{numbers[-1]}; frames and masks of one release are needed"
+                f"{numbers[0]}..{numbers[-1]}: frames and masks of one release are needed"
             )
         paired = {index[number]: path for number, path in masks.items()}
         complete = len(paired) == len(frames)
         return FolderFiles(name, tuple(frames.values()), paired, complete), numbers
 
     def _index(self, name: str, obj_id: int, number: int, numbers: list[int]) -> int:
+        """Return the index of the frame of a number; raise LayoutError where there is none."""
         if number not in numbers:
             raise LayoutError(
                 f"object {obj_id} of {name} starts in frame {number}, but the frames are "
-                f"{numbers[0]}..{numbers[-1]}; meta file and frames of one release are needed"
+                f"{numbers[0]}..{numbers[-1]}: meta file and frames of one release are needed"
             )
         return numbers.index(number)
 
 
 def _meta_file(root: Path, split: str) -> Path:
+    """Find the meta file of a split; raise LayoutError where the layout is another."""
     folder = root / split
     if not (folder / "JPEGImages").is_dir():
         raise LayoutError(
-            f"PanoVOS needs {_EXPECTED}; in {folder} there is {contents(folder)}. {_remedy(root)}"
+            f"PanoVOS needs {_EXPECTED}; in {folder} there is {describe_folder(folder)}. {_remedy(root)}"
         )
     found = sorted(folder.glob("*_meta.json"))
     if len(found) != 1:
         raise LayoutError(
-            f"PanoVOS needs one {split}_meta.json in {folder}, got {[p.name for p in found]}; "
-            "without it nobody knows when objects start"
+            f"PanoVOS needs one {split}_meta.json in {folder}, which says when objects start, "
+            f"got {[p.name for p in found]}: unpack the split again"
         )
     return found[0]
 
 
 def _remedy(root: Path) -> str:
+    """Suggest what to do about a ROOT without the layout of PanoVOS."""
     if any(root.glob("*/*/mask")):
         return "That is 360VOS: open it with Vos360"
     if (root / "JPEGImages").is_dir():
@@ -111,16 +119,17 @@ def _remedy(root: Path) -> str:
 
 
 def _read_meta(path: Path) -> dict[str, dict[int, int]]:
-    """Video -> object -> number of the frame in which it starts."""
+    """Read the number of the frame in which each object of each video starts: video -> object -> number."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
         return {str(name): _starts(video) for name, video in data["videos"].items()}
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise LayoutError(
-            f"{path} needs videos -> objects -> frame_range -> start, but {error!r}; "
-            "take the file that came with the release"
+            f"{path} needs videos -> objects -> frame_range -> start, but reading it failed with {error!r}: "
+            "use the file of the release"
         ) from error
 
 
 def _starts(video: dict[str, Any]) -> dict[int, int]:
+    """Return the number of the frame in which each object of a video starts."""
     return {int(i): int(o["frame_range"]["start"]) for i, o in video["objects"].items()}

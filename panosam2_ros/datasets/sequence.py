@@ -1,4 +1,4 @@
-"""What every source of annotated 360 video looks like to training and evaluation."""
+"""The interface of annotated 360 video to training and evaluation."""
 
 from __future__ import annotations
 
@@ -13,51 +13,51 @@ from panosam2_ros.geometry.image_types import ImageArray, LabelImage, MaskArray
 
 
 class LayoutError(ValueError):
-    """Files that are not where they should be; says what was needed, what came, and the remedy."""
+    """Error for files that do not follow a layout: names what was needed, what came, and the remedy."""
 
 
 class VideoSequence(Protocol):
-    """One video with the objects that are to be followed through it."""
+    """One video with the objects to be tracked in it."""
 
     @property
     def name(self) -> str:
-        """Unique within its data set."""
+        """Name, unique within its data set."""
         ...
 
     @property
     def grid(self) -> Equirect:
-        """The size of its images and labels."""
+        """Pixel grid of its images and labels."""
         ...
 
     @property
     def first_frames(self) -> Mapping[int, int]:
-        """Object id -> index of the frame in which it is prompted."""
+        """Index of the frame in which each object is prompted, by object id."""
         ...
 
     @property
     def attributes(self) -> frozenset[str]:
-        """What makes it hard, by name; empty where nobody says."""
+        """Names of what makes it difficult, such as occlusion; empty where they are not annotated."""
         ...
 
     def __len__(self) -> int:
-        """Number of frames."""
+        """Return the number of frames."""
         ...
 
     def image(self, index: int) -> ImageArray:
-        """One frame, RGB."""
+        """Return one frame, RGB."""
         ...
 
     def labels(self, index: int) -> LabelImage | None:
-        """All objects' true ids in one frame; None where that truth is not given."""
+        """Return all objects' true ids in one frame, [H, W]; None where this ground truth is not given."""
         ...
 
     def prompt_mask(self, obj_id: int) -> MaskArray:
-        """The true mask of an object in its first frame."""
+        """Return the true mask of an object in its first frame."""
         ...
 
 
-class _Rendered(Protocol):
-    """What a scene renders."""
+class _RenderedFrame(Protocol):
+    """One frame that a scene renders."""
 
     @property
     def image(self) -> ImageArray: ...
@@ -66,40 +66,45 @@ class _Rendered(Protocol):
 
 
 class _Scene(Protocol):
-    """What ``data.synthetic.Scene`` is to this module."""
+    """The part of ``simulation.scene.Scene`` that this module uses."""
 
     @property
     def grid(self) -> Equirect: ...
     def __len__(self) -> int: ...
-    def render(self, index: int) -> _Rendered: ...
+    def render(self, index: int) -> _RenderedFrame: ...
 
 
 class SceneSequence:
     """A synthetic scene as a video sequence; objects that frame 0 does not show are left out."""
 
-    def __init__(self, name: str, scene: _Scene, attributes: frozenset[str] = frozenset()) -> None:
+    def __init__(self, name: str, scene: _Scene, *, attributes: frozenset[str] = frozenset()) -> None:
         self.name, self.attributes, self.grid = name, attributes, scene.grid
         self._scene = scene
-        self._newest: tuple[int, _Rendered] | None = None  # image and labels come from one render
+        self._newest: tuple[int, _RenderedFrame] | None = None  # serves image and labels of a frame
         self.first_frames: Mapping[int, int] = dict.fromkeys(_ids(self.labels(0)), 0)
 
     def __len__(self) -> int:
         return len(self._scene)
 
     def image(self, index: int) -> ImageArray:
+        """Render one frame, RGB."""
         return self._render(index).image
 
     def labels(self, index: int) -> LabelImage:
+        """Render all objects' ids of one frame, [H, W]."""
         return np.asarray(self._render(index).labels, np.uint16)
 
     def prompt_mask(self, obj_id: int) -> MaskArray:
+        """Render the mask of an object in its first frame."""
         return np.asarray(self.labels(self.first_frames[obj_id]) == obj_id)
 
-    def _render(self, index: int) -> _Rendered:
+    def _render(self, index: int) -> _RenderedFrame:
+        """Render a frame unless it is the one that was rendered last."""
         if self._newest is None or self._newest[0] != index:
             self._newest = (index, self._scene.render(index))
         return self._newest[1]
 
 
 def _ids(labels: LabelImage) -> list[int]:
+    """Return the object ids in a label image, ascending."""
     return [int(i) for i in np.unique(labels) if i]

@@ -1,13 +1,12 @@
-"""Speed and memory, measured in one run: ``python -m panosam2_ros.evaluation.bench --out out/bench.json``.
+"""Benchmark of speed and memory: ``python -m panosam2_ros.evaluation.bench --out out/bench.json``.
 
-Ours and upstream's SAM 2.1 tiny have the same random weights and see the same 1920x960 frames;
-every memory bank is full. Run it with nothing else running. Nothing here asserts anything.
+Our and upstream's SAM 2.1 tiny have the same random weights and see the same 1920x960 frames; every memory
+bank is full. Run it with nothing else running. Its numbers are reported and not checked.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import itertools
 import json
 import os
@@ -23,7 +22,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from panosam2_ros.evaluation.bench_nano import growth, median_ms, nano_steps
+from panosam2_ros.evaluation.bench_nano import median_ms, memory_growth, nano_steps
 from panosam2_ros.evaluation.bench_upstream import UPSTREAM_WARM_UP_FRAMES, UpstreamRun, upstream_predictor
 from panosam2_ros.evaluation.report import machine, versions
 from panosam2_ros.geometry.circular import fit_image
@@ -44,50 +43,58 @@ TINY = "sam2.1_hiera_tiny"
 BOX = Prompt(box=(300, 300, 600, 700))
 
 
-def frames(count: int, seed: int = 0) -> list[ImageArray]:
-    """Panoramas of coarse noise that differ from each other."""
+def frames(count: int, *, seed: int = 0) -> list[ImageArray]:
+    """Return panoramas of coarse noise that differ from each other."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 255, (count, HEIGHT // 32, IMAGE_WIDTH // 32, 3), np.uint8)
     return [np.asarray(c.repeat(32, 0).repeat(32, 1)) for c in coarse]
 
 
-def full_tracker(model: PanoSAM2, video: Sequence[ImageArray]) -> PanoTracker:
-    """A tracker of one object whose memory is full."""
+def tracker_with_full_memory(model: PanoSAM2, video: Sequence[ImageArray]) -> PanoTracker:
+    """Return a tracker of one object whose memory bank is full."""
     tracker = PanoTracker(model)
     if not tracker.prompt(video[0], 0, [BOX])[0].success:
-        raise RuntimeError("random weights found nothing in a box: choose another seed")
+        raise RuntimeError("a network with random weights found nothing in a box: choose another seed")
     for t in range(1, UPSTREAM_WARM_UP_FRAMES + 1):
         tracker.step(video[t % len(video)], t)
     return tracker
 
 
-def multiplied(tracker: PanoTracker, objects: int) -> PanoTracker:
-    """A tracker in which the history of one object is that of as many."""
-    several = copy.copy(tracker)
-    (known,) = tracker._known
-    several._known = [replace(known, obj_id=i + 1, motion=copy.copy(known.motion)) for i in range(objects)]
-    several._bank = tracker._bank.select(torch.zeros(objects, dtype=torch.int64))
+def with_copies(tracker: PanoTracker, objects: int) -> PanoTracker:
+    """Return a tracker of ``objects`` objects, all with the history of the one object of ``tracker``."""
+    snapshot = tracker.snapshot()
+    (item,) = snapshot.objects
+    several = PanoTracker(tracker.model, tracker.config)
+    several.restore(
+        replace(
+            snapshot,
+            bank=snapshot.bank.select(torch.zeros(objects, dtype=torch.int64)),
+            objects=tuple(replace(item, obj_id=i + 1) for i in range(objects)),
+            next_id=objects + 1,
+        )
+    )
     return several
 
 
 def our_ms(
     model: PanoSAM2, counts: Sequence[int], video: Sequence[ImageArray], repeats: int
 ) -> dict[int, float]:
-    """Median milliseconds of ``PanoTracker.step``, image to label image, by number of objects."""
-    full, stamps = full_tracker(model, video), itertools.count(UPSTREAM_WARM_UP_FRAMES + 1)
+    """Return median milliseconds of ``PanoTracker.step``, image to label image, by number of objects."""
+    full, stamps = tracker_with_full_memory(model, video), itertools.count(UPSTREAM_WARM_UP_FRAMES + 1)
     found = {}
     for objects in counts:
-        tracker = multiplied(full, objects)
+        tracker = with_copies(full, objects)
         found[objects] = median_ms(partial(_step, tracker, video[0], stamps), repeats)
     return found
 
 
 def _step(tracker: PanoTracker, image: ImageArray, stamps: Iterator[int]) -> None:
+    """Track an image at the next stamp."""
     tracker.step(image, next(stamps))
 
 
-def matrix_rate(dtype: torch.dtype, size: int = 2048) -> float:
-    """What this machine's matrix product does, GFLOP/s."""
+def matrix_rate(dtype: torch.dtype, *, size: int = 2048) -> float:
+    """Return the speed of a square matrix product on this machine, GFLOP/s."""
     a = torch.randn(size, size).to(dtype)
     return 2 * size**3 / (1e6 * median_ms(lambda: a @ a, 10))
 
@@ -95,7 +102,7 @@ def matrix_rate(dtype: torch.dtype, size: int = 2048) -> float:
 def speed(
     weights: Path, video: Sequence[ImageArray], objects: Sequence[int], repeats: int
 ) -> list[dict[str, Any]]:
-    """Ours at every input and type against upstream at its own size and the same type."""
+    """Time our tracker at every input and type, and upstream at its own size and the same type."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         run = UpstreamRun(upstream_predictor(UPSTREAM_SIZE), video, Path(folder))
@@ -103,7 +110,7 @@ def speed(
         for dtype in DTYPES:
             upstream = run.ms_per_frame(objects, max(2, repeats), dtype)
             for height, width in tqdm(INPUTS, desc=str(dtype)):
-                # of upstream's own size the base itself: what batching and code gain, and nothing else
+                # at upstream's own size without adapters: the difference is batching and code alone
                 model = load_official(weights, (height, width), adapted=width != height)
                 model.eval().requires_grad_(False).compute_in(dtype)
                 for count, ms in our_ms(model, objects, video, repeats).items():
@@ -121,8 +128,8 @@ def speed(
 
 @torch.inference_mode()
 def parts(model: PanoSAM2, objects: int, video: Sequence[ImageArray], repeats: int) -> dict[str, float]:
-    """Milliseconds of each part of a step."""
-    bank = multiplied(full_tracker(model, video), objects)._bank
+    """Return the median milliseconds of each part of a step."""
+    bank = with_copies(tracker_with_full_memory(model, video), objects).snapshot().bank
     pixels = fit_image(video[0], *model.input_size)
     with model.precision():
         features = model.encode_image(pixels)
@@ -146,14 +153,14 @@ def parts(model: PanoSAM2, objects: int, video: Sequence[ImageArray], repeats: i
 
 @torch.inference_mode()
 def encoder_gemm_share(model: PanoSAM2, rate: float, ms: float) -> float:
-    """How near the image encoder comes to the machine's matrix product of the same type, 0..1."""
+    """Return the image encoder's FLOP/s as a share of ``rate``, GFLOP/s; ``ms``: of an image."""
     with FlopCounterMode(display=False) as counter:
         model.encode_image(torch.zeros(1, 3, *model.input_size))
     return counter.get_total_flops() / (1e6 * ms) / rate
 
 
 def memory_mib() -> dict[str, float]:
-    """MiB that one object needs, by network and input."""
+    """Return the MiB of one object's memory bank, by network and input."""
     found = {}
     models = [build_model(), *(PanoSAM2(official_config(TINY, *size)) for size in INPUTS[1:])]
     for model in models:
@@ -163,7 +170,7 @@ def memory_mib() -> dict[str, float]:
 
 
 def compared_ms(actions: Sequence[Callable[[], object]], repeats: int) -> list[float]:
-    """Median milliseconds of each action, taken in turns: what slows the machine slows all of them."""
+    """Return the median milliseconds of each action, timed interleaved so that disturbances affect all."""
     times = [[median_ms(action, 1) for action in actions] for _ in range(repeats)]
     return [float(ms) for ms in np.median(times, 0)]
 
@@ -171,17 +178,14 @@ def compared_ms(actions: Sequence[Callable[[], object]], repeats: int) -> list[f
 def adapters(
     weights: Path, video: Sequence[ImageArray], repeats: int
 ) -> tuple[int, dict[str, dict[str, float]]]:
-    """Parameters of PanoSAM2's learned parts, and what a step costs with and without them."""
+    """Return the number of parameters of PanoSAM2's learned parts, and the time that they add to a step."""
     models = [load_official(weights, INPUTS[-1]).eval().requires_grad_(False) for _ in range(2)]
     own = [p for part in (models[0].refinement, models[0].long_short) if part for p in part.parameters()]
     models[1].refinement = models[1].long_short = None
-    full, stamps, costs = (
-        [full_tracker(model, video) for model in models],
-        itertools.count(UPSTREAM_WARM_UP_FRAMES + 1),
-        {},
-    )
+    full, costs = [tracker_with_full_memory(model, video) for model in models], {}
+    stamps = itertools.count(UPSTREAM_WARM_UP_FRAMES + 1)
     for count in (1, 8):
-        steps = [partial(_step, multiplied(tracker, count), video[0], stamps) for tracker in full]
+        steps = [partial(_step, with_copies(tracker, count), video[0], stamps) for tracker in full]
         ms, without = compared_ms(steps, repeats + 3)
         costs[str(count)] = {"ms": ms - without, "percent": 100 * (ms / without - 1)}
     return sum(p.numel() for p in own), costs
@@ -189,7 +193,7 @@ def adapters(
 
 @torch.inference_mode()
 def compiled(weights: Path, repeats: int) -> dict[str, dict[str, float]]:
-    """Milliseconds of the encoder as it is and compiled, by type; empty where it cannot be compiled."""
+    """Return the encoder's milliseconds, plain and compiled, by type; empty where it cannot be compiled."""
     found = {}
     for dtype in DTYPES:
         models = [load_official(weights, INPUTS[-1]).eval().requires_grad_(False) for _ in range(2)]
@@ -207,12 +211,13 @@ def compiled(weights: Path, repeats: int) -> dict[str, dict[str, float]]:
 
 
 def _encode(model: PanoSAM2, pixels: torch.Tensor) -> None:
+    """Encode an image in the model's precision."""
     with model.precision():
         model.encode_image(pixels)
 
 
 def bench(options: argparse.Namespace) -> dict[str, Any]:
-    """All of it."""
+    """Run all benchmarks and return their results."""
     video = frames(UPSTREAM_WARM_UP_FRAMES + 1 + max(2, options.repeats))
     rates = {str(d).removeprefix("torch."): matrix_rate(d) for d in DTYPES}
     with tempfile.TemporaryDirectory() as folder:
@@ -223,7 +228,7 @@ def bench(options: argparse.Namespace) -> dict[str, Any]:
         count, costs = adapters(weights, video, options.repeats)
         compiling = compiled(weights, options.repeats)
     nano = build_model()
-    rss = growth(options.growth_frames, 4)
+    rss = memory_growth(options.growth_frames, 4)
     steps = nano_steps(options.repeats + 3)
     share = encoder_gemm_share(model, rates["float32"], by_part["1"]["encode_image"])
     return {
@@ -246,12 +251,14 @@ def bench(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Run the command line."""
     parser = argparse.ArgumentParser("panosam2_ros.evaluation.bench", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("out/bench.json"))
-    parser.add_argument("--objects", type=int, nargs="+", default=[1, 4, 8])
-    parser.add_argument("--repeats", type=int, default=3, help="frames that are timed")
-    parser.add_argument("--growth-frames", type=int, default=2000)
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("out/bench.json"), help="JSON file (default: %(default)s)")
+    add("--objects", type=int, nargs="+", default=[1, 4, 8], help="numbers of objects (default: %(default)s)")
+    add("--repeats", type=int, default=3, help="frames that are timed (default: %(default)s)")
+    add("--growth-frames", type=int, default=2000,
+        help="frames of the measurement of memory growth (default: %(default)s)")  # fmt: skip
     options = parser.parse_args(arguments)
     result = bench(options)
     options.out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The small network's tracker: what a step takes at several sizes, and whether memory grows."""
+"""Benchmark of the small network's tracker: time and memory of a step, and growth of memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.simulation.assets import AssetLibrary, Split
 from panosam2_ros.simulation.scene import Scene, SceneFrame
 from panosam2_ros.simulation.scene_config import SceneConfig
-from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
+from panosam2_ros.tracking.config import TrackerConfig
+from panosam2_ros.tracking.tracker import PanoTracker
 
 WARM_UP_FRAMES = 6  # frames before anything is timed
 # Objects, columns of the image, columns of the label image (0: the image's).
@@ -27,7 +28,7 @@ CASES = ((3, 1920, 960), (3, 1920, 0), (4, 3840, 1024), (4, 3840, 0))
 
 
 def median_ms(action: Callable[[], object], repeats: int) -> float:
-    """Median milliseconds of an action, after one that warms up."""
+    """Return the median milliseconds of an action, after one run to warm up."""
     action()
     seconds = []
     for _ in range(repeats):
@@ -37,15 +38,15 @@ def median_ms(action: Callable[[], object], repeats: int) -> float:
     return 1e3 * float(np.median(seconds))
 
 
-def scene(width: int, objects: int, count: int) -> list[SceneFrame]:
-    """A rendered scene with its truth."""
+def render_frames(width: int, objects: int, count: int) -> list[SceneFrame]:
+    """Render a scene with its ground truth."""
     config = SceneConfig(width=width, height=width // 2, frames=count, objects=(objects, objects))
     rendered = Scene(config, AssetLibrary.shipped(Split.RESERVED, reserved=True), seed=1)
     return [rendered.render(t) for t in range(count)]
 
 
-def started(frames: list[SceneFrame], config: TrackerConfig | None = None) -> PanoTracker:
-    """A tracker that was shown every object's mask in the first frame and has seen the rest."""
+def start_tracker(frames: list[SceneFrame], *, config: TrackerConfig | None = None) -> PanoTracker:
+    """Return a tracker that got every object's mask in the first frame and has tracked all frames."""
     tracker = PanoTracker(build_model(), config or TrackerConfig())
     first = frames[0]
     ids = np.unique(first.labels[first.labels > 0])
@@ -56,11 +57,12 @@ def started(frames: list[SceneFrame], config: TrackerConfig | None = None) -> Pa
 
 
 def nano_steps(repeats: int) -> list[dict[str, Any]]:
-    """Milliseconds of whole steps, image to label image, and the peak of numpy's memory in one."""
+    """Measure the milliseconds of steps, image to label image, and numpy's peak memory in a step."""
     rows = []
     for objects, width, mask_width in CASES:
-        frames = scene(width, objects, WARM_UP_FRAMES + 1)
-        tracker, image = started(frames[:-1], TrackerConfig(mask_width=mask_width)), frames[-1].image
+        frames = render_frames(width, objects, WARM_UP_FRAMES + 1)
+        config = TrackerConfig(mask_width=mask_width)
+        tracker, image = start_tracker(frames[:-1], config=config), frames[-1].image
         step = partial(_step, tracker, image, itertools.count(WARM_UP_FRAMES))
         ms = median_ms(step, repeats)
         tracemalloc.start()
@@ -78,19 +80,20 @@ def nano_steps(repeats: int) -> list[dict[str, Any]]:
 
 
 def _step(tracker: PanoTracker, image: np.ndarray, indices: Iterator[int]) -> None:
+    """Track an image as the next frame, at 10 Hz."""
     tracker.step(image, next(indices) * 10**8)
 
 
 def resident_mib() -> float:
-    """Resident memory of this process, MiB."""
+    """Return the resident memory of this process, MiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def growth(steps: int, objects: int, width: int = 1920) -> dict[str, float]:
-    """Resident memory, MiB, after 200 frames and after all, of a scene played forward and back."""
-    frames = scene(width, objects, 16)
-    tracker = started(frames)
+def memory_growth(steps: int, objects: int, *, width: int = 1920) -> dict[str, float]:
+    """Measure resident memory, MiB, after 200 and after all steps of a scene played forward and back."""
+    frames = render_frames(width, objects, 16)
+    tracker = start_tracker(frames)
     there_and_back = itertools.cycle(frames[::-1] + frames[1:-1])
     early = 0.0
     for t in tqdm(range(1, steps + 1), desc="growth"):

@@ -1,4 +1,4 @@
-"""Upstream's ``SAM2VideoPredictor`` with random weights, and as a stop-watch sees it: a full memory bank."""
+"""Upstream's ``SAM2VideoPredictor`` with random weights, timed with a full memory bank."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from sam2.build_sam import build_sam2_video_predictor
 
 UPSTREAM_WARM_UP_FRAMES = 8  # frames until the bank is full
 _CONFIGS = {"tiny": "t", "small": "s", "base_plus": "b+", "large": "l"}
-PRESENT = 3.0  # added to the logit of presence, so that random weights remember every frame
+PRESENT = 3.0  # added to the logit of presence, so that objects are present in every frame
 
 
 def upstream_predictor(
-    image_size: int, variant: str = "tiny", presence: float = PRESENT, seed: int = 7
+    image_size: int, variant: str = "tiny", presence: float = PRESENT, *, seed: int = 7
 ) -> Any:
-    """Upstream's predictor with random weights in which every part matters.
+    """Return upstream's predictor with random weights with which every part affects the result.
 
-    With upstream's own initialisation much of it would not: without its fuser the memory encoder
-    changes logits by 4e-7. ``presence``: added to the logit of presence; at 3 nothing is ever absent.
+    With upstream's own initialisation many parts would not: the memory encoder's fuser changes logits by
+    4e-7. ``presence``: added to the logit of presence; with 3, objects are never absent.
     """
     torch.manual_seed(seed)
     predictor = build_sam2_video_predictor(
@@ -55,7 +55,7 @@ def upstream_predictor(
 
 
 class UpstreamRun:
-    """One video with a full bank of one object, of which any number can be made."""
+    """One video with a full memory bank of one object, which can be copied to any number of objects."""
 
     def __init__(self, predictor: Any, frames: Sequence[NDArray[np.uint8]], folder: Path) -> None:
         self.predictor = predictor
@@ -64,17 +64,19 @@ class UpstreamRun:
         self._folder = folder
 
     def ms_per_frame(self, objects: Sequence[int], timed: int, dtype: torch.dtype) -> dict[int, float]:
-        """Median milliseconds of a frame with N objects, for each N; reading files is not counted."""
+        """Return the median milliseconds of a frame by number of objects, without reading files."""
         with torch.autocast("cpu", dtype, enabled=dtype is not torch.float32), torch.inference_mode():
             state = self.predictor.init_state(str(self._folder))
             self.predictor.add_new_points_or_box(state, 0, 1, box=np.array([300, 300, 600, 700], np.float32))
-            self._seconds(state, 0, UPSTREAM_WARM_UP_FRAMES)
+            self._frame_seconds(state, 0, UPSTREAM_WARM_UP_FRAMES)
             seconds = {
-                n: self._seconds(self._with(state, n), UPSTREAM_WARM_UP_FRAMES, timed) for n in objects
+                n: self._frame_seconds(self._with_copies(state, n), UPSTREAM_WARM_UP_FRAMES, timed)
+                for n in objects
             }
         return {n: 1e3 * float(np.median(found)) for n, found in seconds.items()}
 
-    def _seconds(self, state: Any, start: int, count: int) -> list[float]:
+    def _frame_seconds(self, state: Any, start: int, count: int) -> list[float]:
+        """Track ``count`` frames from frame ``start`` on; return the seconds of each."""
         seconds, last = [], time.perf_counter()
         for _ in self.predictor.propagate_in_video(state, start, max_frame_num_to_track=count - 1):
             now = time.perf_counter()
@@ -82,8 +84,8 @@ class UpstreamRun:
             last = now
         return seconds
 
-    def _with(self, state: Any, objects: int) -> Any:
-        """The state with object 1's history given to as many objects."""
+    def _with_copies(self, state: Any, objects: int) -> Any:
+        """Return a state of ``objects`` objects, all with the history of object 1."""
         several = dict(state)
         for key in ("point_inputs_per_obj", "mask_inputs_per_obj", "output_dict_per_obj",
                     "temp_output_dict_per_obj", "frames_tracked_per_obj"):  # fmt: skip

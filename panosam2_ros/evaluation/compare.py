@@ -1,8 +1,8 @@
-"""Which of two trackers is better, and how surely: paired differences on the same sequences.
+"""Comparison of two trackers: paired differences on the same sequences, with confidence intervals.
 
 ``python -m panosam2_ros.evaluation.compare --a RUN [RUN ...] --b RUN [RUN ...]``: folders that ``evaluate``
-wrote, one for every seed of a training (``OUT/synthpano/tracker-box-accuracy``, say). Seeds of one side
-count together; sequences are drawn, as everywhere, not frames.
+wrote, one for every seed of a training (``OUT/synthpano/tracker-box-accuracy``, say). Results of all seeds of
+one side are merged; the bootstrap resamples sequences and not frames, as everywhere.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from panosam2_ros.evaluation.runner import SequenceRun
 from panosam2_ros.evaluation.summary import Difference, compare
 from panosam2_ros.io.json_file import write_json
 
-SUMMARY = "summary.json"  # the one file in such a folder that is no sequence
+SUMMARY = "summary.json"  # the one file in such a folder that belongs to no sequence
 
 
 def read_results(folder: Path) -> list[SequenceResult]:
-    """The results of a folder's sequences; ValueError where it has none that can be read."""
+    """Read the results of a folder's sequences; raise ValueError where there are none that can be read."""
     files = sorted(path for path in folder.glob("*.json") if path.name != SUMMARY)
     stored = [json.loads(path.read_text()) for path in files]
     if not stored or any("score" not in entry for entry in stored):
@@ -37,10 +37,10 @@ def read_results(folder: Path) -> list[SequenceResult]:
         raise ValueError(f"{folder} was written by another version ({error}): evaluate again") from error
 
 
-def together(runs: Sequence[Sequence[SequenceResult]]) -> list[SequenceResult]:
-    """Several runs over the same sequences as one: a sequence has the objects of all runs.
+def merge_seeds(runs: Sequence[Sequence[SequenceResult]]) -> list[SequenceResult]:
+    """Merge several runs over the same sequences: each sequence gets the objects of all runs.
 
-    Raises ValueError where the sequences differ.
+    Raise ValueError where the sequences differ.
     """
     first, *others = ({result.name: result for result in run} for run in runs)
     for other in others:
@@ -53,43 +53,43 @@ def together(runs: Sequence[Sequence[SequenceResult]]) -> list[SequenceResult]:
 
 
 def differences(
-    a: Sequence[SequenceResult], b: Sequence[SequenceResult], score: str = "JF_sphere"
+    a: Sequence[SequenceResult], b: Sequence[SequenceResult], *, score: str = "JF_sphere"
 ) -> dict[str, Difference]:
-    """``compare`` of everything, of the sequences with each attribute, and under each condition.
+    """Compare all sequences, the sequences with each attribute, and the object-frames of each condition.
 
-    Left out: what fewer than two sequences have.
+    Attributes and conditions of fewer than two sequences are left out.
     """
-    found = {EVERY: compare(a, b, score)}
+    found = {EVERY: compare(a, b, score=score)}
     for attribute in sorted({name for result in a for name in result.attributes}):
         ours, theirs = ([r for r in side if attribute in r.attributes] for side in (a, b))
-        if _several(ours, EVERY):
-            found[attribute] = compare(ours, theirs, score)
+        if _has_several_sequences(ours, EVERY):
+            found[attribute] = compare(ours, theirs, score=score)
     for condition in CONDITIONS:
-        if _several(a, condition):
-            found[condition] = compare(a, b, score, condition)
+        if _has_several_sequences(a, condition):
+            found[condition] = compare(a, b, score=score, condition=condition)
     return found
 
 
-def _several(results: Sequence[SequenceResult], condition: str) -> bool:
-    """Whether a bootstrap over sequences has something to draw from."""
+def _has_several_sequences(results: Sequence[SequenceResult], condition: str) -> bool:
+    """Return whether at least two sequences have such object-frames, as a bootstrap needs."""
     return sum(result.tally(condition).pairs > 0 for result in results) > 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; answers its exit status."""
+    """Run the command line; return its exit status."""
     parser = argparse.ArgumentParser("panosam2_ros.evaluation.compare", description=__doc__)
     parser.add_argument("--a", type=Path, nargs="+", required=True, help="folders of results, one a seed")
-    parser.add_argument("--b", type=Path, nargs="+", required=True)
-    parser.add_argument("--score", default="JF_sphere")
-    parser.add_argument("--out", type=Path, help="JSON")
+    parser.add_argument("--b", type=Path, nargs="+", required=True, help="the same of the other side")
+    parser.add_argument("--score", default="JF_sphere", help="to compare (default: %(default)s)")
+    parser.add_argument("--out", type=Path, help="write the differences to this JSON file")
     options = parser.parse_args(arguments)
     try:
         if len(options.a) != len(options.b):
             raise ValueError(
                 f"--a has {len(options.a)} runs and --b {len(options.b)}: give as many seeds of both"
             )
-        a, b = (together([read_results(folder) for folder in side]) for side in (options.a, options.b))
-        found = differences(a, b, options.score)
+        a, b = (merge_seeds([read_results(folder) for folder in side]) for side in (options.a, options.b))
+        found = differences(a, b, score=options.score)
     except ValueError as error:
         parser.exit(2, f"compare: {error}\n")
     print(f"| {options.score}, a - b | sequences | difference | 95 % | a better in |")

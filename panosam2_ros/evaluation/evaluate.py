@@ -1,8 +1,8 @@
 """Evaluation: ``python -m panosam2_ros.evaluation.evaluate --dataset ... --weights ...``.
 
-Drives the tracker that the node runs, and the floors and ceilings beside it. What is done is kept
-in ``--out``, one file per sequence, and not done again while data set, weights and code are the
-same. Frame numbers are 0-based.
+Runs the tracker of the node, and the floors and ceilings to compare it with. Results are stored in ``--out``,
+one file per sequence, and are used again while data set, weights and code stay the same. Frame numbers are
+0-based.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,12 @@ LATE_SCORE_KEY = "J_sphere_frames_50_60"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; answers its exit status."""
+    """Run the command line; return its exit status."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
-        _check(options)
+        _complete_options(options)
         _evaluate(options)
     except (ValueError, FileNotFoundError) as error:
         parser.exit(2, f"evaluate: {error}\n")
@@ -46,25 +46,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser("panosam2_ros.evaluation.evaluate", description=__doc__)
     add = parser.add_argument
     add("--dataset", required=True, help=KINDS)
     add("--weights", default=EMBEDDED, help="name or .safetensors file (default: %(default)s)")
-    add("--prompt", choices=PROMPT_KINDS, default="mask", help="how the tracker is pointed at objects; "
-        "floors start from the true first mask (default: %(default)s)")  # fmt: skip
+    add("--prompt", choices=PROMPT_KINDS, default="mask", help="prompts of the tracker; floors start from "
+        "the true mask of the first frame (default: %(default)s)")  # fmt: skip
     add("--method", nargs="+", choices=METHODS, help="default: tracker; for acceptance keep-first, too")
-    add("--mode", choices=MODES, default="accuracy", help="accuracy sees every frame; real-time drops frames "
-        "that arrive while the tracker is busy, and the last answer counts for them; roll and cycle "
-        "need no truth (default: %(default)s)")  # fmt: skip
+    add("--mode", choices=MODES, default="accuracy", help="accuracy: every frame; real-time: frames that "
+        "arrive while the tracker is busy are dropped, and the last prediction counts for them; roll, "
+        "cycle: measures without ground truth (default: %(default)s)")  # fmt: skip
     add("--rate", type=float, default=0.0, help="Hz at which frames arrive in real-time mode")
     add("--sequences", type=int, default=0, help="only the first so many (default: all)")
-    add("--processes", type=int, default=1, help="sequences side by side; slows each, so fps too")
-    add("--threads", type=int, default=0, help="per process (default: cores / processes)")
-    add("--out", type=Path, default=Path("out/evaluate"), help="folder (default: %(default)s)")
-    add("--record", type=Path, help="list of results to put rows into, e.g. models/results.json")
-    add("--submission", type=Path, help="folder for label PNGs, as the data sets' servers take them")
-    add("--reserved", action="store_true", help="allow material reserved for final acceptance")
-    add("--sources", default="", help="folder of the npm packages, instead of the shipped material")
+    add("--processes", type=int, default=1, help="sequences that run side by side, each slower, which lowers "
+        "fps (default: %(default)s)")  # fmt: skip
+    add("--threads", type=int, default=0, help="of each process (default: cores / processes)")
+    add("--out", type=Path, default=Path("out/evaluate"), help="folder of results (default: %(default)s)")
+    add("--record", type=Path, help="list of results to write rows into, e.g. models/results.json")
+    add("--submission", type=Path, help="folder for label PNGs in the format of the data sets' servers")
+    add("--reserved", action="store_true", help="allow material that is reserved for final acceptance")
+    add("--sources", default="", help="folder of the npm packages, in place of the shipped material")
     add("--frames", type=int, default=0, help="of a video, at most (default: all)")
     add("--box", type=_numbers(4), action="append", default=[], help="U_MIN,V_MIN,U_MAX,V_MAX in a video's "
         "first frame; U_MIN > U_MAX: across the seam")  # fmt: skip
@@ -72,7 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _numbers(count: int) -> Any:
+def _numbers(count: int) -> Callable[[str], Corners]:
+    """Return a parser of ``count`` numbers with commas between them."""
+
     def numbers(text: str) -> Corners:
         values = tuple(float(part) for part in text.split(","))
         if len(values) != count:
@@ -82,33 +86,38 @@ def _numbers(count: int) -> Any:
     return numbers
 
 
-def _check(options: argparse.Namespace) -> None:
-    """Refuse what makes no sense together, and fill in what follows from the rest."""
+def _complete_options(options: argparse.Namespace) -> None:
+    """Fill in method and threads; raise ValueError for options that do not go together."""
     if (options.mode == "real-time") != (options.rate > 0):
-        raise ValueError("--mode real-time needs --rate HZ, and no other mode does")
+        raise ValueError("--mode real-time needs --rate HZ, and other modes have no --rate")
     if options.method is None:
         both = options.dataset == "acceptance" and options.mode == "accuracy"
         options.method = ["tracker", "keep-first"] if both else ["tracker"]
     if options.mode in ("roll", "cycle") and "ceiling" in options.method:
-        raise ValueError("the ceiling is the truth itself: it has neither roll nor cycle")
+        raise ValueError("--method ceiling needs ground truth: use --mode accuracy or real-time")
     if options.record and options.mode == "cycle":
-        raise ValueError("the list of results has no field for cycle consistency: drop --record")
+        raise ValueError("the list of results has no field for cycle consistency: leave out --record")
     if options.record and options.sequences and options.mode != "roll":
-        raise ValueError("scores of a part of a benchmark are no result: drop --record or --sequences")
+        raise ValueError("--record needs all sequences of a benchmark: leave out --record or --sequences")
     if options.submission and (len(options.method) > 1 or options.mode != "accuracy"):
         raise ValueError("--submission takes the labels of one method in accuracy mode")
     options.threads = options.threads or max(1, (os.cpu_count() or 1) // max(options.processes, 1))
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    """Run all methods, write their results and print the table."""
     began = time.monotonic()
     spec = DatasetSpec(
-        options.dataset, options.sources, options.reserved, options.frames,
-        tuple(options.box), tuple(options.click),
-    )  # fmt: skip
+        options.dataset,
+        sources=options.sources,
+        reserved=options.reserved,
+        frames=options.frames,
+        boxes=tuple(options.box),
+        clicks=tuple(options.click),
+    )
     dataset = dataset_of(spec)
-    if not dataset.has_truth and options.mode not in ("roll", "cycle"):
-        raise ValueError(f"{dataset.name} has no truth: use --mode roll or --mode cycle")
+    if not dataset.has_ground_truth and options.mode not in ("roll", "cycle"):
+        raise ValueError(f"{dataset.name} has no ground truth: use --mode roll or --mode cycle")
     names = list(dataset.names[: options.sequences or None])
     rows, texts = [], []
     for method in options.method:
@@ -118,22 +127,30 @@ def _evaluate(options: argparse.Namespace) -> None:
         rows.append(row)
         texts.append(detail.get("table", ""))
     if dataset.name == "acceptance" and options.mode == "accuracy":
-        _judge(options.method, rows, complete=len(names) == len(dataset.names))
+        _compare_with_floor(options.method, rows, complete=len(names) == len(dataset.names))
     text = "\n\n".join(texts) if options.mode == "cycle" else table(rows)
     _publish(options, rows, text)
     log.info("%.1f minutes; results in %s", (time.monotonic() - began) / 60, options.out)
 
 
 def _job(options: argparse.Namespace, spec: DatasetSpec, method: str) -> Job:
+    """Return the job of a method; baselines get mask prompts."""
     prompt = "mask" if method in _BASELINES else options.prompt
     return Job(
-        spec, method, prompt if dataset_of(spec).has_truth else "given", options.mode,
-        options.weights, options.rate, options.threads, options.out, options.submission,
-    )  # fmt: skip
+        dataset=spec,
+        method=method,
+        prompt=prompt if dataset_of(spec).has_ground_truth else "given",
+        mode=options.mode,
+        weights=options.weights,
+        rate=options.rate,
+        threads=options.threads,
+        out=options.out,
+        submission=options.submission,
+    )
 
 
 def _summary(job: Job, results: list[dict[str, Any]]) -> tuple[Row, dict[str, Any]]:
-    """A row, and what else is known."""
+    """Return the row of a method, and everything else that was measured."""
     subject = _subject(job)
     if job.mode == "cycle":
         cycles = [CycleRun.from_json(r["cycle"]) for r in results]
@@ -160,20 +177,27 @@ def _summary(job: Job, results: list[dict[str, Any]]) -> tuple[Row, dict[str, An
 
 
 def _subject(job: Job) -> ResultSubject:
+    """Describe what a job evaluates."""
     dataset = dataset_of(job.dataset)
     name = Path(job.weights).stem if job.method == "tracker" else job.method
     if job.mode == "real-time":
         name += f" at {job.rate:g} Hz"
     size = job.input_size
     return ResultSubject(
-        name, dataset.seed, job.prompt, dataset.split, dataset.config_sha256,
-        "" if size is None else f"{size[1]}x{size[0]}", job.threads,
-        job.device,
-        job.weights_sha256,
-    )  # fmt: skip
+        name=name,
+        seed=dataset.seed,
+        prompt=job.prompt,
+        split=dataset.split,
+        config_sha256=dataset.config_sha256,
+        input="" if size is None else f"{size[1]}x{size[0]}",
+        threads=job.threads,
+        device=job.device,
+        weights_sha256=job.weights_sha256,
+    )
 
 
 def _cycle_details(label: str, runs: list[CycleRun]) -> dict[str, Any]:
+    """Return the mean cycle consistency, in which refused prompts count 0, with runs and table."""
     objects = [o for run in runs for o in run.objects]
     refused = sum(len(run.refused) for run in runs)
     every = [o.iou for o in objects] + [0.0] * refused
@@ -185,8 +209,8 @@ def _cycle_details(label: str, runs: list[CycleRun]) -> dict[str, Any]:
     }
 
 
-def _judge(methods: Sequence[str], rows: Sequence[Row], complete: bool) -> None:
-    """Put the floor beside the tracker, and say whether it is good enough."""
+def _compare_with_floor(methods: Sequence[str], rows: Sequence[Row], *, complete: bool) -> None:
+    """Write the floor's score into the tracker's row, and log whether the acceptance criterion is met."""
     late = {method: row[LATE_SCORE_KEY] for method, row in zip(methods, rows, strict=True)}
     if not {"tracker", "keep-first"} <= late.keys() or None in late.values():
         return
@@ -201,6 +225,7 @@ def _judge(methods: Sequence[str], rows: Sequence[Row], complete: bool) -> None:
 
 
 def _publish(options: argparse.Namespace, rows: list[Row], text: str) -> None:
+    """Write rows and table into their files, and print the table."""
     if options.mode != "cycle":
         record(options.out / "results.json", rows)
         if options.record:
@@ -210,8 +235,9 @@ def _publish(options: argparse.Namespace, rows: list[Row], text: str) -> None:
 
 
 def _cycle_table(label: str, runs: list[CycleRun]) -> str:
+    """Format the cycle consistency of every object as a Markdown table."""
     lines = [
-        f"| {label} | object | frames | IoU with the first mask | found in |",
+        f"| {label} | object | frames | IoU with the start mask | found in |",
         "|---|---:|---:|---:|---:|",
     ]
     for run in runs:

@@ -1,4 +1,4 @@
-"""One sequence, one method, one file: what is run, by which process, and what need not run again."""
+"""Runs of one method on one sequence: in which process, and which stored results are used again."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from panosam2_ros.datasets.sequence import VideoSequence
 from panosam2_ros.evaluation.baselines import Ceiling, FlowPropagator, KeepFirst
 from panosam2_ros.evaluation.contact_sheet import ContactSheet
 from panosam2_ros.evaluation.equivariance import cycle_sequence, roll_sequence, rolls
-from panosam2_ros.evaluation.method import Answer, Method, TrackerMethod, with_given
-from panosam2_ros.evaluation.metrics import PairScores
+from panosam2_ros.evaluation.method import Method, Prediction, TrackerMethod, with_prompted_masks
+from panosam2_ros.evaluation.metrics import MaskScores
 from panosam2_ros.evaluation.report import machine
-from panosam2_ros.evaluation.runner import EveryFrame, RealTime, Shown, score_sequence
+from panosam2_ros.evaluation.runner import EveryFrame, PlayedFrame, RealTime, score_sequence
 from panosam2_ros.io.json_file import write_json
 from panosam2_ros.io.package_files import PACKAGE, package_file, sha256
 from panosam2_ros.model.build import EMBEDDED, build_model
@@ -34,13 +34,13 @@ from panosam2_ros.model.panosam2 import PanoSAM2
 
 METHODS = ("tracker", "keep-first", "flow", "ceiling")
 MODES = ("accuracy", "real-time", "roll", "cycle")
-_NO_PART = ("ros", "training", "msg", "srv")  # of the package, in what decides numbers
+_NO_PART = ("ros", "training", "msg", "srv")  # folders of the package that do not affect results
 Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A method on a data set; every sequence of it is a run of its own."""
+    """A method on a data set; every sequence is a run of its own."""
 
     dataset: DatasetSpec
     method: str
@@ -50,43 +50,43 @@ class Job:
     rate: float  # Hz, of real-time mode; 0: stamps as the data set has them
     threads: int
     out: Path
-    submission: Path | None = None  # where the label PNGs of an accuracy run go
+    submission: Path | None = None  # folder for the label PNGs of an accuracy run
 
     @property
     def label(self) -> str:
-        """Names its folder."""
+        """Name of its folder."""
         rate = f"-{self.rate:g}hz" if self.mode == "real-time" else ""
         return f"{self.method}-{self.prompt}-{self.mode}{rate}"
 
     @property
     def weights_sha256(self) -> str | None:
-        """None for methods without weights."""
+        """Digest of the weights; None for methods without weights."""
         return sha256(weights_path(self.weights)) if self.method == "tracker" else None
 
     @property
     def device(self) -> str:
-        """What computes."""
+        """Type of the device that computes."""
         return load_job_model(self.weights).device.type if self.method == "tracker" else "cpu"
 
     @property
     def input_size(self) -> tuple[int, int] | None:
-        """(H, W) of the network; None for methods without one."""
+        """Input of the network, (H, W) pixels; None for methods without one."""
         needs = self.method in ("tracker", "ceiling") or self.mode == "roll"
         return load_job_model(self.weights).input_size if needs else None
 
-    def submitted(self, name: str) -> bool:
-        """Whether nothing is to be written for a server, or a sequence's folder is there."""
+    def has_submission(self, name: str) -> bool:
+        """Return whether a sequence needs no label PNGs, or has them already."""
         return self.submission is None or (self.submission / name).is_dir()
 
     def key(self) -> Json:
-        """What a stored run must agree in to be used again."""
+        """Return everything in which a stored run must agree to be used again."""
         return {
             "method": self.method,
             "prompt": self.prompt,
             "mode": self.mode,
             "rate": self.rate,
             "machine": machine(self.device, self.threads),
-            "dataset": self.dataset.place,
+            "dataset": self.dataset.location,
             "config_sha256": dataset_of(self.dataset).config_sha256,
             "weights_sha256": self.weights_sha256,
             "input_size": None if self.input_size is None else list(self.input_size),
@@ -96,7 +96,7 @@ class Job:
 
 
 def weights_path(name_or_path: str) -> Path:
-    """The file that ``build_model`` reads."""
+    """Return the file that ``build_model`` reads; raise FileNotFoundError where there is none."""
     if name_or_path == EMBEDDED:
         return package_file("models", f"{EMBEDDED}.safetensors")
     path = Path(name_or_path).expanduser()
@@ -107,28 +107,28 @@ def weights_path(name_or_path: str) -> Path:
 
 @lru_cache(maxsize=1)
 def load_job_model(name_or_path: str) -> PanoSAM2:
-    """Once per process."""
+    """Build a network, once per process."""
     return build_model(name_or_path)
 
 
 @lru_cache(maxsize=1)
 def dataset_of(spec: DatasetSpec) -> Dataset:
-    """Once per process."""
+    """Open a data set, once per process."""
     return open_dataset(spec)
 
 
 @lru_cache(maxsize=1)
 def code_sha256() -> str:
-    """Of the package's code, so that no result outlives what it was computed with."""
+    """Return the digest of the package's code, so that results are not used again after a change."""
     files = sorted(PACKAGE.rglob("*.py"))
     parts = [(f.relative_to(PACKAGE).as_posix(), f.read_bytes()) for f in files]
     return digest({n: hashlib.sha256(b).hexdigest() for n, b in parts if n.split("/")[0] not in _NO_PART})
 
 
 def run_all(job: Job, names: list[str], processes: int) -> Iterator[Json]:
-    """Results of the sequences, in order, from files where those agree with the job."""
+    """Yield the results of the sequences, in order, from stored files where these agree with the job."""
     key, folder = job.key(), job.out / job.label
-    found = {n: _stored(folder / f"{n}.json", key) if job.submitted(n) else None for n in names}
+    found = {n: _load_result(folder / f"{n}.json", key) if job.has_submission(n) else None for n in names}
     todo = [name for name in names if found[name] is None]
     with tqdm(total=len(names), initial=len(names) - len(todo), desc=job.label, unit="seq") as bar:
         for name, data in _run(job, todo, processes):
@@ -139,6 +139,7 @@ def run_all(job: Job, names: list[str], processes: int) -> Iterator[Json]:
 
 
 def _run(job: Job, names: list[str], processes: int) -> Iterator[tuple[str, Json]]:
+    """Run sequences, in several processes if wanted; yield names and results as they are finished."""
     if processes <= 1 or len(names) <= 1:
         set_threads(job.threads)
         for name in names:
@@ -155,13 +156,13 @@ def _run(job: Job, names: list[str], processes: int) -> Iterator[tuple[str, Json
 
 
 def set_threads(threads: int) -> None:
-    """Of this process, for numbers and for pictures."""
+    """Set the number of threads of torch and of OpenCV in this process."""
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
 
 
-def run_sequence(job: Job, name: str, progress: bool = False) -> Json:
-    """One sequence; its contact sheet is written beside the result."""
+def run_sequence(job: Job, name: str, *, progress: bool = False) -> Json:
+    """Run one sequence and return its result; write its contact sheet beside the result."""
     dataset = dataset_of(job.dataset)
     sequence = dataset.open(name)
     prompts = dataset.prompts(sequence, job.prompt)
@@ -180,21 +181,21 @@ def _score(
     job: Job, sequence: VideoSequence, prompts: FramePrompts, sheet: ContactSheet,
     tick: Callable[[], Any],
 ) -> Json:  # fmt: skip
-    """Accuracy, every frame or in real time."""
+    """Score a sequence, with every frame or in real time."""
     writer = _submission(job, sequence)
 
-    def watch(shown: Shown, scores: Mapping[int, PairScores]) -> None:
+    def on_frame(frame: PlayedFrame, scores: Mapping[int, MaskScores]) -> None:
         tick()
-        index, labels = shown.index, shown.answer.labels
+        index, labels = frame.index, frame.prediction.labels
         if writer is not None:
-            writer.write(index, with_given(labels, prompts.get(index, {})))
+            writer.write(index, with_prompted_masks(labels, prompts.get(index, {})))
         if sheet.wants(index):
-            image = sequence.image(index) if shown.image is None else shown.image
-            spheres = {i: pair.J_sphere for i, pair in scores.items()}
-            sheet.add(index, image, labels, sequence.labels(index), spheres)
+            image = sequence.image(index) if frame.image is None else frame.image
+            spheres = {i: score.J_sphere for i, score in scores.items()}
+            sheet.add(index, image, labels, ground_truth=sequence.labels(index), scores=spheres)
 
-    pace = RealTime(job.rate) if job.mode == "real-time" else EveryFrame()
-    run = score_sequence(sequence, _method(job, sequence), prompts, pace, watch)
+    schedule = RealTime(job.rate) if job.mode == "real-time" else EveryFrame()
+    run = score_sequence(sequence, _method(job, sequence), prompts, schedule, on_frame=on_frame)
     return {"score": run.to_json()}
 
 
@@ -202,11 +203,10 @@ def _roll(
     job: Job, sequence: VideoSequence, prompts: FramePrompts, sheet: ContactSheet,
     tick: Callable[[], Any],
 ) -> Json:  # fmt: skip
-    size = job.input_size
-    assert size is not None
-    columns = rolls(sequence.grid.width, size[1])
-    watch = partial(_look, sequence, sheet, tick)
-    run = roll_sequence(sequence, lambda: _method(job, sequence), prompts, columns, watch)
+    """Measure the roll equivariance of a sequence."""
+    columns = rolls(sequence.grid.width, load_job_model(job.weights).input_size[1])
+    on_frame = partial(_add_to_sheet, sequence, sheet, tick)
+    run = roll_sequence(sequence, lambda: _method(job, sequence), prompts, columns, on_frame=on_frame)
     return {"roll": run.to_json()}
 
 
@@ -214,42 +214,47 @@ def _cycle(
     job: Job, sequence: VideoSequence, prompts: FramePrompts, sheet: ContactSheet,
     tick: Callable[[], Any],
 ) -> Json:  # fmt: skip
-    watch = partial(_look, sequence, sheet, tick)
-    return {"cycle": cycle_sequence(sequence, _method(job, sequence), prompts, watch).to_json()}
+    """Measure the cycle consistency of a sequence."""
+    on_frame = partial(_add_to_sheet, sequence, sheet, tick)
+    run = cycle_sequence(sequence, _method(job, sequence), prompts, on_frame=on_frame)
+    return {"cycle": run.to_json()}
 
 
-def _look(
+def _add_to_sheet(
     sequence: VideoSequence,
     sheet: ContactSheet,
     tick: Callable[[], Any],
     index: int,
-    answer: Answer,
+    prediction: Prediction,
 ) -> None:
+    """Count a frame, and add it to the contact sheet if it is one of the chosen frames."""
     tick()
     if sheet.wants(index):
-        sheet.add(index, sequence.image(index), answer.labels, sequence.labels(index))
+        sheet.add(index, sequence.image(index), prediction.labels, ground_truth=sequence.labels(index))
 
 
 def _method(job: Job, sequence: VideoSequence) -> Method:
+    """Make the job's method for one sequence."""
     if job.method == "tracker":
         return TrackerMethod(load_job_model(job.weights), job.rate or dataset_of(job.dataset).rate)
     if job.method == "ceiling":
-        assert job.input_size is not None
-        config = load_job_model(job.weights).config
-        return Ceiling(sequence, job.input_size, config.mask_stride, config.regions)
+        model = load_job_model(job.weights)
+        stride, regions = model.config.mask_stride, model.config.regions
+        return Ceiling(sequence, model.input_size, stride, regions=regions)
     return KeepFirst() if job.method == "keep-first" else FlowPropagator()
 
 
 def _submission(job: Job, sequence: VideoSequence) -> SubmissionWriter | None:
+    """Make the writer of label PNGs; None where the job wants none. Raise ValueError for other data sets."""
     if job.submission is None:
         return None
     if not isinstance(sequence, FolderSequence):
-        raise ValueError("label PNGs are written for data sets in folders only: drop --submission")
+        raise ValueError("label PNGs are written for data sets in folders only: leave out --submission")
     return SubmissionWriter(job.submission, sequence)
 
 
-def _stored(path: Path, key: Json) -> Json | None:
-    """A result of the very same job; None where there is none."""
+def _load_result(path: Path, key: Json) -> Json | None:
+    """Read a stored result; None where there is none with the same key."""
     try:
         data: Json = json.loads(path.read_text())
     except (FileNotFoundError, ValueError):

@@ -1,7 +1,7 @@
-"""What is evaluated: anything that is shown frames, is pointed at objects, and answers labels.
+"""Methods to evaluate: they get frames and prompts, and predict label images.
 
-The frame in which an object starts is stepped first and prompted then, as on a robot: a planner
-points into an image that the node has seen already.
+The frame in which an object starts is tracked first and prompted then, as on a robot, where a planner prompts
+in an image that the node has processed already.
 """
 
 from __future__ import annotations
@@ -13,59 +13,62 @@ from typing import Protocol
 
 import numpy as np
 
-from panosam2_ros.evaluation.sequence_score import Report, relabelled
+from panosam2_ros.evaluation.sequence_score import BearingReport, relabel
 from panosam2_ros.geometry.image_types import ImageArray, LabelImage
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.prompt import Prompt
+from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.motion_model import TrackState
-from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
+from panosam2_ros.tracking.tracker import PanoTracker
 
 log = logging.getLogger(__name__)
 
-MAX_OBJECTS = 255  # of a sequence; what a palette PNG can hold
+MAX_OBJECTS = 255  # of a sequence, as many as a palette PNG can hold
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a method says of one frame."""
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Prediction of a method for one frame."""
 
-    labels: LabelImage  # [H, W] the truth's object ids, 0 = none
-    reports: Mapping[int, Report] | None = None  # None: derived from the masks
+    labels: LabelImage  # [H, W] object ids of the ground truth, 0 = none
+    reports: Mapping[int, BearingReport] | None = None  # None: derived from the masks
 
 
 class Method(Protocol):
-    """A tracker, or what it is compared with; one instance follows one sequence."""
+    """A tracker or a baseline; one instance tracks one sequence."""
 
-    def step(self, image: ImageArray, index: int) -> Answer:
-        """Find every known object in frame ``index``; indices grow but may leave some out."""
+    def step(self, image: ImageArray, index: int) -> Prediction:
+        """Track all known objects in frame ``index``; indices grow and may leave frames out."""
         ...
 
     def start(self, image: ImageArray, index: int, prompts: Mapping[int, Prompt]) -> Mapping[int, str]:
-        """Begin to follow objects in the frame last stepped; answers why some were refused."""
+        """Prompt objects in the frame last tracked; return the reasons of refused prompts by object."""
         ...
 
 
 class TrackerMethod:
-    """The tracker that the node runs."""
+    """The tracker of the node."""
 
     def __init__(self, model: PanoSAM2, rate: float) -> None:
-        """``rate``, Hz: frame ``index`` was taken at ``index / rate`` seconds."""
+        """Make a tracker; ``rate``: of the frames, Hz."""
         self._tracker = PanoTracker(model, TrackerConfig(max_objects=MAX_OBJECTS))
         self._rate = rate
-        self._ids: dict[int, int] = {}  # the tracker's -> the truth's
+        self._ids: dict[int, int] = {}  # the tracker's id -> id of the ground truth
 
-    def step(self, image: ImageArray, index: int) -> Answer:
+    def step(self, image: ImageArray, index: int) -> Prediction:
+        """Track all known objects in frame ``index``."""
         frame = self._tracker.step(image, self._stamp(index))
         reports = {
-            self._ids[track.obj_id]: Report(
+            self._ids[track.obj_id]: BearingReport(
                 track.state is TrackState.VISIBLE, track.bearing.direction, track.bearing.covariance
             )
             for track in frame.tracks
         }
-        return Answer(relabelled(frame.labels, self._ids), reports)
+        return Prediction(relabel(frame.labels, self._ids), reports)
 
     def start(self, image: ImageArray, index: int, prompts: Mapping[int, Prompt]) -> Mapping[int, str]:
+        """Prompt objects in the frame last tracked; return the reasons of refused prompts by object."""
         outcomes = self._tracker.prompt(image, self._stamp(index), list(prompts.values()))
         refused: dict[int, str] = {}
         for obj_id, outcome in zip(prompts, outcomes, strict=True):
@@ -77,11 +80,12 @@ class TrackerMethod:
         return refused
 
     def _stamp(self, index: int) -> int:
+        """Return the stamp of a frame, ns."""
         return round(index / self._rate * 1e9)
 
 
-def with_given(labels: LabelImage, prompts: Mapping[int, Prompt]) -> LabelImage:
-    """Labels [H, W] with the masks that were given in this very frame."""
+def with_prompted_masks(labels: LabelImage, prompts: Mapping[int, Prompt]) -> LabelImage:
+    """Return labels [H, W] with the mask prompts of the same frame painted over them."""
     painted = labels.copy()
     for obj_id, prompt in prompts.items():
         if prompt.mask is not None:
@@ -90,21 +94,21 @@ def with_given(labels: LabelImage, prompts: Mapping[int, Prompt]) -> LabelImage:
 
 
 def rolled_prompt(prompt: Prompt, columns: int, width: int) -> Prompt:
-    """The prompt for the image [H, ``width``] rolled right by whole columns."""
-    turned = replace(prompt)
+    """Return the prompt for an image [H, ``width``] that is rolled right by whole columns."""
+    rolled = replace(prompt)
     if prompt.mask is not None:
-        turned = replace(turned, mask=np.roll(prompt.mask, columns, 1))
+        rolled = replace(rolled, mask=np.roll(prompt.mask, columns, 1))
     if prompt.box is not None:
         u_min, v_min, u_max, v_max = prompt.box
-        ends = [wrapped(u + columns, width) for u in (u_min, u_max)]
-        turned = replace(turned, box=(ends[0], v_min, ends[1], v_max))
+        ends = [wrap_column(u + columns, width) for u in (u_min, u_max)]
+        rolled = replace(rolled, box=(ends[0], v_min, ends[1], v_max))
     if len(prompt.points):
         points: Floats = prompt.points.astype(float).copy()
-        points[:, 0] = [wrapped(u + columns, width) for u in points[:, 0]]
-        turned = replace(turned, points=points)
-    return turned
+        points[:, 0] = [wrap_column(u + columns, width) for u in points[:, 0]]
+        rolled = replace(rolled, points=points)
+    return rolled
 
 
-def wrapped(u: float, width: int) -> float:
-    """A column index brought into -0.5..width - 0.5."""
+def wrap_column(u: float, width: int) -> float:
+    """Wrap a column into -0.5..width - 0.5."""
     return float((u + 0.5) % width - 0.5)

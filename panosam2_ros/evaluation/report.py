@@ -1,4 +1,4 @@
-"""What is kept of an evaluation: a row in a list of results, and a table to read."""
+"""Reports of an evaluation: rows in a list of results, and a Markdown table."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from panosam2_ros.evaluation.summary import Summary
 from panosam2_ros.io.json_file import write_json
 
 Row = dict[str, Any]
-_SAME = ("name", "prompt", "split", "config_sha256")  # what makes two rows one
-_GROUPS = {  # field -> attribute of sequences, or condition on pairs
+_SAME = ("name", "prompt", "split", "config_sha256")  # fields that identify a row
+_GROUPS = {  # field -> attribute of sequences, or condition on object-frames
     "JF_sphere_crossing_border": "crossing_border",
     "JF_sphere_reappearance": "reappearance",
     "JF_sphere_high_latitude": "high_latitude",
@@ -44,7 +44,7 @@ _COLUMNS = {  # heading -> field
 
 @dataclass(frozen=True)
 class ResultSubject:
-    """What was evaluated, on what."""
+    """Method, benchmark and device of a result."""
 
     name: str
     seed: int | None
@@ -59,11 +59,12 @@ class ResultSubject:
 
 def result_row(
     subject: ResultSubject,
-    summary: Summary | None,  # None: a mode that needs no truth
-    fps: float | None = None,  # steps per second of stepping, while ``processes`` ran side by side
+    summary: Summary | None,  # None: of a mode that needs no ground truth
+    *,
+    fps: float | None = None,  # steps per second of tracking, while other processes may run side by side
     roll_equivariance: float | None = None,  # mean IoU over rolls by arbitrary columns, 0..1
 ) -> Row:
-    """One row of ``models/results.json``; None where a number was not measured."""
+    """Return a row of ``models/results.json``; fields that were not measured are None."""
     scores: dict[str, float] = {} if summary is None else summary.every.scores
     return {
         "name": subject.name,
@@ -93,10 +94,10 @@ def result_row(
 
 
 def record(path: Path, rows: Sequence[Row]) -> None:
-    """Put rows into the list in a file, in place of those of the same subject and benchmark.
+    """Write rows into the list in a file, in place of those of the same subject and benchmark.
 
-    Modes measure different fields: what a new row does not have is kept from the row that it
-    replaces, if that is of the same weights.
+    Modes measure different fields: fields that a new row does not have are kept from the row that it
+    replaces, if that has the same weights.
     """
     kept: list[Row] = json.loads(path.read_text()) if path.exists() else []
     for row in rows:
@@ -112,7 +113,7 @@ def record(path: Path, rows: Sequence[Row]) -> None:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """A Markdown table; columns in which nothing was measured are left out."""
+    """Format rows as a Markdown table, without columns in which nothing was measured."""
     measured = {h: f for h, f in _COLUMNS.items() if any(row.get(f) is not None for row in rows)}
     lines = [["", "prompt", *measured]]
     lines += [["---", "---", *["---:"] * len(measured)]]
@@ -121,7 +122,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def cell(value: Any, field: str = "") -> str:
-    """A number as it stands in a table."""
+    """Format the value of a field for a table; empty for None."""
     if value is None:
         return ""
     if isinstance(value, (list, tuple)):
@@ -132,7 +133,7 @@ def cell(value: Any, field: str = "") -> str:
 
 
 def machine(device: str, threads: int) -> str:
-    """The processor, its cores, and how many threads were used."""
+    """Describe the processor, its cores, the number of threads and the device."""
     name = platform.processor() or platform.machine()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -142,7 +143,7 @@ def machine(device: str, threads: int) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Of what decides numbers."""
+    """Return the versions of the packages that affect results."""
     found = {"python": platform.python_version()}
     for package in ("panosam2_ros", "torch", "numpy", "opencv-python-headless"):
         try:
@@ -153,11 +154,13 @@ def versions() -> dict[str, str]:
 
 
 def _interval(summary: Summary | None) -> list[float] | None:
+    """Return the confidence interval of JF_sphere; None where there is none."""
     ci95: Mapping[str, tuple[float, float]] = {} if summary is None else summary.every.ci95
     return list(ci95["JF_sphere"]) if "JF_sphere" in ci95 else None
 
 
 def _group(summary: Summary | None, name: str) -> float | None:
+    """Return JF_sphere of an attribute or a condition; None where it was not measured."""
     if summary is None:
         return None
     group = {**summary.by_attribute, **summary.by_condition}.get(name)

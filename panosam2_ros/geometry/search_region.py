@@ -27,7 +27,7 @@ from panosam2_ros.geometry.window import Logits, MaskPatch, Window
 
 _Each = TypeVar("_Each", bound=np.generic)
 
-# Chosen on every third sequence of val, MOST_FOV on the real video (pi on val), see docs/training.md.
+# Chosen on every third sequence of val, MOST_FOV on the real video (pi on val), see experiments/journal.md.
 TIMES = 3.4  # a region's side as a multiple of its object's mean extent, ...
 TIMES_LONGEST = 2.2  # ... and at least of its longest
 LEAST_FOV, MOST_FOV = 0.5, 2.4  # rad; things move by some degrees from frame to frame

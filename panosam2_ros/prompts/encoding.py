@@ -33,9 +33,9 @@ CLICK_RADIUS = 1.5  # of a drawn click, pixels at stride 4
 LOW_RES_STRIDE = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class EncodedPrompts:
-    """N prompts as the network reads them."""
+    """N prompts as tensors that the network reads."""
 
     decoder: DecoderPrompts
     centre: Tensor  # [N] int64, token column in the middle of the prompt
@@ -49,7 +49,7 @@ class EncodedPrompts:
         return ((self.decoder.point_labels != NO_PROMPT).sum(1) <= 1) & ~self.is_given
 
     def rolled(self, tokens: int, stride: int, width: int) -> EncodedPrompts:
-        """The same in an image rolled right by token columns of ``stride`` pixels, of ``width`` in all."""
+        """Return the prompts in an image of ``width`` pixels that is rolled right by ``tokens`` columns."""
         if not tokens:
             return self
         d, low_res = self.decoder, tokens * stride // LOW_RES_STRIDE
@@ -68,7 +68,7 @@ class EncodedPrompts:
         )
 
     def to(self, device: torch.device) -> EncodedPrompts:
-        """The same on another device."""
+        """Return the prompts on another device."""
         d = self.decoder
         decoder = DecoderPrompts(
             d.point_coords.to(device), d.point_labels.to(device),
@@ -81,14 +81,14 @@ class EncodedPrompts:
 
 
 class ImageSize(NamedTuple):
-    """Of an image that is no panorama."""
+    """The size of an image that is no panorama."""
 
     width: int
     height: int
 
 
 class PromptEncoder:
-    """Turns prompts on images of ``grid`` into tensors for a network of ``input_size`` (H, W)."""
+    """Encodes prompts on images of ``grid`` for a network of ``input_size`` (H, W)."""
 
     def __init__(self, grid: Equirect | ImageSize, input_size: tuple[int, int], config: ModelConfig) -> None:
         self.grid, self.input_size, self.config = grid, input_size, config
@@ -99,7 +99,7 @@ class PromptEncoder:
         prompts: Sequence[Prompt],
         previous: Tensor | None = None,  # [N, 1, 4h, 4w] logits, of objects that are corrected
     ) -> EncodedPrompts:
-        """Checked prompts -> tensors."""
+        """Return checked prompts as tensors."""
         count = len(prompts)
         most = max(p.sparse_count for p in prompts)
         coords = np.zeros((count, max(most, 1), 2), np.float32)
@@ -130,7 +130,7 @@ class PromptEncoder:
         )
 
     def _mask_pixels(self, prompts: Sequence[Prompt]) -> Tensor:
-        """Mask prompts [N, 1, H, W] at the network's input size, 0 or 1; 0 where there is none."""
+        """Return mask prompts [N, 1, H, W] at the network's input size, 0 or 1; 0 where there is none."""
         pixels = np.zeros((len(prompts), 1, *self.input_size), np.float32)
         for i, prompt in enumerate(prompts):
             if prompt.mask is not None:
@@ -141,7 +141,7 @@ class PromptEncoder:
         return torch.from_numpy(pixels)
 
     def _low_res_logits(self, pixels: Tensor) -> Tensor:
-        """Logits [N, 1, 4h, 4w] of masks [N, 1, H, W], made as SAM2 makes them."""
+        """Return logits [N, 1, 4h, 4w] of masks [N, 1, H, W], made as SAM2 makes them."""
         margin = 4 * LOW_RES_STRIDE if self.config.wrap else 0
         padded = wrap_pad(pixels, margin, margin, 0, 0) * (2 * GIVEN_LOGIT) - GIVEN_LOGIT
         size = (self.low_res[0], self.low_res[1] + 2 * margin // LOW_RES_STRIDE)
@@ -149,14 +149,14 @@ class PromptEncoder:
         return small[..., margin // LOW_RES_STRIDE : size[1] - margin // LOW_RES_STRIDE]
 
     def _scaled(self, u: float, v: float, size: tuple[int, int]) -> tuple[float, float]:
-        """Pixel indices of the image -> of an image of ``size`` (H, W) of the same sphere."""
+        """Return pixel indices of the image as those of an image of ``size`` (H, W) of the same sphere."""
         return (
             (u + 0.5) * size[1] / self.grid.width - 0.5,
             (v + 0.5) * size[0] / self.grid.height - 0.5,
         )
 
     def _sparse(self, prompt: Prompt) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Box corners, then points: coordinates [P, 2] at the network's input, labels [P]."""
+        """Return box corners, then points: coordinates [P, 2] at the network's input, labels [P]."""
         points, labels = list(prompt.points), list(prompt.point_labels)
         if prompt.box is not None:
             points = [prompt.box[:2], prompt.box[2:], *points]
@@ -165,12 +165,12 @@ class PromptEncoder:
         return np.array(scaled, np.float32).reshape(-1, 2), np.array(labels, np.int64)
 
     def _low_res_share(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Share of every stride-4 pixel that the mask covers; cells never reach across the seam."""
+        """Return the share of every stride-4 pixel that the mask covers; no cell reaches across the seam."""
         size = (self.low_res[1], self.low_res[0])
-        return cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        return np.asarray(cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA))
 
     def _draw(self, dense: NDArray[np.float32], prompt: Prompt) -> None:
-        """Box and clicks as +-DENSE_LOGIT into ``dense`` [4h, 4w]."""
+        """Draw box and clicks as +-DENSE_LOGIT into ``dense`` [4h, 4w]."""
         height, width = dense.shape
         if prompt.box is not None:
             u_min, v_min = self._scaled(*prompt.box[:2], self.low_res)
@@ -188,7 +188,7 @@ class PromptEncoder:
             dense[near] = DENSE_LOGIT if label == FOREGROUND else -DENSE_LOGIT
 
     def _centre(self, prompt: Prompt) -> int:
-        """Token column in the middle of the prompt."""
+        """Return the token column in the middle of the prompt."""
         box = prompt.box if prompt.mask is None else mask_box(prompt.mask)
         if box is not None:
             u = box[0] + box_width(box[0], box[2], self.grid.width) / 2
@@ -198,12 +198,12 @@ class PromptEncoder:
             angle = prompt.points[on if on.any() else slice(None), 0] * turns
             u = math.atan2(np.sin(angle).sum(), np.cos(angle).sum()) / turns
         tokens = self.input_size[1] // self.config.stride
-        # what lies in the very middle of a region must not hang on the last digit
+        # what lies in the very middle of a region must not depend on the last digit
         return math.floor((u + 0.5) / self.grid.width * tokens + _TIE) % tokens
 
 
 def group_by_point_count(indices: Sequence[int], prompts: Sequence[Prompt]) -> list[list[int]]:
-    """Indices of prompts in groups of as many points: padding would count as points of its own."""
+    """Group indices of prompts by their number of points: padding would count as points of its own."""
     groups: dict[int, list[int]] = {}
     for i in indices:
         groups.setdefault(prompts[i].sparse_count, []).append(i)
@@ -211,7 +211,7 @@ def group_by_point_count(indices: Sequence[int], prompts: Sequence[Prompt]) -> l
 
 
 def centre_token(mask_logits: Tensor, otherwise: Tensor) -> Tensor:
-    """Token column [N] in the middle of each mask [N, 1, 4h, 4w]; ``otherwise`` [N] where a mask is empty."""
+    """Return the token column [N] in the middle of masks [N, 1, 4h, 4w]; ``otherwise`` [N] of empty ones."""
     stride = LOW_RES_STRIDE  # tokens are as many stride-4 pixels wide as those are pixels
     column = mean_column((mask_logits > 0).flatten(0, 1).sum(1).float())
     token = ((column + 0.5) / stride).floor().nan_to_num(-1).long()

@@ -31,9 +31,14 @@ class PromptError(ValueError):
         self.status = status
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prompt:
-    """One object's prompt; coordinates are pixel indices of the image it is given with."""
+    """Where and what one object is in one image; coordinates are pixel indices of that image.
+
+    Points are [P, 2] ``u, v`` with a label each, 1 (object) or 0 (background). A box is ``u_min, v_min,
+    u_max, v_max``; with u_min > u_max it crosses the seam. A mask is [H, W] bool, of the image's size, and
+    comes alone.
+    """
 
     obj_id: int = 0  # 0: a new object
     label: str = ""
@@ -45,9 +50,15 @@ class Prompt:
 
     @property
     def empty(self) -> bool:
+        """Whether it points at nothing."""
         return self.box is None and self.mask is None and len(self.points) == 0
 
     @property
+    def corrects(self) -> bool:
+        """Whether a known object's memory is corrected, not a new memory made."""
+        return bool(self.obj_id) and not self.replace
+
+    @property
     def sparse_count(self) -> int:
-        """Points that the network reads: a box counts as two."""
+        """Number of points that the network reads: a box counts as two."""
         return len(self.points) + 2 * (self.box is not None)

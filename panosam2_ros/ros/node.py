@@ -120,7 +120,7 @@ class PanoSam2Node(SteadyLifecycleNode):
             worker_limits(parameters),
             partial(use_threads, parameters.num_threads),
         )
-        tracker.thrift.spare = self._worker.forget_frames
+        tracker.batcher.release_caches = self._worker.forget_frames
         self._keeper = keeper
         self.tracker_changed()
         self._worker.start()

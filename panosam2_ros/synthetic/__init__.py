@@ -1,1 +1,1 @@
-"""Material for training scenes: people, solid models, HDR panoramas. Laboratory."""
+"""Material of training scenes: people, solid models, HDR panoramas. Laboratory."""

@@ -1,4 +1,4 @@
-"""What people in training scenes wear: which faces of MakeHuman's garment shells, in which colours.
+"""Clothing of people in training scenes: faces of MakeHuman's garment shells, and their colours.
 
 Positions are those of the resting body of mean shape in metres: x to its left, y to its back, z up,
 0 at the hips.
@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from panosam2_ros.geometry.sphere import Floats
 
-_Rng = np.random.Generator
 Faces = NDArray[np.int64]  # [F, 4] vertices
 _SHOULDER, _WRIST = 0.16, 0.45  # m from the middle, of the resting arm
 _SKIN = np.array([[250, 217, 190], [231, 183, 146], [190, 134, 95], [141, 90, 58], [84, 54, 38]], float)
@@ -28,7 +28,7 @@ _PLAIN = np.array([
 ], float)  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mesh:
     """The body and its garment shells, of the mean shape at rest."""
 
@@ -41,91 +41,101 @@ class Mesh:
     hair: Faces
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Layer:
-    """One thing that is worn, or the skin."""
+    """One garment, or the skin."""
 
     name: str
     faces: Faces
     colours: NDArray[np.uint8]  # [V, 3]
-    off: float  # m, how far it stands off its shell
+    offset: float  # m, distance from its shell
 
 
-def dressed(rng: _Rng, mesh: Mesh, skirts: bool) -> list[Layer]:
-    """A person's skin, hair and clothes; ``skirts``: whether a skirt may be among them."""
-    skin = _between(rng, _SKIN)
+def dress(rng: Generator, mesh: Mesh, *, skirts: bool) -> list[Layer]:
+    """Draw a person's skin, hair and clothes; ``skirts``: whether a skirt may be among them."""
+    skin = _mix_neighbours(rng, _SKIN)
     layers = [
-        _plain("skin", mesh, mesh.body, skin, 0),
-        _plain("eyes", mesh, mesh.eyes, np.full(3, 60.0), 0),
+        _plain_layer("skin", mesh, mesh.body, skin, 0),
+        _plain_layer("eyes", mesh, mesh.eyes, np.full(3, 60.0), 0),
     ]
     if rng.random() < 0.92:
-        layers.append(_hair(rng, mesh))
+        layers.append(_hair_layer(rng, mesh))
     waist, inside = rng.uniform(-0.08, 0.12), mesh.positions[mesh.tights].mean(1)
     legs = inside[:, 2] < waist + 0.02
     skirted = skirts and rng.random() < 0.25
     if skirted:
         whole = mesh.positions[mesh.skirt].mean(1)[:, 2]
         long = mesh.skirt[whole > rng.uniform(-0.7, -0.2)]
-        layers.append(_cloth("skirt", rng, mesh, long, (0.0, 0.02)))
+        layers.append(_cloth_layer(rng, "skirt", mesh, long, (0.0, 0.02)))
     if not skirted or rng.random() < 0.4:
         hem = rng.uniform(-0.45, -0.2) if rng.random() < 0.25 else rng.uniform(-0.8, -0.7)
-        trousers = mesh.tights[legs & (inside[:, 2] > hem) & ~_arms(mesh)]
-        layers.append(_cloth("trousers", rng, mesh, trousers, (0.0, 0.03), patterned=0.15))
+        trousers = mesh.tights[legs & (inside[:, 2] > hem) & ~_on_arm(mesh)]
+        layers.append(_cloth_layer(rng, "trousers", mesh, trousers, (0.0, 0.03), patterned=0.15))
     sleeve = rng.choice([rng.uniform(0.0, 0.3), rng.uniform(0.3, 0.5), rng.uniform(0.9, 1.0)])
     reach = (abs(inside[:, 0]) - _SHOULDER) / (_WRIST - _SHOULDER)
-    upper = np.where(_arms(mesh), reach < sleeve, inside[:, 2] > waist)
-    layers.append(_cloth("top", rng, mesh, mesh.tights[upper], (0.003, 0.04)))
+    upper = np.where(_on_arm(mesh), reach < sleeve, inside[:, 2] > waist)
+    layers.append(_cloth_layer(rng, "top", mesh, mesh.tights[upper], (0.003, 0.04)))
     if rng.random() < 0.85:
-        shoes = mesh.tights[(inside[:, 2] < rng.uniform(-0.8, -0.68)) & ~_arms(mesh)]
-        layers.append(_plain("shoes", mesh, shoes, _PLAIN[rng.integers(len(_PLAIN))], 0.012))
+        shoes = mesh.tights[(inside[:, 2] < rng.uniform(-0.8, -0.68)) & ~_on_arm(mesh)]
+        layers.append(_plain_layer("shoes", mesh, shoes, _PLAIN[rng.integers(len(_PLAIN))], 0.012))
     return layers
 
 
-def _arms(mesh: Mesh) -> NDArray[np.bool_]:
-    """[F] which faces of the tights hang on an arm."""
+def _on_arm(mesh: Mesh) -> NDArray[np.bool_]:
+    """Return which faces of the tights lie on an arm, [F]."""
     return np.asarray(mesh.arm[mesh.tights].mean(1) > 0.5)
 
 
-def _between(rng: _Rng, colours: Floats) -> Floats:
-    """A mixture of two neighbours."""
+def _mix_neighbours(rng: Generator, colours: Floats) -> Floats:
+    """Draw a mixture of two neighbouring colours."""
     first, share = rng.integers(len(colours) - 1), rng.random()
     return np.asarray(colours[first] * share + colours[first + 1] * (1 - share))
 
 
-def _plain(name: str, mesh: Mesh, faces: Faces, colour: Floats, off: float) -> Layer:
+def _plain_layer(name: str, mesh: Mesh, faces: Faces, colour: Floats, offset: float) -> Layer:
+    """Return a layer of one colour."""
     colours = np.broadcast_to(colour, mesh.positions.shape)
-    return Layer(name, faces, np.clip(colours, 0, 255).astype(np.uint8), off)
+    return Layer(name, faces, np.clip(colours, 0, 255).astype(np.uint8), offset)
 
 
-def _hair(rng: _Rng, mesh: Mesh) -> Layer:
-    """Hair of some length, or a cap."""
+def _hair_layer(rng: Generator, mesh: Mesh) -> Layer:
+    """Draw hair of some length, or a cap."""
     lowest = mesh.positions[mesh.hair].mean(1)[:, 2]
     long = rng.uniform(0.25, 0.6) if rng.random() < 0.4 else rng.uniform(0.6, 0.68)
-    colour = _between(rng, _HAIR) if rng.random() < 0.85 else _dye(rng)
+    colour = _mix_neighbours(rng, _HAIR) if rng.random() < 0.85 else _sample_colour(rng)
     colour = colour * rng.uniform(0.7, 1.2)
-    return _plain("hair", mesh, mesh.hair[lowest > long], colour, rng.uniform(0, 0.012))
+    return _plain_layer("hair", mesh, mesh.hair[lowest > long], colour, rng.uniform(0, 0.012))
 
 
-def _dye(rng: _Rng) -> Floats:
-    """Mostly quiet colours, some loud ones."""
+def _sample_colour(rng: Generator) -> Floats:
+    """Draw a colour: mostly a muted one of ``_PLAIN``, sometimes any."""
     if rng.random() < 0.6:
         return np.asarray(_PLAIN[rng.integers(len(_PLAIN))] * rng.uniform(0.8, 1.2, 3))
     return np.asarray(rng.uniform(0, 255, 3))
 
 
-def _cloth(
-    name: str, rng: _Rng, mesh: Mesh, faces: Faces, off: tuple[float, float], patterned: float = 0.5
+def _cloth_layer(
+    rng: Generator,
+    name: str,
+    mesh: Mesh,
+    faces: Faces,
+    offset: tuple[float, float],
+    *,
+    patterned: float = 0.5,
 ) -> Layer:
-    """Folds in it are darker and brighter."""
-    base, other = _dye(rng), _dye(rng)
-    share = _pattern(rng)(mesh.positions) if rng.random() < patterned else np.zeros(len(mesh.positions))
+    """Draw a garment with darker and brighter folds; ``patterned``: how likely it has a second colour."""
+    base, other = _sample_colour(rng), _sample_colour(rng)
+    share = np.zeros(len(mesh.positions))
+    if rng.random() < patterned:
+        share = _sample_pattern(rng)(mesh.positions)
     colours = base + share[:, None] * (other - base)
     folds = 1 + rng.uniform(0, 0.25) * _waves(rng, mesh.positions, 14, 40)
-    return Layer(name, faces, np.clip(colours * folds[:, None], 0, 255).astype(np.uint8), rng.uniform(*off))
+    shaded = np.clip(colours * folds[:, None], 0, 255).astype(np.uint8)
+    return Layer(name, faces, shaded, rng.uniform(*offset))
 
 
-def _pattern(rng: _Rng) -> Callable[[Floats], Floats]:
-    """How much of a second colour there is at positions [V, 3], 0..1 [V]."""
+def _sample_pattern(rng: Generator) -> Callable[[Floats], Floats]:
+    """Draw a function that returns the share of a second colour at positions [V, 3], 0..1 [V]."""
     period, part = rng.uniform(0.04, 0.16), rng.uniform(0.25, 0.6)
     across, height = rng.uniform(-0.08, 0.08), rng.uniform(0.25, 0.42)
 
@@ -152,8 +162,8 @@ def _pattern(rng: _Rng) -> Callable[[Floats], Floats]:
     return kinds[rng.integers(len(kinds))]
 
 
-def _waves(rng: _Rng, at: Floats, low: float, high: float) -> Floats:
-    """Noise [V] of about -1..1; wave numbers in rad/m."""
+def _waves(rng: Generator, at: Floats, low: float, high: float) -> Floats:
+    """Draw smooth noise [V] of about -1..1 at positions [V, 3]; wave numbers in rad/m."""
     towards = rng.normal(size=(6, 3))
     towards *= rng.uniform(low, high, (6, 1)) / np.linalg.norm(towards, axis=1, keepdims=True)
     return np.asarray(np.sin(at @ towards.T + rng.uniform(0, 2 * math.pi, 6)).mean(1) * 1.7)

@@ -1,10 +1,10 @@
-"""What only training uses: solid models of furniture, plants, vehicles and people, drawn from all sides.
+"""Solid models of furniture, plants, vehicles and people, rendered from all sides; only training uses them.
 
 ``python -m panosam2_ros.synthetic.mesh_assets --out runs/models`` fetches Debian's package
 ``sweethome3d-furniture`` 1.8-1 (820 models; BlendSwap CC0 and CC-BY 3.0, Kator Legaz and Reallusion
-CC-BY 3.0 US, Scopia CC-BY 3.0) with apt-get and draws each once round with VTK, which has to be
+CC-BY 3.0 US, Scopia CC-BY 3.0) with apt-get and renders each from all sides with VTK, which has to be
 installed: ``pip install vtk``. ``SOURCES.tsv`` in the folder names every model's author and licence.
-The benchmark's own material stays as it is.
+The benchmarks do not use these models.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pathlib import Path
 from tqdm import tqdm
 
 from panosam2_ros.simulation.assets import AssetLibrary
-from panosam2_ros.synthetic.multiview_sprites import draw_views, encoded
+from panosam2_ros.synthetic.multiview_sprites import draw_views, encode_strip
 from panosam2_ros.synthetic.people import PREFIX
 
 MESH_PACKAGE = "sweethome3d-furniture"
-BEGUN, FATAL = ".begun", ".fatal"  # endings of files: being drawn; it ended the process that drew it
+BEGUN, FATAL = ".begun", ".fatal"  # endings of files: being rendered; it ended the process that rendered it
 _CATALOG = "PluginFurnitureCatalog.properties"
 _CATALOGS = "usr/share/sweethome3d/furniture"
 
@@ -37,22 +37,23 @@ class Model:
     """One entry of a catalogue."""
 
     archive: Path  # .sh3f, a zip
-    entry: str  # of the OBJ in it
+    entry: str  # path of the OBJ in it
     creator: str
     license: str
 
     @property
     def name(self) -> str:
+        """File name of its strip, without the ending."""
         return f"{self.archive.stem}-{Path(self.entry).stem}".lower()
 
 
 def with_models(library: AssetLibrary, folder: Path) -> AssetLibrary:
-    """The library and the strips in a folder; ValueError where it has none."""
+    """Return the library with the strips in a folder; raise ValueError where it has none."""
     strips = {path.stem: path for path in sorted(folder.glob("*.webp"))}
     if not strips:
         raise ValueError(
-            f"{folder} holds no strips (*.webp); `python -m panosam2_ros.synthetic.mesh_assets --out "
-            f"{folder}` makes them"
+            f"{folder} holds no strips (*.webp); make them with "
+            f"`python -m panosam2_ros.synthetic.mesh_assets --out {folder}`"
         )
     people = {name: path for name, path in strips.items() if name.startswith(PREFIX)}
     models = {name: path for name, path in strips.items() if name not in people}
@@ -60,7 +61,7 @@ def with_models(library: AssetLibrary, folder: Path) -> AssetLibrary:
 
 
 def catalogue(archive: Path) -> Iterator[Model]:
-    """The models of a Sweet Home 3D library."""
+    """Yield the models of a Sweet Home 3D library."""
     with zipfile.ZipFile(archive) as content:
         text = content.read(_CATALOG).decode("latin-1")
     general = re.search(r"^license=(.*)$", text, re.MULTILINE)
@@ -72,12 +73,12 @@ def catalogue(archive: Path) -> Iterator[Model]:
 
 
 def draw(model: Model, out: Path) -> str:
-    """Write a model's strip unless it is there; what went wrong, or nothing."""
+    """Write a model's strip unless it exists; return a problem, or an empty string."""
     target, begun, fatal = (out / f"{model.name}{end}" for end in (".webp", BEGUN, FATAL))
     if target.exists():
         return ""
     if fatal.exists():
-        return f"{model.name}: it ended the process that drew it"
+        return f"{model.name}: it ended the process that rendered it"
     begun.touch()
     with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(model.archive) as content:
         around = model.entry.rsplit("/", 1)[0] + "/"
@@ -87,20 +88,20 @@ def draw(model: Model, out: Path) -> str:
         except ValueError as error:
             begun.unlink()
             return f"{model.name}: {error}"
-    begun.write_bytes(encoded(strip))
-    begun.rename(target)  # whole, whenever the process is ended
+    begun.write_bytes(encode_strip(strip))
+    begun.rename(target)  # complete, whenever the process ends
     return ""
 
 
 def draw_all(models: Sequence[Model], out: Path, processes: int) -> list[str]:
-    """Draw all models; what went wrong. Some files end VTK's process: it is started again without them."""
+    """Render all models and return the problems; restart VTK's process without the files that end it."""
     for model in models:
         (out / f"{model.name}{BEGUN}").unlink(missing_ok=True)  # of a run that was stopped
     while True:
         with ProcessPoolExecutor(processes) as pool:
-            drawn = pool.map(draw, models, [out] * len(models))
+            problems = pool.map(draw, models, [out] * len(models))
             try:
-                return [problem for problem in tqdm(drawn, total=len(models)) if problem]
+                return [problem for problem in tqdm(problems, total=len(models)) if problem]
             except BrokenProcessPool:
                 pass
         for model in models:
@@ -109,7 +110,7 @@ def draw_all(models: Sequence[Model], out: Path, processes: int) -> list[str]:
 
 
 def _draw_alone(model: Model, out: Path) -> None:
-    """One that was being drawn when a process ended: was it that one?"""
+    """Render a model alone, and mark it as fatal where that ends the process."""
     begun = out / f"{model.name}{BEGUN}"
     with ProcessPoolExecutor(1) as pool:
         try:
@@ -119,7 +120,7 @@ def _draw_alone(model: Model, out: Path) -> None:
 
 
 def fetch(folder: Path) -> list[Path]:
-    """Debian's package, unpacked under ``folder``; its catalogues."""
+    """Download and unpack Debian's package under ``folder`` unless it is there; return its catalogues."""
     folder.mkdir(parents=True, exist_ok=True)
     if not list(folder.glob(f"{_CATALOGS}/*.sh3f")):
         subprocess.run(["apt-get", "download", MESH_PACKAGE], cwd=folder, check=True)
@@ -129,10 +130,11 @@ def fetch(folder: Path) -> list[Path]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command."""
+    """Run the command line."""
     parser = argparse.ArgumentParser("panosam2_ros.synthetic.mesh_assets", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("runs/models"))
-    parser.add_argument("--processes", type=int, default=2)
+    add = parser.add_argument
+    add("--out", type=Path, default=Path("runs/models"), help="folder of the strips (default: %(default)s)")
+    add("--processes", type=int, default=2, help="that render side by side (default: %(default)s)")
     options = parser.parse_args(arguments)
     models = [m for archive in fetch(options.out / "package") for m in catalogue(archive)]
     entries = [(m.name, m.creator, m.license, m.archive.name) for m in models]

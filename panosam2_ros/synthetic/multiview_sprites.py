@@ -1,7 +1,7 @@
-"""Views of solid models, all round, as sprites that turn: strips of pictures, drawn by VTK.
+"""Views of solid models from all sides, rendered by VTK into strips for sprites that turn.
 
 A strip holds ``VIEWS`` square views side by side, RGBA. The camera goes once round the model and rises
-and sinks once on the way, so that the last view is followed by the first.
+and sinks once on the way, so that the strip is periodic: the first view follows the last.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import numpy as np
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.simulation.assets import VIEW_SIDE, VIEWS
 
-_FINER = 2  # drawn so much larger, against jagged edges
+_FINER = 2  # rendered so much larger, against aliasing
 _NEAR = 0.92  # of the distance at which the model's sphere would just fit
 
 
 def draw_views(model: Path) -> ImageArray:
-    """The strip [VIEW_SIDE, VIEWS * VIEW_SIDE, 4] of a Wavefront OBJ with its materials.
+    """Render the strip [VIEW_SIDE, VIEWS * VIEW_SIDE, 4] of a Wavefront OBJ with its materials.
 
-    Raises ValueError where there is nothing to see.
+    Raise ValueError where less than 2 % of the pixels are covered.
     """
-    window = off_screen()
+    window = offscreen_window()
     import vtk  # only needed to make strips
 
     importer = vtk.vtkOBJImporter()
@@ -37,8 +37,8 @@ def draw_views(model: Path) -> ImageArray:
     importer.Update()
     renderer = importer.GetRenderer()
     renderer.SetBackgroundAlpha(0)
-    round_it = Orbit(*_sphere(renderer))
-    strip = np.concatenate([view(window, renderer, round_it, index) for index in range(VIEWS)], 1)
+    orbit = Orbit(*_sphere(renderer))
+    strip = np.concatenate([render_view(window, renderer, orbit, index) for index in range(VIEWS)], 1)
     if (strip[..., 3] > 127).mean() < 0.02:
         raise ValueError(f"{model} shows nothing")
     return strip
@@ -46,17 +46,17 @@ def draw_views(model: Path) -> ImageArray:
 
 @dataclass(frozen=True)
 class Orbit:
-    """How a camera goes round a thing: y is up, and it begins on the side of z."""
+    """Path of a camera round a model: y is up, and the path begins on the side of z."""
 
     centre: tuple[float, ...]
-    radius: float  # of the ball that is to be seen
+    radius: float  # of the ball that the views show
     middle: float = 12.0  # degrees above the floor
     swing: float = 14.0  # degrees by which it rises and sinks
-    angle: float = 30.0  # degrees, of the camera's view: a wide one sees from near
+    angle: float = 30.0  # degrees, of the camera's field of view: a wide one sees from near
 
 
-def off_screen() -> Any:
-    """A window for views, that no screen is needed for."""
+def offscreen_window() -> Any:
+    """Return a VTK window for views that needs no display."""
     import vtk
 
     window = vtk.vtkRenderWindow()
@@ -67,8 +67,8 @@ def off_screen() -> Any:
     return window
 
 
-def view(window: Any, renderer: Any, orbit: Orbit, index: int) -> ImageArray:
-    """RGBA [VIEW_SIDE, VIEW_SIDE, 4] of what a renderer shows from a place of the orbit."""
+def render_view(window: Any, renderer: Any, orbit: Orbit, index: int) -> ImageArray:
+    """Render RGBA [VIEW_SIDE, VIEW_SIDE, 4] from the camera's place at view ``index`` of the orbit."""
     import vtk
     from vtk.util.numpy_support import vtk_to_numpy
 
@@ -93,20 +93,23 @@ def view(window: Any, renderer: Any, orbit: Orbit, index: int) -> ImageArray:
     return _halved(large)
 
 
-def encoded(strip: ImageArray) -> bytes:
-    """A strip as a file, see ``assets.read_view_strip``."""
+def encode_strip(strip: ImageArray) -> bytes:
+    """Encode a strip as a webp file, which ``assets.read_view_strip`` reads."""
     bgra = np.ascontiguousarray(strip[..., [2, 1, 0, 3]])
     return bytes(cv2.imencode(".webp", bgra, [cv2.IMWRITE_WEBP_QUALITY, 90])[1])
 
 
 def _sphere(renderer: Any) -> tuple[tuple[float, ...], float]:
-    """Centre and radius of the ball round everything that is drawn."""
+    """Return centre and radius of the ball round everything that is rendered."""
     low, high = np.reshape(renderer.ComputeVisiblePropBounds(), (3, 2)).T
     return tuple((low + high) / 2), float(np.linalg.norm(high - low) / 2)
 
 
 def _halved(large: ImageArray) -> ImageArray:
-    """A picture [_FINER * VIEW_SIDE, ...] at VIEW_SIDE; colours of transparent pixels do not bleed in."""
+    """Downsample an image [_FINER * VIEW_SIDE, ...] to VIEW_SIDE.
+
+    Colours are weighted by alpha, so that those of transparent pixels do not bleed in.
+    """
     alpha = large[..., 3:].astype(np.float32) / 255
     colour = cv2.resize(large[..., :3] * alpha, (VIEW_SIDE, VIEW_SIDE), interpolation=cv2.INTER_AREA)
     cover = cv2.resize(alpha, (VIEW_SIDE, VIEW_SIDE), interpolation=cv2.INTER_AREA)

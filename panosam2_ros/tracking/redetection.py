@@ -1,123 +1,91 @@
-"""Objects that the network does not find in an image, looked for by their colours.
+"""Where lost objects may be, by their colours, and whether what was found there is really them.
 
-Our own aid to small networks (SAM2 and the paper have none): the part of the panorama whose colours
-speak most for a lost object is shown to the decoder as if it were the last mask, or gets the object's
-search region, and the network says whether that is the object. It has to know objects by what they are
-for that: see ``mislead`` in ``training/curriculum.py``.
+Our own aid to small networks (SAM2 and the paper have none): the part of the panorama whose colours speak
+most for a lost object gets the object's search region, and the network says whether that is the object. It
+has to know objects by their appearance for that: see ``mask_swap_prob`` in ``training/curriculum.py``.
 """
 
 from __future__ import annotations
 
-from dataclasses import fields
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from panosam2_ros.geometry.circular import fit_image
 from panosam2_ros.geometry.connected_components import connected_components
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
+from panosam2_ros.geometry.sphere import Floats, rotation_matrix
 from panosam2_ros.memory.memory_bank import MemoryBank
-from panosam2_ros.model.colour_histogram import histogram_intersection, with_colours
-from panosam2_ros.model.image_encoder import ImageFeatures
-from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
+from panosam2_ros.model.colour_histogram import colour_bins, colour_evidence, histogram_intersection
+from panosam2_ros.model.mask_decoder import MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.prompts.encoding import LOW_RES_STRIDE, centre_token
+from panosam2_ros.tracking.frame import Frame
 
-MAX_SEARCHED_PER_FRAME = 4  # objects that are looked for in one image, so that its time is bounded
+SEARCH_WIDTH = 256  # columns of the panorama in which colours are searched
+SEARCH_EVERY = 2  # frames of a lost object; in the others it is looked for where it was
+MAX_SEARCHED_PER_FRAME = 4  # objects, which bounds the time of a frame
 MIN_LOG_RATIO = 1.0  # evidence, a log ratio, from which a pixel may belong to a lost object
-MOST_PARTS = 4  # of the panorama that are compared, the largest
-LEAST_IOU = 0.4  # predicted, of what is taken for the object
-SIZE_RATIO = 6.0  # largest ratio of its solid angles, now and when it was last seen
+MAX_CANDIDATES = 4  # parts of the panorama that are compared, the largest
+MIN_IOU = 0.4  # predicted, of what is taken for the object
 SHARES = (0.005, 0.4)  # of a search region, least and most, that is taken for the object in another place
-MOST_SHARED = 0.5  # less than this share of it belongs to objects that are in sight
-_SIZE_WEIGHT = 0.1  # of the logarithm of that ratio, beside the overlap of colours
+_SIZE_WEIGHT = 0.1  # of the logarithm of the ratio of solid angles, beside the overlap of colours
 
 
 def redetect(
     model: PanoSAM2,
-    bank: MemoryBank,
-    features: ImageFeatures,  # with colours
-    conditioned: Tensor,  # [N, C, h, w], the image as memory has it
-    evidence: Tensor,  # [N, 1, H', W']
-    prediction: MaskPrediction,
-    scores: Tensor,  # [N] logits of presence
-    vertical_fov: float,  # rad
-) -> tuple[MaskPrediction, Tensor]:
-    """Prediction and scores, replaced for objects that were not found and are now."""
-    assert features.bins is not None
-    seen = (scores > 0) & (prediction.mask_logits > 0).flatten(1).any(1)
-    rows = _missing(bank, seen)
-    if not len(rows) or len(features.bins) > 1:  # several: clips of a batch, in training
-        return prediction, scores
-    taken = (prediction.fine_logits[seen] > 0).any(0)  # by other objects
-    lost = bank.select(rows)
-    free = evidence[rows].masked_fill(taken, -MIN_LOG_RATIO)
-    each = zip(free, lost.colours, _solid_angles(lost.mask_logits, vertical_fov), strict=True)
-    places = [rank_candidates(features.bins, *one, vertical_fov)[0] for one in each]
-    shown = F.avg_pool2d(torch.stack(places), LOW_RES_STRIDE // model.config.mask_stride)
-    yes = torch.ones_like(rows, dtype=torch.bool)
-    prompts = DecoderPrompts.of_masks(shown * model.config.prompt_logit, yes)
-    again = model.decode(conditioned[rows], features, prompts, centre_token(shown, lost.centre), yes)
-    again = with_colours(again, model.config.colour_evidence * evidence[rows])
-    ratio = _solid_angles(again.mask_logits, vertical_fov) / _solid_angles(lost.mask_logits, vertical_fov)
-    found = _are_they(lost, again, features.bins, taken, model.config.colour_search)
-    found &= (ratio < SIZE_RATIO) & (ratio > 1 / SIZE_RATIO)
-    rows = rows[found]
-    parts = {
-        f.name: getattr(prediction, f.name).index_copy(0, rows, getattr(again, f.name)[found])
-        for f in fields(MaskPrediction)
-    }
-    return MaskPrediction(**parts), scores.index_copy(0, rows, again.object_score_logits[found])
+    frame: Frame,
+    lost: MemoryBank,  # rows of M lost objects
+    regions: Sequence[SearchRegion],  # where they were last, [M]
+    visible: Sequence[SearchRegion],  # of the objects that are seen: lost ones are not there
+) -> list[Floats | None]:
+    """Return a direction [3] for each lost object in which its colours are, another one in every try."""
+    fov = frame.grid.vertical_fov
+    grid = frame.grid.of_width(SEARCH_WIDTH)
+    first = frame.reference_column  # so that nothing depends on where the seam lies
+    unroll = rotation_matrix([0.0, first / frame.grid.width * 2 * math.pi, 0.0])
+    visible = [replace(region, axes=region.axes @ unroll) for region in visible]
+    pixels = fit_image(np.roll(frame.image, -first, 1), 2 * grid.height, 2 * grid.width).to(model.device)
+    bins = colour_bins(pixels, 2)
+    occupied = _occupied(grid, visible).to(model.device)
+    evidence = colour_evidence(bins, lost.colours).masked_fill(occupied, -MIN_LOG_RATIO)
+    found: list[Floats | None] = []
+    for region, own, colours in zip(regions, evidence, lost.colours, strict=True):
+        size = math.pi / 4 * region.diameter**2
+        candidates = rank_candidates(bins, own, colours, size, fov)
+        candidate = candidates[region.unseen // SEARCH_EVERY % len(candidates), 0].cpu().numpy() > 0
+        extent = TargetExtent.of_mask(candidate, grid)
+        found.append(None if extent is None else unroll @ extent.direction)
+    return found
 
 
-def is_wrong_match(
-    scores: Tensor, bank: MemoryBank, prediction: MaskPrediction, bins: Tensor, least: float
-) -> Tensor:
-    """[N] bool: what was found in search regions elsewhere and is not the objects that were lost.
-
-    ``scores`` [N]: logits of presence; ``bins`` [N, h, w] of the regions; ``least``: overlap of colours. The
-    last mask says nothing of the size: it may have been what the object was lost by.
-    """
-    share = (prediction.mask_logits > 0).float().mean((1, 2, 3))
-    right = (scores > 0) & (prediction.mask_iou >= LEAST_IOU) & (share > SHARES[0]) & (share < SHARES[1])
-    return ~(right & (histogram_intersection(bins, bank.colours, prediction.fine_logits) >= least))
-
-
-def _are_they(lost: MemoryBank, again: MaskPrediction, bins: Tensor, taken: Tensor, least: float) -> Tensor:
-    """[M] bool: whether what was found are the objects that were lost.
-
-    ``taken`` [1, H', W'] bool: where others are; ``least``: overlap of colours.
-    """
-    own = again.fine_logits > 0
-    return (
-        (again.object_score_logits > 0)
-        & (again.mask_iou >= LEAST_IOU)
-        & (histogram_intersection(bins, lost.colours, again.fine_logits) >= least)
-        & ((own & taken).sum((1, 2, 3)) < MOST_SHARED * own.sum((1, 2, 3)))
-    )
-
-
-def _missing(bank: MemoryBank, seen: Tensor) -> Tensor:
-    """Rows [M] of objects of known colours that are not ``seen`` [N] bool, in turns where they are many."""
-    known = (bank.colours[:, 0].sum(1) > 0) & (bank.mask_logits > 0).flatten(1).any(1)
-    rows = (known & ~seen).nonzero()[:, 0]
-    if len(rows) > MAX_SEARCHED_PER_FRAME:
-        rows = rows.roll(-MAX_SEARCHED_PER_FRAME * int(bank.frame.max()))[:MAX_SEARCHED_PER_FRAME]
-    return rows
+def _occupied(grid: Equirect, regions: Sequence[SearchRegion]) -> Tensor:
+    """Return where visible objects are, [1, h, w] bool."""
+    occupied, pixel = np.zeros((grid.height, grid.width), bool), 2 * math.pi / grid.width
+    for region in regions:
+        forward = grid.rotated_vectors(region.axes)[2]
+        occupied |= forward > math.cos(region.diameter / 2 + pixel)
+    return torch.from_numpy(occupied)[None]
 
 
 def rank_candidates(
-    bins: Tensor, evidence: Tensor, colours: Tensor, size: Tensor | float, vertical_fov: float
+    bins: Tensor,  # [1, h, w] colours of pixels
+    evidence: Tensor,  # [1, h, w] how much each pixel speaks for the object
+    colours: Tensor,  # [2, K] of the object and its surroundings
+    size: float,  # sr, the object's last solid angle
+    vertical_fov: float,  # rad
 ) -> Tensor:
-    """Where an object's colours are most, first: [1 or more, 1, H', W'], 1 there and -1 elsewhere.
+    """Return masks [1 or more, 1, h, w] of +-1 where an object's colours are, the likeliest first.
 
-    ``bins`` and ``evidence`` [1, H', W'], ``colours`` [2, K]; ``size``: its last solid angle, sr. Where its
-    colours are nowhere that is nowhere, too.
+    Where its colours are nowhere, one empty mask.
     """
     parts, angles = connected_components((evidence[0] > MIN_LOG_RATIO).cpu().numpy(), 8, vertical_fov)
     angles[0] = 0
-    largest = [int(p) for p in np.argsort(-angles)[:MOST_PARTS] if angles[p] > 0]
+    largest = [int(p) for p in np.argsort(-angles)[:MAX_CANDIDATES] if angles[p] > 0]
     if not largest:
         return torch.full_like(evidence, -1.0)[None]
     names = torch.tensor(largest, device=bins.device)
@@ -127,8 +95,25 @@ def rank_candidates(
     return masks[(alike - _SIZE_WEIGHT * ratio.log().abs()).argsort(descending=True)]
 
 
+def is_wrong_match(
+    scores: Tensor,  # [N] logits of presence
+    bank: MemoryBank,
+    prediction: MaskPrediction,
+    bins: Tensor,  # [N, h, w] colours of the regions' pixels
+    min_intersection: float,  # of the histograms of colours
+) -> Tensor:
+    """Return whether what was found in regions elsewhere is not the lost objects, [N] bool.
+
+    The last mask says nothing of the size: it may have been what the object was lost by.
+    """
+    share = (prediction.mask_logits > 0).float().mean((1, 2, 3))
+    right = (scores > 0) & (prediction.mask_iou >= MIN_IOU) & (share > SHARES[0]) & (share < SHARES[1])
+    alike = histogram_intersection(bins, bank.colours, prediction.fine_logits)
+    return ~(right & (alike >= min_intersection))
+
+
 def _solid_angles(mask_logits: Tensor, vertical_fov: float) -> Tensor:
-    """Of masks [N, 1, H, W], in sr."""
+    """Return the solid angles [N], sr, of masks [N, 1, H, W] of panoramas, which networks may see square."""
     height, width = mask_logits.shape[-2:]
     rows = torch.from_numpy(Equirect(2 * height, height, vertical_fov).pixel_solid_angles()).to(mask_logits)
-    return (mask_logits[:, 0] > 0).sum(-1).to(rows) @ rows * (2 * height / width)  # networks may be square
+    return (mask_logits[:, 0] > 0).sum(-1).to(rows) @ rows * (2 * height / width)

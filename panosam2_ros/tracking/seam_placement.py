@@ -1,4 +1,4 @@
-"""Seam steering: where the network's own seam goes, so that no tracked object lies on it.
+"""Where the network's own seam goes, so that no tracked object lies on it.
 
 Our own addition, without training: for networks whose encoder is not periodic. Off by default,
 because where the seam goes depends on all objects together.
@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 MIN_CLEARANCE, WANTED_CLEARANCE = (
     2,
     4,
-)  # tokens: an object this near makes the seam move, to where all are this far away
+)  # tokens: an object nearer than the first makes the seam move, to where all are as far as the second
 
 
 class SeamPlacer:
-    """Says when to roll, and by how much, with hysteresis."""
+    """Decides when to roll panoramas, and by how much, with hysteresis."""
 
-    def move(
+    def roll_tokens(
         self,
         occupied: NDArray[np.bool_],  # [w] token columns of all objects, as the network sees them
     ) -> int:
-        """Token columns to roll right by; 0 as long as the seam has room, or has none anywhere.
+        """Return token columns to roll right by; 0 while the seam has room, or where there is room nowhere.
 
         The seam lies before column 0.
         """

@@ -1,20 +1,19 @@
-"""What the tracker answers."""
+"""What the tracker keeps of an object, and what it answers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
 from panosam2_ros.geometry.bearing import Bearing
-from panosam2_ros.geometry.search_region import SearchRegion
+from panosam2_ros.geometry.image_types import LabelImage, MaskArray
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.memory.memory_file import ObjectSnapshot
+from panosam2_ros.prompts.prompt import PromptStatus
 from panosam2_ros.tracking.motion_model import BearingMotionModel, StateConfig, TrackState
+from panosam2_ros.tracking.view import InputView, view_from_dict, view_to_dict
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Track:
     """One known object, as of the newest image."""
 
@@ -28,7 +27,7 @@ class Track:
     angular_velocity: Floats  # [3] rad/s, optical axes; NaN while unknown
 
     def unseen(self) -> Track:
-        """What may be said of it in an image in which nobody has looked for it: never that it is seen."""
+        """Return the track of an image in which nobody looked for the object: never VISIBLE."""
         if self.state is not TrackState.VISIBLE:
             return self
         bearing = replace(self.bearing, solid_angle=0.0)
@@ -42,57 +41,62 @@ class TrackedObject:
     obj_id: int
     label: str
     motion: BearingMotionModel
+    view: InputView  # where to look for it in the next image
+    last_view: InputView | None = None  # the one of its last mask
     score: float = 0.0
     mask_iou: float = 0.0
-    view: SearchRegion | None = None  # in which it is looked for in the next image; None: in all of it
-    seen_in: SearchRegion | None = None  # the one of its last mask
-    looked_for: bool = True  # since it was recalled from a file
+    searched: bool = True  # False: nobody has looked for it since it was restored from a snapshot
 
-    def turn(self, rotation: Floats) -> None:
-        """The camera turned: ``rotation`` [3, 3] takes directions of still things to its new axes."""
-        self.motion.turn(rotation)
-        self.view = None if self.view is None else self.view.recentred(rotation @ self.view.axes[2])
+    def rotate(self, rotation: Floats) -> None:
+        """Follow a camera rotation; ``rotation`` [3, 3] takes directions of still things to the new axes."""
+        self.motion.compensate_rotation(rotation)
+        self.view = self.view.rotated(rotation)
 
     def to_dict(self) -> ObjectSnapshot:
-        """As a file keeps it."""
-        view = None if self.view is None else self.view.to_dict()
-        return ObjectSnapshot(self.obj_id, self.label, self.motion.to_dict(), view)
+        """Return what a memory file keeps of the object."""
+        return ObjectSnapshot(self.obj_id, self.label, self.motion.to_dict(), view_to_dict(self.view))
 
     @classmethod
     def from_dict(cls, item: ObjectSnapshot, config: StateConfig) -> TrackedObject:
-        """What ``to_dict`` gave."""
-        view = None if item.view is None else SearchRegion.from_dict(item.view)
+        """Return the object that ``to_dict`` was called on."""
         motion = BearingMotionModel.from_dict(item.motion, config)
-        return cls(item.obj_id, item.label, motion, view=view, looked_for=False)
+        return cls(item.obj_id, item.label, motion, view_from_dict(item.view), searched=False)
 
     def track(self) -> Track:
+        """Return what may be said of the object now."""
         motion = self.motion
         track = Track(
             self.obj_id, self.label, motion.state, self.score, self.mask_iou,
             motion.last_seen, motion.bearing, motion.angular_velocity,
         )  # fmt: skip
-        return track if self.looked_for else track.unseen()
+        return track if self.searched else track.unseen()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrackedFrame:
     """What is known of one image."""
 
     stamp: int  # ns
-    labels: NDArray[np.uint16]  # [H, W] object ids of visible objects, 0 = none
+    labels: LabelImage  # [H, W] object ids of visible objects, 0 = none
     tracks: tuple[Track, ...]  # every known object, ordered by id
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PromptOutcome:
     """What became of one prompt."""
 
-    success: bool
-    message: str  # why not, and the remedy
-    track: Track | None  # of the object in the prompted image
-    mask: NDArray[np.bool_] | None = None  # [H, W], its pixels there, of the label image's size
+    status: PromptStatus
+    message: str = ""  # why not, and the remedy
+    track: Track | None = None  # of the object in the prompted image
+    mask: MaskArray | None = None  # [H, W], its pixels there, of the label image's size
+
+    @property
+    def success(self) -> bool:
+        """Whether the prompt took effect."""
+        return self.status is PromptStatus.OK
 
 
 NOTHING_FOUND = PromptOutcome(
-    False, "nothing was found there: prompt a larger part of the object, or give its box or mask", None
+    PromptStatus.NOTHING_FOUND,
+    "nothing was found there: prompt a larger part of the object, or give its box or mask",
 )

@@ -12,116 +12,107 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 
 from panosam2_ros.geometry.bearing import mask_bearing
-from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.image_types import ImageArray, LabelImage
 from panosam2_ros.geometry.window import Logits, MaskPatch
 from panosam2_ros.masks.boundary import refine_boundaries
-from panosam2_ros.masks.cleanup import CleanupConfig, ExpectedPlace, remove_islands_and_holes
+from panosam2_ros.masks.cleanup import remove_islands_and_holes
 from panosam2_ros.masks.label_image import render_label_image
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.prompts.encoding import LOW_RES_STRIDE
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.config import TrackerConfig
+from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.propagation import PropagationResult
 from panosam2_ros.tracking.track import TrackedObject
-from panosam2_ros.tracking.view import Sight, View
+from panosam2_ros.tracking.view import InputView, NetworkInput
+from panosam2_ros.tracking.view_planner import ViewPlanner
 
 
 class TrackUpdater:
-    """Knows how masks become what is published; keeps nothing of objects itself."""
+    """Turns masks into what is known and published of objects; keeps nothing of them itself."""
 
-    def __init__(self, sight: Sight, config: TrackerConfig, network: ModelConfig) -> None:
-        self._sight, self._config, self._network = sight, config, network
+    def __init__(
+        self, planner: ViewPlanner, network: NetworkInput, config: TrackerConfig, model: ModelConfig
+    ) -> None:
+        self._planner, self._network, self._config, self._model = planner, network, config, model
 
-    def nothing(self, grid: Equirect) -> LabelImage:
-        """The label image of an image in which no object is known."""
-        masks = self._mask_grid(grid)
-        return np.zeros((masks.height, masks.width), np.uint16)
-
-    def tidied(
-        self, known: Sequence[TrackedObject], result: PropagationResult, stamp: int
-    ) -> PropagationResult:
-        """Without parts that do not belong to the objects, given where they should be."""
-        expected = self._sight.expected(known, stamp)
-        return tidied(result, self._config.tidy_rules, expected, self._network.mask_stride)
-
-    def observe(
+    def clean(
         self,
-        known: Sequence[TrackedObject],
-        views: Sequence[View],
+        objects: Sequence[TrackedObject],
+        views: Sequence[InputView],
         result: PropagationResult,
-        image: ImageArray,
-        stamp: int,
+        stamp: int,  # ns, of the image
+    ) -> PropagationResult:
+        """Remove parts of masks that do not belong to their objects, also for the next frame.
+
+        Prompted frames should stay as they are: a mask that somebody gave may have parts.
+        """
+        config = self._config.cleanup
+        if config.min_island <= 0 and config.max_hole <= 0:
+            return result
+        masks = result.fine_logits[:, 0].float().cpu().numpy()
+        pairs = zip(objects, views, strict=True)
+        places = [view.expected_place(item.motion, stamp, self._network) for item, view in pairs]
+        cleaned = [remove_islands_and_holes(m, config, place) for m, place in zip(masks, places, strict=True)]
+        fine, bank = torch.from_numpy(np.stack(cleaned))[:, None].to(result.fine_logits), result.bank
+        low = F.avg_pool2d(fine, LOW_RES_STRIDE // self._model.mask_stride)
+        kept = torch.where(bank.seen[:, None, None, None], low, bank.mask_logits)
+        # The decoder's next middle stays that of all that was found: with that of what is left, val is no
+        # better (0.622 for 0.625) and the real video's hand is lost (its cycle 0.00 for 0.69).
+        return replace(result, mask_logits=low, fine_logits=fine, bank=replace(bank, mask_logits=kept))
+
+    def update(
+        self,
+        objects: Sequence[TrackedObject],
+        views: Sequence[InputView],
+        result: PropagationResult,
+        frame: Frame,
         prompts: Mapping[int, Prompt] = MappingProxyType({}),
     ) -> LabelImage:
-        """Update what is known of objects from their masks; the label image of those that are visible.
+        """Update objects from their masks; return the label image of those that are visible.
 
-        ``prompts``: how objects, by id, were pointed at in this image; masks that were given stay.
+        ``prompts``: how objects, by id, were prompted in this frame; masks that were given stay as they are.
         """
-        masks = self._mask_grid(Equirect(image.shape[1], image.shape[0], self._config.vertical_fov))
+        grid = frame.mask_grid(self._config.mask_width)
         scores = result.scores.sigmoid().tolist()
         ious = result.prediction.mask_iou.tolist()
         logits = result.fine_logits[:, 0].float().cpu().numpy()
-        present = [item.motion.present(score) for item, score in zip(known, scores, strict=True)]
-        shown = self._shown(known, views, logits, present, bool(prompts))
+        present = [item.motion.present(score) for item, score in zip(objects, scores, strict=True)]
+        found = self._visible(objects, views, logits, present, prompted=bool(prompts))
         given = {obj_id for obj_id, prompt in prompts.items() if prompt.mask is not None}
-        free = {obj_id: own for obj_id, own in shown.items() if obj_id not in given}
-        labels, regions = render_label_image(shown | self._redrawn(image, free), masks)
-        for item, score, iou in zip(known, scores, ious, strict=True):
+        refined = self._refined(frame.image, {i: mask for i, mask in found.items() if i not in given})
+        labels, regions = render_label_image(found | refined, grid)
+        for item, score, iou in zip(objects, scores, ious, strict=True):
             region = regions.get(item.obj_id)
-            bearing = mask_bearing(region.whole(masks.height), masks, iou) if region else None
-            item.motion.update(stamp, bearing, bool(prompts))
-            item.looked_for = True
+            bearing = mask_bearing(region.whole(grid.height), grid, iou) if region else None
+            item.motion.update(frame.stamp, bearing, prompted=bool(prompts))
+            item.searched = True
             item.score = score
             item.mask_iou = min(max(iou, 0.0), 1.0) if bearing else 0.0
         return labels
 
-    def _shown(
+    def _visible(
         self,
-        known: Sequence[TrackedObject],
-        views: Sequence[View],
-        logits: NDArray[np.float32],
+        objects: Sequence[TrackedObject],
+        views: Sequence[InputView],
+        logits: NDArray[np.float32],  # [N, h, w] fine
         present: Sequence[bool],
+        *,
         prompted: bool,
     ) -> dict[int, Logits | MaskPatch]:
-        """Masks of objects that are present, by id, in the panorama; where all are looked for next."""
+        """Return masks of present objects by id, in the panorama; plan where to look for all of them next."""
         found: dict[int, Logits | MaskPatch] = {}
-        for item, view, own, there in zip(known, views, logits, present, strict=True):
-            mask = self._sight.shown(own, view) if there else None
+        for item, view, own, there in zip(objects, views, logits, present, strict=True):
+            mask = view.to_panorama(own, self._network) if there else None
             if mask is None:
-                item.view = self._sight.next_region(item.view, None)
+                item.view = self._planner.next_view(item.view, None, prompted=prompted)
             else:
                 found[item.obj_id] = mask
-                item.seen_in, item.view = view, self._sight.next_region(view, own, prompted)
+                item.last_view = view
+                item.view = self._planner.next_view(view, own, prompted=prompted)
         return found
 
-    def _redrawn(self, image: ImageArray, masks: Mapping[int, Logits | MaskPatch]) -> dict[int, MaskPatch]:
-        """Outlines from the image's pixels, where the network's configuration asks for them."""
-        size = self._network.outline_size if self._config.redraw_outlines else 0
+    def _refined(self, image: ImageArray, masks: Mapping[int, Logits | MaskPatch]) -> dict[int, MaskPatch]:
+        """Return masks whose boundaries follow the image's pixels, where the network's configuration asks."""
+        size = self._model.outline_size if self._config.refine_boundaries else 0
         return refine_boundaries(image, masks, size, self._config.vertical_fov) if size else {}
-
-    def _mask_grid(self, grid: Equirect) -> Equirect:
-        """Pixels of the label image that belongs to an image."""
-        return grid.of_width(self._config.mask_width) if self._config.mask_width else grid
-
-
-def tidied(
-    result: PropagationResult,
-    rules: CleanupConfig,
-    expected: Sequence[ExpectedPlace | None],
-    mask_stride: int,
-) -> PropagationResult:
-    """Objects' masks tidied, also those that the next frame starts from; ``mask_stride``: of what comes out.
-
-    Prompted frames should stay as they are: a mask that somebody gave may have parts.
-    """
-    if rules.min_island <= 0 and rules.max_hole <= 0:
-        return result
-    masks = result.fine_logits[:, 0].float().cpu().numpy()
-    tidy = [remove_islands_and_holes(mask, rules, place) for mask, place in zip(masks, expected, strict=True)]
-    fine, bank = torch.from_numpy(np.stack(tidy))[:, None].to(result.fine_logits), result.bank
-    low = F.avg_pool2d(fine, LOW_RES_STRIDE // mask_stride)
-    kept = torch.where(bank.seen[:, None, None, None], low, bank.mask_logits)
-    # The decoder's next middle stays that of all that was found: with that of what is left, val is no better
-    # (0.622 for 0.625) and the real video's hand is lost (its cycle 0.00 for 0.69).
-    return replace(result, mask_logits=low, fine_logits=fine, bank=replace(bank, mask_logits=kept))

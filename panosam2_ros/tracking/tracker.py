@@ -1,34 +1,37 @@
 """PanoTracker: the core's only state. One verb for a stream, ``step``; prompts, removal, reset.
 
-An object has an id for ever (``obj_id``) and a row of the memory bank for now (``obj_idx``).
+One image takes one path: a ``Frame`` is made of it, the planner says where to look for each object, the
+network finds them there, and the updater turns masks into labels, bearings and motion. An object has an id
+for ever (``obj_id``) and a row of the memory bank for now (``obj_idx``).
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
+from functools import reduce
+from itertools import chain
 
 import torch
 
 from panosam2_ros.geometry.camera_motion import RotationEstimator
-from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.geometry.image_types import ImageArray
-from panosam2_ros.memory.memory_bank import MemoryBank
+from panosam2_ros.geometry.image_types import ImageArray, LabelImage
 from panosam2_ros.memory.memory_file import NetworkIdentity, TrackerSnapshot
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.prompts.encoding import group_by_point_count
-from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.prompts.validation import Admission
+from panosam2_ros.prompts.prompt import Prompt, PromptStatus
+from panosam2_ros.prompts.validation import KnownIds, validate_prompts
 from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
 from panosam2_ros.tracking.config import TrackerConfig
+from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.motion_model import BearingMotionModel
 from panosam2_ros.tracking.object_group import ObjectGroup, merge
-from panosam2_ros.tracking.propagation import PropagationResult, empty_bank, propagate, segment_prompts
+from panosam2_ros.tracking.prompting import PromptBatch, PromptSegmenter, answer, batches
+from panosam2_ros.tracking.propagation import PropagationResult, empty_bank, propagate
 from panosam2_ros.tracking.track import NOTHING_FOUND, PromptOutcome, Track, TrackedFrame, TrackedObject
 from panosam2_ros.tracking.track_update import TrackUpdater
-from panosam2_ros.tracking.view import Look, Sight, View, WholePanorama
-from panosam2_ros.tracking.view_planner import SearchRegions
+from panosam2_ros.tracking.view import InputView, NetworkInput
+from panosam2_ros.tracking.view_encoder import ViewEncoder
+from panosam2_ros.tracking.view_planner import ViewPlan, make_view_planner
 
 
 class PanoTracker:
@@ -38,300 +41,251 @@ class PanoTracker:
     """
 
     def __init__(self, model: PanoSAM2, config: TrackerConfig | None = None) -> None:
+        """Make a tracker that knows no object; ``model`` as ``build_model`` gives it."""
         self.model, self.config = model, config or TrackerConfig()
         self.epoch = 0  # counts up at reset; ids are unique within one
-        self._known: list[TrackedObject] = []  # in the order of the memory bank's rows and of ids
-        self._bank: MemoryBank = empty_bank(model, 0)
+        self.batcher = AdaptiveBatcher()
         self._next_id = 1
-        self.thrift = AdaptiveBatcher()
-        self._sight: Sight = (
-            SearchRegions(model, self.config)
-            if model.config.regions
-            else WholePanorama(model, self.config, self.thrift)
-        )
-        self._observer = TrackUpdater(self._sight, self.config, model.config)
-        self._camera = RotationEstimator(self.config.vertical_fov)
-        self._newest: ImageArray | None = None
-        self._stamp: int | None = None  # ns, of the newest image
-        self._behind: list[ObjectGroup] = []  # objects that were prompted on older images, oldest first
+        network = NetworkInput.of(model, self.config.vertical_fov)
+        self._planner = make_view_planner(model, self.config)
+        self._encoder = ViewEncoder(model, network, self.batcher)
+        self._updater = TrackUpdater(self._planner, network, self.config, model.config)
+        self._segmenter = PromptSegmenter(model, network, self._planner, self._encoder)
+        self._live = ObjectGroup([], empty_bank(model, 0), None, self._rotation_estimator())
+        self._newest_stamp: int | None = None  # ns, of the image that was tracked last
+        self._replaying: list[ObjectGroup] = []  # prompted on older images, the oldest first
 
     @property
     def max_objects(self) -> int:
+        """Objects that can be tracked at once."""
         return self.config.max_objects
 
     @property
-    def memory_mib(self) -> float:
-        """Size of all objects' memories, MiB."""
-        return self._bank.nbytes / 2**20
+    def memory_bytes(self) -> int:
+        """Size of all objects' memories."""
+        return self._live.bank.nbytes + sum(group.bank.nbytes for group in self._replaying)
+
+    @property
+    def network(self) -> NetworkIdentity:
+        """The network whose memories these are."""
+        return NetworkIdentity(self.model.config.name, self.model.weights_sha256, self.model.input_size)
 
     def tracks(self) -> tuple[Track, ...]:
-        """Every known object as of the newest image, ordered by id."""
-        found = {track.obj_id: track for late in self._behind for track in late.tracks()}
-        found |= {known.obj_id: known.track() for known in self._known}
+        """Return every known object as of the newest image, ordered by id."""
+        found = {track.obj_id: track for group in self._replaying for track in group.unseen_tracks()}
+        found |= {item.obj_id: item.track() for item in self._live.objects}
         return tuple(found[obj_id] for obj_id in sorted(found))
+
+    # --- images
 
     @torch.inference_mode()
     def step(self, image: ImageArray, stamp: int) -> TrackedFrame:
         """Find every known object in the next image.
 
-        ``image`` is RGB [H, W, 3]; ``stamp`` is in nanoseconds. Raises ValueError for an image
+        ``image`` is RGB uint8 [H, W, 3]; ``stamp`` is in nanoseconds. Raises ValueError for an image
         that is not a panorama; nothing is forgotten then.
         """
-        grid = self._grid(image)
-        self._steer()
-        look = self._sight.look(image, newest=True)
-        self._turn(self._known, self._camera, image)
-        self._newest, self._stamp = image, stamp
-        if not self._known:
-            return TrackedFrame(stamp, self._observer.nothing(grid), self.tracks())
-        with self.model.precision():
-            result, views = self._propagate(self._known, self._bank, look, image, stamp)
-            result = self._observer.tidied(self._known, result, stamp)
-        self._bank = result.bank
-        labels = self._observer.observe(self._known, views, result, image, stamp)
+        frame = Frame(image, stamp, self.config.vertical_fov)
+        self._place_seam()
+        self._newest_stamp = stamp
+        labels = self._advance(self._live, frame)
         return TrackedFrame(stamp, labels, self.tracks())
+
+    def _advance(self, group: ObjectGroup, frame: Frame) -> LabelImage:
+        """Track a group's objects into a frame; return the label image of those that are visible."""
+        self._rotate(group, frame)
+        group.stamp = frame.stamp
+        if not group.objects:
+            return frame.empty_labels(self.config.mask_width)
+        with self.model.precision():
+            plan = self._planner.plan(group, frame)
+            result = self._propagate(group, frame, plan)
+            result = self._updater.clean(group.objects, plan.views, result, frame.stamp)
+        group.bank = result.bank
+        return self._updater.update(group.objects, plan.views, result, frame)
+
+    def _propagate(self, group: ObjectGroup, frame: Frame, plan: ViewPlan) -> PropagationResult:
+        """Find a group's objects, in as many batches as memory asks for."""
+
+        def batch(rows: slice) -> PropagationResult:
+            features = self._encoder.encode(frame, plan.views[rows])
+            elsewhere = None if plan.elsewhere is None else plan.elsewhere[rows]
+            return propagate(self.model, group.bank.select(rows), features, elsewhere=elsewhere)
+
+        return PropagationResult.concatenated(self.batcher.run(batch, len(group.bank)))
+
+    def _rotate(self, group: ObjectGroup, frame: Frame) -> None:
+        """Take what is known to the frame's axes."""
+        if self.config.camera_motion:
+            group.rotate_to(frame.image)
+
+    def _place_seam(self) -> None:
+        """Roll what is remembered together with the network's view."""
+        if tokens := self._planner.place_seam(self._live.bank):
+            for group in (self._live, *self._replaying):
+                group.bank = group.bank.rolled(tokens)
+
+    def _rotation_estimator(self, first_column: tuple[int, int] = (0, 0)) -> RotationEstimator:
+        return RotationEstimator(self.config.vertical_fov, first_column)
+
+    # --- prompts
 
     @torch.inference_mode()
     def prompt(self, image: ImageArray, stamp: int, prompts: Sequence[Prompt]) -> list[PromptOutcome]:
-        """Add or correct objects by pointing at them in an image; one outcome per prompt.
+        """Add or correct objects by pointing at them in an image; return one outcome per prompt.
 
-        Bad prompts are refused one by one, with the reason; the others take effect.
+        The image is the newest one where ``stamp`` (ns) is that of the last step. Bad prompts are refused
+        one by one, with the reason; the others take effect.
         """
-        grid = self._grid(image)
-        current = {known.obj_id for known in self._known}
-        late = {known.obj_id for behind in self._behind for known in behind.known}
-        state = Admission(frozenset(current), frozenset(late), self._next_id, self.config.max_objects)
-        fresh, refine, refused = state.sorted(prompts, grid)
-        outcomes = {i: PromptOutcome(False, reason, None) for i, reason in refused.items()}
-        if fresh or refine:
-            if self._newest is not image and not self._is_late(stamp):
-                self._turn(self._known, self._camera, image)
-            look, newest = self._sight.look(image), self._newest is image
-            for indices, remembered in ((fresh, False), (refine, True)):
-                for group in group_by_point_count(indices, prompts):
-                    chosen = [prompts[i] for i in group]
-                    apply = partial(self._apply, chosen, remembered, look, image, stamp, newest)
-                    self._answered(group, apply, outcomes)
+        frame = Frame(image, stamp, self.config.vertical_fov)
+        replaying = frozenset(chain.from_iterable(group.ids() for group in self._replaying))
+        known = KnownIds(self._live.ids(), replaying, self._next_id, self.config.max_objects)
+        checked = validate_prompts(prompts, frame.grid, known)
+        outcomes = {i: PromptOutcome(error.status, str(error)) for i, error in checked.refused.items()}
+        accepted = batches(checked, prompts)
+        if accepted and not self._is_newest(frame) and not self._is_older(frame):
+            self._rotate(self._live, frame)
+        for indices in accepted:
+            answer(
+                indices,
+                lambda rows: self._take_prompts([prompts[i] for i in rows], frame),
+                self.batcher,
+                outcomes,
+            )
         return [outcomes[i] for i in range(len(prompts))]
 
-    def _answered(
-        self,
-        group: Sequence[int],
-        apply: Callable[[slice], list[PromptOutcome]],
-        outcomes: dict[int, PromptOutcome],
-    ) -> None:
-        """Adds the outcomes of a group of prompts.
+    def _take_prompts(self, prompts: list[Prompt], frame: Frame) -> list[PromptOutcome]:
+        """Segment checked prompts, all of new objects or all corrections, and remember what was found."""
+        batch, newest = self._prompt_batch(prompts, frame), self._is_newest(frame)
+        segmented = self._segmenter.segment(frame, batch, newest=newest)
+        rows = segmented.found_rows()
+        views = [segmented.views[i] for i in rows]
+        result = segmented.result.select(torch.tensor(rows, dtype=torch.int64))
+        objects = [self._prompted_object(prompts[i], segmented.views[i], frame) for i in rows]
+        group = ObjectGroup(objects, result.bank, frame.stamp, self._rotation_estimator())
+        by_id = {item.obj_id: prompts[i] for i, item in zip(rows, objects, strict=True)}
+        labels = self._updater.update(objects, views, result, frame, by_id)
+        self._take_in(group, frame)
+        outcomes = [NOTHING_FOUND] * len(prompts)
+        for i, item in zip(rows, objects, strict=True):
+            outcomes[i] = PromptOutcome(PromptStatus.OK, "", item.track(), labels == item.obj_id)
+        return outcomes
 
-        What is raised after others took effect is the outcome of the rest: the caller has to learn of both.
-        """
+    def _prompt_batch(self, prompts: list[Prompt], frame: Frame) -> PromptBatch:
+        """Return prompts with the memory of the objects that they correct; a replaced object has none."""
+        if not prompts[0].corrects:
+            return PromptBatch(prompts, [None] * len(prompts), empty_bank(self.model, len(prompts)))
+        rows = [self._live.row(prompt.obj_id) for prompt in prompts]
+        bank = self._live.bank.select(torch.tensor(rows))
+        if self._is_newest(frame):
+            bank = bank.before_newest()  # what is corrected must not speak for itself
+        return PromptBatch(prompts, [self._live.objects[row] for row in rows], bank)
 
-        def some(piece: slice) -> None:
-            outcomes.update(zip(group[piece], apply(piece), strict=True))
+    def _prompted_object(self, prompt: Prompt, view: InputView, frame: Frame) -> TrackedObject:
+        """Return what is kept of a prompted object; a copy where it is corrected on an older image."""
+        row = self._live.row(prompt.obj_id)
+        if row < 0:
+            self._next_id += 1
+            return TrackedObject(self._next_id - 1, prompt.label, BearingMotionModel(self.config.state), view)
+        item = self._live.objects[row]
+        item = copy.deepcopy(item) if self._is_older(frame) else item
+        item.label, item.view = prompt.label or item.label, view
+        if prompt.replace:
+            item.motion = BearingMotionModel(self.config.state)
+        return item
 
-        try:
-            self.thrift.pieces(some, len(group))
-        except Exception as error:
-            if not any(outcome.success for outcome in outcomes.values()):
-                raise
-            failed = PromptOutcome(False, f"{type(error).__name__}: {error}", None)
-            outcomes.update({i: failed for i in group if i not in outcomes})
+    def _take_in(self, group: ObjectGroup, frame: Frame) -> None:
+        """Track prompted objects with all others, or replay them to the newest image first."""
+        if self._is_older(frame) and group.objects:
+            group.camera_motion.turn(frame.image)
+            self._replaying.append(group)
+        else:
+            self._live = merge(self._live, group)
+
+    def _is_newest(self, frame: Frame) -> bool:
+        """Return whether a frame is the one into which the live objects were tracked last."""
+        return frame.stamp == self._live.stamp
+
+    def _is_older(self, frame: Frame) -> bool:
+        """Return whether a frame is older than the one that was tracked last."""
+        return self._newest_stamp is not None and frame.stamp < self._newest_stamp
+
+    # --- replay of objects that were prompted on older images
 
     @property
-    def late(self) -> int:
-        """How many groups of objects were prompted on older images and are not at the newest yet."""
-        return len(self._behind)
+    def replaying(self) -> int:
+        """How many groups of objects were prompted on older images and have not come to the newest yet."""
+        return len(self._replaying)
 
     @property
-    def behind(self) -> int | None:
-        """Stamp (ns) of the oldest image up to which some object was tracked; None: all to the newest."""
-        return self._behind[0].stamp if self._behind else None
+    def replay_stamp(self) -> int | None:
+        """Stamp (ns) of the oldest image up to which a group was replayed; None: there is no such group."""
+        return self._replaying[0].stamp if self._replaying else None
 
     @torch.inference_mode()
-    def catch_up(self, image: ImageArray, stamp: int) -> None:
-        """Track the objects that are farthest behind through one of the images after ``behind``.
+    def replay(self, image: ImageArray, stamp: int) -> None:
+        """Track the group that is farthest behind through one of the images after ``replay_stamp``.
 
-        Once that is the newest, they are tracked with all others. Raises ValueError as ``step``.
+        Once it has come to the newest image, its objects are tracked with all others. Raises ValueError as
+        ``step``.
         """
-        self._grid(image)
-        late = self._behind[0]
-        self._turn(late.known, late.camera, image)
-        with self.model.precision():
-            result, views = self._propagate(late.known, late.bank, self._sight.look(image), image, stamp)
-            result = self._observer.tidied(late.known, result, stamp)
-        late.bank, late.stamp = result.bank, stamp
-        self._observer.observe(late.known, views, result, image, stamp)
-        self.settle()
+        self._advance(self._replaying[0], Frame(image, stamp, self.config.vertical_fov))
+        self.merge_replayed()
 
-    def skip(self, stamp: int) -> None:
-        """An image that those farthest behind should have gone through cannot be had."""
-        self._behind[0].stamp = stamp
-        self.settle()
+    def skip_replay(self, stamp: int) -> None:
+        """Go on with the group farthest behind as if it had seen the image of ``stamp`` (ns)."""
+        self._replaying[0].stamp = stamp
+        self.merge_replayed()
 
-    def settle(self, everything: bool = False) -> None:
-        """Take over objects that have come to the newest image; ``everything``: no image is left for any."""
-        waiting = []
-        for late in sorted(self._behind, key=lambda late: late.stamp):
-            if everything or self._stamp is None or late.stamp >= self._stamp:
-                self._known, self._bank = merge(self._known, self._bank, late)
+    def merge_replayed(self, *, everything: bool = False) -> None:
+        """Track objects that have come to the newest image with all others.
+
+        ``everything``: also those that have not, since no image is left to replay.
+        """
+        waiting, newest = [], self._newest_stamp
+        for group in sorted(self._replaying, key=lambda group: group.stamp or 0):
+            if everything or newest is None or group.stamp is None or group.stamp >= newest:
+                self._live = merge(self._live, group)
             else:
-                waiting.append(late)
-        self._behind = waiting
+                waiting.append(group)
+        self._replaying = waiting
+
+    # --- what is known
 
     def remove(self, obj_ids: Sequence[int]) -> list[int]:
-        """Forget objects; answers those that were known."""
+        """Forget objects; return the ids of those that were known."""
         gone = {track.obj_id for track in self.tracks()} & set(obj_ids)
-        parts = [late.without(list(gone)) for late in self._behind]
-        self._behind = [late for late in parts if late.known]
-        self._keep([known.obj_id not in gone for known in self._known])
+        for group in (self._live, *self._replaying):
+            group.remove(gone)
+        self._replaying = [group for group in self._replaying if group.objects]
         return sorted(gone)
 
     def reset(self) -> None:
         """Forget everything; ids start again at 1 in a new epoch."""
-        self._keep([False] * len(self._known))
-        self._behind = []
+        self._live.remove(self._live.ids())
+        self._replaying = []
         self._next_id = 1
         self.epoch += 1
 
-    @property
-    def network(self) -> NetworkIdentity:
-        """Whose memories these are."""
-        return NetworkIdentity(self.model.config.name, self.model.weights_sha256, self.model.input_size)
-
-    def memory(self) -> TrackerSnapshot:
-        """All that is remembered; it does not change any more when the tracker goes on."""
-        known, bank = self._known, self._bank
-        for late in self._behind:
-            known, bank = merge(known, bank, late)
-        objects = tuple(item.to_dict() for item in known)
-        bank = bank.rolled(-self._sight.turn)
-        first = self._camera.first_column
+    def snapshot(self) -> TrackerSnapshot:
+        """Return all that is remembered; it does not change any more when the tracker goes on."""
+        group = reduce(merge, self._replaying, self._live)
+        objects = tuple(item.to_dict() for item in group.objects)
+        bank = group.bank.rolled(-self._planner.roll_tokens)
+        first = self._live.camera_motion.first_column
         return TrackerSnapshot(bank, objects, self.epoch, self._next_id, first_column=first)
 
-    def recall(self, memory: TrackerSnapshot, image: ImageArray | None = None) -> None:
-        """Forget everything and go on from ``memory``, of the same network.
+    def restore(self, snapshot: TrackerSnapshot, image: ImageArray | None = None) -> None:
+        """Forget everything and go on from the snapshot of a tracker of the same network.
 
-        ``image``: the one that was newest then; how the camera has turned since is not known without it.
+        ``image``: the newest one of the snapshot's time; without it, how the camera has rotated since is not
+        known.
         """
-        self._known = [TrackedObject.from_dict(item, self.config.state) for item in memory.objects]
-        self._bank, self._newest, self._behind = memory.bank.rolled(self._sight.turn), None, []
-        self._next_id, self.epoch = memory.next_id, memory.epoch
-        self._camera = RotationEstimator(self.config.vertical_fov, memory.first_column)
-        if image is not None:
-            self._turn([], self._camera, image)
-
-    def _keep(self, wanted: Sequence[bool]) -> None:
-        rows = torch.tensor([i for i, keep in enumerate(wanted) if keep], dtype=torch.int64)
-        self._known = [known for known, keep in zip(self._known, wanted, strict=True) if keep]
-        self._bank = self._bank.select(rows.to(self.model.device))
-
-    def _grid(self, image: ImageArray) -> Equirect:
-        return Equirect(image.shape[1], image.shape[0], self.config.vertical_fov)
-
-    def _propagate(
-        self, known: Sequence[TrackedObject], bank: MemoryBank, look: Look, image: ImageArray, stamp: int
-    ) -> tuple[PropagationResult, list[View]]:
-        """``propagate``, in as many pieces as memory asks for: only lost objects depend on others."""
-
-        def some(rows: slice) -> PropagationResult:
-            own = None if elsewhere is None else elsewhere[rows]
-            return propagate(
-                self.model, bank.select(rows), look(views[rows]), elsewhere=own,
-                vertical_fov=self.config.vertical_fov,
-            )  # fmt: skip
-
-        views, elsewhere = self._sight.searched(image, stamp, known, bank)
-        return PropagationResult.joined(self.thrift.pieces(some, len(bank))), views
-
-    def _steer(self) -> None:
-        """Turn what is remembered together with the network's view."""
-        move = self._sight.steer(self._bank)
-        if move:
-            self._bank = self._bank.rolled(move)
-            for late in self._behind:
-                late.bank = late.bank.rolled(move)
-
-    def _apply(
-        self,
-        prompts: list[Prompt],
-        remembered: bool,
-        look: Look,
-        image: ImageArray,
-        stamp: int,
-        newest: bool,
-        piece: slice,  # of the prompts
-    ) -> list[PromptOutcome]:
-        """Segment checked prompts, all new or all corrections, and remember what they gave."""
-        prompts = prompts[piece]
-        rows = [self._row(p.obj_id) for p in prompts]
-        bank = self._bank.select(torch.tensor(rows)) if remembered else empty_bank(self.model, len(prompts))
-        if remembered and newest:
-            bank = bank.before_newest()  # what is corrected must not speak for itself
-        corrected = [self._known[row] if remembered else None for row in rows]
-        views = self._sight.views(prompts, corrected, self._grid(image), newest)
-        result = self._segment(prompts, views, corrected, bank, look, image)
-        rough, fine = views, result.fine_logits[:, 0].float().cpu().numpy()
-        views = self._sight.closer(prompts, rough, list(fine))
-        if any(a is not b for a, b in zip(rough, views, strict=True)):
-            result = self._segment(prompts, views, corrected, bank, look, image)
-        found = (result.mask_logits > 0).flatten(1).any(1).nonzero()[:, 0].tolist()
-        late = self._is_late(stamp)
-        chosen = result.select(torch.tensor(found, dtype=torch.int64))
-        known = [self._entry(prompts[i], late, views[i]) for i in found]
-        new = ObjectGroup(known, chosen.bank, stamp, RotationEstimator(self.config.vertical_fov))
-        by = {item.obj_id: prompts[i] for i, item in zip(found, new.known, strict=True)}
-        labels = self._observer.observe(new.known, [views[i] for i in found], chosen, image, stamp, by)
-        if late and found:
-            new.camera.turn(image)
-            self._behind.append(new)
-        else:
-            self._known, self._bank = merge(self._known, self._bank, new)
-        seen = {i: item.track() for i, item in zip(found, new.known, strict=True)}
-        return [
-            PromptOutcome(True, "", seen[i], labels == seen[i].obj_id) if i in seen else NOTHING_FOUND
-            for i in range(len(prompts))
-        ]
-
-    def _segment(
-        self,
-        prompts: Sequence[Prompt],
-        views: Sequence[View],
-        corrected: Sequence[TrackedObject | None],
-        bank: MemoryBank,
-        look: Look,
-        image: ImageArray,
-    ) -> PropagationResult:
-        """What prompts in these views give; ``corrected``: the objects whose memory ``bank`` is, if any."""
-        remembered = any(item is not None for item in corrected)
-        masks = bank.mask_logits if remembered else None
-        encoded = self._sight.encode(prompts, views, self._grid(image), corrected, masks)
-        with self.model.precision():
-            return segment_prompts(self.model, bank, look(views), encoded.to(self.model.device), remembered)
-
-    def _is_late(self, stamp: int) -> bool:
-        """Whether an image is older than the newest."""
-        return self._stamp is not None and stamp < self._stamp
-
-    def _turn(self, known: Sequence[TrackedObject], camera: RotationEstimator, image: ImageArray) -> None:
-        """Take what is known to an image's axes, from those of the one that ``camera`` saw last."""
-        if self.config.camera_motion:
-            rotation = camera.turn(image)
-            for item in known:
-                item.turn(rotation)
-
-    def _row(self, obj_id: int) -> int:
-        """``obj_idx`` of an object; -1 for one that is not known."""
-        return next((i for i, k in enumerate(self._known) if k.obj_id == obj_id), -1)
-
-    def _entry(self, prompt: Prompt, late: bool, view: View) -> TrackedObject:
-        """What is kept of a prompted object; a copy for one that is corrected on an older image."""
-        row = self._row(prompt.obj_id)
-        if row < 0:
-            self._next_id += 1
-            return TrackedObject(
-                self._next_id - 1, prompt.label, BearingMotionModel(self.config.state), view=view
-            )
-        entry = copy.deepcopy(self._known[row]) if late else self._known[row]
-        entry.label, entry.view = prompt.label or entry.label, view
-        if prompt.replace:
-            entry.motion = BearingMotionModel(self.config.state)
-        return entry
+        objects = [TrackedObject.from_dict(item, self.config.state) for item in snapshot.objects]
+        bank = snapshot.bank.rolled(self._planner.roll_tokens)
+        camera_motion = self._rotation_estimator(snapshot.first_column)
+        self._live = ObjectGroup(objects, bank, None, camera_motion)
+        self._replaying = []
+        self._next_id, self.epoch = snapshot.next_id, snapshot.epoch
+        if image is not None and self.config.camera_motion:
+            camera_motion.turn(image)

@@ -1,163 +1,178 @@
-"""What a network sees: panoramas whole (here), or a search region of each object (``region_sight``)."""
+"""What a network sees of a panorama: a search region round an object, or all of it.
+
+A view is an immutable value. It knows its pixels of a frame, a prompt in its coordinates, and the logits that
+a network answers back on the panorama. Where to look next is the planner's business (``view_planner.py``).
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from panosam2_ros.geometry.circular import fit_image
 from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.geometry.image_types import ImageArray
-from panosam2_ros.geometry.search_region import SearchRegion
-from panosam2_ros.geometry.sphere import rotation_matrix
+from panosam2_ros.geometry.search_region import PATCH, SearchRegion
+from panosam2_ros.geometry.sphere import Floats, rotation_matrix
 from panosam2_ros.geometry.window import Logits, MaskPatch
 from panosam2_ros.masks.cleanup import ExpectedPlace
-from panosam2_ros.memory.memory_bank import MemoryBank
-from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.prompts.encoding import LOW_RES_STRIDE, EncodedPrompts, PromptEncoder
+from panosam2_ros.prompts.encoding import ImageSize
+from panosam2_ros.prompts.extent import box_outline
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
-from panosam2_ros.tracking.config import TrackerConfig
-from panosam2_ros.tracking.seam_placement import SeamPlacer
-from panosam2_ros.tracking.track import TrackedObject
-
-View = SearchRegion | None  # None: the whole panorama
-Look = Callable[[Sequence[View]], ImageFeatures]  # of one image that all share, or of one for each view
+from panosam2_ros.tracking.frame import Frame
+from panosam2_ros.tracking.motion_model import BearingMotionModel
 
 
-class Sight(Protocol):
-    """How images are shown to a network, and what it answers brought back to the panorama."""
+@dataclass(frozen=True)
+class NetworkInput:
+    """What a network takes in and answers, as views need to know it."""
 
-    turn: int  # token columns by which panoramas are rolled right for the network
+    height: int  # pixels
+    width: int
+    stride: int  # pixels of a token
+    mask_stride: int  # pixels of a pixel of the masks that come out
+    patch_size: int  # side of the windows in which masks of search regions are published, pixels
+    vertical_fov: float  # rad, of the panoramas
 
-    def steer(self, bank: MemoryBank) -> int:
-        """Token columns by which what is remembered has to be rolled before the next image; mostly 0."""
+    @classmethod
+    def of(cls, model: PanoSAM2, vertical_fov: float) -> NetworkInput:
+        """Return the input of a network at its present size."""
+        config = model.config
+        patch_size = config.outline_size or PATCH
+        return cls(*model.input_size, config.stride, config.mask_stride, patch_size, vertical_fov)
+
+
+class InputView(Protocol):
+    """What a network sees of a panorama."""
+
+    @property
+    def roll_tokens(self) -> int:
+        """Token columns by which the network's input is rolled right."""
         ...
 
-    def look(self, image: ImageArray, newest: bool = False) -> Look:
-        """Gives the features of an image; those of the newest are kept, prompts refer to it most often."""
+    def pixels(self, frame: Frame, network: NetworkInput) -> Tensor:
+        """Return what the network sees of a frame, [1, 3, H, W] RGB 0..255, on the CPU."""
         ...
 
-    def searched(
-        self, image: ImageArray, stamp: int, known: Sequence[TrackedObject], bank: MemoryBank
-    ) -> tuple[list[View], torch.Tensor | None]:
-        """Where to look for known objects in an image of ``stamp`` (ns); [N] bool: not where they were."""
+    def coordinates(self, grid: Equirect, network: NetworkInput) -> Equirect | ImageSize:
+        """Return the image whose pixel indices ``localized`` gives."""
         ...
 
-    def views(
-        self, prompts: Sequence[Prompt], known: Sequence[TrackedObject | None], grid: Equirect, newest: bool
-    ) -> list[View]:
-        """Where to look for what is prompted; ``known``: the objects that are corrected."""
+    def localized(self, prompt: Prompt, grid: Equirect, network: NetworkInput) -> Prompt:
+        """Return the prompt in this view's pixel indices; ``grid``: the panorama's."""
         ...
 
-    def closer(self, prompts: Sequence[Prompt], views: Sequence[View], found: Sequence[Logits]) -> list[View]:
-        """The same views, or better ones of what was found there (fine logits [h, w])."""
+    def to_panorama(self, logits: Logits, network: NetworkInput) -> Logits | MaskPatch | None:
+        """Return fine logits [h, w] where they lie in the panorama; None where the mask is empty."""
         ...
 
-    def encode(
-        self,
-        prompts: Sequence[Prompt],
-        views: Sequence[View],
-        grid: Equirect,
-        known: Sequence[TrackedObject | None],
-        masks: torch.Tensor | None,  # [N, 1, 4h, 4w] their last masks' logits, where they are corrected
-    ) -> EncodedPrompts:
-        """What the network reads."""
+    def rotated(self, rotation: Floats) -> InputView:
+        """Return the view of the same things after the camera rotated: ``rotation`` [3, 3] of directions."""
         ...
 
-    def expected(self, known: Sequence[TrackedObject], stamp: int) -> list[ExpectedPlace | None]:
-        """Where objects should be in what the network sees at ``stamp`` (ns)."""
-        ...
-
-    def shown(self, logits: Logits, view: View) -> Logits | MaskPatch | None:
-        """Fine logits [h, w] where they lie in the panorama; None where there is no mask."""
-        ...
-
-    def next_region(self, view: View, logits: Logits | None, prompted: bool = False) -> View:
-        """Where to look in the next image, after these fine logits [h, w]; None: it was not seen."""
+    def expected_place(
+        self, motion: BearingMotionModel, stamp: int, network: NetworkInput
+    ) -> ExpectedPlace | None:
+        """Return where the object should be in the network's input; None where the view follows it."""
         ...
 
 
-class WholePanorama:
-    """All objects share one picture of the panorama, rolled where its seam would be in the way."""
+@dataclass(frozen=True)
+class PanoramaView:
+    """The whole panorama, rolled right by token columns."""
 
-    def __init__(self, model: PanoSAM2, config: TrackerConfig, thrift: AdaptiveBatcher) -> None:
-        self._model, self._thrift = model, thrift
-        self._newest: tuple[ImageArray, ImageFeatures] | None = None
-        self._steering = SeamPlacer() if config.seam_steering else None
-        self.turn = 0
+    roll_tokens: int = 0
 
-    def steer(self, bank: MemoryBank) -> int:
-        if self._steering is None or not len(bank):
-            return 0
-        seen = (bank.mask_logits > 0).flatten(0, 2).any(0).cpu().numpy()  # stride-4 columns
-        tokens = seen.reshape(-1, self._model.config.stride // LOW_RES_STRIDE).max(1)
-        move = self._steering.move(tokens)
-        if move:
-            self.turn = (self.turn + move) % tokens.size
-            self._newest = None  # its features are of another turn
-        return move
+    def pixels(self, frame: Frame, network: NetworkInput) -> Tensor:
+        """Return the panorama at the network's input size."""
+        fitted = fit_image(frame.image, network.height, network.width)
+        return fitted.roll(self.roll_tokens * network.stride, -1)
 
-    def look(self, image: ImageArray, newest: bool = False) -> Look:
-        if self._newest is not None and self._newest[0] is image:
-            features = self._newest[1]
-        else:
-            features = self._thrift.pieces(lambda _: self._encoded(image), 1)[0]
-        if newest:
-            self._newest = (image, features)
-        return lambda views: features
+    def coordinates(self, grid: Equirect, network: NetworkInput) -> Equirect:
+        """Return the panorama's own grid: what is encoded is rolled afterwards, by whole tokens."""
+        return grid
 
-    def _encoded(self, image: ImageArray) -> ImageFeatures:
-        pixels = fit_image(image, *self._model.input_size).to(self._model.device)
-        with self._model.precision():
-            return self._model.encode_image(pixels.roll(self.turn * self._model.config.stride, -1))
+    def localized(self, prompt: Prompt, grid: Equirect, network: NetworkInput) -> Prompt:
+        """Return the prompt as it is."""
+        return prompt
 
-    def searched(
-        self, image: ImageArray, stamp: int, known: Sequence[TrackedObject], bank: MemoryBank
-    ) -> tuple[list[View], torch.Tensor | None]:
-        return [None] * len(known), None
+    def to_panorama(self, logits: Logits, network: NetworkInput) -> Logits:
+        """Return the logits rolled back."""
+        return np.roll(logits, -self.roll_tokens * (network.stride // network.mask_stride), -1)
 
-    def views(
-        self, prompts: Sequence[Prompt], known: Sequence[TrackedObject | None], grid: Equirect, newest: bool
-    ) -> list[View]:
-        return [None] * len(prompts)
+    def rotated(self, rotation: Floats) -> PanoramaView:
+        """Return the same view: it shows everything anyway."""
+        return self
 
-    def closer(self, prompts: Sequence[Prompt], views: Sequence[View], found: Sequence[Logits]) -> list[View]:
-        return list(views)
+    def expected_place(
+        self, motion: BearingMotionModel, stamp: int, network: NetworkInput
+    ) -> ExpectedPlace | None:
+        """Return where the motion predicts the object; None for one that is lost."""
+        bearing = motion.predict(stamp)
+        if bearing is None:
+            return None
+        angle = 2 * math.pi * self.roll_tokens * network.stride / network.width
+        roll = rotation_matrix(np.array([0.0, angle, 0.0]))  # images are rolled right by as much
+        deviation = math.sqrt(np.linalg.norm(bearing.covariance, 2))
+        return ExpectedPlace(roll @ bearing.direction, deviation)
 
-    def encode(
-        self,
-        prompts: Sequence[Prompt],
-        views: Sequence[View],
-        grid: Equirect,
-        known: Sequence[TrackedObject | None],
-        masks: torch.Tensor | None,
-    ) -> EncodedPrompts:
-        model, level = self._model, None
-        if masks is not None:
-            level = masks.roll(-self.turn * (model.config.stride // LOW_RES_STRIDE), -1)
-        encoded = PromptEncoder(grid, model.input_size, model.config).encode(prompts, level)
-        return encoded.rolled(self.turn, model.config.stride, model.input_size[1])
 
-    def expected(self, known: Sequence[TrackedObject], stamp: int) -> list[ExpectedPlace | None]:
-        angle = 2 * math.pi * self.turn * self._model.config.stride / self._model.input_size[1]
-        turn = rotation_matrix(np.array([0.0, angle, 0.0]))  # images are rolled right by as much
-        bearings = [item.motion.expected(stamp) for item in known]
-        return [
-            None
-            if b is None
-            else ExpectedPlace(turn @ b.direction, math.sqrt(np.linalg.norm(b.covariance, 2)))
-            for b in bearings
-        ]
+@dataclass(frozen=True, eq=False)
+class SearchRegionView:
+    """A square round one object that moves with it."""
 
-    def shown(self, logits: Logits, view: View) -> Logits | MaskPatch | None:
-        back = -self.turn * (self._model.config.stride // self._model.config.mask_stride)
-        return np.roll(logits, back, -1)
+    region: SearchRegion
+    roll_tokens: int = 0
 
-    def next_region(self, view: View, logits: Logits | None, prompted: bool = False) -> View:
+    def pixels(self, frame: Frame, network: NetworkInput) -> Tensor:
+        """Return the region, sampled from the frame's pyramid."""
+        shown = self.region.pixels(frame.pyramid, network.width, network.vertical_fov)
+        return torch.from_numpy(shown).permute(2, 0, 1)[None]
+
+    def coordinates(self, grid: Equirect, network: NetworkInput) -> ImageSize:
+        """Return the network's own pixels."""
+        return ImageSize(network.width, network.width)
+
+    def localized(self, prompt: Prompt, grid: Equirect, network: NetworkInput) -> Prompt:
+        """Return the prompt in the region's pixels; what lies outside is moved to its edge."""
+        size, region = network.width, self.region
+        if prompt.mask is not None:
+            return replace(prompt, mask=region.mask(prompt.mask, size, network.vertical_fov))
+        edge = size - 0.501
+        points, box = prompt.points, None
+        if len(points):
+            points = region.project(grid.pixel_to_vector(*points.T), size).clip(-0.5, edge)
+        if prompt.box is not None:
+            places = region.project(box_outline(prompt.box, grid), size).clip(-0.5, edge)
+            box = (*places.min(0).tolist(), *places.max(0).tolist())
+        return replace(prompt, points=points, box=box)
+
+    def to_panorama(self, logits: Logits, network: NetworkInput) -> MaskPatch | None:
+        """Return the logits in a window of the panorama."""
+        return self.region.patch(logits, network.patch_size, network.vertical_fov)
+
+    def rotated(self, rotation: Floats) -> SearchRegionView:
+        """Return the region that shows the same still things."""
+        return replace(self, region=self.region.recentred(rotation @ self.region.axes[2]))
+
+    def expected_place(
+        self, motion: BearingMotionModel, stamp: int, network: NetworkInput
+    ) -> ExpectedPlace | None:
+        """Return None: the region lies where the object should be."""
         return None
+
+
+def view_to_dict(view: InputView) -> dict[str, Any] | None:
+    """Return a view as JSON can hold it; None: the whole panorama."""
+    return view.region.to_dict() if isinstance(view, SearchRegionView) else None
+
+
+def view_from_dict(values: Mapping[str, Any] | None) -> InputView:
+    """Return what ``view_to_dict`` was given; a panorama comes back unrolled."""
+    return PanoramaView() if values is None else SearchRegionView(SearchRegion.from_dict(values))

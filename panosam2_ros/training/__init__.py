@@ -1,1 +1,1 @@
-"""Losses, clips and the training loop."""
+"""Losses, clips and the training loop. Laboratory."""

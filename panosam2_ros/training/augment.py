@@ -1,4 +1,4 @@
-"""Changes to a clip that keep it a true panorama of the same things."""
+"""Augmentation of clips: changes that leave a panorama a panorama, with labels that agree."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.sphere import Floats, rotation_matrix
 
-_COARSEST, _QUALITIES = 3.0, (25, 90)  # pixels of a good camera to one of a poor one; of JPEG
+_COARSEST, _QUALITIES = 3.0, (25, 90)  # largest downsampling factor; range of JPEG qualities
 
 
-def turned(images: ImageArray, labels: ImageArray, rotation: Floats) -> tuple[ImageArray, ImageArray]:
-    """Images [T, H, W, 3] and labels [T, H, W] as a camera turned by a rotation [3, 3] sees them."""
+def rotate_clip(images: ImageArray, labels: ImageArray, rotation: Floats) -> tuple[ImageArray, ImageArray]:
+    """Render images [T, H, W, 3] and labels [T, H, W] for a camera that is rotated by ``rotation`` [3, 3]."""
     height, width = labels.shape[1:]
     grid = Equirect(width, height)
     x, y, z = grid.rotated_vectors(rotation)
-    u = np.arctan2(x, z) * np.float32(width / (2 * math.pi)) + np.float32(width / 2 + 0.5)  # of the padded
+    u = np.arctan2(x, z) * np.float32(width / (2 * math.pi)) + np.float32(width / 2 + 0.5)  # in ``padded``
     v = np.arctan2(y, np.hypot(x, z)) * np.float32(height / math.pi) + np.float32((height - 1) / 2)
     seen = np.empty_like(images)
     ids = np.empty_like(labels)
@@ -31,31 +31,31 @@ def turned(images: ImageArray, labels: ImageArray, rotation: Floats) -> tuple[Im
 
 
 def random_rotation(rng: np.random.Generator, tilt: float) -> Floats:
-    """A turn [3, 3] about a random horizontal axis by up to ``tilt`` rad; yaw is for the roll to choose."""
+    """Draw a rotation [3, 3] about a horizontal axis by up to ``tilt`` rad, without yaw."""
     heading = rng.uniform(-np.pi, np.pi)
     return rotation_matrix(rng.uniform(0, tilt) * np.array([np.cos(heading), 0.0, np.sin(heading)]))
 
 
-def augmented(
-    rng: np.random.Generator, images: ImageArray, labels: ImageArray, tilt: float = 0.0
+def augment_clip(
+    rng: np.random.Generator, images: ImageArray, labels: ImageArray, *, tilt: float = 0.0
 ) -> tuple[ImageArray, ImageArray]:
-    """A clip turned in yaw and by up to ``tilt`` rad, perhaps mirrored, backwards, in other colours.
+    """Augment a clip by yaw, a tilt of up to ``tilt`` rad, mirroring, time reversal and other colours.
 
     images [T, H, W, 3], labels [T, H, W].
     """
     shift = int(rng.integers(labels.shape[2]))
     images, labels = np.roll(images, shift, 2), np.roll(labels, shift, 2)
     if tilt > 0:
-        images, labels = turned(images, labels, random_rotation(rng, tilt))
+        images, labels = rotate_clip(images, labels, random_rotation(rng, tilt))
     if rng.random() < 0.5:
         images, labels = images[:, :, ::-1], labels[:, :, ::-1]
     if rng.random() < 0.5:
         images, labels = images[::-1], labels[::-1]
-    return recoloured_frames(rng, images), labels
+    return recolour_frames(rng, images), labels
 
 
-def degraded(rng: np.random.Generator, images: ImageArray) -> ImageArray:
-    """Images [T, H, W, 3] as a poorer camera sends them: coarser, or compressed, or both."""
+def degrade_images(rng: np.random.Generator, images: ImageArray) -> ImageArray:
+    """Degrade images [T, H, W, 3] as a poorer camera: coarser, and in half of the cases compressed."""
     height, width = images.shape[1:3]
     factor = math.exp(rng.uniform(0, math.log(_COARSEST)))
     coarse = (max(round(width / factor), 4), max(round(height / factor), 4))
@@ -70,8 +70,8 @@ def degraded(rng: np.random.Generator, images: ImageArray) -> ImageArray:
     return np.asarray(np.stack(poor), np.uint8)
 
 
-def recoloured_frames(rng: np.random.Generator, images: ImageArray) -> ImageArray:
-    """Images [..., 3] as another camera sees them."""
+def recolour_frames(rng: np.random.Generator, images: ImageArray) -> ImageArray:
+    """Change the gains and the offset of the colours of images [..., 3] as another camera would."""
     gain = rng.uniform(0.75, 1.3, 3) * rng.uniform(0.8, 1.2)
     offset = rng.uniform(-15, 15)
     table = np.clip(np.arange(256)[:, None] * gain + offset, 0, 255).astype(np.uint8)

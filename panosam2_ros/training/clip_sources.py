@@ -1,4 +1,4 @@
-"""Which clips a stage learns from."""
+"""Choice of the clips that a stage learns from."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from panosam2_ros.datasets.registry import DatasetSpec, open_dataset
 from panosam2_ros.synthetic.npm_assets import fetch_npm
 from panosam2_ros.training.clips import ClipSource, DatasetClips, Material, RenderedClips, StoredMaterial
 from panosam2_ros.training.curriculum import Stage
-from panosam2_ros.training.region_clips import Panoramic, RegionClips, Scenes
+from panosam2_ros.training.region_clips import PanoramaVideos, RegionClips, SceneVideos
 
 
 @dataclass(frozen=True)
 class Sources:
-    """Where clips come from; packages that are missing are fetched when a stage first wants them."""
+    """Folders of the material of clips; missing npm packages are fetched when a stage first needs them."""
 
     npm: Path
     models: Path | None
 
-    def of(self, stage: Stage) -> ClipSource:
-        """The clips of a stage."""
+    def open_clips(self, stage: Stage) -> ClipSource:
+        """Open the clips of a stage: panoramas or search regions, of a data set or of synthetic scenes."""
         if not stage.data:
-            scenes, material = stage.scenes(), self.material()
+            scenes, material = stage.scene_config(), self.material()
             if all(stage.panorama):
-                return RegionClips(Scenes(scenes, material), stage.size[1], stage.poor)
+                return RegionClips(SceneVideos(scenes, material), stage.size[1], poor=stage.poor)
             return RenderedClips(scenes, material)
         dataset = open_dataset(DatasetSpec(stage.data))
-        panoramas = DatasetClips(dataset, stage.panoramas, stage.longest + 2, stage.every)
+        panoramas = DatasetClips(dataset, stage.panoramas, stage.max_frames + 2, stage.every)
         if all(stage.panorama):
-            return RegionClips(Panoramic(panoramas), stage.size[1], stage.poor)
+            return RegionClips(PanoramaVideos(panoramas), stage.size[1], poor=stage.poor)
         return panoramas
 
     def material(self) -> Material:
-        """What synthetic scenes are made of, read at once, so that what is wrong with it is said."""
+        """Return the material of synthetic scenes, read once already so that problems are reported here."""
         if not self.npm.exists():
             fetch_npm(self.npm)
         material = StoredMaterial(self.npm, self.models)

@@ -1,4 +1,4 @@
-"""Put a run's averaged weights where the package finds them, with a manifest that says how they came.
+"""Export of a run's averaged weights into the package's folder of models, with a manifest of their training.
 
 ``python -m panosam2_ros.training.export --run runs/nano --config config/train/nano.yaml``
 """
@@ -23,26 +23,26 @@ from panosam2_ros.model.weights import load_weights, save_weights
 from panosam2_ros.synthetic.npm_assets import VERSIONS
 from panosam2_ros.training.curriculum import read_config
 
-PAUSE = 60.0  # s between two steps from which on the run stood still
-ROUNDED_POINT = 50  # steps that make one point of the curve
+PAUSE = 60.0  # s between two steps from which on the run was interrupted
+CURVE_STEPS = 50  # steps that make one point of the curve
 
 
 def training_hours(entries: list[dict[str, Any]]) -> float:
-    """Time spent on steps, h; pauses between sessions do not count."""
+    """Return the time spent on steps, h, without pauses between sessions."""
     times = [entry["time"] for entry in entries]
     gaps = [b - a for a, b in pairwise(times)]
     return sum(gap for gap in gaps if gap < PAUSE) / 3600
 
 
-def curve(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Mean training IoU of the first and the last frame of the clips, every ``POINT`` steps."""
+def training_curve(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the mean training IoU of the first and last frames of clips, for every ``CURVE_STEPS`` steps."""
     points: dict[tuple[str, int], list[list[float]]] = {}
     for entry in entries:
-        points.setdefault((entry["stage"], entry["step"] // ROUNDED_POINT), []).append(entry["frame_iou"])
+        points.setdefault((entry["stage"], entry["step"] // CURVE_STEPS), []).append(entry["frame_iou"])
     return [
         {
             "stage": stage,
-            "step": ROUNDED_POINT * block,
+            "step": CURVE_STEPS * block,
             "iou_first": round(sum(iou[0] for iou in ious) / len(ious), 4),
             "iou_last": round(sum(iou[-1] for iou in ious) / len(ious), 4),
         }
@@ -50,15 +50,16 @@ def curve(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def mixed(model: PanoSAM2, others: Sequence[tuple[PanoSAM2, float]]) -> PanoSAM2:
-    """The weighted mean of the model's weights and others', each with its share; parts that they lack stay.
+def mix_weights(model: PanoSAM2, others: Sequence[tuple[PanoSAM2, float]]) -> PanoSAM2:
+    """Set a model's weights to the weighted mean of its own and others', each with its share.
 
-    Stages that went different ways from one start are good at different things, and their mean is often
-    better at both: Wortsman et al. 2022, arXiv 2203.05482. ValueError where shares exceed 1.
+    Weights that others lack stay. Stages that went different ways from one start are good at different
+    things, and their mean is often better at both: Wortsman et al. 2022, arXiv 2203.05482. Return the model;
+    raise ValueError where the shares do not add up to 0..1.
     """
     if not 0 <= sum(share for _, share in others) <= 1:
         shares = [share for _, share in others]
-        raise ValueError(f"shares of other weights have to add up to 0..1, got {shares}")
+        raise ValueError(f"shares of other weights must add up to 0..1, got {shares}")
     before = model.state_dict()
     state = {name: value.clone() for name, value in before.items()}
     for other, share in others:
@@ -69,8 +70,8 @@ def mixed(model: PanoSAM2, others: Sequence[tuple[PanoSAM2, float]]) -> PanoSAM2
     return model
 
 
-def with_before(manifest: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-    """A manifest that also tells of the training ``before``, of the weights that the run started from."""
+def add_previous_training(manifest: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """Return a manifest with the training ``before``, of the weights that the run started from."""
     return manifest | {
         "hours": round(before["hours"] + manifest["hours"], 2),
         "steps": before["steps"] + manifest["steps"],
@@ -78,65 +79,73 @@ def with_before(manifest: dict[str, Any], before: dict[str, Any]) -> dict[str, A
     }
 
 
-def ship(
+def export_weights(
     run: Path,
     config: Path,
     models: Path,
+    *,
     others: Mapping[Path, float] | None = None,
     after: Path | None = None,
 ) -> Path:
-    """Copy ``run``'s weights into ``models``, mixed with ``others`` and configured as ``config`` says.
+    """Write the weights of a run into ``models``, configured as ``config`` says; return the manifest's path.
 
-    Answers the manifest's path. ``after``: the manifest of the weights that the run started from.
+    ``others``: shares of other weights to mix in, by file; ``after``: the manifest of the weights that the
+    run started from.
     """
-    before = None if after is None else json.loads(after.read_text())  # it may be about to be replaced
+    before = None if after is None else json.loads(after.read_text())  # before it may be overwritten
     models.mkdir(parents=True, exist_ok=True)
     target = models / f"{EMBEDDED}.safetensors"
     shares = others or {}
-    model = mixed(
+    model = mix_weights(
         load_weights(run / f"{EMBEDDED}.safetensors"),
         [(load_weights(path), share) for path, share in shares.items()],
     )
     model = reconfigured(model, read_config(config).model)
     save_weights(model, target)
-    entries = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    processes = max(entry["processes"] for entry in entries)
-    launcher = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
-    manifest = {
-        "name": EMBEDDED,
-        "sha256": sha256(target),
-        "bytes": target.stat().st_size,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
-        "command": f"{launcher} -m panosam2_ros.training.train --config {config}",
-        "shares_of_other_weights": {sha256(path): share for path, share in shares.items()},
-        "config": yaml.safe_load(config.read_text()),
-        "sources": VERSIONS,
-        "torch": torch.__version__,
-        "hours": round(training_hours(entries), 2),
-        "steps": len({(entry["stage"], entry["step"]) for entry in entries}),  # some twice after a kill
-        "curve": curve(entries),
-    }
+    manifest = _manifest(model, target, run, config)
+    manifest["shares_of_other_weights"] = {sha256(path): share for path, share in shares.items()}
     if before is not None:
-        manifest = with_before(manifest, before)
+        manifest = add_previous_training(manifest, before)
     path = target.with_suffix(".json")
     path.write_text(json.dumps(manifest, indent=1) + "\n")
     return path
 
 
+def _manifest(model: PanoSAM2, weights: Path, run: Path, config: Path) -> dict[str, Any]:
+    """Describe exported weights and the run that they come from."""
+    entries = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    processes = max(entry["processes"] for entry in entries)
+    launcher = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
+    return {
+        "name": EMBEDDED,
+        "sha256": sha256(weights),
+        "bytes": weights.stat().st_size,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d"),
+        "command": f"{launcher} -m panosam2_ros.training.train --config {config}",
+        "shares_of_other_weights": {},
+        "config": yaml.safe_load(config.read_text()),
+        "sources": VERSIONS,
+        "torch": torch.__version__,
+        "hours": round(training_hours(entries), 2),
+        "steps": len({(entry["stage"], entry["step"]) for entry in entries}),  # some twice after a kill
+        "curve": training_curve(entries),
+    }
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="folder that the training wrote")
-    parser.add_argument("--config", type=Path, required=True, help="what it was trained with")
+    parser.add_argument("--config", type=Path, required=True, help="recipe of the training")
     parser.add_argument("--models", type=Path, help="default: the package's own folder of models")
     parser.add_argument("--mix", nargs=2, action="append", default=[], metavar=("WEIGHTS", "SHARE"),
-                        help="of another stage or seed; may be repeated")  # fmt: skip
+                        help="mix in the weights of another stage or seed; may be repeated")  # fmt: skip
     parser.add_argument("--after", type=Path, help="manifest of the weights that the run started from")
     options = parser.parse_args(arguments)
     models = options.models or package_file("models")
     others = {Path(path): float(share) for path, share in options.mix}
-    print(ship(options.run, options.config, models, others, options.after))
+    print(export_weights(options.run, options.config, models, others=others, after=options.after))
 
 
 if __name__ == "__main__":

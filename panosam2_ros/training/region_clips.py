@@ -1,11 +1,11 @@
-"""Clips of search regions: what a network that sees such learns from."""
+"""Clips of search regions, for networks that see these."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -14,37 +14,40 @@ from panosam2_ros.geometry.image_pyramid import ImagePyramid
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
 from panosam2_ros.simulation.scene_config import SceneConfig
-from panosam2_ros.synthetic.perspective_renderer import SceneView
-from panosam2_ros.training.augment import degraded, recoloured_frames
+from panosam2_ros.synthetic.perspective_renderer import PerspectiveRenderer
+from panosam2_ros.training.augment import degrade_images, recolour_frames
 from panosam2_ros.training.clips import MIN_PIXELS, Clip, ClipSource, Material
 
-EACH = 3  # objects of a panorama's clip that are followed
-_SCALE, _SOME = 0.12, 0.25  # deviation of the logarithm of a region's size; share that differs by up to ...
-_ANY_SCALE = 0.9  # ... this, as where something is clicked at whose size is not known
-_FINEST = 2.0  # times as wide as configured: panoramas as sharp as which scenes are drawn
-_FLICKER = 0.04  # the same from frame to frame
-_LED = (0.5, 1.0)  # share of an object's way from frame to frame that its region goes ahead
-_SPREADS, _SPREAD_ODDS = (0.05, 0.12, 0.25), (0.5, 0.3, 0.2)  # of the middle, in diameters
-_ASIDE, _ELSEWHERE = 0.06, 0.04  # frames that look beside the object, and where it is not
+OBJECTS_PER_CLIP = 3  # objects of a video that have clips of their own
+_SCALE = 0.12  # standard deviation of the logarithm of the size of a clip's regions
+_UNKNOWN_SCALE = 0.9  # largest logarithm of the size after a click, where the object's size is not known
+_UNKNOWN_SCALE_SHARE = 0.25  # of clips, that have such a size
+_FINEST = 2.0  # largest factor of the configured width: the resolution of scenes varies
+_FLICKER = 0.04  # standard deviation of the logarithm of the size from frame to frame
+_PREDICTED_SHARE = (0.5, 1.0)  # share of an object's motion between frames that its region predicts
+_SPREADS, _SPREAD_ODDS = (0.05, 0.12, 0.25), (0.5, 0.3, 0.2)  # deviation of the centre, in diameters
+_ASIDE, _ELSEWHERE = 0.06, 0.04  # shares of frames with the object off-centre, and without it
 
 
-class RegionTarget(Protocol):
-    """A clip of which regions can be seen."""
+class RegionVideo(Protocol):
+    """A video of which search regions can be rendered."""
 
-    def __len__(self) -> int: ...  # frames
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        ...
 
     def labels(self, index: int) -> tuple[ImageArray, Equirect]:
-        """Object ids [h, w] of a panorama, 0 = none, and its grid."""
+        """Return object ids [h, w] of a panorama, 0 = none, and its grid."""
         ...
 
-    def seen(self, index: int, look: SearchRegion, size: int) -> tuple[ImageArray, ImageArray]:
-        """What a region shows, [size, size, 3], and object ids [size, size]."""
+    def region(self, index: int, view: SearchRegion, size: int) -> tuple[ImageArray, ImageArray]:
+        """Render a region, RGB [size, size, 3], and object ids [size, size]."""
         ...
 
 
-@dataclass(frozen=True)
-class PanoramaSubject:
-    """A clip of panoramas."""
+@dataclass(frozen=True, eq=False)
+class PanoramaRegions:
+    """Regions of a clip of panoramas."""
 
     clip: Clip
 
@@ -52,146 +55,165 @@ class PanoramaSubject:
         return len(self.clip[0])
 
     def labels(self, index: int) -> tuple[ImageArray, Equirect]:
+        """Return the panorama's object ids and its grid."""
         labels = self.clip[1][index]
         return labels, Equirect(labels.shape[1], labels.shape[0])
 
-    def seen(self, index: int, look: SearchRegion, size: int) -> tuple[ImageArray, ImageArray]:
+    def region(self, index: int, view: SearchRegion, size: int) -> tuple[ImageArray, ImageArray]:
+        """Cut a region from the panorama."""
         images, labels = self.clip
-        return look.pixels(ImagePyramid(images[index]), size), look.mask(labels[index], size)
+        return view.pixels(ImagePyramid(images[index]), size), view.mask(labels[index], size)
 
 
 @dataclass(frozen=True)
-class Panoramic:
-    """The clips of a source of panoramas."""
+class PanoramaVideos:
+    """Videos of a source of clips of panoramas."""
 
     panoramas: ClipSource
 
-    def __call__(self, number: int) -> RegionTarget:
-        return PanoramaSubject(self.panoramas.clip(number))
+    def __call__(self, number: int) -> RegionVideo:
+        """Return the video of a number."""
+        return PanoramaRegions(self.panoramas.clip(number))
 
 
 @dataclass(frozen=True)
-class SceneSubject:
-    """A synthetic scene, of which no panorama is drawn."""
+class SceneRegions:
+    """Regions of a synthetic scene, rendered directly."""
 
-    scene: SceneView
+    scene: PerspectiveRenderer
 
     def __len__(self) -> int:
         return len(self.scene)
 
     def labels(self, index: int) -> tuple[ImageArray, Equirect]:
+        """Render a small panorama of object ids."""
         return self.scene.labels(index)
 
-    def seen(self, index: int, look: SearchRegion, size: int) -> tuple[ImageArray, ImageArray]:
-        return self.scene.render(index, look.directions(size).transpose(2, 0, 1).astype(np.float32))
+    def region(self, index: int, view: SearchRegion, size: int) -> tuple[ImageArray, ImageArray]:
+        """Render a region."""
+        return self.scene.render(index, view.directions(size).transpose(2, 0, 1).astype(np.float32))
 
 
 @dataclass(frozen=True)
-class Scenes:
-    """Endless synthetic scenes, as sharp as panoramas up to ``_FINEST`` times as wide as configured."""
+class SceneVideos:
+    """Videos of synthetic scenes, with the resolution of panoramas up to ``_FINEST`` times as wide."""
 
     config: SceneConfig
     material: Material
 
-    def __call__(self, number: int) -> RegionTarget:
+    def __call__(self, number: int) -> RegionVideo:
+        """Return the scene whose seed is the number."""
         factor = float(np.random.default_rng([number, 11]).uniform(1, _FINEST))
         width = round(self.config.width * factor / 2) * 2
         config = replace(self.config, width=width, height=width // 2)
-        return SceneSubject(SceneView(config, self.material.library(), number))
+        return SceneRegions(PerspectiveRenderer(config, self.material.library(), number))
+
+
+_TrackedVideo = tuple[RegionVideo, dict[int, list[TargetExtent | None]]]
 
 
 @dataclass(frozen=True)
 class RegionClips:
-    """Search regions of ``size`` pixels; each clip's follow an object as a tracker does, or not so well.
+    """Clips of search regions of ``size`` pixels that follow an object as a tracker does, or worse.
 
-    A region lies where its object was a frame before, or on the way from there: what is in it has to be
-    found, not to be looked up.
+    A region lies where its object was a frame before, or on the way from there, so that the network has to
+    find the object in it.
     """
 
-    subjects: Callable[[int], RegionTarget]
+    videos: Callable[[int], RegionVideo]
     size: int
-    poor: float = 0.0  # share that a poorer camera sees
-    single = True
+    poor: float = 0.0  # share of clips that are degraded
+    single_object = True
+    _cache: dict[int, _TrackedVideo] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def clip(self, number: int) -> Clip:
-        """Labels are 1 where the object is; all 0 where the first frame shows none."""
-        subject, targets = self._followed(number // EACH)
+        """Render the clip of a number; labels are 1 where its object is, all 0 if frame 0 shows no object."""
+        video, targets = self._tracked_video(number // OBJECTS_PER_CLIP)
         if not targets:
-            empty = np.zeros((len(subject), self.size, self.size), np.uint8)
+            empty = np.zeros((len(video), self.size, self.size), np.uint8)
             return np.stack([empty] * 3, -1), empty
-        ids = np.random.default_rng([number // EACH, 5]).permutation(sorted(targets))
-        chosen = int(ids[number % EACH % len(ids)])
-        rng, order = np.random.default_rng([number, 9]), range(len(subject))[:: _way(number // EACH)]
-        return followed(rng, subject, order, chosen, targets[chosen], self.size)
+        ids = np.random.default_rng([number // OBJECTS_PER_CLIP, 5]).permutation(sorted(targets))
+        chosen = int(ids[number % OBJECTS_PER_CLIP % len(ids)])
+        order = range(len(video))[:: _direction(number // OBJECTS_PER_CLIP)]
+        rng = np.random.default_rng([number, 9])
+        return render_regions(rng, video, order, chosen, targets[chosen], size=self.size)
 
-    def _followed(self, number: int) -> tuple[RegionTarget, dict[int, list[TargetExtent | None]]]:
-        """A subject, and where each object of its first frame is in all frames; some go backwards."""
-        kept: dict[int, Any] = self.__dict__.setdefault("_kept", {})  # the last one: EACH ask for it in turn
-        if number not in kept:
-            kept.clear()
-            subject = self.subjects(number)
-            each = [subject.labels(t) for t in range(len(subject))[:: _way(number)]]
+    def _tracked_video(self, number: int) -> _TrackedVideo:
+        """Return a video and the extents of the objects of its first frame in all frames.
+
+        Every second video is reversed. The last one is cached, for the clips of its other objects.
+        """
+        if number not in self._cache:
+            self._cache.clear()
+            video = self.videos(number)
+            each = [video.labels(t) for t in range(len(video))[:: _direction(number)]]
             ids, counts = np.unique(each[0][0], return_counts=True)
             chosen = [int(i) for i, n in zip(ids, counts, strict=True) if i > 0 and n >= MIN_PIXELS]
             targets = {i: [TargetExtent.of_mask(labels == i, grid) for labels, grid in each] for i in chosen}
-            kept[number] = subject, targets
-        found: tuple[RegionTarget, dict[int, list[TargetExtent | None]]] = kept[number]
-        return found
+            self._cache[number] = video, targets
+        return self._cache[number]
 
-    def varied(self, rng: np.random.Generator, images: ImageArray, labels: ImageArray, tilt: float) -> Clip:
-        """Perhaps mirrored, and in other colours; which way is up stays."""
+    def augment(self, rng: np.random.Generator, images: ImageArray, labels: ImageArray, tilt: float) -> Clip:
+        """Augment a cut by mirroring, other colours and degraded images; it is never tilted."""
         if rng.random() < 0.5:
             images, labels = images[:, :, ::-1], labels[:, :, ::-1]
-        images = recoloured_frames(rng, images)
-        return degraded(rng, images) if self.poor > rng.random() else images, labels
+        images = recolour_frames(rng, images)
+        return degrade_images(rng, images) if self.poor > rng.random() else images, labels
 
 
-def _way(number: int) -> int:
-    """Every second clip goes backwards."""
+def _direction(number: int) -> int:
+    """Return the direction of time of a video: every second one is played backward."""
     return -1 if number % 2 else 1
 
 
-def followed(
+def render_regions(
     rng: np.random.Generator,
-    subject: RegionTarget,
+    video: RegionVideo,
     order: Sequence[int],
     obj_id: int,
     targets: Sequence[TargetExtent | None],
+    *,
     size: int,
 ) -> Clip:
-    """Regions [T, size, size, 3] of the frames in ``order`` and 1 where the object is, [T, size, size].
+    """Render regions [T, size, size, 3] of the frames in ``order``, and masks [T, size, size] of the object.
 
-    ``targets``: where it is in each of them; it is there in the first.
+    ``targets``: extents of the object in these frames. Raise ValueError where the first frame lacks it.
     """
     first = targets[0]
-    assert first is not None
-    region, seen = SearchRegion.around(first), np.empty((len(order), size, size, 3), np.uint8)
-    inside = np.empty(seen.shape[:3], np.uint8)
-    scale = rng.uniform(-_ANY_SCALE, _ANY_SCALE) if rng.random() < _SOME else rng.normal(0, _SCALE)
+    if first is None:
+        raise ValueError(f"object {obj_id} is not in the first frame of the clip")
+    region, images = SearchRegion.around(first), np.empty((len(order), size, size, 3), np.uint8)
+    masks = np.empty(images.shape[:3], np.uint8)
+    unknown = rng.random() < _UNKNOWN_SCALE_SHARE
+    scale = rng.uniform(-_UNKNOWN_SCALE, _UNKNOWN_SCALE) if unknown else rng.normal(0, _SCALE)
     before: TargetExtent | None = first
     spread = rng.choice(_SPREADS, p=_SPREAD_ODDS)
     for t, (index, target) in enumerate(zip(order, targets, strict=True)):
-        led = region if before is None or target is None else _led(rng, region, before, target)
-        look = _somewhere(rng, led, spread, math.exp(scale + rng.normal(0, _FLICKER)), first=t == 0)
-        seen[t], labels = subject.seen(index, look, size)
-        inside[t] = labels == obj_id
+        predicted = region
+        if before is not None and target is not None:
+            predicted = _predicted_region(rng, region, before, target)
+        size_factor = math.exp(scale + rng.normal(0, _FLICKER))
+        view = _perturbed_region(rng, predicted, spread, size_factor, centred=t == 0)
+        images[t], labels = video.region(index, view, size)
+        masks[t] = labels == obj_id
         region, before = region.next_region(target), target
-    return seen, inside
+    return images, masks
 
 
-def _led(
+def _predicted_region(
     rng: np.random.Generator, region: SearchRegion, before: TargetExtent, now: TargetExtent
 ) -> SearchRegion:
-    """A region that went ahead of its object, as far as its motion could be told."""
-    return region.predicted(before.direction + rng.uniform(*_LED) * (now.direction - before.direction))
+    """Move a region ahead by a random share of its object's motion, as a tracker's prediction would."""
+    share = rng.uniform(*_PREDICTED_SHARE)
+    return region.predicted(before.direction + share * (now.direction - before.direction))
 
 
-def _somewhere(
-    rng: np.random.Generator, region: SearchRegion, spread: float, scale: float, first: bool
+def _perturbed_region(
+    rng: np.random.Generator, region: SearchRegion, spread: float, scale: float, *, centred: bool
 ) -> SearchRegion:
-    """A region near one, of another size: what trackers do is not perfect."""
+    """Draw a region near another one, of another size, for trackers are not perfect."""
     offset = rng.normal(0, spread * region.diameter, 2)
-    kind = 1.0 if first else rng.random()
+    kind = 1.0 if centred else rng.random()
     if kind < _ASIDE:
         offset = rng.uniform(-0.3, 0.3, 2) * region.fov
     elif kind < _ASIDE + _ELSEWHERE:

@@ -1,4 +1,4 @@
-"""The loss of a batch of clips: tracked as the tracker tracks, with a user who corrects."""
+"""Loss of a batch of clips, tracked as the tracker does, with clicks that correct mistakes."""
 
 from __future__ import annotations
 
@@ -15,28 +15,40 @@ from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.encoding import ImageSize, PromptEncoder
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.propagation import PropagationResult, empty_bank, propagate, segment_prompts
-from panosam2_ros.training.clips import TrainingBatch, click_prompt
+from panosam2_ros.training.batches import TrainingBatch
 from panosam2_ros.training.losses import LossConfig, Losses, frame_losses, mask_iou
+from panosam2_ros.training.prompt_sampling import sample_click
 
-STRIDE = 16  # pixels of a token; frames are turned by whole ones
-MIN_SHARE = 2.0  # summed share of stride-2 pixels from which an object counts as present
+STRIDE = 16  # pixels of a token; yaw jumps are whole tokens
+MIN_SHARE = 2.0  # summed share of target pixels from which an object counts as present
 
 
 @dataclass(frozen=True)
-class Rollout:
-    """How clips are tracked while training; see ``curriculum.Stage``."""
+class RolloutConfig:
+    """How clips are tracked in training; see ``curriculum.Stage``."""
 
-    free: int = 0  # frames that are tracked by the network's own judgement, without learning
+    free_running_frames: int = (
+        0  # first frames that are tracked on the network's own predictions, without a loss
+    )
     balance: float = 0.4
     near: float = 0.0
-    hide: float = 0.2
+    previous_mask_dropout: float = 0.2
     correct: float = 0.0
-    mislead: float = 0.0
-    jump: float = 0.0
+    mask_swap_prob: float = 0.0
+    yaw_jump_prob: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class _TargetFrame:
+    """One frame of B clips with N objects, of which a loss is computed."""
+
+    features: ImageFeatures  # of B images
+    target: Tensor  # [N, 1, H, W] share of the object in each pixel
+    present: Tensor  # [N] bool
 
 
 def split_frames(features: ImageFeatures, frames: int) -> list[ImageFeatures]:
-    """Features of [T * B] images -> T of B images."""
+    """Split features of [T * B] images into T features of B images."""
     levels = (features.embedding, features.high_res_s4, features.high_res_s8, features.stem, features.bins)
     # Unbound, not indexed: the gradient of an index is a tensor of all frames for each of them.
     each = ([None] * frames if x is None else x.unflatten(0, (frames, -1)).unbind() for x in levels)
@@ -44,18 +56,18 @@ def split_frames(features: ImageFeatures, frames: int) -> list[ImageFeatures]:
 
 
 class ClipLoss(nn.Module):
-    """A network and what it is trained for, as one module: its forward pass is what processes share."""
+    """A network and its loss as one module, whose forward pass is what processes share."""
 
     def __init__(self, model: PanoSAM2, loss: LossConfig) -> None:
         super().__init__()
         self.model, self.loss = model, loss
 
-    def forward(self, batch: TrainingBatch, rollout: Rollout) -> tuple[Tensor, Losses, Tensor]:
-        """The weighted loss, its parts, and the mean IoU of each frame that is learned from [T - free]."""
-        model, free = self.model, rollout.free
+    def forward(self, batch: TrainingBatch, config: RolloutConfig) -> tuple[Tensor, Losses, Tensor]:
+        """Return the weighted loss, its parts, and the mean IoU of each frame that has a loss."""
+        model, free = self.model, config.free_running_frames
         frames, count = batch.targets.shape[:2]
-        if frames > 1 and bool(torch.rand(()) < rollout.jump):
-            batch = jumped(batch, int(torch.randint(1, frames, ())))
+        if frames > 1 and bool(torch.rand(()) < config.yaw_jump_prob):
+            batch = apply_yaw_jump(batch, int(torch.randint(1, frames, ())))
         present = batch.targets.flatten(2).sum(2) >= MIN_SHARE
         size = ImageSize(model.input_size[1], model.input_size[0])
         encoding = PromptEncoder(size, model.input_size, model.config)
@@ -63,79 +75,91 @@ class ClipLoss(nn.Module):
         if free:
             bank = self._track_freely(bank, batch, encoding, free)
         features = split_frames(model.encode_image(batch.images[free:].flatten(0, 1)), frames - free)
-        corrects = frames > 1 and bool(torch.rand(()) < rollout.correct)
+        corrects = frames > 1 and bool(torch.rand(()) < config.correct)
         corrected = int(torch.randint(1, frames, ())) if corrects else 0
         losses, ious = [], []
         for t in range(free, frames):
-            target, seen = batch.targets[t], features[t - free]
-            before = bank
+            frame, before = _TargetFrame(features[t - free], batch.targets[t], present[t]), bank
             if t == 0:
                 prompts = encoding.encode(batch.prompts).to(model.device)
-                step = segment_prompts(model, bank, seen, prompts, False)
+                step = segment_prompts(model, bank, frame.features, prompts, corrects=False)
             else:
-                shown = torch.rand(count, device=model.device) >= rollout.hide
-                wrong = torch.rand(count, device=model.device) < rollout.mislead
-                led = misled(bank, wrong, len(seen.embedding)) if rollout.mislead else bank
-                step = propagate(model, led, seen, use_previous=shown, present=present[t])
-                step = replace(step, bank=step.bank.keeping_masks(bank)) if rollout.mislead else step
+                step = self._propagate(bank, frame, config)
             bank = step.bank
-            losses.append(self._losses(step, target, present[t], rollout))
+            losses.append(self._losses(step, frame, config))
             if t == corrected and t > 0:
-                bank, more = self._corrected(before, step, seen, target, present[t], encoding, rollout)
+                bank, more = self._correct(before, step, frame, encoding, config)
                 losses += more
-            fine = step.prediction.fine_logits.detach()
-            iou = mask_iou(fine, as_fine_as(fine, target))
-            ious.append((iou * present[t]).sum() / present[t].sum().clamp(min=1))
+            ious.append(_mean_iou(step, frame))
         mean = Losses(*(torch.stack([getattr(x, f.name) for x in losses]).mean() for f in fields(Losses)))
         return mean.total(self.loss), mean, torch.stack(ious)
 
-    def _losses(self, step: PropagationResult, target: Tensor, present: Tensor, rollout: Rollout) -> Losses:
-        target = as_fine_as(step.prediction.fine_logits, target)
-        return frame_losses(step.prediction, target, present, rollout.balance, self.loss, rollout.near)
+    def _propagate(self, bank: MemoryBank, frame: _TargetFrame, config: RolloutConfig) -> PropagationResult:
+        """Track all objects in a frame; some previous masks are withheld, some are wrong."""
+        device, swaps = self.model.device, config.mask_swap_prob > 0
+        shown = torch.rand(len(bank), device=device) >= config.previous_mask_dropout
+        wrong = torch.rand(len(bank), device=device) < config.mask_swap_prob
+        known = swap_masks(bank, wrong, clips=len(frame.features.embedding)) if swaps else bank
+        step = propagate(self.model, known, frame.features, use_previous=shown, present=frame.present)
+        return replace(step, bank=step.bank.keeping_masks(bank)) if swaps else step
+
+    def _losses(self, step: PropagationResult, frame: _TargetFrame, config: RolloutConfig) -> Losses:
+        """Return the losses of a frame."""
+        target = resize_targets(frame.target, step.prediction.fine_logits)
+        balance, near = config.balance, config.near
+        return frame_losses(
+            step.prediction, target, frame.present, balance=balance, config=self.loss, near=near
+        )
 
     @torch.no_grad()
     def _track_freely(
         self, bank: MemoryBank, batch: TrainingBatch, encoding: PromptEncoder, frames: int
     ) -> MemoryBank:
-        """The bank after the first frames of the clips."""
+        """Return the bank after the first frames of the clips, tracked as a tracker does."""
         model = self.model
         features = split_frames(model.encode_image(batch.images[:frames].flatten(0, 1)), frames)
         prompts = encoding.encode(batch.prompts).to(model.device)
-        bank = segment_prompts(model, bank, features[0], prompts, False).bank
+        bank = segment_prompts(model, bank, features[0], prompts, corrects=False).bank
         for feature in features[1:]:
             bank = propagate(model, bank, feature).bank
         return bank
 
-    def _corrected(
+    def _correct(
         self,
         before: MemoryBank,
         step: PropagationResult,
-        features: ImageFeatures,
-        target: Tensor,
-        present: Tensor,
+        frame: _TargetFrame,
         encoding: PromptEncoder,
-        rollout: Rollout,
+        config: RolloutConfig,
     ) -> tuple[MemoryBank, list[Losses]]:
-        """The bank after a click on the largest mistake of every object, and the loss of what it gave."""
+        """Click on the largest mistake of every object; return the bank after that, and the losses."""
         fine = step.prediction.fine_logits
         found = fine[:, 0] > 0
-        wrong = (found != (as_fine_as(fine, target)[:, 0] > 0.5)) & present[:, None, None]
-        if features.embedding.shape[0] > 1 or not wrong.any():  # objects of several images part ways
+        wrong = (found != (resize_targets(frame.target, fine)[:, 0] > 0.5)) & frame.present[:, None, None]
+        if len(frame.features.embedding) > 1 or not wrong.any():  # objects must be those of one image
             return step.bank, []
         rows = wrong.flatten(1).any(1).nonzero()[:, 0]
-        pairs = zip(wrong[rows].cpu().numpy(), found[rows].cpu().numpy(), strict=True)
-        prompts = [correction(*pair, self.model.config.mask_stride) for pair in pairs]
+        mistakes = zip(wrong[rows].cpu().numpy(), found[rows].cpu().numpy(), strict=True)
+        prompts = [correction(*each, self.model.config.mask_stride) for each in mistakes]
         known = step.bank.select(rows).before_newest()
         encoded = encoding.encode(prompts, before.select(rows).mask_logits.detach()).to(self.model.device)
-        again = segment_prompts(self.model, known, features, encoded, True)
-        order = torch.arange(len(present), device=rows.device)
-        order[rows] = len(present) + torch.arange(len(rows), device=rows.device)
+        again = segment_prompts(self.model, known, frame.features, encoded, corrects=True)
+        order = torch.arange(len(frame.present), device=rows.device)
+        order[rows] = len(frame.present) + torch.arange(len(rows), device=rows.device)
         bank = step.bank.append(again.bank).select(order)
-        return bank, [self._losses(again, target[rows], present[rows], rollout)]
+        clicked = replace(frame, target=frame.target[rows], present=frame.present[rows])
+        return bank, [self._losses(again, clicked, config)]
 
 
-def jumped(batch: TrainingBatch, first: int) -> TrainingBatch:
-    """The same with all frames from ``first`` on turned by a random angle, as after a long occlusion."""
+def _mean_iou(step: PropagationResult, frame: _TargetFrame) -> Tensor:
+    """Return the mean IoU, a scalar, of the present objects of a frame."""
+    fine = step.prediction.fine_logits.detach()
+    iou = mask_iou(fine, resize_targets(frame.target, fine))
+    return (iou * frame.present).sum() / frame.present.sum().clamp(min=1)
+
+
+def apply_yaw_jump(batch: TrainingBatch, first: int) -> TrainingBatch:
+    """Roll all frames from ``first`` on by a random yaw, as after a long occlusion."""
     tokens = batch.images.shape[-1] // STRIDE
     columns = STRIDE * int(torch.randint(1, tokens, ()))
     images, targets = batch.images.clone(), batch.targets.clone()
@@ -144,20 +168,21 @@ def jumped(batch: TrainingBatch, first: int) -> TrainingBatch:
     return replace(batch, images=images, targets=targets)
 
 
-def misled(bank: MemoryBank, wrong: Tensor, clips: int) -> MemoryBank:
-    """The bank with other last masks for the objects that are ``wrong`` [N] bool.
+def swap_masks(bank: MemoryBank, wrong: Tensor, *, clips: int) -> MemoryBank:
+    """Return the bank with wrong previous masks for the objects that are ``wrong`` [N] bool.
 
-    Either those of another object of the same clip, or their own in another place: what an object
-    looks like has to count, not only where it was. The N / ``clips`` objects of a clip are neighbours.
+    They are those of another object of the same clip, or the object's own in another place, so that an
+    object's appearance has to count and not only its position. The N / ``clips`` objects of a clip are
+    neighbours.
     """
     each = len(bank) // clips
     rows = torch.arange(len(bank), device=wrong.device)
     others = rows - rows % each + (rows % each + int(torch.randint(1, max(each, 2), ()))) % each
     tokens = bank.maskmem_features.shape[-1]
-    turned = bank.rolled(int(torch.randint(tokens // 8, tokens - tokens // 8 + 1, ())))
+    moved = bank.rolled(int(torch.randint(tokens // 8, tokens - tokens // 8 + 1, ())))
     swap = (torch.rand(len(bank), device=wrong.device) < 0.5) & (others != rows)
-    masks = torch.where(swap.view(-1, 1, 1, 1), bank.mask_logits[others], turned.mask_logits)
-    centre = torch.where(swap, bank.centre[others], turned.centre)
+    masks = torch.where(swap.view(-1, 1, 1, 1), bank.mask_logits[others], moved.mask_logits)
+    centre = torch.where(swap, bank.centre[others], moved.centre)
     return replace(
         bank,
         mask_logits=torch.where(wrong.view(-1, 1, 1, 1), masks, bank.mask_logits),
@@ -165,18 +190,18 @@ def misled(bank: MemoryBank, wrong: Tensor, clips: int) -> MemoryBank:
     )
 
 
-def as_fine_as(logits: Tensor, target: Tensor) -> Tensor:
-    """Targets [N, 1, H, W] at the size of the logits, of which theirs is a multiple."""
+def resize_targets(target: Tensor, logits: Tensor) -> Tensor:
+    """Average targets [N, 1, H, W] down to the size of logits, of which theirs is a multiple."""
     return F.avg_pool2d(target, target.shape[-1] // logits.shape[-1])
 
 
 def correction(wrong: np.ndarray, found: np.ndarray, stride: int) -> Prompt:
-    """A click in the middle of the larger kind of mistake of a mask [H, W]: missed, or too much.
+    """Return a click inside the larger mistake of a mask [H, W]: what it misses, or what it has too much.
 
-    ``stride``: pixels of the network's input per pixel of the mask.
+    ``wrong``, ``found``: where the mask is wrong, and the mask; ``stride``: pixels of the network's input per
+    pixel of the mask.
     """
     missed, extra = wrong & ~found, wrong & found
     label = int(missed.sum() >= extra.sum())
-    place = click_prompt(np.random.default_rng(int(wrong.sum())), missed if label else extra)
-    at_input = (place + 0.5) * stride - 0.5
-    return Prompt(points=at_input, point_labels=np.array([label]))
+    place = sample_click(np.random.default_rng(int(wrong.sum())), missed if label else extra)
+    return Prompt(points=(place + 0.5) * stride - 0.5, point_labels=np.array([label]))

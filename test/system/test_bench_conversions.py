@@ -1,4 +1,4 @@
-"""The command that times conversions: every encoding, and numbers that can be read again."""
+"""The benchmark of conversions times every encoding and writes JSON."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_every_conversion_is_timed(
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_messages_have_no_byte_too_many(encoding: str) -> None:
+def test_messages_have_no_excess_bytes(encoding: str) -> None:
     msg = bench.raw_message(encoding, 16, 8)
     assert image_to_array(msg).shape == (8, 16, 3)
     msg.data = msg.data[:-1]

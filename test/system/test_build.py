@@ -7,12 +7,10 @@ import shutil
 import subprocess
 import sys
 import time
-import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
 
-import panosam2_ros
 from helpers.process import ROOT
 
 VENV = ROOT / ".venv"
@@ -136,23 +134,6 @@ def test_cmake_builds_every_interface_and_executable() -> None:
     assert modules == set(re.findall(r"= (panosam2_ros[\w.]+):main", (ROOT / "setup.py").read_text()))
 
 
-def test_manifest_names_what_is_used() -> None:
-    manifest = ElementTree.parse(ROOT / "package.xml").getroot()
-    assert manifest.get("format") == "3"
-    assert manifest.findtext("version") == panosam2_ros.__version__ == setup.VERSION
-    assert manifest.findtext("member_of_group") == "rosidl_interface_packages"
-    named = {e.text for e in manifest if e.tag.endswith("depend")}
-    found = re.findall(r"find_package\((\w+) REQUIRED\)", (ROOT / "CMakeLists.txt").read_text())
-    assert set(found) <= named
-    imported = {
-        line.split()[1].split(".")[0]
-        for file in (ROOT / OWN / "ros").glob("*.py")
-        for line in file.read_text().splitlines()
-        if re.match(r"(from|import) (\w+_msgs|std_srvs|rclpy|builtin_interfaces)\b", line)
-    }
-    assert imported <= named
-
-
 def test_plain_installation_pulls_no_ros_and_one_opencv() -> None:
     assert not [r for r in setup.CORE if r.startswith(("ros-", "opencv-python="))]
     chosen = f"ros-{setup.ROS_WHEELS}-"
@@ -168,10 +149,13 @@ def test_environment_key_follows_the_requirements(monkeypatch: pytest.MonkeyPatc
     assert setup.environment_key() != before
 
 
-def test_continuous_integration_runs_the_tests() -> None:
+def test_continuous_integration_runs_the_linters_and_the_tests() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    assert "make test" in script.read_text().splitlines()
+    assert [line for line in script.read_text().splitlines() if line.startswith("make")] == [
+        "make lint",
+        "make test",
+    ]
 
 
 @pytest.mark.parametrize("version", ["2.7.18", "3.9.18", "3.15.0"])
@@ -212,21 +196,40 @@ def test_second_make_is_quick() -> None:
     assert time.monotonic() - start < 10
 
 
+def colcon(laboratory: str) -> Path:
+    """Build with colcon into build/ and install/ of the checkout; return where the modules were installed."""
+    if not (VENV / "bin" / "colcon").exists():
+        pytest.skip("colcon is not in .venv: run make")
+    for old in (ROOT / "install" / OWN).glob(f"lib/python*/site-packages/{OWN}"):
+        shutil.rmtree(old)  # CMake removes nothing that an earlier version installed
+    shutil.rmtree(ROOT / "install" / OWN / "share" / OWN / "config", ignore_errors=True)
+    done = make("colcon", PANOSAM2_LAB=laboratory)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (modules,) = (ROOT / "install" / OWN).glob(f"lib/python*/site-packages/{OWN}")
+    return modules
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_colcon_builds_the_same_package(tmp_path: Path) -> None:
     """Into build/ and install/ of the checkout, so that only the first run takes a minute."""
-    if not (VENV / "bin" / "colcon").exists():
-        pytest.skip("colcon is not in .venv: run make")
-    done = make("colcon")
-    assert done.returncode == 0, done.stdout + done.stderr
-    prefix = ROOT / "install" / OWN
-    for name in ("panosam2_node", "virtual_camera", "panosam2_demo", "panosam2_prompt", "panosam2_track"):
+    modules, prefix = colcon(laboratory="1"), ROOT / "install" / OWN
+    rooms = {path.parent.name for path in modules.glob("*/__init__.py")}
+    assert rooms == {path.parent.name for path in (ROOT / OWN).glob("*/__init__.py")}
+    assert (prefix / "share" / OWN / "config" / "train" / "nano.yaml").is_file()
+    modules = colcon(laboratory="0")
+    assert {path.parent.name for path in modules.glob("*/__init__.py")} == rooms - set(setup.LABORATORY)
+    assert not (prefix / "share" / OWN / "config" / "train").exists()
+    assert (modules / "py.typed").is_file() and list((modules / "simulation" / "asset_files").rglob("*.webp"))
+    executables = re.findall(r"install_executable\((\w+) ([\w.]+)\)", (ROOT / "CMakeLists.txt").read_text())
+    for name, module in executables:
         assert os.access(prefix / "lib" / OWN / name, os.X_OK)
+        assert "\ndef main(" in (modules.parent / f"{module.replace('.', '/')}.py").read_text()
     script = (
-        "from panosam2_ros.msg import ObjectBearingArray; from panosam2_ros.io.package_files import resource; "
+        "from panosam2_ros.msg import ObjectBearingArray; "
+        "from panosam2_ros.io.package_files import package_file as file; "
         "from rclpy.serialization import serialize_message as s; s(ObjectBearingArray()); "
-        "print(resource('config', 'fastdds.xml'), resource('data', 'assets'))"
+        "print(file('config', 'fastdds.xml'), file('simulation', 'asset_files'))"
     )
     command = f'. {ROOT / "install" / "setup.bash"} && {VENV / "bin" / "python"} -c "{script}"'
     found = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True)
@@ -269,7 +272,10 @@ def test_without_ros_the_core_works_and_the_commands_say_what_to_install() -> No
         "known = importlib.util.find_spec\n"
         "importlib.util.find_spec = lambda name: None if name == 'rclpy' else known(name)\n"
     )
-    core = "import panosam2_ros.tracking.tracker, panosam2_ros.cli.track; print('core', 'rclpy' in sys.modules)\n"
+    core = (
+        "import panosam2_ros.tracking.tracker, panosam2_ros.cli.track\n"
+        "print('core', 'rclpy' in sys.modules)\n"
+    )
     script = f"{hide}{core}import panosam2_ros.ros.cli.prompt"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.stdout.strip() == "core False"

@@ -1,4 +1,4 @@
-"""The figures of docs/concepts.md: drawn by a script, small, and shown there."""
+"""The figures of docs/concepts.md are drawn by a tool, small, and shown there."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from tools import doc_figures
 
 DOCS = ROOT / "docs"
 
-HERE = {**os.environ, "PYTHONPATH": str(DOCS.parent)}  # this checkout, whatever is installed
+HERE = {**os.environ, "PYTHONPATH": str(DOCS.parent)}  # this checkout and no installed package
 
 
 @pytest.fixture(scope="module")
@@ -27,17 +27,17 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def test_script_draws_nothing_else(drawn: Path) -> None:
+def test_tool_draws_nothing_else(drawn: Path) -> None:
     assert {path.name for path in drawn.iterdir()} == {f"{name}.jpg" for name in doc_figures.FIGURES}
 
 
 @pytest.mark.parametrize("name", doc_figures.FIGURES)
-def test_committed_figure_is_what_the_script_draws(drawn: Path, name: str) -> None:
+def test_committed_figure_is_what_the_tool_draws(drawn: Path, name: str) -> None:
     kept = DOCS / "pictures" / f"{name}.jpg"
     assert kept.stat().st_size < 150_000
     now, before = cv2.imread(str(drawn / kept.name)), cv2.imread(str(kept))
     assert now.shape == before.shape and now.std() > 10
-    # at an eighth of the size: OpenCV 4 has other letters than 5
+    # at an eighth of the size, for OpenCV 4 has other letters than 5
     size = now.shape[1] // 8, now.shape[0] // 8
     small = [cv2.resize(i, size, interpolation=cv2.INTER_AREA).astype(int) for i in (now, before)]
     assert np.abs(small[0] - small[1]).mean() < 4

@@ -1,4 +1,4 @@
-"""The soak test's own short run: objects come and go through the real worker, nothing fails."""
+"""A short run of the soak test: objects come and go through the real worker, and nothing fails."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("rclpy", reason="the folder of the worker needs ROS 2: make")
+pytest.importorskip("rclpy", reason="the worker's package needs ROS 2: make")
 
 from tools import soak
 
@@ -26,7 +26,7 @@ def test_two_hundred_frames(tmp_path: Path) -> None:
     assert "--frames 200" in found["command"]
 
 
-def test_growth_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_growth_and_errors_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     levels = iter(100.0 + 10 * i for i in range(99))
     monkeypatch.setattr(soak, "resident_mib", lambda: next(levels))
     real = soak.PanoTracker.step

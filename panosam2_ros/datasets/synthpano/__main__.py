@@ -1,4 +1,4 @@
-"""Write SynthPano, or a part of it; finished sequences are kept, so it may be interrupted."""
+"""Write SynthPano, or a part of it; finished sequences are kept, so that a run may be interrupted."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 
 
 def render(options: argparse.Namespace, config: BenchmarkConfig, split: Split) -> None:
-    """Write what is missing of a split."""
+    """Write the missing sequences of a split."""
     plans = [config.plan(split, index) for index in range(options.sequences or config.sequences)]
     if config.material != SHIPPED and not options.sources.exists():
         fetch_npm(options.sources)
-    library = config.library(split, options.sources, options.reserved)
+    library = config.library(split, options.sources, reserved=options.reserved)
     writer = Writer(config, library, options.out)
     written = write_split(writer, plans, options.processes)
     for _ in tqdm(written, total=len(plans), desc=f"{config.name} {split.value}", unit="sequence"):
@@ -35,44 +35,47 @@ def render(options: argparse.Namespace, config: BenchmarkConfig, split: Split) -
 
 
 def check_split(options: argparse.Namespace, config: BenchmarkConfig, split: Split) -> list[str]:
-    """Measure a written split again, from its files; one line per fault."""
+    """Measure a written split again from its files; return one line per fault."""
     faults = []
     folder = options.out / split.value
-    truths = summaries.load_all(folder)
-    if len(truths) < (options.sequences or config.sequences):
-        faults.append(f"{folder} has {len(truths)} sequences of {config.sequences}; write the others")
-    for truth in tqdm(truths, desc=f"check {split.value}", unit="sequence"):
-        faults += summaries.verify(folder / truth.origin.name, truth)
-        if truth.origin.config_sha256 != config.sha256:
-            faults.append(f"{truth.origin.name}: made with another configuration")
+    loaded = summaries.load_all(folder)
+    if len(loaded) < (options.sequences or config.sequences):
+        faults.append(f"{folder} has {len(loaded)} sequences of {config.sequences}: write the others")
+    for ground_truth in tqdm(loaded, desc=f"check {split.value}", unit="sequence"):
+        faults += summaries.verify(folder / ground_truth.origin.name, ground_truth)
+        if ground_truth.origin.config_sha256 != config.sha256:
+            faults.append(f"{ground_truth.origin.name}: made with another configuration")
     return faults
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line; exit where reserved material is wanted and not allowed."""
     parser = argparse.ArgumentParser(prog="synthpano", description=__doc__)
     parser.add_argument("--split", choices=[s.value for s in Split], required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder of all splits")
     parser.add_argument("--sources", type=Path, default=Path("runs/sources"),
-                        help="folder of the unpacked npm packages; fetched where it is missing")  # fmt: skip
-    parser.add_argument("--processes", type=int, default=1, help="changes nothing but the time")
-    parser.add_argument("--sequences", type=int, help="only the first so many")
+                        help="folder of the unpacked npm packages, which are fetched where it is missing "
+                             "(default: %(default)s)")  # fmt: skip
+    parser.add_argument("--processes", type=int, default=1,
+                        help="that write side by side, the same files whatever their number "
+                             "(default: %(default)s)")  # fmt: skip
+    parser.add_argument("--sequences", type=int, help="write only the first so many (default: all)")
     parser.add_argument("--reserved", action="store_true",
-                        help="needed for the reserved split, which is for final acceptance only")  # fmt: skip
+                        help="allow the reserved split, which is for final acceptance only")  # fmt: skip
     parser.add_argument("--check", action="store_true",
-                        help="write no sequence; measure those that are there again")  # fmt: skip
-    parser.add_argument("--config", type=Path, help="default: the frozen one")
+                        help="write no sequences; measure the written ones again")  # fmt: skip
+    parser.add_argument("--config", type=Path, help="settings of the benchmark (default: the frozen ones)")
     options = parser.parse_args(arguments)
     if options.split == Split.RESERVED.value and not options.reserved:
         parser.error(
             "reserved material is for final acceptance only, never for training, tuning or "
-            "choosing; add --reserved if that is what this is"
+            "choosing: add --reserved for a final acceptance"
         )
     return options
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0; 1 where a whole split misses a quota or a check finds a fault."""
+    """Run the command line; return 1 where a complete split misses a quota or a check finds a fault."""
     options = parse_arguments(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     config = BenchmarkConfig.load(options.config or package_file(*FROZEN))
@@ -82,13 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         faults += check_split(options, config, split)
     else:
         render(options, config, split)
-    truths = summaries.load_all(options.out / split.value)
-    if truths:
-        summary = summaries.summarise_split(truths, config)
-        summaries.write_summary(options.out, truths, summary)
-        faults += summaries.complaints(summary)
+    loaded = summaries.load_all(options.out / split.value)
+    if loaded:
+        summary = summaries.summarise_split(loaded, config)
+        summaries.write_summary(options.out, loaded, summary)
+        faults += summaries.unmet_quotas(summary)
         counts = {name: n for name, n in summary["sequences_with"].items() if n}
-        log.info("%s sequences, of which %s", len(truths), counts)
+        log.info("%s sequences, of which %s", len(loaded), counts)
     for fault in faults:
         log.error("%s", fault)
     return 1 if faults else 0

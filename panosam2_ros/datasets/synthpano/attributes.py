@@ -1,9 +1,9 @@
-"""What makes a sequence hard, measured from its truth; never taken from what was intended.
+"""Attributes that make a sequence difficult, measured from its ground truth and not from its plan.
 
-Names and thresholds are those of the 360VOT toolkit where it measures them, with the bounding
-field of view of the visible mask in place of a person's boxes. Where people judged there
-(partial occlusion, motion blur, stitching, distortion, illumination, camera), the threshold here is
-our own. Not judged: background clutter, deformation, rotation.
+Names and thresholds are those of the 360VOT toolkit where it measures them, with the bounding field of view
+of the visible mask in place of boxes that people drew. Where people judged (partial occlusion, motion blur,
+stitching, distortion, illumination, camera), the threshold here is our own. Not judged: background clutter,
+deformation, rotation.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from panosam2_ros.geometry.sphere import Floats, angle_between
 from panosam2_ros.simulation.stitching import stitch_zone
 
 MIN_HIDDEN_FRAMES = (10, 30)  # frames of a full occlusion, after which the object is back elsewhere
-BACK_FOR = 8  # frames of the next 20 in which it is then visible
-_ELSEWHERE = math.radians(15)  # between leaving and coming back, in the image and in the world
-LOOK_ALIKE_SHARE = 1 / 3  # of the frames show the look-alike
-_WHOLE = 0.9  # visible fraction from which shape and size are those of the object
+MIN_FRAMES_BACK = 8  # of the next 20 frames, in which the object is then visible
+_MIN_DISTANCE = math.radians(15)  # between leaving and coming back, in the image and in the world
+DISTRACTOR_SHARE = 1 / 3  # of the frames, at least, that show a distractor
+_FULLY_VISIBLE = 0.9  # visible fraction from which a mask has the shape and size of its object
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ObjectView:
     """One tracked object in one frame that shows it."""
 
@@ -38,87 +38,92 @@ class ObjectView:
     extents: tuple[float, float]  # rad, of the bounding field of view: horizontal, vertical
     box: tuple[int, int, int, int]
     stretch: float  # pixels per solid angle, relative to the horizon
-    across_seam: bool  # on both sides, and not because it covers a pole
+    across_seam: bool  # on both sides of the seam, and not because it covers a pole
     stitched: bool  # touches where two lenses meet
 
 
-@dataclass(frozen=True)
-class History:
-    """One tracked object through a sequence."""
+@dataclass(frozen=True, eq=False)
+class ObjectHistory:
+    """One tracked object in all frames of a sequence."""
 
-    truth: SequenceGroundTruth
+    ground_truth: SequenceGroundTruth
     track: ObjectTrack
-    sights: Sequence[ObjectView | None]  # None: not visible
+    views: Sequence[ObjectView | None]  # None: not visible
 
     @property
     def seen(self) -> list[ObjectView]:
-        """Frames that show it."""
-        return [sight for sight in self.sights if sight]
+        """Views in the frames that show the object."""
+        return [view for view in self.views if view]
 
     @property
     def whole(self) -> list[ObjectView]:
-        """Frames that show nearly all of it."""
-        return [sight for sight in self.seen if sight.fraction >= _WHOLE]
+        """Views in the frames that show nearly all of the object."""
+        return [view for view in self.seen if view.fraction >= _FULLY_VISIBLE]
 
     @property
     def steps(self) -> list[tuple[ObjectView, ObjectView, float]]:
-        """Neighbouring frames that both show it, and the angle, rad, between its directions."""
-        pairs = [(a, b) for a, b in pairwise(self.sights) if a and b]
+        """Views in neighbouring frames that both show the object, and the angle between them, rad."""
+        pairs = [(a, b) for a, b in pairwise(self.views) if a and b]
         return [(a, b, float(angle_between(a.direction, b.direction))) for a, b in pairs]
 
 
-def look(
+def object_view(
     mask: NDArray[np.bool_],  # [H, W]
     grid: Equirect,
     fraction: float,
     zone: NDArray[np.bool_] | None,  # [H, W] where two lenses meet
 ) -> ObjectView | None:
-    """How an object shows; None for an empty mask."""
+    """Measure an object's view from its mask; None for an empty mask."""
     bearing, box = mask_bearing(mask, grid), mask_box(mask)
     if bearing is None or box is None:
         return None
     equator = 2 * math.pi**2 / (grid.width * grid.height)
     pole = bool(mask[0].all() or mask[-1].all())
     return ObjectView(
-        fraction,
-        bearing.direction,
-        (bearing.extent_horizontal, bearing.extent_vertical),
-        box,
-        float(mask.sum() * equator / bearing.solid_angle),
-        bool((mask[:, 0] & mask[:, -1]).any()) and not pole,
-        zone is not None and bool((mask & zone).any()),
+        fraction=fraction,
+        direction=bearing.direction,
+        extents=(bearing.extent_horizontal, bearing.extent_vertical),
+        box=box,
+        stretch=float(mask.sum() * equator / bearing.solid_angle),
+        across_seam=bool((mask[:, 0] & mask[:, -1]).any()) and not pole,
+        stitched=zone is not None and bool((mask & zone).any()),
     )
 
 
-def _changed(values: list[float]) -> bool:
-    """Whether any leaves half to twice the first."""
+def _leaves_factor_2(values: list[float]) -> bool:
+    """Return whether any value leaves the range of half to twice the first."""
     return any(not values[0] / 2 <= value <= values[0] * 2 for value in values)
 
 
-def _areas(history: History) -> list[float]:
+def _areas(history: ObjectHistory) -> list[float]:
+    """Return the product of both extents, rad^2, of each full view."""
     return [s.extents[0] * s.extents[1] for s in history.whole] or [1.0]
 
 
-def _aspects(history: History) -> list[float]:
+def _aspects(history: ObjectHistory) -> list[float]:
+    """Return the ratio of horizontal to vertical extent of each full view."""
     return [s.extents[0] / s.extents[1] for s in history.whole] or [1.0]
 
 
-def _latitudes(history: History) -> Floats:
+def _latitudes(history: ObjectHistory) -> Floats:
+    """Return the latitude, degrees, of each view."""
     return np.degrees([-math.asin(float(np.clip(s.direction[1], -1, 1))) for s in history.seen])
 
 
-def _box_pixels(history: History) -> list[float]:
-    width = history.truth.width
+def _box_pixels(history: ObjectHistory) -> list[float]:
+    """Return the number of pixels in the box of each view."""
+    width = history.ground_truth.width
     return [(box_width(b[0], b[2], width) + 1) * (b[3] - b[1] + 1) for b in _boxes(history)]
 
 
-def _boxes(history: History) -> list[tuple[int, int, int, int]]:
+def _boxes(history: ObjectHistory) -> list[tuple[int, int, int, int]]:
+    """Return the box of each view."""
     return [s.box for s in history.seen]
 
 
-def _fast_in_image(history: History) -> bool:
-    """The box's centre moves by more than the box's width or height."""
-    width = history.truth.width
+def _fast_in_image(history: ObjectHistory) -> bool:
+    """Return whether the box's centre ever moves by more than the box's width or height in a frame."""
+    width = history.ground_truth.width
     for first, second, _ in history.steps:
         a, b = first.box, second.box
         wide, high = box_width(b[0], b[2], width) + 1, b[3] - b[1] + 1
@@ -129,40 +134,43 @@ def _fast_in_image(history: History) -> bool:
     return False
 
 
-def _fast_on_sphere(history: History) -> bool:
+def _fast_on_sphere(history: ObjectHistory) -> bool:
+    """Return whether the direction ever moves by more than 5 degrees and the smaller extent in a frame."""
     return any(math.degrees(a) > 5 and a > min(before.extents) for before, _, a in history.steps)
 
 
-def _size_change(history: History) -> bool:
+def _size_change(history: ObjectHistory) -> bool:
+    """Return whether the angular diameter in visible frames varies by more than a factor of 2."""
     sizes = history.track.angular_diameter[history.track.visible]
     return bool(sizes.max() / sizes.min() > 2)
 
 
 def hidden_runs(visible: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """First and last frame of every time that an object is gone between two sights."""
+    """Return first and last frame of every absence between two frames that show the object."""
     shown = np.flatnonzero(visible)
     return [(int(a) + 1, int(b) - 1) for a, b in pairwise(shown) if b - a > 1]
 
 
-def hidden_and_back(history: History) -> bool:
-    """Hidden whole for HIDDEN frames, then back elsewhere."""
-    track, camera = history.track, history.truth.camera
+def hidden_and_back(history: ObjectHistory) -> bool:
+    """Return whether the object is fully hidden for MIN_HIDDEN_FRAMES and then comes back elsewhere."""
+    track, camera = history.track, history.ground_truth.camera
     world = np.einsum("tij,ti->tj", camera, track.centre)
     for first, last in hidden_runs(track.visible):
         away = min(float(angle_between(way[first - 1], way[last + 1])) for way in (track.centre, world))
         back = int(track.visible[last + 1 : last + 21].sum())
         frames = last - first + 1
-        if MIN_HIDDEN_FRAMES[0] <= frames <= MIN_HIDDEN_FRAMES[1] and away >= _ELSEWHERE and back >= BACK_FOR:
+        least, most = MIN_HIDDEN_FRAMES
+        if least <= frames <= most and away >= _MIN_DISTANCE and back >= MIN_FRAMES_BACK:
             return True
     return False
 
 
-OF_OBJECTS: dict[str, Callable[[History], bool]] = {
-    "motion_blur": lambda h: any(a * h.truth.shutter > math.radians(1) for *_, a in h.steps),
+OBJECT_ATTRIBUTES: dict[str, Callable[[ObjectHistory], bool]] = {
+    "motion_blur": lambda h: any(a * h.ground_truth.shutter > math.radians(1) for *_, a in h.steps),
     "partial_occlusion": lambda h: any(s.fraction < 0.75 for s in h.seen),
     "full_occlusion": lambda h: not bool(h.track.visible.all()),
-    "aspect_ratio_change": lambda h: _changed(_aspects(h)),
-    "scale_variation": lambda h: _changed(_areas(h)),
+    "aspect_ratio_change": lambda h: _leaves_factor_2(_aspects(h)),
+    "scale_variation": lambda h: _leaves_factor_2(_areas(h)),
     "fast_motion": _fast_in_image,
     "low_resolution": lambda h: min(_box_pixels(h)) < 1000,
     "high_resolution": lambda h: max(_box_pixels(h)) > 500**2,
@@ -176,39 +184,42 @@ OF_OBJECTS: dict[str, Callable[[History], bool]] = {
     "size_change": _size_change,
     "hidden_and_back": hidden_and_back,
 }
-OF_SEQUENCES: dict[str, Callable[[SequenceGroundTruth], bool]] = {
+SEQUENCE_ATTRIBUTES: dict[str, Callable[[SequenceGroundTruth], bool]] = {
     "illumination_variation": lambda t: bool(t.gains.max() / t.gains.min() > 1.25),
     "camera_motion": lambda t: bool(camera_steps(t).max(initial=0) > math.radians(1)),
-    "look_alike": lambda t: bool((t.look_alike_areas > 0).mean() >= LOOK_ALIKE_SHARE),
+    "look_alike": lambda t: bool((t.look_alike_areas > 0).mean() >= DISTRACTOR_SHARE),
 }
 
 
-def camera_steps(truth: SequenceGroundTruth) -> Floats:
-    """[T - 1] rad by which the camera turns."""
-    turns = np.einsum("tij,tkj->tik", truth.camera[1:], truth.camera[:-1])
+def camera_steps(ground_truth: SequenceGroundTruth) -> Floats:
+    """Return the angles of the camera's rotation between neighbouring frames, [T - 1] rad."""
+    turns = np.einsum("tij,tkj->tik", ground_truth.camera[1:], ground_truth.camera[:-1])
     sine = np.linalg.norm(turns - np.swapaxes(turns, 1, 2), axis=(1, 2)) / 8**0.5
     return np.asarray(np.arctan2(sine, (np.trace(turns, axis1=1, axis2=2) - 1) / 2))
 
 
-def measured(truth: SequenceGroundTruth, labels: Iterable[NDArray[np.integer]]) -> SequenceGroundTruth:
-    """The truth with the attributes that it and its label images [H, W], in order, show."""
-    grid = truth.grid
-    zone = None if truth.stitch_longitude is None else stitch_zone(grid, truth.stitch_longitude)
-    sights: list[list[ObjectView | None]] = [[] for _ in truth.objects]
+def measure_attributes(
+    ground_truth: SequenceGroundTruth, labels: Iterable[NDArray[np.integer]]
+) -> SequenceGroundTruth:
+    """Return the ground truth with the attributes that it and its label images [H, W], in order, show."""
+    grid = ground_truth.grid
+    zone = None if ground_truth.stitch_longitude is None else stitch_zone(grid, ground_truth.stitch_longitude)
+    views: list[list[ObjectView | None]] = [[] for _ in ground_truth.objects]
     for index, image in enumerate(labels):
-        for track, seen in zip(truth.objects, sights, strict=True):
+        for track, seen in zip(ground_truth.objects, views, strict=True):
             fraction = float(track.visible_fraction[index])
-            seen.append(look(np.asarray(image == track.obj_id), grid, fraction, zone))
+            seen.append(object_view(np.asarray(image == track.obj_id), grid, fraction, zone))
     objects = tuple(
-        replace(track, attributes=_of_object(History(truth, track, seen)))
-        for track, seen in zip(truth.objects, sights, strict=True)
+        replace(track, attributes=_object_attributes(ObjectHistory(ground_truth, track, seen)))
+        for track, seen in zip(ground_truth.objects, views, strict=True)
     )
-    found = {name for name, holds in OF_SEQUENCES.items() if holds(truth)}
+    found = {name for name, holds in SEQUENCE_ATTRIBUTES.items() if holds(ground_truth)}
     found.update(name for track in objects for name in track.attributes)
-    return replace(truth, objects=objects, attributes=tuple(sorted(found)))
+    return replace(ground_truth, objects=objects, attributes=tuple(sorted(found)))
 
 
-def _of_object(history: History) -> tuple[str, ...]:
+def _object_attributes(history: ObjectHistory) -> tuple[str, ...]:
+    """Return the names of the attributes that hold for an object, sorted."""
     if not history.seen:
         return ("full_occlusion",)
-    return tuple(sorted(name for name, holds in OF_OBJECTS.items() if holds(history)))
+    return tuple(sorted(name for name, holds in OBJECT_ATTRIBUTES.items() if holds(history)))

@@ -1,4 +1,4 @@
-"""What the benchmark is like: the frozen file, and what follows from it for every sequence."""
+"""Settings of the benchmark: the frozen file, and the plan of every sequence that follows from it."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from panosam2_ros.simulation.scene_config import SceneConfig
 from panosam2_ros.synthetic.npm_assets import VERSIONS, library_from_npm
 
 FROZEN = ("config", "synthpano_v1.json")
-SHIPPED = "shipped"  # material that comes with the package, for trials
-# What a sequence may be made to have -> the SceneConfig probability that makes it so.
+SHIPPED = "shipped"  # material of the package, for trials
+# Feature that a sequence may be made to have -> the probability of SceneConfig that makes it so.
 FEATURES = {
     "crossing_border": "seam",
     "high_latitude": "pole",
@@ -30,35 +30,35 @@ FEATURES = {
 
 
 @dataclass(frozen=True)
-class Demands:
-    """What every tracked object of a sequence must offer."""
+class ObjectRequirements:
+    """Visibility and contrast that every tracked object of a sequence must have."""
 
     shown_in_share_of_frames: float
-    shown_fraction: float  # of an object, at least, to count as shown
+    shown_fraction: float  # of an object, at least, in a frame that shows it
     contrast: float  # of its texture, grey levels; see Sprite.contrast
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One sequence before anything is drawn."""
+    """Everything that is known of a sequence before its seed is searched."""
 
     split: Split
     index: int
     features: tuple[str, ...]
-    demands: Demands
+    demands: ObjectRequirements
     scene: SceneConfig
     jpeg_quality: int
     seed: tuple[int, ...]
 
     @property
     def name(self) -> str:
-        """Of its folder; a number, counted from 1, as in 360VOS."""
+        """Name of its folder: a number, counted from 1, as in 360VOS."""
         return f"{self.index + 1:03d}"
 
 
 @dataclass(frozen=True)
 class BenchmarkConfig:
-    """The contents of the frozen file."""
+    """Contents of the frozen file."""
 
     name: str
     material: Mapping[str, str] | str  # versions of the npm packages, or SHIPPED
@@ -67,15 +67,15 @@ class BenchmarkConfig:
     scene: Mapping[str, Any]  # of SceneConfig; a name that ends in _deg is given in degrees
     shutter: tuple[float, float]  # share of the frame time; drawn per sequence
     jpeg_quality: tuple[int, int]  # drawn per sequence
-    every_object: Demands
-    # Share of the sequences that are made to have each feature; features of one group never meet.
+    every_object: ObjectRequirements
+    # Share of the sequences that are made to have each feature; a sequence has at most one of a group.
     features: tuple[Mapping[str, float], ...]
-    quotas: Mapping[str, float]  # smallest share in which it must be measured; "a|b" is a or b
+    quotas: Mapping[str, float]  # least share of sequences with a measured attribute; "a|b" is a or b
     sha256: str  # of the file
 
     @classmethod
     def load(cls, path: Path) -> BenchmarkConfig:
-        """Read a frozen file; ValueError where it names what is not known."""
+        """Read a frozen file; raise ValueError for unknown features and settings that features control."""
         content = path.read_bytes()
         data = json.loads(content)
         groups = tuple(dict(group) for group in data["features"])
@@ -83,29 +83,36 @@ class BenchmarkConfig:
         given = set(data["scene"]) & set(FEATURES.values())
         if unknown or given:
             raise ValueError(
-                f"{path}: features must be of {sorted(FEATURES)} and are set by their shares alone; "
-                f"got {sorted(unknown)} and in scene {sorted(given)}"
+                f"{path}: features must be some of {sorted(FEATURES)}, and scene must not set what they "
+                f"control; got unknown features {sorted(unknown)} and settings {sorted(given)}"
             )
         data.update(features=groups, sha256=hashlib.sha256(content).hexdigest())
-        data["every_object"] = Demands(**data["every_object"])
+        data["every_object"] = ObjectRequirements(**data["every_object"])
         for pair in ("shutter", "jpeg_quality"):
             data[pair] = tuple(data[pair])
         return cls(**data)
 
     def plan(self, split: Split, index: int) -> Plan:
-        """Sequence ``index`` of a split; depends on no other sequence."""
+        """Plan sequence ``index`` of a split, independently of all other sequences."""
         if not 0 <= index < self.sequences:
-            raise ValueError(f"{self.name} has {self.sequences} sequences a split, got {index}")
+            raise ValueError(f"{self.name} has sequences 0..{self.sequences - 1} in a split, got {index}")
         seed = (self.seed, list(Split).index(split), index)
         rng = np.random.default_rng((*seed, 0))
         shutter = round(float(rng.uniform(*self.shutter)), 3)
         quality = int(rng.integers(self.jpeg_quality[0], self.jpeg_quality[1] + 1))
         features = self._features(split, index)
-        scene = self._scene(features, shutter)
-        return Plan(split, index, features, self.every_object, scene, quality, (*seed, 1))
+        return Plan(
+            split=split,
+            index=index,
+            features=features,
+            demands=self.every_object,
+            scene=self._scene(features, shutter),
+            jpeg_quality=quality,
+            seed=(*seed, 1),
+        )
 
     def _features(self, split: Split, index: int) -> tuple[str, ...]:
-        """By place in a shuffled deck per group: shares hold for the whole, not on average."""
+        """Choose features by the place in one shuffled order per group, so that shares hold exactly."""
         found = []
         for number, group in enumerate(self.features):
             key = (self.seed, list(Split).index(split), self.sequences, number)
@@ -118,6 +125,7 @@ class BenchmarkConfig:
         return tuple(found)
 
     def _scene(self, features: tuple[str, ...], shutter: float) -> SceneConfig:
+        """Return the scene's settings, with angles in radians and the probabilities of features 0 or 1."""
         options: dict[str, Any] = {}
         for name, value in self.scene.items():
             value = tuple(value) if isinstance(value, list) else value
@@ -129,10 +137,10 @@ class BenchmarkConfig:
             options[field] = float(name in features)
         return SceneConfig(**options, motion_blur=shutter)
 
-    def library(self, split: Split, sources: Path, reserved: bool) -> AssetLibrary:
-        """The material of a split; ``sources`` holds the unpacked npm packages."""
+    def library(self, split: Split, sources: Path, *, reserved: bool) -> AssetLibrary:
+        """Read the material of a split; ``sources`` holds the unpacked npm packages."""
         if self.material == SHIPPED:
             return AssetLibrary.shipped(split, reserved=reserved)
         if self.material != VERSIONS:
-            raise ValueError(f"{self.name} is made of {self.material}, known are {VERSIONS}")
-        return library_from_npm(sources, split, reserved)
+            raise ValueError(f"{self.name} needs the material {self.material}; only {VERSIONS} is supported")
+        return library_from_npm(sources, split, reserved=reserved)

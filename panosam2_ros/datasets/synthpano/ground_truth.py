@@ -1,4 +1,4 @@
-"""What is known of a sequence: the contents of its ``truth.json``.
+"""Ground truth of a sequence: the contents of its ``truth.json``.
 
 Directions are unit vectors in camera optical axes (x right, y down, z forward), angles radians.
 """
@@ -21,25 +21,25 @@ from panosam2_ros.io.label_png import read_labels
 from panosam2_ros.simulation.scene import ObjectTruth, Scene, SceneTruth
 
 FILE = "truth.json"
-LOOK_ALIKES = "look_alike"  # folder
-_DECIMALS = 8  # far below a pixel, and coarse enough to be the same on every machine
+DISTRACTOR_FOLDER = "look_alike"
+_DECIMALS = 8  # far below a pixel, and few enough to be the same on every machine
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a sequence comes from."""
+    """Settings and seed that a sequence was made from."""
 
     benchmark: str
     config_sha256: str
     split: str
     name: str
     seed: int  # of its Scene
-    features: tuple[str, ...]  # that it was made to have
+    features: tuple[str, ...]  # of its plan
     jpeg_quality: int
-    content_sha256: str  # of all frames, masks and look-alike masks, in order
+    content_sha256: str  # of all frames, masks and distractor masks, in order
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ObjectTrack:
     """One tracked object in all T frames."""
 
@@ -54,9 +54,9 @@ class ObjectTrack:
     angular_diameter: Floats  # [T] rad, of its sprite's square
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SequenceGroundTruth:
-    """One sequence of T frames."""
+    """Ground truth of one sequence of T frames."""
 
     origin: Origin
     width: int
@@ -67,7 +67,7 @@ class SequenceGroundTruth:
     stitch_longitude: float | None  # rad, where two lenses meet, and opposite to it; None: nowhere
     camera: Floats  # [T, 3, 3] world to camera optical axes
     gains: Floats  # [T] exposure, relative to frame 0
-    look_alike_areas: Floats  # [T] sr, visible, of untracked things that look like an object
+    look_alike_areas: Floats  # [T] sr, visible, of distractors
     attributes: tuple[str, ...]  # measured, of the sequence or of any object
     objects: tuple[ObjectTrack, ...]  # by obj_id
 
@@ -76,56 +76,57 @@ class SequenceGroundTruth:
 
     @property
     def grid(self) -> Equirect:
-        """The size of its frames."""
+        """Pixel grid of its frames."""
         return Equirect(self.width, self.height)
 
     def directions(self, index: int) -> dict[int, Floats]:
-        """Object id -> true direction [3] in one frame."""
+        """Return the true directions [3] of all objects in one frame, by id."""
         return {track.obj_id: track.direction[index] for track in self.objects}
 
     @classmethod
-    def of(cls, origin: Origin, scene: Scene, truths: Sequence[SceneTruth]) -> SequenceGroundTruth:
-        """What a scene's frames are known to show; attributes are measured by ``attributes.py``."""
+    def from_scene(cls, origin: Origin, scene: Scene, frames: Sequence[SceneTruth]) -> SequenceGroundTruth:
+        """Gather the ground truth of a scene's frames; attributes are measured by ``attributes.py``."""
         areas = scene.grid.pixel_solid_angles()
-        look_alikes = [
-            0.0 if t.look_alikes is None else float((t.look_alikes > 0).sum(1) @ areas) for t in truths
+        distractors = [
+            0.0 if f.look_alikes is None else float((f.look_alikes > 0).sum(1) @ areas) for f in frames
         ]
         return cls(
-            origin,
-            scene.config.width,
-            scene.config.height,
-            scene.config.rate,
-            scene.panorama,
-            scene.config.motion_blur,
-            scene.stitch_longitude,
-            scene.camera,
-            scene.gains,
-            np.array(look_alikes),
-            (),
-            tuple(_track(frames) for frames in zip(*(t.objects for t in truths), strict=True)),
+            origin=origin,
+            width=scene.config.width,
+            height=scene.config.height,
+            rate=scene.config.rate,
+            panorama=scene.panorama,
+            shutter=scene.config.motion_blur,
+            stitch_longitude=scene.stitch_longitude,
+            camera=scene.camera,
+            gains=scene.gains,
+            look_alike_areas=np.array(distractors),
+            attributes=(),
+            objects=tuple(_track(each) for each in zip(*(f.objects for f in frames), strict=True)),
         )
 
     @classmethod
     def load(cls, folder: Path) -> SequenceGroundTruth:
-        """Of the sequence in a folder."""
+        """Read ``truth.json`` of the sequence in a folder."""
         data = json.loads((folder / FILE).read_text())
         objects = tuple(ObjectTrack(**_arrays(ObjectTrack, o)) for o in data.pop("objects"))
         origin = Origin(**_arrays(Origin, data.pop("origin")))
         return cls(origin=origin, objects=objects, **_arrays(cls, data))
 
     def save(self, folder: Path) -> None:
-        """Write ``truth.json``."""
-        text = json.dumps(asdict(self), default=_plain, separators=(",", ":"))
+        """Write ``truth.json`` into a folder."""
+        text = json.dumps(asdict(self), default=_to_json_value, separators=(",", ":"))
         (folder / FILE).write_text(text + "\n")
 
 
-def read_look_alikes(folder: Path, index: int) -> LabelImage | None:
-    """[H, W] ids of the objects that untracked things look like; None where there are none."""
-    file = folder / LOOK_ALIKES / f"{index:06d}.png"
+def read_distractors(folder: Path, index: int) -> LabelImage | None:
+    """Read ids [H, W] of the objects that distractors look like; None where the sequence has none."""
+    file = folder / DISTRACTOR_FOLDER / f"{index:06d}.png"
     return read_labels(file) if file.is_file() else None
 
 
 def _track(frames: Sequence[ObjectTruth]) -> ObjectTrack:
+    """Join the ground truth of one object in all frames."""
     columns: dict[str, Any] = {
         field.name: np.array([getattr(frame, field.name) for frame in frames])
         for field in fields(ObjectTrack)
@@ -135,7 +136,7 @@ def _track(frames: Sequence[ObjectTruth]) -> ObjectTrack:
 
 
 def _arrays(cls: type, data: dict[str, Any]) -> dict[str, Any]:
-    """Lists as the arrays and tuples that the fields of a dataclass are."""
+    """Convert lists to the arrays and tuples that the fields of a dataclass hold."""
     tuples = {field.name for field in fields(cls) if str(field.type).startswith("tuple")}
     return {
         key: value if not isinstance(value, list) else tuple(value) if key in tuples else np.array(value)
@@ -143,7 +144,7 @@ def _arrays(cls: type, data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
-    """Arrays for JSON; rounded."""
+def _to_json_value(value: Any) -> Any:
+    """Convert an array for JSON, rounded."""
     array = np.asarray(value)
     return (np.round(array, _DECIMALS) + 0.0 if array.dtype.kind == "f" else array).tolist()

@@ -1,4 +1,4 @@
-"""Counts what sequences really show, holds it against the quotas, and writes the table of 360VOS."""
+"""Counts of the attributes of sequences, compared with the quotas, and the table of 360VOS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from panosam2_ros.datasets.synthpano.attributes import camera_steps, hidden_runs, measured
+from panosam2_ros.datasets.synthpano.attributes import camera_steps, hidden_runs, measure_attributes
 from panosam2_ros.datasets.synthpano.config import BenchmarkConfig
 from panosam2_ros.datasets.synthpano.ground_truth import FILE, SequenceGroundTruth
 from panosam2_ros.datasets.synthpano.writer import content_sha256
@@ -21,40 +21,40 @@ from panosam2_ros.io.label_png import read_labels
 
 FILE_NAME = "summary.json"
 # Columns of the table beyond those of 360VOS; its loader makes the names lower case.
-OWN = ("HIDDEN_AND_BACK", "LOOK_ALIKE", "SIZE_CHANGE")
+EXTRA_COLUMNS = ("HIDDEN_AND_BACK", "LOOK_ALIKE", "SIZE_CHANGE")
 _HEADER = ("Target", "360VOS ID", "Split", "length")
 
 
 def load_all(folder: Path) -> list[SequenceGroundTruth]:
-    """All complete sequences of a split, in order."""
+    """Read the ground truth of all written sequences of a split, in order."""
     return [SequenceGroundTruth.load(file.parent) for file in sorted(folder.glob(f"*/{FILE}"))]
 
 
-def summarise_split(truths: Sequence[SequenceGroundTruth], config: BenchmarkConfig) -> dict[str, Any]:
-    """What was measured in the sequences of a split."""
-    held = [set(truth.attributes) for truth in truths]
-    names = sorted({*ATTRIBUTES.values(), *(name.lower() for name in OWN)})
+def summarise_split(sequences: Sequence[SequenceGroundTruth], config: BenchmarkConfig) -> dict[str, Any]:
+    """Summarise what was measured in the sequences of a split: the contents of ``summary.json``."""
+    held = [set(sequence.attributes) for sequence in sequences]
+    names = sorted({*ATTRIBUTES.values(), *(name.lower() for name in EXTRA_COLUMNS)})
     return {
         "benchmark": config.name,
         "config_sha256": config.sha256,
-        "split": truths[0].origin.split,
-        "complete": len(truths) == config.sequences,
-        "sequences": len(truths),
-        "frames": sum(map(len, truths)),
-        "objects": sum(len(truth.objects) for truth in truths),
+        "split": sequences[0].origin.split,
+        "complete": len(sequences) == config.sequences,
+        "sequences": len(sequences),
+        "frames": sum(map(len, sequences)),
+        "objects": sum(len(sequence.objects) for sequence in sequences),
         "sequences_with": {name: sum(name in has for has in held) for name in names},
         "objects_with": {
-            name: sum(name in track.attributes for truth in truths for track in truth.objects)
+            name: sum(name in track.attributes for sequence in sequences for track in sequence.objects)
             for name in names
         },
         "quotas": quotas(held, config),
-        "measured": _ranges(truths),
-        "content_sha256": {truth.origin.name: truth.origin.content_sha256 for truth in truths},
+        "measured": _ranges(sequences),
+        "content_sha256": {sequence.origin.name: sequence.origin.content_sha256 for sequence in sequences},
     }
 
 
 def quotas(held: Sequence[set[str]], config: BenchmarkConfig) -> dict[str, dict[str, Any]]:
-    """Per quota: the share that is needed, the share that is there, and whether it is enough."""
+    """Return for each quota the needed share, the measured share, and whether it is met."""
     found = {}
     for names, needed in config.quotas.items():
         share = sum(bool(has & set(names.split("|"))) for has in held) / max(len(held), 1)
@@ -62,26 +62,27 @@ def quotas(held: Sequence[set[str]], config: BenchmarkConfig) -> dict[str, dict[
     return found
 
 
-def complaints(summary: dict[str, Any]) -> list[str]:
-    """One line per quota that a whole split does not meet."""
+def unmet_quotas(summary: dict[str, Any]) -> list[str]:
+    """Return one line per quota that a complete split does not meet; none for an incomplete split."""
     if not summary["complete"]:
         return []
     return [
-        f"{names}: {quota['share']:.0%} of the sequences, {quota['needed']:.0%} are needed"
+        f"{names}: {quota['share']:.0%} of the sequences have it, {quota['needed']:.0%} are needed"
         for names, quota in summary["quotas"].items()
         if not quota["met"]
     ]
 
 
-def _ranges(truths: Sequence[SequenceGroundTruth]) -> dict[str, Any]:
-    tracks = [(truth, track) for truth in truths for track in truth.objects]
+def _ranges(sequences: Sequence[SequenceGroundTruth]) -> dict[str, Any]:
+    """Return the ranges of what was measured of objects and cameras."""
+    tracks = [(sequence, track) for sequence in sequences for track in sequence.objects]
     sizes = np.concatenate([track.angular_diameter for _, track in tracks])
-    speeds = [_speed(truth, i) for truth in truths for i in range(len(truth.objects))]
+    speeds = [_speed(sequence, i) for sequence in sequences for i in range(len(sequence.objects))]
     hidden = [b - a + 1 for _, track in tracks for a, b in hidden_runs(track.visible)]
     seen = [float(track.visible.mean()) for _, track in tracks]
-    turns = [float(camera_steps(truth).max(initial=0.0)) for truth in truths]
+    turns = [float(camera_steps(sequence).max(initial=0.0)) for sequence in sequences]
     return {
-        "objects_per_sequence": [f([len(t.objects) for t in truths]) for f in (min, max)],
+        "objects_per_sequence": [f([len(t.objects) for t in sequences]) for f in (min, max)],
         "size_deg": [round(math.degrees(f(sizes)), 2) for f in (min, max)],
         "largest_camera_step_deg": round(math.degrees(max(turns)), 3),
         "largest_object_step_deg": round(math.degrees(max(speeds)), 3),
@@ -93,51 +94,53 @@ def _ranges(truths: Sequence[SequenceGroundTruth]) -> dict[str, Any]:
     }
 
 
-def _speed(truth: SequenceGroundTruth, number: int) -> float:
-    """Largest step, rad per frame, of an object's centre in the world."""
-    world = np.einsum("tij,ti->tj", truth.camera, truth.objects[number].centre)
+def _speed(ground_truth: SequenceGroundTruth, number: int) -> float:
+    """Return the largest step, rad per frame, of an object's centre in the world."""
+    world = np.einsum("tij,ti->tj", ground_truth.camera, ground_truth.objects[number].centre)
     return float(angle_between(world[1:], world[:-1]).max(initial=0.0))
 
 
-def verify(folder: Path, truth: SequenceGroundTruth) -> list[str]:
-    """One line per way in which a sequence's files are not what its truth says."""
+def verify(folder: Path, ground_truth: SequenceGroundTruth) -> list[str]:
+    """Compare a sequence's files with its ground truth; return one line per difference."""
     found = []
-    if content_sha256(folder) != truth.origin.content_sha256:
+    if content_sha256(folder) != ground_truth.origin.content_sha256:
         found.append("files changed after they were written")
     masks = [read_labels(path) for path in sorted((folder / "mask").glob("*.png"))]
-    if len(masks) != len(truth):
-        return [f"{folder.name}: {len(masks)} masks, {len(truth)} are needed"]
-    for track in truth.objects:
+    if len(masks) != len(ground_truth):
+        return [f"{folder.name}: has {len(masks)} masks, {len(ground_truth)} are needed"]
+    for track in ground_truth.objects:
         shown = np.array([bool((mask == track.obj_id).any()) for mask in masks])
         if (shown != track.visible).any():
             found.append(f"object {track.obj_id}: masks and visibility differ")
         if not shown[0]:
             found.append(f"object {track.obj_id}: not in the first frame")
-    if _attributes(measured(truth, masks)) != _attributes(truth):
+    if _attributes(measure_attributes(ground_truth, masks)) != _attributes(ground_truth):
         found.append("masks show other attributes")
     return [f"{folder.name}: {line}" for line in found]
 
 
-def _attributes(truth: SequenceGroundTruth) -> tuple[tuple[str, ...], ...]:
-    return (truth.attributes, *(track.attributes for track in truth.objects))
+def _attributes(ground_truth: SequenceGroundTruth) -> tuple[tuple[str, ...], ...]:
+    """Return the attributes of the sequence and of each object."""
+    return (ground_truth.attributes, *(track.attributes for track in ground_truth.objects))
 
 
-def write_summary(root: Path, truths: Sequence[SequenceGroundTruth], summary: dict[str, Any]) -> None:
-    """``summary.json`` of a split, and its rows of the table; other splits' rows are kept."""
+def write_summary(root: Path, sequences: Sequence[SequenceGroundTruth], summary: dict[str, Any]) -> None:
+    """Write ``summary.json`` of a split and its rows of the table; rows of other splits are kept."""
     split = summary["split"]
     (root / split / FILE_NAME).write_text(json.dumps(summary, indent=1) + "\n")
-    columns = {**{c: ATTRIBUTES[c] for c in ATTRIBUTES}, **{c: c.lower() for c in OWN}}
+    columns = {**{c: ATTRIBUTES[c] for c in ATTRIBUTES}, **{c: c.lower() for c in EXTRA_COLUMNS}}
     header = [*_HEADER, *(f"{code}({name.replace('_', ' ')})" for code, name in columns.items())]
     rows = [row for row in _rows(root / INFO) if row[2] != split]
-    for truth in truths:
-        marks = ["1" if name in truth.attributes else "" for name in columns.values()]
-        target = "; ".join(track.name for track in truth.objects)
-        rows.append([target, truth.origin.name, split, str(len(truth)), *marks])
+    for ground_truth in sequences:
+        marks = ["1" if name in ground_truth.attributes else "" for name in columns.values()]
+        target = "; ".join(track.name for track in ground_truth.objects)
+        rows.append([target, ground_truth.origin.name, split, str(len(ground_truth)), *marks])
     with (root / INFO).open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([header, *sorted(rows, key=lambda row: (row[2], row[1]))])
 
 
 def _rows(table: Path) -> list[list[str]]:
+    """Read the rows of a table, without its header; none where there is no file."""
     if not table.is_file():
         return []
     with table.open(encoding="utf-8", newline="") as file:

@@ -30,8 +30,14 @@ class TrackerStatus:
     def of(cls, tracker: PanoTracker) -> TrackerStatus:
         """To be called on the tracker's thread."""
         states = Counter(track.state for track in tracker.tracks())
-        thrift = tracker.thrift
-        return cls(dict(states), tracker.memory_mib, thrift.at_once, thrift.times, thrift.warning())
+        batcher = tracker.batcher
+        return cls(
+            dict(states),
+            tracker.memory_bytes / 2**20,
+            batcher.batch_size,
+            batcher.out_of_memory,
+            batcher.warning(),
+        )
 
     @property
     def objects(self) -> int:

@@ -67,7 +67,7 @@ class MemoryStore:
                 kept = f"nor could it be put aside: {also}"
             self._failed(f"memory not restored: {error}; {kept}; starting empty")
             return ""
-        self._tracker.recall(self._unmistakable(memory))
+        self._tracker.restore(self._unmistakable(memory))
         self.restored = True
         ids = [item.obj_id for item in memory.objects]
         return f"remembering objects {ids} from {self._path}"
@@ -100,7 +100,7 @@ class MemoryStore:
                 return
             self._saving = True
         try:
-            worker.submit(self._tracker.memory, partial(self._write_later, worker))
+            worker.submit(self._tracker.snapshot, partial(self._write_later, worker))
         except (WorkerBusyError, WorkerStoppedError):
             self._saving = False  # the next time will do
 
@@ -152,7 +152,7 @@ class MemoryStore:
         """Finish what is being written; ``stopped``: the tracker has no thread any more, so save it."""
         if stopped and self._path is not None:
             try:
-                self._pool.submit(self._write, replace(self._tracker.memory(), final=True))
+                self._pool.submit(self._write, replace(self._tracker.snapshot(), final=True))
             except Exception as error:
                 self._not_saved(error)
         self._pool.shutdown(wait=True)

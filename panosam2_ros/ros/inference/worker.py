@@ -198,7 +198,7 @@ class Worker(Generic[M]):
         self._on_start()
         while True:
             with self._change:
-                while not (self._stopping or self._jobs or self._waiting or self.tracker.late):
+                while not (self._stopping or self._jobs or self._waiting or self.tracker.replaying):
                     self._change.wait()
                 if self._stopping:
                     return
@@ -207,7 +207,9 @@ class Worker(Generic[M]):
                 self._work(job)
             elif frame is not None:
                 self._process(frame)
-            if self.tracker.late:  # between images, so that none has to wait for more than one step of this
+            if (
+                self.tracker.replaying
+            ):  # between images, so that none has to wait for more than one step of this
                 self._catch_up()
             else:
                 self._replayed = None
@@ -226,7 +228,7 @@ class Worker(Generic[M]):
 
     def _replay(self) -> None:
         """Track such objects through one of the kept images that they have not seen."""
-        behind = self.tracker.behind
+        behind = self.tracker.replay_stamp
         with self._change:
             until = self._newest[0].stamp if self._newest else 0
             stamps = [s for s in self._history.stamps() if behind is not None and behind < s <= until]
@@ -234,24 +236,24 @@ class Worker(Generic[M]):
         arrived = received - (received if self._replayed is None else self._replayed)
         self._replayed = received
         if not stamps:
-            self.tracker.settle(everything=True)
+            self.tracker.merge_replayed(everything=True)
             return
         # twice as fast as images come, or what is behind would stay so
-        every = max(self._replay_every, 2 * arrived * self.tracker.late)
+        every = max(self._replay_every, 2 * arrived * self.tracker.replaying)
         stamp = stamps[min(every, len(stamps)) - 1]
         try:
             frame, image = self.frame_at(stamp)
         except Exception:  # it has gone meanwhile, or cannot be read: those that follow will do
-            self.tracker.skip(stamp)
+            self.tracker.skip_replay(stamp)
             return
         caught_up = True
         try:
-            self.tracker.catch_up(image, stamp)
+            self.tracker.replay(image, stamp)
         except Exception as error:
             caught_up = False
             self._callbacks.on_error(frame, error)
         if not caught_up:  # only now: the error held on to what it was raised among
-            self.tracker.settle(everything=True)
+            self.tracker.merge_replayed(everything=True)
 
     def _take(self) -> tuple[_Job | None, ReceivedImage[M] | None]:
         """A job or an image, in turns; an image that a job is about always comes first."""

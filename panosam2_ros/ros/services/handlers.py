@@ -111,7 +111,7 @@ def list_objects(worker: Worker[Any], camera_of: CameraOf) -> ListObjects.Respon
     header = newest.message.header if newest else Header()
     objects = bearings_msg(header, tracker.epoch, tracker.tracks(), camera_of(header))
     return ListObjects.Response(
-        objects=objects, memory_mib=float(tracker.memory_mib), max_objects=tracker.max_objects
+        objects=objects, memory_mib=tracker.memory_bytes / 2**20, max_objects=tracker.max_objects
     )
 
 

@@ -28,12 +28,12 @@ _UNCONFIGURED = "the node is not configured: call its lifecycle transition confi
 
 
 def _remembered(worker: Worker[Any]) -> TrackerSnapshot | str:
-    return worker.tracker.memory()
+    return worker.tracker.snapshot()
 
 
 def _recall(memory: TrackerSnapshot, worker: Worker[Any]) -> str:
     tracker = worker.tracker
-    tracker.recall(replace(memory, epoch=max(memory.epoch, tracker.epoch) + 1))  # ids mean others now
+    tracker.restore(replace(memory, epoch=max(memory.epoch, tracker.epoch) + 1))  # ids mean others now
     return ""
 
 

@@ -1,4 +1,4 @@
-"""SynthPano: reproducible, in the layout of 360VOS, with a truth that its files bear out."""
+"""SynthPano: reproducible, in the layout of 360VOS, with a ground truth that agrees with its files."""
 
 import json
 import math
@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from panosam2_ros.datasets.synthpano.__main__ import main
-from panosam2_ros.datasets.synthpano.attributes import hidden_runs, measured
+from panosam2_ros.datasets.synthpano.attributes import hidden_runs, measure_attributes
 from panosam2_ros.datasets.synthpano.config import FEATURES, FROZEN, BenchmarkConfig
-from panosam2_ros.datasets.synthpano.ground_truth import SequenceGroundTruth, read_look_alikes
-from panosam2_ros.datasets.synthpano.summary import complaints, summarise_split
+from panosam2_ros.datasets.synthpano.ground_truth import SequenceGroundTruth, read_distractors
+from panosam2_ros.datasets.synthpano.summary import summarise_split, unmet_quotas
 from panosam2_ros.datasets.vos360 import Vos360
 from panosam2_ros.evaluation import bench_motion
 from panosam2_ros.geometry.bearing import Bearing, mask_bearing
@@ -45,7 +45,7 @@ TINY_SCENE = {
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    """The frozen configuration, made small."""
+    """Write the frozen configuration, made small."""
     data = json.loads(package_file(*FROZEN).read_text()) | TINY
     data["scene"] |= TINY_SCENE
     file = tmp_path_factory.mktemp("config") / "tiny.json"
@@ -68,7 +68,7 @@ def contents(root: Path):
     return {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()}
 
 
-def test_what_seeing_the_cameras_turns_is_worth_is_measured(written, tmp_path, capsys):
+def test_gain_of_camera_rotation_is_measured(written, tmp_path, capsys):
     out = tmp_path / "motion.json"
     bench_motion.main(["--dataset", str(written), "--split", "train", "--sequences", "2", "--out", str(out)])
     result = json.loads(out.read_text())
@@ -78,13 +78,13 @@ def test_what_seeing_the_cameras_turns_is_worth_is_measured(written, tmp_path, c
     assert result["ratio of medians"]["in the next image"] < 0.9
 
 
-def test_where_a_still_object_is_expected_is_off_by_what_the_camera_turned():
+def test_prediction_error_of_a_still_object_is_the_camera_rotation():
     turn = rotation_matrix([0.0, math.radians(2), 0.0])
     places = [np.linalg.matrix_power(turn, t) @ [0.0, 0.0, 1.0] for t in range(9)]
     bearings = [Bearing(place, np.eye(2) * 1e-4, 0.1, 0.1, 0.01) for place in places]
     seen = [bearing if t < 3 else None for t, bearing in enumerate(bearings)]
-    known = bench_motion.expected_errors([turn] * 9, seen, np.array(places), 10.0)
-    unknown = bench_motion.expected_errors([np.eye(3)] * 9, seen, np.array(places), 10.0)
+    known = bench_motion.prediction_errors([turn] * 9, seen, np.array(places), 10.0)
+    unknown = bench_motion.prediction_errors([np.eye(3)] * 9, seen, np.array(places), 10.0)
     assert {key: len(values) for key, values in known.items()} == {
         "in the next image": 2, "hidden, up to 0.3 s": 3, "hidden, up to 1.0 s": 3,
     }  # fmt: skip
@@ -113,7 +113,7 @@ def test_an_interrupted_run_goes_on_where_it_was(tiny, written, tmp_path):
 
 
 def test_the_frozen_file_is_frozen():
-    """Change what the benchmark is like only under a new name: old results name this hash."""
+    """Change the benchmark only under a new name: old results name this hash."""
     assert BenchmarkConfig.load(package_file(*FROZEN)).sha256 == FROZEN_SHA256
 
 
@@ -134,11 +134,11 @@ def test_it_loads_as_360vos(written):
     data = Vos360(written, "train")
     assert data.names == ("001", "002", "003")
     for sequence in data:
-        truth = SequenceGroundTruth.load(written / "train" / sequence.name)
-        assert len(sequence) == len(truth) == 12
-        assert sequence.attributes == set(truth.attributes) != set()
+        ground_truth = SequenceGroundTruth.load(written / "train" / sequence.name)
+        assert len(sequence) == len(ground_truth) == 12
+        assert sequence.attributes == set(ground_truth.attributes) != set()
         assert sequence.image(0).shape == (64, 128, 3)
-        assert dict(sequence.first_frames) == {track.obj_id: 0 for track in truth.objects}
+        assert dict(sequence.first_frames) == {track.obj_id: 0 for track in ground_truth.objects}
 
 
 def test_a_second_split_joins_the_table(tiny, written, tmp_path):
@@ -156,35 +156,35 @@ def test_reserved_material_is_refused_unless_asked_for(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
-# truth
+# ground truth
 
 
-def test_truth_is_that_of_the_masks(written):
+def test_ground_truth_agrees_with_the_masks(written):
     for sequence in Vos360(written, "train"):
-        truth = SequenceGroundTruth.load(written / "train" / sequence.name)
-        for index in range(len(truth)):
+        ground_truth = SequenceGroundTruth.load(written / "train" / sequence.name)
+        for index in range(len(ground_truth)):
             labels = sequence.labels(index)
-            for track in truth.objects:
-                bearing = mask_bearing(labels == track.obj_id, truth.grid)
+            for track in ground_truth.objects:
+                bearing = mask_bearing(labels == track.obj_id, ground_truth.grid)
                 assert track.visible[index] == (bearing is not None)
                 if bearing is not None:
-                    off = angle_between(bearing.direction, truth.directions(index)[track.obj_id])
+                    off = angle_between(bearing.direction, ground_truth.directions(index)[track.obj_id])
                     assert np.degrees(off) < 1e-3
                     assert track.solid_angle[index] == pytest.approx(bearing.solid_angle)
 
 
-def test_look_alikes_have_masks_of_their_own(written):
+def test_distractors_have_masks_of_their_own(written):
     found = 0
     for sequence in Vos360(written, "train"):
         folder = written / "train" / sequence.name
-        truth = SequenceGroundTruth.load(folder)
-        for index in range(len(truth)):
-            twins = read_look_alikes(folder, index)
-            assert (twins is not None and twins.any()) == (truth.look_alike_areas[index] > 0)
+        ground_truth = SequenceGroundTruth.load(folder)
+        for index in range(len(ground_truth)):
+            twins = read_distractors(folder, index)
+            assert (twins is not None and twins.any()) == (ground_truth.look_alike_areas[index] > 0)
             if twins is not None:
                 found += bool(twins.any())
                 assert not (sequence.labels(index)[twins > 0]).any()
-                assert set(np.unique(twins)) <= {0, *(track.obj_id for track in truth.objects)}
+                assert set(np.unique(twins)) <= {0, *(track.obj_id for track in ground_truth.objects)}
     assert found >= 4
 
 
@@ -198,7 +198,7 @@ def test_a_check_measures_the_files_again(tiny, written, tmp_path, caplog):
     assert "not in the first frame" in caplog.text
 
 
-# what is in it
+# contents
 
 
 def test_the_frozen_file_asks_for_what_the_benchmark_promises():
@@ -220,35 +220,35 @@ def test_the_frozen_file_asks_for_what_the_benchmark_promises():
     assert plans[5] != config.plan(Split.TRAIN, 5)
 
 
-def test_a_missed_quota_is_told(tiny, written):
+def test_a_missed_quota_is_reported(tiny, written):
     config = BenchmarkConfig.load(tiny)
-    truths = [SequenceGroundTruth.load(folder) for folder in sorted((written / "train").glob("*/"))]
-    plain = [replace(truth, attributes=("crossing_border",)) for truth in truths]
-    assert complaints(summarise_split(truths, config)) == []
-    assert complaints(summarise_split(plain, config)) == [
-        "look_alike|large_fov: 0% of the sequences, 30% are needed"
+    sequences = [SequenceGroundTruth.load(folder) for folder in sorted((written / "train").glob("*/"))]
+    plain = [replace(sequence, attributes=("crossing_border",)) for sequence in sequences]
+    assert unmet_quotas(summarise_split(sequences, config)) == []
+    assert unmet_quotas(summarise_split(plain, config)) == [
+        "look_alike|large_fov: 0% of the sequences have it, 30% are needed"
     ]
-    assert complaints(summarise_split(plain[:2], config)) == [], "part of a split has no quotas"
+    assert unmet_quotas(summarise_split(plain[:2], config)) == [], "part of a split has no quotas"
 
 
-def test_an_absence_lies_between_two_sights():
+def test_an_absence_lies_between_two_visible_frames():
     visible = np.array([0, 1, 0, 0, 1, 1, 0, 1, 0], bool)
     assert hidden_runs(visible) == [(2, 3), (6, 6)]
 
 
 def object_at(written, lon, lat, radius, move):
-    """Attributes measured of a disc in place of the objects of a written sequence."""
-    truth = SequenceGroundTruth.load(written / "train" / "001")
-    grid, ones = truth.grid, np.ones(12)
+    """Measure the attributes of a disc in place of the objects of a written sequence."""
+    ground_truth = SequenceGroundTruth.load(written / "train" / "001")
+    grid, ones = ground_truth.grid, np.ones(12)
     vectors = grid.pixel_to_vector(*np.meshgrid(np.arange(128), np.arange(64)))
     centres = [grid.pixel_to_vector(*grid.lonlat_to_pixel(lon + i * move, lat)) for i in range(12)]
     masks = [(angle_between(vectors, centre) < radius).astype(np.uint8) for centre in centres]
-    track = replace(truth.objects[0], visible=ones > 0, visible_fraction=ones, angular_diameter=ones)
-    return set(measured(replace(truth, objects=(track,)), masks).objects[0].attributes)
+    track = replace(ground_truth.objects[0], visible=ones > 0, visible_fraction=ones, angular_diameter=ones)
+    return set(measure_attributes(replace(ground_truth, objects=(track,)), masks).objects[0].attributes)
 
 
 def test_attributes_are_those_of_the_masks(written):
-    """Angles in radians: a small thing ahead, then the same thing elsewhere, faster, larger."""
+    """Move a small disc, angles in radians, and make it faster and larger."""
     assert object_at(written, 0, 0, 0.15, 0) & {"crossing_border", "high_latitude"} == set()
     assert "crossing_border" in object_at(written, 3.1, 0, 0.15, 0)
     polar = object_at(written, 3.1, 1.5, 0.3, 0)
@@ -262,7 +262,7 @@ def test_attributes_are_those_of_the_masks(written):
 # stitching
 
 
-def test_stitching_changes_images_near_the_stitch_and_leaves_truth_alone():
+def test_stitching_changes_images_near_the_stitch_and_no_ground_truth():
     library = AssetLibrary.shipped(Split.TRAIN)
     plain = SceneConfig(width=256, height=128, frames=2, noise=0.0)
     stitched = replace(plain, stitching=0.05)

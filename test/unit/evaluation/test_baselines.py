@@ -1,4 +1,4 @@
-"""Floors and ceilings do what their names say, also across the seam."""
+"""Floors and ceilings do what they are named after, also across the seam."""
 
 from __future__ import annotations
 
@@ -7,7 +7,14 @@ import pytest
 
 from helpers.fake_videos import FakeVideo, moving, noise
 from helpers.spherical_shapes import disc
-from panosam2_ros.evaluation.baselines import Ceiling, FlowPropagator, KeepFirst, carry, coarse, regional
+from panosam2_ros.evaluation.baselines import (
+    Ceiling,
+    FlowPropagator,
+    KeepFirst,
+    coarse_labels,
+    region_labels,
+    warp_mask,
+)
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.prompts.prompt import Prompt
 
@@ -24,7 +31,7 @@ def iou(a, b) -> float:
     return np.count_nonzero(a & b) / np.count_nonzero(a | b)
 
 
-def test_the_first_mask_stays_where_it_was() -> None:
+def test_keep_first_keeps_prompted_masks_in_place() -> None:
     method, image = KeepFirst(), noise(WIDTH, HEIGHT)
     assert not method.step(image, 0).labels.any()
     method.start(image, 0, {3: Prompt(mask=block(240))})
@@ -54,7 +61,7 @@ def test_flow_carries_a_mask_across_the_seam(camera_turns: bool) -> None:
 def test_a_carried_mask_is_rolled_by_a_uniform_flow() -> None:
     rows, columns = np.indices((HEIGHT, WIDTH), np.float32)
     for shift in (0, 5, -300):
-        assert (carry(block(220), columns - shift, rows) == np.roll(block(220), shift, 1)).all()
+        assert (warp_mask(block(220), columns - shift, rows) == np.roll(block(220), shift, 1)).all()
 
 
 @pytest.mark.parametrize("method", [KeepFirst(), FlowPropagator()])
@@ -63,18 +70,18 @@ def test_a_floor_needs_a_mask(method) -> None:
         method.start(noise(WIDTH, HEIGHT), 0, {1: Prompt(box=(1, 1, 9, 9))})
 
 
-def test_the_ceiling_is_what_the_output_size_costs() -> None:
+def test_ceiling_shows_the_cost_of_the_output_size() -> None:
     grid, size = Equirect(WIDTH, HEIGHT), (WIDTH // 4, HEIGHT // 4)
     labels = np.zeros((HEIGHT, WIDTH), np.uint16)
     labels[block(232)], labels[block(100)] = 4, 9
     labels[10:30, 50] = 5  # thinner than half an output pixel: gone
-    found = coarse(labels, {4, 5}, size, grid)
+    found = coarse_labels(labels, {4, 5}, size, grid)
     assert set(np.unique(found)) == {0, 4}
     assert 0.97 < iou(found == 4, labels == 4) < 1
-    assert (np.roll(found, 8, 1) == coarse(np.roll(labels, 8, 1), {4, 5}, size, grid)).all()
+    assert (np.roll(found, 8, 1) == coarse_labels(np.roll(labels, 8, 1), {4, 5}, size, grid)).all()
 
 
-def test_the_ceiling_knows_only_what_it_was_pointed_at() -> None:
+def test_ceiling_shows_only_prompted_objects() -> None:
     video = FakeVideo(moving(4, 0), {1: 0})
     method = Ceiling(video, (video.grid.height, video.grid.width), 4)
     assert not method.step(video.image(0), 0).labels.any()
@@ -85,8 +92,8 @@ def test_the_ceiling_knows_only_what_it_was_pointed_at() -> None:
 def test_the_ceiling_of_search_regions_is_as_fine_for_small_objects_as_for_large_ones() -> None:
     grid = Equirect(1024, 512)
     labels = (disc(0.5, 0.3, 0.07, grid) + 2 * disc(-3.1, 1.3, 0.5, grid)).astype(np.uint16)
-    found = regional(labels, {1, 2, 9}, 80, 2, grid)
+    found = region_labels(labels, {1, 2, 9}, 80, 2, grid)
     assert set(np.unique(found)) == {0, 1, 2}
     assert all(iou(found == i, labels == i) > 0.93 for i in (1, 2))
-    whole = coarse(labels, {1, 2}, (256, 128), grid)
+    whole = coarse_labels(labels, {1, 2}, (256, 128), grid)
     assert iou(whole == 1, labels == 1) < iou(found == 1, labels == 1)

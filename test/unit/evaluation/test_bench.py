@@ -1,4 +1,4 @@
-"""The benchmark of speed measures what it says, on sizes that take no time."""
+"""The benchmark of speed measures what it reports, on sizes that take little time."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ def test_upstream_is_timed_with_any_number_of_objects(tmp_path: Path, monkeypatc
     assert ms.keys() == {1, 3} and min(ms.values()) > 0
     torch.save({"model": predictor.state_dict()}, tmp_path / "tiny.pt")
     model = load_official(tmp_path / "tiny.pt", (64, 128)).eval().requires_grad_(False)
-    full = bench.full_tracker(model, bench.frames(2))
-    tracker = bench.multiplied(full, 3)
-    assert tracker._bank.maskmem.valid.all() and [t.obj_id for t in tracker.tracks()] == [1, 2, 3]
+    full = bench.tracker_with_full_memory(model, bench.frames(2))
+    tracker = bench.with_copies(full, 3)
+    assert tracker.snapshot().bank.maskmem.valid.all() and [t.obj_id for t in tracker.tracks()] == [1, 2, 3]
     assert bench.our_ms(model, (1, 3), bench.frames(2), 1).keys() == {1, 3} and len(full.tracks()) == 1
     count, costs = bench.adapters(tmp_path / "tiny.pt", bench.frames(2), 1)
     assert 10_000 < count < 1_000_000 and costs.keys() == {"1", "8"}
@@ -36,7 +36,7 @@ def test_upstream_is_timed_with_any_number_of_objects(tmp_path: Path, monkeypatc
     assert all(ms > 0 for ms in found.values())
 
 
-def test_what_is_compared_is_timed_in_turns() -> None:
+def test_compared_actions_are_timed_interleaved() -> None:
     order: list[str] = []
 
     def action(name: str, seconds: float) -> None:
@@ -47,13 +47,13 @@ def test_what_is_compared_is_timed_in_turns() -> None:
     assert "".join(order) == "aabb" * 2 and slow > 9 > fast
 
 
-def test_shares_rates_and_sizes_are_what_they_are_called() -> None:
+def test_shares_rates_and_sizes() -> None:
     model = random_model().eval().requires_grad_(False)
     slow = bench.encoder_gemm_share(model, 100.0, 10.0)
     assert slow > 0 and abs(bench.encoder_gemm_share(model, 200.0, 10.0) - slow / 2) < 1e-9
     sizes = bench.memory_mib()
     assert all(0.05 < mib < 3 for mib in sizes.values()) and len(sizes) == 3
-    assert bench.matrix_rate(torch.float32, 64) > 0
+    assert bench.matrix_rate(torch.float32, size=64) > 0
     before = bench_nano.resident_mib()
     held = np.ones(256 * 2**20, np.uint8)
     assert 200 < bench_nano.resident_mib() - before < 300 and held.size
@@ -66,5 +66,5 @@ def test_steps_and_growth_of_the_small_network_are_measured(monkeypatch) -> None
         2, "1024x512", 1024, 64,
     )  # fmt: skip
     assert whole["ms"] > 0 and whole["numpy_peak_mib"] > reduced["numpy_peak_mib"] > 0
-    grown = bench_nano.growth(3, 2, 256)
+    grown = bench_nano.memory_growth(3, 2, width=256)
     assert grown["frames"] == 3 and grown["after_200_frames"] > 100 and grown["at_the_end"] > 100

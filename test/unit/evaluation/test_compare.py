@@ -1,4 +1,4 @@
-"""Two trackers' results are compared on the same sequences, seeds together."""
+"""Results of two trackers are compared on the same sequences, with the seeds of each merged."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from helpers.scored_sequences import sequence
 from panosam2_ros.evaluation import compare as command
-from panosam2_ros.evaluation.compare import differences, together
+from panosam2_ros.evaluation.compare import differences, merge_seeds
 from panosam2_ros.evaluation.results import SequenceResult
 from panosam2_ros.evaluation.runner import SequenceRun, Timing
 
@@ -31,19 +31,19 @@ def write(folder: Path, side: list[SequenceResult]) -> Path:
 
 
 def test_everything_attributes_and_conditions_are_compared() -> None:
-    found = differences(results(GOOD), results(BAD), "J_sphere")
+    found = differences(results(GOOD), results(BAD), score="J_sphere")
     assert found["every"].sequences == 3 and found["every"].difference > 0
     assert found["crossing_border"].sequences == 2 and "occlusion" not in found
 
 
 def test_seeds_count_together() -> None:
-    mixed = together([results(GOOD), results(BAD)])
+    mixed = merge_seeds([results(GOOD), results(BAD)])
     assert [r.tally().pairs for r in mixed] == [2 * r.tally().pairs for r in results(GOOD)]
-    half = differences(mixed, together([results(BAD)] * 2), "J_sphere")["every"].difference
-    whole = differences(results(GOOD), results(BAD), "J_sphere")["every"].difference
+    half = differences(mixed, merge_seeds([results(BAD)] * 2), score="J_sphere")["every"].difference
+    whole = differences(results(GOOD), results(BAD), score="J_sphere")["every"].difference
     assert half == pytest.approx(whole / 2)
     with pytest.raises(ValueError, match=r"only one has \['s2'\]"):
-        together([results(GOOD), results(GOOD)[:2]])
+        merge_seeds([results(GOOD), results(GOOD)[:2]])
 
 
 def test_different_numbers_of_seeds_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

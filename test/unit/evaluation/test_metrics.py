@@ -1,6 +1,7 @@
-"""The ruler: agreement with the field's tools, exactness on the sphere, honest bookkeeping."""
+"""Measures: agreement with the field's tools, and exactness on the sphere."""
 
-import json
+from __future__ import annotations
+
 import math
 
 import numpy as np
@@ -10,7 +11,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from vos_benchmark.evaluator import Evaluator
 
-from helpers.scored_sequences import HERE, SMALL, THERE, labels, sequence
 from panosam2_ros.evaluation.boundaries import (
     PixelWindow,
     Points,
@@ -18,10 +18,7 @@ from panosam2_ros.evaluation.boundaries import (
     near_in_pixels,
     row_weights_of_360vos,
 )
-from panosam2_ros.evaluation.metrics import QUALITIES, SPHERE_TOLERANCE, MaskMetrics, PairScores
-from panosam2_ros.evaluation.results import EVERY, SequenceResult
-from panosam2_ros.evaluation.sequence_score import Report, ScoredFrame, SequenceScore, relabelled
-from panosam2_ros.evaluation.summary import compare, summarise_results
+from panosam2_ros.evaluation.metrics import SPHERE_TOLERANCE, MaskMetrics
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import rotation_matrix
 
@@ -32,21 +29,21 @@ FORWARD = np.array([0.0, 0.0, 1.0])
 
 
 def oracle(truth: Mask, predicted: Mask) -> tuple[float, float]:
-    """J and F of vos-benchmark."""
+    """Return J and F of vos-benchmark."""
     evaluator = Evaluator()
     evaluator.feed_frame(predicted.astype(np.uint8), truth.astype(np.uint8))
     return evaluator.object_iou[1][0], evaluator.boundary_f[1][0]
 
 
 def cap(grid: Equirect, direction: NDArray[np.float64], radius: float) -> Mask:
-    """All pixels within ``radius`` rad of a direction."""
+    """Return the mask of all pixels within ``radius`` rad of a direction."""
     v, u = np.mgrid[: grid.height, : grid.width]
     return np.asarray(grid.pixel_to_vector(u, v) @ direction >= math.cos(radius))
 
 
 @st.composite
 def masks(draw: st.DrawFn, grid: Equirect = GRID) -> Mask:
-    """Unions of rectangles that may cross the seam and touch the borders, with loose pixels."""
+    """Draw unions of rectangles that may cross the seam and touch the borders, with isolated pixels."""
     mask = np.zeros((grid.height, grid.width), bool)
     for _ in range(draw(st.integers(0, 3))):
         v, u = draw(st.integers(0, grid.height - 1)), draw(st.integers(0, grid.width - 1))
@@ -60,16 +57,13 @@ def masks(draw: st.DrawFn, grid: Equirect = GRID) -> Mask:
 
 @st.composite
 def pairs(draw: st.DrawFn, grid: Equirect = GRID) -> tuple[Mask, Mask]:
-    """Two masks, half of the time the same one moved a little; not both empty."""
+    """Draw two masks, not both empty; in half of the cases one is the other moved a little."""
     truth, other = draw(masks(grid)), draw(masks(grid))
     if draw(st.booleans()):
         shift = draw(st.integers(-4, 4)), draw(st.integers(-4, 4))
         other = np.roll(truth, shift, (0, 1))
     truth[0, 0] |= not (truth.any() or other.any())
     return truth, other
-
-
-# --- the field's tools ---------------------------------------------------------------------------
 
 
 @settings(max_examples=100, deadline=None)
@@ -106,28 +100,8 @@ def test_matching_is_exact_at_8k() -> None:
         assert found.tolist() == [not far, not far]
 
 
-def test_sequence_means_equal_vos_benchmark() -> None:
-    """Means per object, absent frames included, without the first and the last frame."""
-    rng = np.random.default_rng(3)
-    evaluator, score = Evaluator(), SequenceScore("s", SMALL, {1: 0, 2: 0})
-    for index in range(12):
-        truth, predicted = np.zeros((2, 16, 32), np.uint16)
-        for image in (truth, predicted):
-            for obj_id in (1, 2):
-                v, u = rng.integers(0, 10, 2)
-                if rng.random() < 0.7 and (obj_id == 1 or index > 3):
-                    image[v : v + 6, u : u + 9] = obj_id
-        score.add(index, ScoredFrame(truth, predicted))
-        if 0 < index < 11:
-            evaluator.feed_frame(predicted.astype(np.uint8), truth.astype(np.uint8))
-    iou, boundary_f = evaluator.conclude()
-    summary = summarise_results([score.result()])
-    assert summary.J_davis == pytest.approx(np.mean(list(iou.values())) / 100, abs=1e-9)
-    assert summary.F_davis == pytest.approx(np.mean(list(boundary_f.values())) / 100, abs=1e-9)
-
-
 def toolkit_weights(height: int) -> NDArray[np.float64]:
-    """Row weights of the 360VOS toolkit by numerical integration over its drifting row centres."""
+    """Integrate the row weights of the 360VOS toolkit numerically over its drifting row centres."""
     centres = np.linspace(0, height - 1, height, endpoint=False) + 0.5
     latitudes = (0.5 - centres / height) * math.pi
     steps = (np.arange(200) + 0.5) / 200 - 0.5
@@ -150,18 +124,15 @@ def test_360vos_variant_is_the_toolkits(pair: tuple[Mask, Mask]) -> None:
 
 
 def test_360vos_variant_drifts_at_the_poles() -> None:
-    """Why it stands beside the exact one: its rows lie up to one row too far north."""
+    """The toolkit's measure differs from the exact one, for its rows lie up to one row too far north."""
     truth, predicted = np.zeros((2, 512, 1024), bool)
     truth[506:], predicted[509:] = True, True
     scores = MaskMetrics(Equirect(1024, 512)).score(truth, predicted)
     assert abs(scores.J_360vos - scores.J_sphere) > 0.01
 
 
-# --- the sphere ----------------------------------------------------------------------------------
-
-
 def slow_f(pair: tuple[Mask, Mask], kind: str, grid: Equirect = GRID) -> float:
-    """F by definition: every pixel, every distance, no window, no shortcut."""
+    """Compute F by its definition, with all pixels and all distances."""
     round_about, height, width = kind in ("wrap", "sphere"), grid.height, grid.width
     points = []
     for mask in (pair[1].tolist(), pair[0].tolist()):
@@ -211,7 +182,7 @@ def test_seam_is_nowhere_for_measures_of_the_sphere(pair: tuple[Mask, Mask], col
 
 @settings(max_examples=60, deadline=None)
 @given(pair=pairs())
-def test_scores_are_fair(pair: tuple[Mask, Mask]) -> None:
+def test_scores_are_bounded_and_symmetric(pair: tuple[Mask, Mask]) -> None:
     scores, swapped = METRICS.score(*pair).values(), METRICS.score(*pair[::-1]).values()
     assert ((scores >= 0) & (scores <= 1)).all()
     np.testing.assert_allclose(scores, swapped, atol=1e-12)
@@ -220,7 +191,7 @@ def test_scores_are_fair(pair: tuple[Mask, Mask]) -> None:
     assert METRICS.score(same, np.zeros_like(same)).J_sphere == 0
 
 
-def test_official_f_pays_for_the_seam_and_ours_does_not() -> None:
+def test_official_f_depends_on_the_seam_and_ours_does_not() -> None:
     """A thin object whose edge is the seam, predicted one column wider on either side."""
     truth, predicted = np.zeros((2, 64, 128), bool)
     truth[12:52, 125:], predicted[12:52, np.arange(124, 129) % 128] = True, True
@@ -298,206 +269,5 @@ def test_window_holds_the_mask_whatever_it_touches(columns: slice) -> None:
 
 
 def test_masks_of_another_size_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"\(64, 128\).*bring them to one size"):
+    with pytest.raises(ValueError, match=r"\(64, 128\).*resize them first"):
         METRICS.score(np.zeros((64, 128), bool), np.zeros((32, 64), bool))
-
-
-# --- sequences -----------------------------------------------------------------------------------
-
-
-NOTHING = labels()
-
-
-def one_object(*frames: ScoredFrame, **options: object) -> SequenceResult:
-    """A sequence in which object 1 is prompted in the first of its frames."""
-    score = SequenceScore("s", SMALL, {1: 0}, **options)
-    for index, frame in enumerate(frames):
-        score.add(index, frame)
-    return score.result()
-
-
-def test_prompted_frame_is_left_out_and_missing_masks_count_zero() -> None:
-    score = SequenceScore("s", SMALL, {1: 0, 2: 1})
-    both = labels(o1=(6, 4), o2=(6, 20))
-    assert score.add(0, ScoredFrame(both, NOTHING)) == {}
-    assert score.add(1, ScoredFrame(both, both))[1] == PairScores(*[1.0] * len(QUALITIES))
-    assert set(score.add(2, ScoredFrame(both, None))) == {1, 2}
-    first, second = score.result().objects
-    assert (first.visible_pairs, second.visible_pairs) == (2, 1)
-    assert first.tallies[EVERY].sums == (1.0,) * len(QUALITIES)
-    assert second.tallies[EVERY].sums == (0.0,) * len(QUALITIES)
-    assert (first.missed, second.missed) == (1, 1)
-
-
-def test_false_positives_are_a_number_of_their_own() -> None:
-    absent = [ScoredFrame(NOTHING, HERE), ScoredFrame(NOTHING, NOTHING), ScoredFrame(NOTHING, None)]
-    result = one_object(ScoredFrame(HERE, HERE), ScoredFrame(HERE, HERE), *absent)
-    summary = summarise_results([result])
-    assert summary.every.scores["J"] == 1
-    assert summary.false_positive_rate == pytest.approx(1 / 3)
-    assert summary.reported_while_absent == 1
-    assert summary.visible_but_wrong_rate == 1 / 2
-    assert result.objects[0].absent == 3
-
-
-def test_frames_keep_their_order() -> None:
-    score = SequenceScore("s", SMALL, {1: 0})
-    score.add(3, ScoredFrame(HERE, HERE))
-    with pytest.raises(ValueError, match="frame 3 of s came after 3"):
-        score.add(3, ScoredFrame(HERE, HERE))
-
-
-def test_bearing_error_is_the_angle_between_report_and_truth() -> None:
-    turned = rotation_matrix(np.array([0, math.radians(10), 0])) @ FORWARD
-    truth = {1: FORWARD}
-    wide = math.radians(10) ** 2 * np.eye(2)  # 10 degrees are one standard deviation
-    frames = [
-        ScoredFrame(HERE, HERE, truth, {1: Report(True, turned)}),  # prompted
-        ScoredFrame(HERE, HERE, truth, {1: Report(True, turned, wide)}),  # 10 degrees
-        ScoredFrame(HERE, THERE, truth, {1: Report(True, -FORWARD, wide)}),  # visible, but elsewhere
-        ScoredFrame(HERE, HERE, truth, {1: Report(False, FORWARD)}),  # not reported
-        ScoredFrame(HERE, HERE, truth, {}),  # not known
-        ScoredFrame(NOTHING, NOTHING, {}, {1: Report(True, FORWARD)}),  # absent
-    ]
-    result = one_object(*frames)
-    found = result.objects[0]
-    assert found.bearing_errors_deg == pytest.approx((10, 180))
-    assert found.bearing_errors_on_target_deg == pytest.approx((10,))
-    assert found.reported_visible == 3
-    assert (found.reported_elsewhere, found.reported_while_absent) == (1, 1)
-    summary = summarise_results([result])
-    assert summary.visible_but_wrong_rate == pytest.approx(2 / 3)
-    assert summary.bearing_error_deg_median == pytest.approx(95)
-    assert summary.bearing_error_on_target_deg_p95 == pytest.approx(10)
-    assert (summary.covered_rate, summary.covered_on_target_rate) == (1 / 2, 1)
-
-
-def test_bearings_come_from_masks_where_nothing_else_is_given() -> None:
-    result = one_object(
-        ScoredFrame(HERE, HERE), ScoredFrame(HERE, np.roll(HERE, 2, 1)), ScoredFrame(HERE, HERE)
-    )
-    moved, same = result.objects[0].bearing_errors_deg
-    assert moved == pytest.approx(2 * 360 / 32, rel=0.02)
-    assert same == pytest.approx(0, abs=1e-6)
-    with pytest.raises(ValueError, match=r"object 1 .* no true direction"):
-        one_object(ScoredFrame(HERE, HERE), ScoredFrame(HERE, HERE, directions={}))
-
-
-def test_id_switches_are_moves_onto_another_object_or_look_alike() -> None:
-    truth = labels(o1=(6, 4), o2=(6, 20))
-    twin = labels(o9=(0, 12))
-    own, other, look_alike = truth, labels(o1=(6, 20)), labels(o1=(0, 12))
-    large = other.copy()
-    large[10:14] = 1  # on the other, but most of it on nothing: no switch
-    both = labels()
-    both[6:10, [4, 5, 20, 21]] = 1  # as much on its own object as on the other: no switch
-    answers = [own, own, other, other, own, look_alike, large, both, other]
-    score = SequenceScore("s", SMALL, {1: 0, 2: 0})
-    for index, answer in enumerate(answers):
-        score.add(index, ScoredFrame(truth, answer, look_alikes=twin))
-    first, second = score.result().objects
-    assert (first.id_switches, first.frames_on_another) == (3, 4)
-    assert (second.id_switches, second.frames_on_another) == (0, 0)
-    # without look-alikes only the tracked object counts, also while the own one is hidden
-    hidden = ScoredFrame(labels(o2=(6, 20)), other)
-    assert one_object(ScoredFrame(truth, own), hidden).objects[0].id_switches == 1
-    assert one_object(ScoredFrame(truth, own), ScoredFrame(truth, look_alike)).objects[0].id_switches == 0
-
-
-@pytest.mark.parametrize(("hidden", "expected"), [(9, 0), (10, 20), (13, 20)])
-def test_reappearance_is_the_20_frames_after_10_hidden_ones(hidden: int, expected: int) -> None:
-    seen, gone = ScoredFrame(HERE, HERE), ScoredFrame(NOTHING, NOTHING)
-    result = one_object(*[seen] * 5, *[gone] * hidden, *[seen] * 30)
-    assert result.tally("reappearance").pairs == expected
-    assert result.tally().pairs == 34
-
-
-def test_reappearance_scores_only_frames_in_which_it_is_seen() -> None:
-    seen, gone, missed = ScoredFrame(HERE, HERE), ScoredFrame(NOTHING, NOTHING), ScoredFrame(HERE, NOTHING)
-    result = one_object(seen, *[gone] * 10, *[missed] * 5, *[gone] * 3, *[seen] * 40)
-    found = result.tally("reappearance")
-    assert found.pairs == 17
-    assert found.sums[0] == 12
-
-
-def test_conditions_are_those_of_the_frame() -> None:
-    seam, pole = labels(o1=(6, 28)), NOTHING.copy()
-    pole[:2] = 1
-    result = one_object(
-        ScoredFrame(HERE, HERE), ScoredFrame(HERE, HERE), ScoredFrame(seam, seam), ScoredFrame(np.roll(seam, 2, 1), seam),
-        ScoredFrame(pole, NOTHING), ScoredFrame(pole[::-1], NOTHING),
-    )  # fmt: skip
-    assert result.tally("on_seam").pairs == 3  # one object, two polar caps
-    assert result.tally("near_pole").pairs == 2
-    assert result.tally("near_pole").sums[0] == 0
-
-
-def test_relabelled_maps_ids_and_drops_strangers() -> None:
-    image = np.array([[0, 1, 2, 300]], np.uint16)
-    assert relabelled(image, {300: 1, 2: 7}).tolist() == [[0, 0, 7, 1]]
-    assert relabelled(image, {}).tolist() == [[0, 0, 0, 0]]
-
-
-# --- tables --------------------------------------------------------------------------------------
-
-
-def test_scores_are_means_over_all_pairs() -> None:
-    """Not means of sequences' means: a long sequence counts for as much as it has pairs."""
-    results = [sequence("a", [0, 0, 0], ("crossing_border",)), sequence("b", [8])]
-    summary = summarise_results(results)
-    assert summary.every.scores["J"] == pytest.approx(3 / 4)
-    assert summary.every.pairs == 4
-    assert summary.frames == 6
-    assert summary.by_attribute["crossing_border"].scores["JF_sphere"] == 1
-    data = summary.to_json()
-    assert data["JF_sphere_crossing_border"] == 1
-    assert data["JF_sphere_reappearance"] is None
-    assert data["JF_sphere"] == pytest.approx((data["J_sphere"] + data["F_sphere"]) / 2)
-    json.dumps(data, allow_nan=False)
-
-
-def test_results_survive_json() -> None:
-    result = sequence("a", [0, 1, 8], ("x",))
-    assert SequenceResult.from_json(json.loads(json.dumps(result.to_json()))) == result
-
-
-def test_bootstrap_is_seeded_and_honest() -> None:
-    rng = np.random.default_rng(0)
-    results = [sequence(f"s{i}", rng.integers(0, 5, 3).tolist()) for i in range(12)]
-    group = summarise_results(results).every
-    assert group == summarise_results(results).every
-    assert group.ci95 != summarise_results(results, seed=1).every.ci95
-    means = np.array([r.tally().sums[0] / r.tally().pairs for r in results])
-    low, high = group.ci95["J"]
-    assert low < group.scores["J"] < high
-    # of a mean: 1.96 standard errors on either side, give or take
-    assert high - low == pytest.approx(2 * 1.96 * means.std(ddof=1) / math.sqrt(12), rel=0.2)
-    assert summarise_results(results[:1]).every.ci95 == {}
-    assert summarise_results([]).every.scores == {}
-
-
-def test_difference_is_paired() -> None:
-    """A small but constant difference shows, although sequences differ much more."""
-    easy_and_hard = [[0, 0], [1, 1], [2, 2], [3, 3], [0, 3]]
-    a = [sequence(f"s{i}", shifts) for i, shifts in enumerate(easy_and_hard)]
-    b = [sequence(f"s{i}", [s + 1 for s in shifts]) for i, shifts in enumerate(easy_and_hard)]
-    found = compare(a, b, "J_sphere")
-    assert 0 < found.ci95[0] < found.difference < found.ci95[1]
-    assert found.better == 1
-    expected = summarise_results(a).every.scores["J_sphere"] - summarise_results(b).every.scores["J_sphere"]
-    assert found.difference == pytest.approx(expected)
-    assert summarise_results(b).every.ci95["J_sphere"][1] > summarise_results(a).every.ci95["J_sphere"][0]
-    same = compare(a, a[::-1])
-    assert (same.difference, same.ci95, same.better) == (0, (0, 0), 0)
-
-
-def test_differences_of_unlike_sets_are_refused() -> None:
-    a = [sequence("a", [0]), sequence("b", [1])]
-    with pytest.raises(ValueError, match=r"same sequences; only one set has \['b'\]"):
-        compare(a, a[:1])
-    with pytest.raises(ValueError, match="different truths"):
-        compare(a, [sequence("a", [0]), sequence("b", [1, 1])])
-    with pytest.raises(ValueError, match="no score 'IoU'"):
-        compare(a, a, "IoU")
-    with pytest.raises(ValueError, match=r"there twice: \['a'\]"):
-        summarise_results([a[0], a[0]])

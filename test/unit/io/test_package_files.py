@@ -26,14 +26,26 @@ def put(path: Path) -> Path:
     return path
 
 
-def test_package_file_finds_the_configuration_of_the_checkout() -> None:
-    assert package_file("config", "fastdds.xml").is_file()
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ("config", "fastdds.xml"),
+        ("config", "train", "nano.yaml"),
+        ("models", "panosam2_nano.safetensors"),
+        ("package.xml",),
+        ("py.typed",),
+        ("simulation", "asset_files", "sprites"),
+    ],
+    ids="/".join,
+)
+def test_package_file_finds_the_files_of_the_checkout(parts: tuple[str, ...]) -> None:
+    assert package_file(*parts).exists()
 
 
 def test_file_inside_the_package_comes_first(installed: Path) -> None:
-    inside = put(installed / "site-packages" / "panosam2_ros" / "data" / "assets" / "a.txt")
-    put(installed / "prefix" / "share" / "panosam2_ros" / "data" / "assets" / "a.txt")
-    assert package_file("data", "assets", "a.txt") == inside
+    inside = put(installed / "site-packages" / "panosam2_ros" / "simulation" / "asset_files" / "a.txt")
+    put(installed / "prefix" / "share" / "panosam2_ros" / "simulation" / "asset_files" / "a.txt")
+    assert package_file("simulation", "asset_files", "a.txt") == inside
 
 
 def test_ament_prefixes_in_order(installed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -224,11 +224,11 @@ def test_published_masks_are_refined_and_stored_masks_are_not(monkeypatch: pytes
     told(monkeypatch, disc_logits(0.3, 0.0))
     image, right, banks = picture(truth), {}, []
     for redraws in (True, False):
-        tracker = PanoTracker(outlined_model(), TrackerConfig(redraw_outlines=redraws))
+        tracker = PanoTracker(outlined_model(), TrackerConfig(refine_boundaries=redraws))
         outcome = tracker.prompt(image, 0, [Prompt(box=(100.0, 40.0, 180.0, 90.0))])[0]
         assert outcome.mask is not None
         right[redraws] = [iou(m, truth) for m in (outcome.mask, tracker.step(image, 1).labels == 1)]
-        banks.append(tracker._bank)
+        banks.append(tracker._live.bank)
     assert min(right[True]) > 0.9 and max(right[False]) < 0.75
     assert torch.equal(banks[0].mask_logits, banks[1].mask_logits)
     assert torch.equal(banks[0].read().maskmem_features, banks[1].read().maskmem_features)

@@ -27,6 +27,7 @@ from panosam2_ros.memory.memory_file import (
     save_snapshot,
 )
 from panosam2_ros.model.build import build_model, random_model
+from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.weights import save_weights
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.propagation import empty_bank
@@ -65,9 +66,9 @@ def load(path: Path, tracker: PanoTracker, max_objects: int = 8) -> TrackerSnaps
 
 def test_a_restored_tracker_continues_exactly(tracker: PanoTracker, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "memory.safetensors"
-    save_snapshot(path, tracker.memory(), tracker.network)
+    save_snapshot(path, tracker.snapshot(), tracker.network)
     again = new_tracker()
-    again.recall(load(path, again))
+    again.restore(load(path, again))
     assert again.tracks() and repr(again.tracks()) != ""
     for mine, other in zip((t.unseen() for t in tracker.tracks()), again.tracks(), strict=True):
         assert (mine.obj_id, mine.label, mine.state, mine.last_seen) == (
@@ -75,7 +76,7 @@ def test_a_restored_tracker_continues_exactly(tracker: PanoTracker, tmp_path: Pa
         )  # fmt: skip
         assert np.array_equal(mine.bearing.direction, other.bearing.direction)
         assert np.array_equal(mine.angular_velocity, other.angular_velocity, equal_nan=True)
-    kept, epoch = tracker.memory(), tracker.epoch
+    kept, epoch = tracker.snapshot(), tracker.epoch
     for t in range(4, 7):
         a, b = tracker.step(picture(t), t * SECOND), again.step(picture(t), t * SECOND)
         assert np.array_equal(a.labels, b.labels)
@@ -84,12 +85,12 @@ def test_a_restored_tracker_continues_exactly(tracker: PanoTracker, tmp_path: Pa
     mask = np.ones((128, 256), bool)
     outcome = again.prompt(picture(7), 7 * SECOND, [Prompt(mask=mask)])[0]
     assert outcome.track is not None and outcome.track.obj_id == 4  # 1 is not used again
-    tracker.recall(kept)
+    tracker.restore(kept)
 
 
 def test_empty_memories_can_be_saved(tmp_path: Path) -> None:
     tracker = new_tracker()
-    save_snapshot(tmp_path / "m.safetensors", tracker.memory(), tracker.network)
+    save_snapshot(tmp_path / "m.safetensors", tracker.snapshot(), tracker.network)
     assert load(tmp_path / "m.safetensors", tracker).objects == ()
 
 
@@ -109,7 +110,7 @@ def test_memory_path_is_inside_the_directory(tmp_path: Path) -> None:
 @pytest.fixture
 def saved(tracker: PanoTracker, tmp_path: Path) -> Path:
     path = tmp_path / "memory.safetensors"
-    save_snapshot(path, tracker.memory(), tracker.network)
+    save_snapshot(path, tracker.snapshot(), tracker.network)
     return path
 
 
@@ -209,18 +210,18 @@ def test_the_previous_file_is_kept_at_all_times(
     tracker.step(picture(9), 9 * SECOND)
     monkeypatch.setattr(Path, "replace", crash)
     with pytest.raises(KeyboardInterrupt):
-        save_snapshot(saved, tracker.memory(), tracker.network)
+        save_snapshot(saved, tracker.snapshot(), tracker.network)
     assert saved.read_bytes() == first and len(load(saved, tracker).objects) == 2
     monkeypatch.setattr(Path, "replace", rename)
-    save_snapshot(saved, tracker.memory(), tracker.network)
+    save_snapshot(saved, tracker.snapshot(), tracker.network)
     second = saved.read_bytes()
     assert before.read_bytes() == first != second
-    save_snapshot(saved, tracker.memory(), tracker.network)
+    save_snapshot(saved, tracker.snapshot(), tracker.network)
     assert before.read_bytes() == second
 
 
 def test_the_previous_file_is_not_loaded_by_itself(saved: Path, tracker: PanoTracker) -> None:
-    save_snapshot(saved, tracker.memory(), tracker.network)
+    save_snapshot(saved, tracker.snapshot(), tracker.network)
     saved.unlink()
     with pytest.raises(FileNotFoundError):
         load(saved, tracker)
@@ -233,12 +234,12 @@ def test_a_full_disk_leaves_the_file_unchanged(saved: Path, tracker: PanoTracker
     whole = saved.read_bytes()
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        save_snapshot(saved, tracker.memory(), tracker.network)
+        save_snapshot(saved, tracker.snapshot(), tracker.network)
     assert saved.read_bytes() == whole and list(saved.parent.glob("*.part")) == []
 
 
 def test_snapshots_can_be_saved_in_another_thread(tracker: PanoTracker, tmp_path: Path) -> None:
-    memory, path = tracker.memory(), tmp_path / "m.safetensors"
+    memory, path = tracker.snapshot(), tmp_path / "m.safetensors"
     thread = threading.Thread(target=save_snapshot, args=(path, memory, tracker.network))
     thread.start()
     for t in range(10, 14):
@@ -247,3 +248,15 @@ def test_snapshots_can_be_saved_in_another_thread(tracker: PanoTracker, tmp_path
     loaded = load(path, tracker)
     for name, x in memory.bank.tensors().items():
         assert torch.equal(x, loaded.bank.tensors()[name])
+
+
+def test_a_file_of_the_first_release_is_read() -> None:
+    """Written by the code before it was put into rooms: with random weights, two objects, one labelled."""
+    config = ModelConfig(input_height=64, input_width=64, regions=True, mask_stride=2)
+    model = random_model(3, config).eval().requires_grad_(False)
+    tracker, path = PanoTracker(model), Path(__file__).parent / "files" / "memory_0.1.0.safetensors"
+    tracker.restore(load_snapshot(path, empty_bank(model, 0), tracker.network, 8))
+    first, second = tracker.tracks()
+    assert (first.obj_id, first.label, second.obj_id, first.last_seen) == (1, "cup", 2, 10**9)
+    image = np.random.default_rng(2).integers(0, 255, (64, 128, 3), np.uint8)
+    assert len(tracker.step(image, 3 * 10**9).tracks) == 2

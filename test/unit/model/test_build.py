@@ -141,7 +141,7 @@ def test_bfloat16_changes_masks_little(weights: Path) -> None:
         mask[40:80, 100:150] = True
         tracker.prompt(image, 0, [Prompt(mask=mask)])
         tracker.step(image, 1)
-        results.append(tracker._bank)
+        results.append(tracker._live.bank)
     exact, reduced = results
     assert reduced.mask_logits.dtype == torch.float32
     scale = exact.mask_logits.std()

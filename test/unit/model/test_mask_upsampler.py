@@ -38,7 +38,7 @@ def fine_model(learned: bool) -> PanoSAM2:
 def two_frames(model: PanoSAM2, images: torch.Tensor, box: Prompt):
     encoding = PromptEncoder(Equirect(WIDTH, HEIGHT), model.input_size, model.config)
     first, second = (model.encode_image(image[None]) for image in images)
-    start = segment_prompts(model, empty_bank(model, 1), first, encoding.encode([box]), False)
+    start = segment_prompts(model, empty_bank(model, 1), first, encoding.encode([box]), corrects=False)
     return start, propagate(model, start.bank, second)
 
 
@@ -80,7 +80,7 @@ def test_tracker_publishes_masks_at_stride_2() -> None:
     tracker.prompt(image, 0, [Prompt(mask=mask)])
     step = tracker.step(image, 1)
     assert step.labels.shape == (HEIGHT, WIDTH)
-    assert tracker._bank.mask_logits.shape[-2:] == (HEIGHT // 4, WIDTH // 4)
+    assert tracker._live.bank.mask_logits.shape[-2:] == (HEIGHT // 4, WIDTH // 4)
 
 
 def test_reconfigured_adds_the_upsampler() -> None:

@@ -76,7 +76,9 @@ def track(model: PanoSAM2, shift: int, count: int = 2) -> tuple[list[Tensor], Me
     for t, image in enumerate(video(5)):
         features = model.encode_image(image.roll(shift, -1))
         if t == 0:
-            step = segment_prompts(model, bank, features, encoding.encode(prompts(shift, count)), False)
+            step = segment_prompts(
+                model, bank, features, encoding.encode(prompts(shift, count)), corrects=False
+            )
         else:
             step = propagate(model, bank, features, present=torch.ones(count, dtype=torch.bool))
         bank = step.bank

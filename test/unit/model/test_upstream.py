@@ -103,7 +103,7 @@ def our_logits(model: PanoSAM2, frames: list[NDArray[np.uint8]]) -> list[Tensor]
         features = model.encode_image(torch.from_numpy(frame.copy()).permute(2, 0, 1)[None])
         if bank is None:
             parts = [
-                segment_prompts(model, empty_bank(model, 1), features, encoding.encode([p]), False)
+                segment_prompts(model, empty_bank(model, 1), features, encoding.encode([p]), corrects=False)
                 for p in prompts()
             ]
             bank = parts[0].bank.append(parts[1].bank).append(parts[2].bank)
@@ -117,7 +117,7 @@ def our_logits(model: PanoSAM2, frames: list[NDArray[np.uint8]]) -> list[Tensor]
             point = np.array([[_doubled(CORRECTION[0]), CORRECTION[1]]])
             correction = [Prompt(points=point, point_labels=np.array([1]))]
             encoded = encoding.encode(correction, first.mask_logits)
-            corrected = segment_prompts(model, first, features, encoded, True)
+            corrected = segment_prompts(model, first, features, encoded, corrects=True)
             bank = corrected.bank.append(bank.select(torch.tensor([1, 2])))
             found = torch.cat([corrected.mask_logits, found[1:]])
         logits.append(found)

@@ -31,7 +31,7 @@ class FakeTracker:
 
     def __init__(self) -> None:
         self.steps: list[int] = []
-        self.behind: int | None = None  # stamp that an object has come to
+        self.replay_stamp: int | None = None  # stamp that an object has come to
         self.caught_up: list[int] = []
         self.settled: list[bool] = []
         self.threads: set[int] = set()
@@ -41,24 +41,24 @@ class FakeTracker:
         self.unsettled = 0  # times that settling fails
 
     @property
-    def late(self) -> int:
-        return int(self.behind is not None)
+    def replaying(self) -> int:
+        return int(self.replay_stamp is not None)
 
-    def catch_up(self, image: Any, stamp: int) -> None:
+    def replay(self, image: Any, stamp: int) -> None:
         if stamp == self.raise_at:
             raise RuntimeError("out of memory")
         self.caught_up.append(stamp)
-        self.behind = stamp if self.steps and stamp < self.steps[-1] else None
+        self.replay_stamp = stamp if self.steps and stamp < self.steps[-1] else None
 
-    def skip(self, stamp: int) -> None:
-        self.behind = stamp
+    def skip_replay(self, stamp: int) -> None:
+        self.replay_stamp = stamp
 
-    def settle(self, everything: bool = False) -> None:
+    def merge_replayed(self, everything: bool = False) -> None:
         self.settled.append(everything)
         if self.unsettled:
             self.unsettled -= 1
             raise RuntimeError("out of memory again")
-        self.behind = None
+        self.replay_stamp = None
 
     def step(self, image: Any, stamp: int) -> str:
         assert self.gate.wait(10)
@@ -301,7 +301,7 @@ def late_bench(stamps: int = 10, **limits: Any) -> Bench:
 
 def prompted_at(bench: Bench, stamp: int) -> None:
     bench.do(lambda: setattr(bench.tracker, "behind", stamp))
-    wait_for(lambda: bench.tracker.behind is None)
+    wait_for(lambda: bench.tracker.replay_stamp is None)
     assert bench.worker.stop(10)
 
 
@@ -319,7 +319,7 @@ def test_live_images_come_between_the_steps_of_catching_up() -> None:
     time.sleep(0.1)
     bench.offer(12)
     bench.tracker.gate.set()
-    wait_for(lambda: bench.tracker.behind is None and bench.tracker.steps[-1] == 12)
+    wait_for(lambda: bench.tracker.replay_stamp is None and bench.tracker.steps[-1] == 12)
     assert bench.worker.stop(10)
     assert bench.tracker.steps == list(range(1, 13)) and bench.tracker.caught_up[-1] >= 11
     assert bench.frames[-1] == (12, "tracked 12")
@@ -349,16 +349,16 @@ def test_an_error_while_catching_up_is_reported_and_ends_it() -> None:
 @pytest.mark.parametrize("each", [1, 3, 8])
 def test_late_objects_come_to_the_newest_though_images_come_faster_than_steps(each: int) -> None:
     bench = late_bench(40, replay_every=1)
-    catch_up, stamps = bench.tracker.catch_up, iter(range(41, 2000))
+    replay, stamps = bench.tracker.replay, iter(range(41, 2000))
 
     def slowly(image: Any, stamp: int) -> None:
-        catch_up(image, stamp)
+        replay(image, stamp)
         for _ in range(each):  # meanwhile; the worker takes the newest
             bench.offer(next(stamps))
 
-    bench.tracker.catch_up = slowly  # type: ignore[method-assign]
+    bench.tracker.replay = slowly  # type: ignore[method-assign]
     bench.do(lambda: setattr(bench.tracker, "behind", 2))
-    wait_for(lambda: bench.tracker.behind is None, 5, "the late one to join")
+    wait_for(lambda: bench.tracker.replay_stamp is None, 5, "the late one to join")
     assert bench.worker.stop(10)
     assert 2 < len(bench.tracker.caught_up) < 60
 
@@ -368,7 +368,7 @@ def test_the_thread_lives_where_not_even_settling_succeeds() -> None:
     bench = late_bench(replay_every=1)
     bench.tracker.raise_at, bench.tracker.unsettled = 5, 2
     bench.do(lambda: setattr(bench.tracker, "behind", 3))
-    wait_for(lambda: bench.tracker.behind is None)
+    wait_for(lambda: bench.tracker.replay_stamp is None)
     bench.offer(11)
     assert bench.settle().processed == 11 and bench.worker.stop(10)
     assert len(bench.tracker.settled) == 3 and "10: out of memory again" in bench.errors

@@ -1,4 +1,4 @@
-"""Solid models: catalogues are read, strips are made and shown as they turn, and only where asked for."""
+"""Solid models: catalogues are read, strips are rendered and shown as they turn, only where a scene asks."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ license#2=CC0
 
 
 def strip() -> np.ndarray:
-    """A strip whose view k is a square as grey as k says, wider in the middle of the round."""
+    """Return a strip whose view k is a square as grey as k says, wider in the middle of the round."""
     views = []
     for index in range(VIEWS):
         view = np.zeros((VIEW_SIDE, VIEW_SIDE, 4), np.uint8)
@@ -64,7 +64,7 @@ def test_a_catalogue_names_models_authors_and_licences(archive: Path) -> None:
     assert (table.entry, table.creator, table.license) == ("pack/table/table.obj", "", "CC0")
 
 
-def test_what_cannot_be_drawn_is_named_and_the_rest_is_drawn(
+def test_models_that_cannot_be_rendered_are_named_and_the_others_are_rendered(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def drawn(model: Path) -> np.ndarray:
@@ -76,7 +76,7 @@ def test_what_cannot_be_drawn_is_named_and_the_rest_is_drawn(
 
     monkeypatch.setattr(mesh_assets, "draw_views", drawn)
     models = [Model(archive, f"pack/chair/{name}.obj", "", "") for name in ("dark", "killer", "chair")]
-    (tmp_path / "pack-chair.begun").touch()  # as left by a run that was stopped
+    (tmp_path / "pack-chair.begun").touch()  # left by a run that was stopped
     for _ in range(2):
         problems = draw_all(models, tmp_path, 2)
         assert len(problems) == 2 and "dark.obj shows nothing" in problems[0] and "pack-killer" in problems[1]
@@ -98,10 +98,10 @@ def test_solid_models_turn_while_they_are_tracked(library: AssetLibrary) -> None
     (body,) = scene._spec.bodies
     assert body.name == "box" and len(body.views) == VIEWS
     areas = [scene.truth(t).objects[0].solid_angle for t in range(12)]
-    assert max(areas) > 1.1 * min(areas)  # it neither moves nor grows: it shows another side
+    assert max(areas) > 1.1 * min(areas)  # the object neither moves nor grows: it shows another side
 
 
-def test_what_sways_bends_and_comes_back() -> None:
+def test_a_swaying_sprite_bends_and_comes_back() -> None:
     rgba = np.zeros((64, 64, 4), np.uint8)
     rgba[8:56, 20:44] = 255
     views = swaying(np.random.default_rng(0), rgba, 6)
@@ -111,7 +111,7 @@ def test_what_sways_bends_and_comes_back() -> None:
     assert all(0.7 < s.sum() / solid[0].sum() < 1.4 for s in solid)
 
 
-def test_clutter_stands_still_behind_everything_and_is_nobodys_object(library: AssetLibrary) -> None:
+def test_clutter_stands_still_behind_everything_and_is_not_tracked(library: AssetLibrary) -> None:
     config = SceneConfig(width=128, height=64, frames=5, clutter=(6, 6), models=1.0, distractors=(0, 0))
     bodies = Scene(config, library, 1)._spec.bodies
     behind = bodies[:6]
@@ -119,8 +119,8 @@ def test_clutter_stands_still_behind_everything_and_is_nobodys_object(library: A
     assert all(np.allclose(body.poses[0][:, 2], body.poses[-1][:, 2]) for body in behind)
 
 
-def test_scenes_without_them_are_what_they_were(library: AssetLibrary) -> None:
-    """The benchmark's scenes may not change with what training adds."""
+def test_scenes_without_models_do_not_change(library: AssetLibrary) -> None:
+    """The benchmark's scenes must not depend on the material that training adds."""
     config = SceneConfig(width=128, height=64, frames=3)
     plain, rich = Scene(config, replace(library, models={}), 5), Scene(config, library, 5)
     assert np.array_equal(plain.render(2).image, rich.render(2).image)

@@ -1,4 +1,4 @@
-"""People of training scenes: dressed from garment shells, moving in a closed round, shown where asked for."""
+"""People of training scenes: garments from shells, periodic motion, shown only where a scene asks."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from panosam2_ros.simulation.assets import VIEW_SIDE, VIEWS, AssetLibrary, Split
 from panosam2_ros.simulation.scene import Scene
 from panosam2_ros.simulation.scene_config import SceneConfig
 from panosam2_ros.synthetic import people
-from panosam2_ros.synthetic.clothing import Layer, Mesh, dressed
+from panosam2_ros.synthetic.clothing import Layer, Mesh, dress
 from panosam2_ros.synthetic.mesh_assets import with_models
-from panosam2_ros.synthetic.multiview_sprites import encoded
-from panosam2_ros.synthetic.people import PREFIX, attitude, draw_person, shape
+from panosam2_ros.synthetic.multiview_sprites import encode_strip
+from panosam2_ros.synthetic.people import PREFIX, draw_person, sample_pose, sample_shape
 
 
 def tube(radius: float, low: float, high: float, x: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Positions and faces of an upright tube, 24 round, 40 high."""
+    """Return positions and faces of an upright tube, 24 round, 40 high."""
     angle, height = np.meshgrid(2 * math.pi * np.arange(24) / 24, np.linspace(low, high, 40))
     places = np.stack([x + radius * np.sin(angle), -radius * np.cos(angle), height], -1).reshape(-1, 3)
     row, column = np.meshgrid(np.arange(39), np.arange(24), indexing="ij")
@@ -31,7 +31,7 @@ def tube(radius: float, low: float, high: float, x: float = 0.0) -> tuple[np.nda
 
 
 def arm_tube() -> tuple[np.ndarray, np.ndarray]:
-    """An arm from the shoulder outwards and down, to below the waist."""
+    """Return positions and faces of an arm from the shoulder outwards and down, to below the waist."""
     places, faces = tube(0.05, 0.16, 0.45)
     along = places[:, 2]
     return np.stack([along, places[:, 1], places[:, 0] + 0.8 - 2 * along], -1), faces
@@ -49,37 +49,37 @@ def mesh() -> Mesh:
     return Mesh(positions, arm, body, body[:2], np.concatenate([tights, sleeve]), skirt, hair)
 
 
-def looks(mesh: Mesh, skirts: bool) -> list[dict[str, Layer]]:
-    """The layers of sixty people, by name."""
-    each = [dressed(np.random.default_rng(seed), mesh, skirts) for seed in range(60)]
+def outfits(mesh: Mesh, *, skirts: bool) -> list[dict[str, Layer]]:
+    """Draw the layers of sixty people, by name."""
+    each = [dress(np.random.default_rng(seed), mesh, skirts=skirts) for seed in range(60)]
     assert all(len({layer.name for layer in layers}) == len(layers) for layers in each)
     return [{layer.name: layer for layer in layers} for layers in each]
 
 
 def test_everybody_is_covered_and_in_colours_of_their_own(mesh: Mesh) -> None:
-    people = looks(mesh, skirts=True)
-    for look in people:
-        assert all(layer.colours.shape == mesh.positions.shape for layer in look.values())
-        assert all(0 <= layer.off < 0.05 for layer in look.values())
-        lower = [look[name] for name in ("skirt", "trousers") if name in look]
+    people = outfits(mesh, skirts=True)
+    for outfit in people:
+        assert all(layer.colours.shape == mesh.positions.shape for layer in outfit.values())
+        assert all(0 <= layer.offset < 0.05 for layer in outfit.values())
+        lower = [outfit[name] for name in ("skirt", "trousers") if name in outfit]
         highest = max(mesh.positions[layer.faces].mean(1)[:, 2].max() for layer in lower)
-        assert mesh.positions[look["top"].faces].mean(1)[:, 2].min() < highest + 0.04  # no bare waist
-    assert len({look["top"].colours.tobytes() for look in people}) == 60
-    assert 5 < sum("skirt" in look for look in people) < 30
-    assert not any("skirt" in look for look in looks(mesh, skirts=False))
+        assert mesh.positions[outfit["top"].faces].mean(1)[:, 2].min() < highest + 0.04  # no bare waist
+    assert len({outfit["top"].colours.tobytes() for outfit in people}) == 60
+    assert 5 < sum("skirt" in outfit for outfit in people) < 30
+    assert not any("skirt" in outfit for outfit in outfits(mesh, skirts=False))
 
 
 def test_sleeves_are_short_or_long_and_trousers_have_none(mesh: Mesh) -> None:
     arm = mesh.tights[mesh.arm[mesh.tights].all(1)]
-    sleeves = [np.isin(arm, look["top"].faces).all(1).mean() for look in looks(mesh, skirts=False)]
+    sleeves = [np.isin(arm, outfit["top"].faces).all(1).mean() for outfit in outfits(mesh, skirts=False)]
     assert 10 < sum(sleeve < 0.5 for sleeve in sleeves) < 50 and max(sleeves) > 0.9
-    for look in looks(mesh, skirts=False):
-        assert not mesh.arm[look["trousers"].faces].any()
-        assert mesh.positions[look["trousers"].faces].mean(1)[:, 2].max() < 0.15
+    for outfit in outfits(mesh, skirts=False):
+        assert not mesh.arm[outfit["trousers"].faces].any()
+        assert mesh.positions[outfit["trousers"].faces].mean(1)[:, 2].max() < 0.15
 
 
 def test_a_round_is_closed_and_the_legs_go_opposite_ways() -> None:
-    walking = [turns for turns in map(attitude, map(np.random.default_rng, range(40)))
+    walking = [turns for turns in map(sample_pose, map(np.random.default_rng, range(40)))
                if np.ptp(turns["upperleg01.L"][:, 0]) > 0.4]  # fmt: skip
     assert 10 < len(walking) < 40
     for turns in walking:
@@ -94,7 +94,7 @@ def test_a_round_is_closed_and_the_legs_go_opposite_ways() -> None:
 
 def test_a_third_are_children_and_all_parameters_are_shares() -> None:
     labels = ["gender", "age", "muscle", "weight", "height", "proportions"]
-    shapes = [shape(np.random.default_rng(seed), labels) for seed in range(300)]
+    shapes = [sample_shape(np.random.default_rng(seed), labels) for seed in range(300)]
     assert all(0 <= value <= 1 for values in shapes for value in values.values())
     assert 0.2 < np.mean([values["age"] < 0.5 for values in shapes]) < 0.45
 
@@ -105,7 +105,7 @@ def library(tmp_path: Path) -> AssetLibrary:
     strip[8:104, :, :3] = (40, 160, 60)
     strip.reshape(VIEW_SIDE, VIEWS, VIEW_SIDE, 4)[8:104, :, 48:64, 3] = 255  # slim, as people are
     for name in (f"{PREFIX}0001", "chair"):
-        (tmp_path / f"{name}.webp").write_bytes(encoded(strip))
+        (tmp_path / f"{name}.webp").write_bytes(encode_strip(strip))
     return with_models(AssetLibrary.shipped(Split.VAL), tmp_path)
 
 

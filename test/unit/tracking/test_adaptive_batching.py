@@ -10,6 +10,7 @@ import torch
 
 from panosam2_ros.model.build import random_model
 from panosam2_ros.prompts.prompt import Prompt
+from panosam2_ros.tracking import prompting
 from panosam2_ros.tracking import tracker as tracker_module
 from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher, is_out_of_memory
 from panosam2_ros.tracking.tracker import PanoTracker
@@ -34,52 +35,52 @@ class Machine:
 
 @pytest.mark.parametrize("count, room", [(1, 1), (8, 8), (8, 3), (7, 1), (32, 5)])
 def test_every_row_is_done_once_and_in_order(count: int, room: int) -> None:
-    machine, thrift = Machine(room), AdaptiveBatcher()
-    pieces = thrift.pieces(machine, count)
+    machine, batcher = Machine(room), AdaptiveBatcher()
+    pieces = batcher.run(machine, count)
     assert [i for piece in pieces for i in piece] == machine.done == list(range(count))
-    assert thrift.times == machine.tried - len(pieces)
-    assert bool(thrift.warning()) == (room < count)
+    assert batcher.out_of_memory == machine.tried - len(pieces)
+    assert bool(batcher.warning()) == (room < count)
 
 
 def test_what_was_done_before_memory_ran_out_is_not_done_again() -> None:
-    thrift, rooms, done = AdaptiveBatcher(), iter([4, 1, 9, 9, 9]), []
+    batcher, rooms, done = AdaptiveBatcher(), iter([4, 1, 9, 9, 9]), []
 
     def work(rows: slice) -> None:
         if rows.stop - rows.start > next(rooms):
             raise MemoryError
         done.append((rows.start, rows.stop))
 
-    thrift.at_once, thrift._since = 4, float("inf")
-    thrift.pieces(work, 8)
+    batcher.batch_size, batcher._since = 4, float("inf")
+    batcher.run(work, 8)
     assert done == [(0, 4), (4, 6), (6, 8)]
 
 
 @pytest.mark.faults
 def test_where_nothing_helps_the_error_passes_and_kept_things_are_let_go_first() -> None:
-    thrift, kept = AdaptiveBatcher(), [True]
-    thrift.spare = lambda: bool(kept and kept.pop())
+    batcher, kept = AdaptiveBatcher(), [True]
+    batcher.release_caches = lambda: bool(kept and kept.pop())
     machine = Machine(0)
     with pytest.raises(MemoryError):
-        thrift.pieces(machine, 1)
+        batcher.run(machine, 1)
     assert machine.tried == 2 and not kept
-    thrift.spare = lambda: True  # images that came meanwhile
+    batcher.release_caches = lambda: True  # images that came meanwhile
     with pytest.raises(MemoryError):
-        thrift.pieces(machine, 1)
+        batcher.run(machine, 1)
     assert machine.tried == 4
     with pytest.raises(ZeroDivisionError):
-        thrift.pieces(lambda rows: 1 // 0, 4)
-    assert thrift.times == 4
+        batcher.run(lambda rows: 1 // 0, 4)
+    assert batcher.out_of_memory == 4
 
 
 def test_after_a_while_more_is_tried_again() -> None:
-    thrift, machine = AdaptiveBatcher(patience=0.0), Machine(2)
-    thrift.pieces(machine, 8)
-    assert thrift.at_once == 2
+    batcher, machine = AdaptiveBatcher(patience=0.0), Machine(2)
+    batcher.run(machine, 8)
+    assert batcher.batch_size == 2
     machine.room = 8
     for count, expected in ((1, 4), (8, 0), (8, 0)):  # the image encoder's piece is no reason to hurry
-        thrift.pieces(machine, count)
-        assert thrift.at_once == expected
-    assert thrift.warning() == ""
+        batcher.run(machine, count)
+        assert batcher.batch_size == expected
+    assert batcher.warning() == ""
 
 
 def test_which_errors_mean_that_memory_ran_out() -> None:
@@ -102,7 +103,7 @@ def prompts(count: int) -> list[Prompt]:
 def track(at_once: int) -> tuple[PanoTracker, Any]:
     torch.manual_seed(0)
     tracker = PanoTracker(random_model())
-    tracker.thrift.at_once, tracker.thrift._since = at_once, float("inf")
+    tracker.batcher.batch_size, tracker.batcher._since = at_once, float("inf")
     tracker.step(IMAGE, 1)
     assert all(outcome.success for outcome in tracker.prompt(IMAGE, 1, prompts(5)))
     for stamp in (2, 3):
@@ -115,8 +116,8 @@ def test_pieces_give_what_the_whole_gives() -> None:
     cut, same = track(2)
     assert (frame.labels == same.labels).mean() > 0.999
     assert [t.obj_id for t in same.tracks] == [1, 2, 3, 4, 5]
-    for name, tensor in whole.memory().bank.tensors().items():
-        torch.testing.assert_close(cut.memory().bank.tensors()[name], tensor, rtol=1e-3, atol=1e-3)
+    for name, tensor in whole.snapshot().bank.tensors().items():
+        torch.testing.assert_close(cut.snapshot().bank.tensors()[name], tensor, rtol=1e-3, atol=1e-3)
 
 
 def test_a_tracker_that_runs_out_goes_on_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,21 +130,21 @@ def test_a_tracker_that_runs_out_goes_on_in_pieces(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(tracker_module, "propagate", cramped)
     cut, frame = track(0)
-    assert cut.thrift.at_once == 2 and cut.thrift.times == 2
+    assert cut.batcher.batch_size == 2 and cut.batcher.out_of_memory == 2
     monkeypatch.undo()
     assert (frame.labels == track(0)[1].labels).mean() > 0.999
 
 
 def test_no_object_is_made_twice_where_prompts_run_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    real, calls = tracker_module.prompt_objects, []
+    real, calls = prompting.segment_prompts, []
 
     def cramped(model: Any, bank: Any, *rest: Any, **options: Any) -> Any:
         calls.append(len(bank))
         if len(bank) > 2 or len(calls) == 4:
             raise MemoryError
-        return real(model, bank, *rest)
+        return real(model, bank, *rest, **options)
 
-    monkeypatch.setattr(tracker_module, "prompt_objects", cramped)
+    monkeypatch.setattr(prompting, "segment_prompts", cramped)
     tracker = PanoTracker(random_model())
     tracker.step(IMAGE, 1)
     outcomes = tracker.prompt(IMAGE, 1, prompts(5))
@@ -153,15 +154,15 @@ def test_no_object_is_made_twice_where_prompts_run_out(monkeypatch: pytest.Monke
 
 @pytest.mark.faults
 def test_what_fails_after_others_took_effect_is_its_own_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
-    real, calls = tracker_module.prompt_objects, []
+    real, calls = prompting.segment_prompts, []
 
-    def second_fails(*args: Any) -> Any:
+    def second_fails(*args: Any, **options: Any) -> Any:
         calls.append(1)
         if len(calls) % 2 == 0:
             raise RuntimeError("a device error")
-        return real(*args)
+        return real(*args, **options)
 
-    monkeypatch.setattr(tracker_module, "prompt_objects", second_fails)
+    monkeypatch.setattr(prompting, "segment_prompts", second_fails)
     tracker = PanoTracker(random_model())
     tracker.step(IMAGE, 1)
     click = Prompt(points=np.array([[30.0, 30.0], [34.0, 30.0]]), point_labels=np.array([1, 1]))

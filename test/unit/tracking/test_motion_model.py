@@ -155,7 +155,7 @@ def test_where_somebody_points_is_no_motion_of_what_was_out_of_sight() -> None:
     assert np.isnan(motion.angular_velocity).all() and motion.state is TrackState.VISIBLE
     motion.update(START + 21 * PERIOD, bearing(lonlat_to_vector(1.5, 0)))
     assert np.allclose(motion.angular_velocity, 0)
-    assert np.allclose(motion.expected(START + 22 * PERIOD).direction, lonlat_to_vector(1.5, 0))
+    assert np.allclose(motion.predict(START + 22 * PERIOD).direction, lonlat_to_vector(1.5, 0))
 
 
 def test_stamps_that_repeat_or_go_back_are_survived() -> None:
@@ -180,14 +180,14 @@ def test_what_stands_still_moves_only_as_the_camera_turns() -> None:
     step = turning(1)
     for i in range(4):
         if i:
-            motion.turn(step)
-            expected = motion.expected(START + i * PERIOD)
+            motion.compensate_rotation(step)
+            expected = motion.predict(START + i * PERIOD)
             assert expected is not None and angle_between(expected.direction, turning(i) @ start) < 1e-9
         motion.update(START + i * PERIOD, bearing(turning(i) @ start))
     rate = (turning(4) @ start - turning(2) @ start) / 0.2
     assert np.allclose(np.cross(motion.angular_velocity, motion.bearing.direction), rate, atol=2e-3)
     for i in range(4, 40):  # OCCLUDED, then LOST: it is still where it was
-        motion.turn(step)
+        motion.compensate_rotation(step)
         motion.update(START + i * PERIOD, None)
         assert angle_between(motion.bearing.direction, turning(i) @ start) < 1e-9
     assert motion.state is TrackState.LOST
@@ -205,7 +205,7 @@ def test_what_moves_by_itself_goes_on_while_the_camera_turns(recalled: bool) -> 
 
     for i in range(30):
         if i:
-            motion.turn(turning(1))
+            motion.compensate_rotation(turning(1))
         if recalled and i == 10:
             motion = BearingMotionModel.from_dict(json.loads(json.dumps(motion.to_dict())), config)
         motion.update(START + i * PERIOD, bearing(truth(i)) if i < 10 else None)
@@ -218,7 +218,7 @@ def test_an_ellipse_turns_with_the_camera() -> None:
     covariance = np.array([[4e-4, 1e-4], [1e-4, 1e-4]])
     motion = BearingMotionModel(StateConfig(velocity_noise=0.0, lost_after=100.0))
     motion.update(START, Bearing(lonlat_to_vector(0.0, 0.0), covariance, 0.1, 0.1, 0.01))
-    motion.turn(rotation_matrix([0.0, 0.0, math.pi / 2]))  # a quarter roll: right becomes down
+    motion.compensate_rotation(rotation_matrix([0.0, 0.0, math.pi / 2]))  # a quarter roll: right becomes down
     motion.update(START + PERIOD, None)
     assert np.allclose(motion.bearing.covariance, [[1e-4, -1e-4], [-1e-4, 4e-4]])
 
@@ -227,7 +227,7 @@ def test_the_camera_stands_still_again() -> None:
     """Its turn counts for the time between two updates, whatever the stamps do."""
     motion = BearingMotionModel(CONFIG)
     motion.update(START, bearing(lonlat_to_vector(0, 0)))
-    motion.turn(turning(3))
+    motion.compensate_rotation(turning(3))
     motion.update(START - PERIOD, bearing(turning(3) @ lonlat_to_vector(0, 0)))
     motion.update(START, bearing(turning(3) @ lonlat_to_vector(0, 0)))
     assert np.allclose(motion.angular_velocity, 0, atol=1e-9)

@@ -23,7 +23,7 @@ def new_tracker() -> PanoTracker:
 
 
 def states_equal(a: PanoTracker, b: PanoTracker) -> bool:
-    ours, theirs = a.memory().bank.tensors(), b.memory().bank.tensors()
+    ours, theirs = a.snapshot().bank.tensors(), b.snapshot().bank.tensors()
     return all(torch.allclose(ours[name].float(), theirs[name].float(), atol=1e-5) for name in ours)
 
 
@@ -35,12 +35,12 @@ def test_who_was_prompted_late_ends_as_if_prompted_in_time() -> None:
         late.step(picture(t), t)
     outcome = late.prompt(picture(0), 0, [mask_prompt(40, 40, label="cup")])[0]
     assert outcome.success and outcome.track is not None and outcome.track.state is TrackState.VISIBLE
-    assert late.behind == 0
+    assert late.replay_stamp == 0
     for t in range(1, FRAMES):
         (track,) = late.tracks()
         assert (track.obj_id, track.label) == (1, "cup") and track.state is not TrackState.VISIBLE
-        late.catch_up(picture(t), t)
-    assert late.behind is None and states_equal(in_time, late)
+        late.replay(picture(t), t)
+    assert late.replay_stamp is None and states_equal(in_time, late)
     ours, theirs = (tracker.step(picture(9), 9) for tracker in (late, in_time))
     assert (ours.labels == theirs.labels).all()
 
@@ -57,11 +57,11 @@ def test_others_do_not_notice_and_ids_stay_in_order() -> None:
     for t in (3, 4):
         tracker.step(picture(t), t)
         alone.step(picture(t), t)
-    assert torch.allclose(tracker._bank.mask_logits, alone._bank.mask_logits, atol=1e-6)
+    assert torch.allclose(tracker._live.bank.mask_logits, alone._live.bank.mask_logits, atol=1e-6)
     for t in (2, 4):
-        tracker.catch_up(picture(t), t)
-    assert tracker.behind is None and [k.obj_id for k in tracker._known] == [1, 2]
-    assert torch.allclose(tracker._bank.mask_logits[1:], alone._bank.mask_logits, atol=1e-6)
+        tracker.replay(picture(t), t)
+    assert tracker.replay_stamp is None and [k.obj_id for k in tracker._live.objects] == [1, 2]
+    assert torch.allclose(tracker._live.bank.mask_logits[1:], alone._live.bank.mask_logits, atol=1e-6)
 
 
 def test_a_late_correction_replaces_memory_when_it_has_come_to_the_newest() -> None:
@@ -69,15 +69,15 @@ def test_a_late_correction_replaces_memory_when_it_has_come_to_the_newest() -> N
     tracker.prompt(picture(0), 0, [mask_prompt(40, 40, label="cup")])
     for t in range(1, 4):
         tracker.step(picture(t), t)
-    before = tracker._bank.mask_logits.clone()
+    before = tracker._live.bank.mask_logits.clone()
     assert tracker.prompt(picture(1), 1, [mask_prompt(60, 50, obj_id=1)])[0].success
-    assert tracker.behind == 1 and torch.equal(tracker._bank.mask_logits, before)
+    assert tracker.replay_stamp == 1 and torch.equal(tracker._live.bank.mask_logits, before)
     assert tracker.tracks()[0].label == "cup"
     again = tracker.prompt(picture(3), 3, [mask_prompt(70, 50, obj_id=1)])[0]
     assert not again.success and "call again in a moment" in again.message  # it would be lost
     for t in (2, 3):
-        tracker.catch_up(picture(t), t)
-    assert len(tracker.tracks()) == 1 and not torch.equal(tracker._bank.mask_logits, before)
+        tracker.replay(picture(t), t)
+    assert len(tracker.tracks()) == 1 and not torch.equal(tracker._live.bank.mask_logits, before)
 
 
 @pytest.mark.parametrize("replaced", [True, False])
@@ -90,8 +90,8 @@ def test_motion_of_what_was_corrected_late_is_that_of_the_correction(replaced: b
     tracker.step(picture(3), 3 * SECOND)
     given = mask_prompt(180, 40, obj_id=1, label="cup", replace=replaced)
     assert tracker.prompt(picture(2), 2 * SECOND, [given])[0].success
-    assert tracker.memory().objects[0].label == "cup" and tracker._known[0].label == ""
-    tracker.settle(everything=True)
+    assert tracker.snapshot().objects[0].label == "cup" and tracker._live.objects[0].label == ""
+    tracker.merge_replayed(everything=True)
     (track,) = tracker.tracks()
     assert track.label == "cup" and track.bearing.direction[0] > 0.5  # there, on the right
     assert np.isnan(track.angular_velocity).all() == replaced
@@ -104,13 +104,13 @@ def test_who_is_behind_can_be_removed_and_remembered_but_not_corrected() -> None
     tracker.prompt(picture(0), 0, [mask_prompt(40, 40), mask_prompt(80, 40)])
     refused = tracker.prompt(picture(2), 2, [mask_prompt(40, 40, obj_id=1)])[0]
     assert not refused.success and "call again in a moment" in refused.message
-    assert [item.obj_id for item in tracker.memory().objects] == [1, 2]
+    assert [item.obj_id for item in tracker.snapshot().objects] == [1, 2]
     assert tracker.remove([1]) == [1] and [t.obj_id for t in tracker.tracks()] == [2]
-    tracker.settle(everything=True)
-    assert tracker.behind is None and len(tracker._bank) == 1
+    tracker.merge_replayed(everything=True)
+    assert tracker.replay_stamp is None and len(tracker._live.bank) == 1
     tracker.prompt(picture(1), 1, [mask_prompt(40, 40)])
     tracker.reset()
-    assert tracker.behind is None and tracker.tracks() == ()
+    assert tracker.replay_stamp is None and tracker.tracks() == ()
 
 
 def test_limits_count_who_is_behind() -> None:
@@ -121,4 +121,4 @@ def test_limits_count_who_is_behind() -> None:
     outcomes = tracker.prompt(picture(1), 1, [mask_prompt(10, 40), mask_prompt(50, 40)])
     assert [o.success for o in outcomes] == [True, False] and "max_objects" in outcomes[1].message
     with pytest.raises(ValueError, match="width/height"):
-        tracker.catch_up(picture(1, 64, 64), 1)
+        tracker.replay(picture(1, 64, 64), 1)

@@ -21,14 +21,14 @@ def room(columns: np.ndarray) -> int:
 @given(st.sets(st.integers(0, 27)))
 def test_the_seam_has_room_afterwards_if_there_is_any_and_then_stays(occupied: set[int]) -> None:
     columns = np.isin(np.arange(28), list(occupied))
-    move = SeamPlacer().move(columns)
+    move = SeamPlacer().roll_tokens(columns)
     after = np.roll(columns, move)
     if move:
         assert room(columns) < MIN_CLEARANCE and room(after) >= WANTED_CLEARANCE - 1
     elif room(columns) < MIN_CLEARANCE:
         gaps = np.diff(sorted(occupied), append=min(occupied) + 28) - 1
         assert gaps.max() < 2 * WANTED_CLEARANCE
-    assert SeamPlacer().move(after) == 0
+    assert SeamPlacer().roll_tokens(after) == 0
 
 
 def test_a_steered_tracker_says_what_an_unsteered_one_says() -> None:
@@ -38,7 +38,7 @@ def test_a_steered_tracker_says_what_an_unsteered_one_says() -> None:
     for steer in (False, True):
         model = random_model(1).eval().requires_grad_(False)
         model.set_input_size(128, 256)
-        trackers.append(PanoTracker(model, TrackerConfig(seam_steering=steer)))
+        trackers.append(PanoTracker(model, TrackerConfig(seam_placement=steer)))
     mask = np.zeros((128, 256), bool)
     mask[40:70, np.arange(240, 280) % 256] = True
     for tracker in trackers:
@@ -47,7 +47,7 @@ def test_a_steered_tracker_says_what_an_unsteered_one_says() -> None:
         plain, steered = (tracker.step(frame, t) for tracker in trackers)
         assert np.mean(plain.labels != steered.labels) < 2e-3
         assert abs(plain.tracks[0].score - steered.tracks[0].score) < 1e-3
-    assert trackers[0]._sight.turn == 0 and trackers[1]._sight.turn != 0
+    assert trackers[0]._planner.roll_tokens == 0 and trackers[1]._planner.roll_tokens != 0
     box = Prompt(box=(230, 30, 20, 80))
     answers = [tracker.prompt(frames[-1], 9, [box])[0] for tracker in trackers]
     directions = [a.track.bearing.direction for a in answers if a.track is not None]

@@ -78,17 +78,24 @@ def test_islands_go_while_tracking_and_stay_in_a_mask_that_was_given(
 
     def as_found(*arguments: Any, **options: Any) -> PropagationResult:
         result = propagate(*arguments, **options)
-        bank = result.bank.write(FrameMemory(
-            result.bank.confident_map, result.bank.long_ptr, found, result.bank.centre,
-            *(torch.tensor([flag]) for flag in (True, False, True)), torch.ones(1),
-        ))  # fmt: skip
+        memory = FrameMemory(
+            maskmem_features=result.bank.confident_map,
+            obj_ptrs=result.bank.long_ptr,
+            mask_logits=found,
+            centre=result.bank.centre,
+            keep=torch.tensor([True]),
+            cond=torch.tensor([False]),
+            present=torch.tensor([True]),
+            confidence=torch.ones(1),
+        )
+        bank = result.bank.write(memory)
         sure = torch.full((1,), 5.0)
         return replace(result, mask_logits=found, fine_logits=found, scores=sure, bank=bank)
 
-    monkeypatch.setattr("panosam2_ros.tracker.propagate", as_found)
+    monkeypatch.setattr("panosam2_ros.tracking.tracker.propagate", as_found)
     seen = tracker.step(picture(1), 1).tracks[0]
     assert abs(seen.bearing.direction[0]) < 0.5 and seen.bearing.direction[2] < 0  # the larger part
-    kept = tracker._bank.mask_logits
+    kept = tracker._live.bank.mask_logits
     assert (kept[0, 0, 10:16, 60:] > 0).all() and (kept[0, 0, 20:22, 25:27] < 0).all()
 
 
@@ -108,7 +115,7 @@ def test_ids_are_not_reused_until_a_reset(tracker: PanoTracker) -> None:
     assert tracker.remove([]) == []
     epoch = tracker.epoch
     tracker.reset()
-    assert tracker.tracks() == () and tracker.epoch == epoch + 1 and tracker.memory_mib == 0
+    assert tracker.tracks() == () and tracker.epoch == epoch + 1 and tracker.memory_bytes == 0
     tracker.prompt(picture(), 0, [mask_prompt(50, 10)])
     assert [t.obj_id for t in tracker.tracks()] == [1]
 
@@ -156,16 +163,16 @@ def test_panoramas_of_any_accepted_ratio_are_tracked_at_any_mask_width(tracker: 
 
 def test_correcting_one_object_leaves_the_others_alone(tracker: PanoTracker) -> None:
     tracker.prompt(picture(), 0, [mask_prompt(10, 10), mask_prompt(90, 10), mask_prompt(180, 10)])
-    before = tracker._bank
+    before = tracker._live.bank
     point = Prompt(obj_id=2, label="door", points=np.array([[100.0, 20.0]]), point_labels=np.array([1]))
     outcome = tracker.prompt(picture(), 1, [point])[0]
     assert outcome.success or "nothing was found" in outcome.message
     for row in (0, 2):
-        assert (tracker._bank.maskmem_features[row] == before.maskmem_features[row]).all()
-        assert (tracker._bank.obj_ptrs[row] == before.obj_ptrs[row]).all()
+        assert (tracker._live.bank.maskmem_features[row] == before.maskmem_features[row]).all()
+        assert (tracker._live.bank.obj_ptrs[row] == before.obj_ptrs[row]).all()
     replaced = tracker.prompt(picture(), 1, [mask_prompt(60, 50, obj_id=2, replace=True)])[0]
     assert replaced.success and [t.obj_id for t in tracker.tracks()] == [1, 2, 3]
-    assert int(tracker._bank.maskmem.valid[1].sum()) == 1
+    assert int(tracker._live.bank.maskmem.valid[1].sum()) == 1
     assert "prompted twice" in tracker.prompt(picture(), 1, [point, point])[1].message
 
 
@@ -177,10 +184,10 @@ def test_memory_per_object_is_constant_over_a_thousand_frames() -> None:
     mask = np.zeros((32, 64), bool)
     mask[8:24, 60:] = mask[8:24, :8] = True
     tracker.prompt(image, 0, [Prompt(mask=mask)])
-    size = tracker.memory_mib
+    size = tracker.memory_bytes
     for i in range(1000):
         tracker.step(image, i * SECOND // 10)
-    assert tracker.memory_mib == size and len(tracker.tracks()) == 1
+    assert tracker.memory_bytes == size and len(tracker.tracks()) == 1
 
 
 def test_an_image_that_is_no_panorama_is_refused_and_nothing_is_forgotten(tracker: PanoTracker) -> None:

@@ -22,14 +22,17 @@ from panosam2_ros.model.build import build_model, random_model
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.mask_decoder import MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.prompts.extent import prompted_extent
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.simulation.assets import AssetLibrary, Split
 from panosam2_ros.simulation.scene import Scene, SceneConfig
-from panosam2_ros.tracking import view_planner
+from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.motion_model import StateConfig, TrackState
 from panosam2_ros.tracking.propagation import empty_bank
+from panosam2_ros.tracking.redetection import MAX_SEARCHED_PER_FRAME
 from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
-from panosam2_ros.tracking.view_planner import MISSING, SearchRegions, _target
+from panosam2_ros.tracking.view import InputView, PanoramaView, SearchRegionView, view_to_dict
+from panosam2_ros.tracking.view_planner import SEARCH_AFTER, RegionPlanner, make_view_planner
 
 Image = NDArray[np.uint8]
 GRID = Equirect(512, 256)
@@ -70,6 +73,24 @@ def sees_red(model: PanoSAM2, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(model, "decode", red)
 
 
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[SearchRegion]:
+    """A list that grows by every search region that is encoded."""
+    looks: list[SearchRegion] = []
+    pixels = SearchRegionView.pixels
+
+    def noted(view: SearchRegionView, *args: Any) -> torch.Tensor:
+        looks.append(view.region)
+        return pixels(view, *args)
+
+    monkeypatch.setattr(SearchRegionView, "pixels", noted)
+    return looks
+
+
+def region_of(view: InputView | None) -> SearchRegion:
+    assert isinstance(view, SearchRegionView)
+    return view.region
+
+
 def box_of(mask: NDArray[np.bool_]) -> Prompt:
     box = mask_box(mask)
     assert box is not None
@@ -101,11 +122,10 @@ def test_after_a_click_it_looks_closer(monkeypatch: pytest.MonkeyPatch) -> None:
     """The size of what is clicked at is known only when it was found once."""
     model = network()
     sees_red(model, monkeypatch)
-    looks, views = [], SearchRegions._encoded
-    monkeypatch.setattr(SearchRegions, "_encoded", lambda s, p, v: looks.append(v[0].fov) or views(s, p, v))
+    looks = looked_at(monkeypatch)
     click = Prompt(points=np.array([[255.5, 127.5]]), point_labels=np.array([1]))
     (outcome,) = PanoTracker(model).prompt(picture(0.0, 0.0, 0.4), 0, [click])
-    assert len(looks) == 2 and looks[1] > 1.5 * looks[0]
+    assert len(looks) == 2 and looks[1].fov > 1.5 * looks[0].fov
     assert outcome.mask is not None and iou(outcome.mask, disc(0.0, 0.0, 0.4)) > 0.9
     tracker = PanoTracker(model)
     tracker.prompt(picture(0.0, 0.0, 0.4), 0, [click])
@@ -130,7 +150,7 @@ def test_objects_do_not_change_each_other_and_turn_with_the_camera() -> None:
         alone.step(image, t * FRAME)
         both.step(image, t * FRAME)
         turned.step(np.roll(image, 77, 1), t * FRAME)
-        own, other, rolled = (x._bank.mask_logits[-1] for x in (alone, both, turned))
+        own, other, rolled = (x._live.bank.mask_logits[-1] for x in (alone, both, turned))
         assert torch.allclose(own, other, atol=1e-3)
         assert torch.allclose(own, rolled, atol=1e-3)
 
@@ -147,8 +167,8 @@ def test_a_turned_camera_turns_the_masks(
     box = box_of(disc(0.3, lat, wide))
     plain.prompt(picture(0.3, lat, wide), 0, [box])
     turned.prompt(np.roll(picture(0.3, lat, wide), columns, 1), 0, [rolled_prompt(box, columns, 512)])
-    hidden = range(4, 5 + MISSING)
-    for t in range(1, 9 + MISSING):
+    hidden = range(4, 5 + SEARCH_AFTER)
+    for t in range(1, 9 + SEARCH_AFTER):
         image = picture(0.3 + 0.03 * t, lat, 1e-3 if t in hidden else wide)
         image = np.roll(image, 5 * t, 1)  # the noise, too: so the camera turns
         labels = plain.step(image, t * FRAME).labels
@@ -178,23 +198,23 @@ def test_an_object_that_was_lost_is_found_where_its_colours_are(
     first: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From whichever column the panorama is searched."""
-    monkeypatch.setattr(view_planner, "own_column", lambda image: first)
+    monkeypatch.setattr(Frame, "reference_column", first)
     model = network(colour_evidence=1e-3, colour_search=0.6)
     sees_red(model, monkeypatch)
     tracker = PanoTracker(model)
     tracker.prompt(picture(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15))])
     for t in range(1, 3):
         tracker.step(picture(0.0), t * FRAME)
-    for t in range(3, 3 + MISSING):
+    for t in range(3, 3 + SEARCH_AFTER):
         frame = tracker.step(picture(0.0, 0.0, 1e-3), t * FRAME)
         assert frame.tracks[0].state is TrackState.OCCLUDED and not frame.labels.any()
-    frame = tracker.step(picture(2.2, 0.4), (3 + MISSING) * FRAME)
+    frame = tracker.step(picture(2.2, 0.4), (3 + SEARCH_AFTER) * FRAME)
     assert iou(frame.labels == 1, disc(2.2, 0.4, 0.15)) > 0.8
 
 
-def same(one: SearchRegion | None, other: SearchRegion | None) -> bool:
+def same(one: InputView, other: InputView) -> bool:
     """Whether two regions show the same, to a twentieth of a degree."""
-    assert one is not None and other is not None
+    one, other = region_of(one), region_of(other)
     return np.allclose(one.axes, other.axes, atol=1e-3) and one.fov == other.fov
 
 
@@ -208,8 +228,7 @@ def test_regions_go_ahead_of_objects(monkeypatch: pytest.MonkeyPatch) -> None:
         lon, step = lon + step, step + 0.05
         frame = tracker.step(picture(lon), t * FRAME)
         assert iou(frame.labels == 1, disc(lon, 0.0, 0.15)) > 0.75, t
-    view = tracker._known[0].view
-    assert view is not None and step > view.fov / 2
+    assert step > region_of(tracker._live.objects[0].view).fov / 2
     for t in range(12, 15):  # it stands still, hidden: the region comes to rest, too
         tracker.step(picture(0.0, 0.0, 1e-3), t * FRAME)
     assert tracker.tracks()[0].state is TrackState.OCCLUDED
@@ -217,13 +236,13 @@ def test_regions_go_ahead_of_objects(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("lat", [0.0, 0.8, 1.1, -1.2, 1.3])
 def test_a_box_says_how_large_an_object_is_also_near_a_pole(lat: float) -> None:
-    found = _target(box_of(disc(0.4, lat, 0.2)), GRID)
+    found = prompted_extent(box_of(disc(0.4, lat, 0.2)), GRID)
     assert found.diameter == pytest.approx(0.4, rel=0.2)
     assert angle_between(found.direction, lonlat_to_vector(0.4, lat)) < 0.1
 
 
 def test_a_box_round_a_pole_holds_what_may_be_in_it() -> None:
-    found = _target(box_of(disc(0.4, 1.45, 0.2)), GRID)
+    found = prompted_extent(box_of(disc(0.4, 1.45, 0.2)), GRID)
     assert abs(found.direction[1]) > 0.99 and 0.4 < found.diameter < 0.7
 
 
@@ -232,20 +251,43 @@ def test_where_it_looks_next_is_as_large_as_what_a_prompt_found(monkeypatch: pyt
     sees_red(model, monkeypatch)
     tracker = PanoTracker(model)
     tracker.prompt(picture(0.0, 0.0, 0.3), 0, [box_of(disc(0.0, 0.0, 0.45))])
-    view = tracker._known[0].view
-    assert view is not None and view.diameter == pytest.approx(0.6, rel=0.15)
+    assert region_of(tracker._live.objects[0].view).diameter == pytest.approx(0.6, rel=0.15)
 
 
 def test_what_another_object_in_sight_covers_is_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     model = network(colour_evidence=1e-3, colour_search=0.6)
     tracker = PanoTracker(model)
     tracker.prompt(picture(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15)), Prompt(mask=disc(1.5, 0.0, 0.15))])
-    lost, other = tracker._known
-    lost.view = replace(lost.view, unseen=MISSING)  # type: ignore[type-var]
-    views, elsewhere = tracker._sight.searched(picture(0.0), FRAME, tracker._known, tracker._bank)
-    assert elsewhere is not None and elsewhere.tolist() == [True, False] and same(views[1], other.view)
-    views, elsewhere = tracker._sight.searched(picture(1.5), FRAME, tracker._known, tracker._bank)
-    assert elsewhere is not None and not elsewhere.any() and same(views[0], lost.view)
+    lost, other = tracker._live.objects
+    lost.view = SearchRegionView(replace(region_of(lost.view), unseen=SEARCH_AFTER))
+    plan = tracker._planner.plan(tracker._live, Frame(picture(0.0), FRAME))
+    assert plan.elsewhere is not None and plan.elsewhere.tolist() == [True, False]
+    assert same(plan.views[1], other.view)
+    plan = tracker._planner.plan(tracker._live, Frame(picture(1.5), FRAME))
+    assert plan.elsewhere is not None and not plan.elsewhere.any() and same(plan.views[0], lost.view)
+
+
+def test_of_many_lost_objects_some_are_searched_in_every_frame_and_all_after_some(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    count = 3 * MAX_SEARCHED_PER_FRAME - 1
+    tracker = PanoTracker(network(colour_evidence=1e-3, colour_search=0.6))
+    tracker.prompt(picture(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15))] * count)
+    group, searched = tracker._live, torch.zeros(count, dtype=torch.bool)
+    for item in group.objects:
+        item.view = SearchRegionView(replace(region_of(item.view), unseen=SEARCH_AFTER))
+    for frame in range(3):
+        group.bank = replace(group.bank, frame=torch.full((count,), frame))
+        elsewhere = tracker._planner.plan(group, Frame(picture(1.0), FRAME)).elsewhere
+        assert elsewhere is not None and int(elsewhere.sum()) == MAX_SEARCHED_PER_FRAME
+        searched |= elsewhere
+    assert searched.all()
+
+
+def test_what_is_seen_is_not_searched() -> None:
+    tracker = PanoTracker(network(colour_evidence=1e-3, colour_search=0.6))
+    tracker.prompt(picture(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15))])
+    assert tracker._planner.plan(tracker._live, Frame(picture(1.0), FRAME)).elsewhere is None
 
 
 def test_a_correction_inside_the_last_region_uses_it_and_one_outside_moves_there(
@@ -257,9 +299,8 @@ def test_a_correction_inside_the_last_region_uses_it_and_one_outside_moves_there
     tracker.prompt(picture(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15))])
     image = picture(0.05)
     tracker.step(image, FRAME)
-    seen = tracker._known[0].seen_in
-    looks, encoded = [], SearchRegions._encoded
-    monkeypatch.setattr(SearchRegions, "_encoded", lambda s, p, v: looks.append(v[0]) or encoded(s, p, v))
+    seen = region_of(tracker._live.objects[0].last_view)
+    looks = looked_at(monkeypatch)
 
     def click(lon: float) -> Prompt:
         u, v = GRID.lonlat_to_pixel(lon, 0.0)
@@ -281,8 +322,8 @@ def test_what_is_remembered_goes_on_from_a_file(tmp_path, monkeypatch: pytest.Mo
     tracker.prompt(picture(0.5), 0, [Prompt(mask=disc(0.5, 0.0, 0.15)), box_of(disc(-1.0, 0.3, 0.3))])
     for t in range(1, 4):
         tracker.step(picture(0.5 + 0.03 * t), t * FRAME)
-    save_snapshot(tmp_path / "m.safetensors", tracker.memory(), tracker.network)
-    again.recall(load_snapshot(tmp_path / "m.safetensors", empty_bank(model, 0), again.network, 8))
+    save_snapshot(tmp_path / "m.safetensors", tracker.snapshot(), tracker.network)
+    again.restore(load_snapshot(tmp_path / "m.safetensors", empty_bank(model, 0), again.network, 8))
     for t in range(4, 7):
         image = picture(0.5 + 0.03 * t)
         assert np.array_equal(tracker.step(image, t * FRAME).labels, again.step(image, t * FRAME).labels)
@@ -293,7 +334,7 @@ def test_what_is_recalled_is_not_seen_before_somebody_looks(monkeypatch: pytest.
     sees_red(model, monkeypatch)
     tracker, again = PanoTracker(model), PanoTracker(model)
     tracker.prompt(picture(0.5), 0, [Prompt(mask=disc(0.5, 0.0, 0.15))])
-    again.recall(tracker.memory(), picture(0.5))
+    again.restore(tracker.snapshot(), picture(0.5))
     (before,), (first,) = tracker.tracks(), again.tracks()
     assert before.state is TrackState.VISIBLE and first.state is TrackState.OCCLUDED
     assert before.bearing.solid_angle > 0 == first.bearing.solid_angle and first.last_seen == before.last_seen
@@ -311,8 +352,8 @@ def test_a_prompt_on_an_older_image_catches_up(monkeypatch: pytest.MonkeyPatch) 
     (outcome,) = tracker.prompt(images[0], 0, [box_of(disc(0.3, 0.0, 0.15))])
     assert outcome.success
     for t in range(1, 4):
-        tracker.catch_up(images[t], t * FRAME)
-    assert tracker.behind is None
+        tracker.replay(images[t], t * FRAME)
+    assert tracker.replay_stamp is None
     frame = tracker.step(picture(1.1), 4 * FRAME)
     assert iou(frame.labels == 1, disc(1.1, 0.0, 0.15)) > 0.8
 
@@ -338,10 +379,10 @@ def test_a_cropped_panorama_has_its_own_rows(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_box_round_a_pole_is_looked_at_from_above() -> None:
-    sight = SearchRegions(network(), TrackerConfig())
-    (view,) = sight.views([Prompt(box=(0.0, 0.0, 511.0, 30.0))], [None], GRID, False)
-    assert isinstance(view, SearchRegion) and view.axes[2] @ np.array([0.0, -1.0, 0.0]) > 0.999
-    assert view.diameter == pytest.approx(2 * 30 / 256 * math.pi, rel=0.1)
+    box = Prompt(box=(0.0, 0.0, 511.0, 30.0))
+    region = region_of(RegionPlanner(network()).plan_prompt(box, None, GRID, newest=False).view)
+    assert region.axes[2] @ np.array([0.0, -1.0, 0.0]) > 0.999
+    assert region.diameter == pytest.approx(2 * 30 / 256 * math.pi, rel=0.1)
 
 
 def landscape(columns: int, lon: float | None = None) -> Image:
@@ -382,9 +423,8 @@ def test_what_is_lost_is_looked_for_where_it_stood(monkeypatch: pytest.MonkeyPat
     tracker.prompt(landscape(0, 0.5), 0, [box_of(disc(0.5, 0.0, 0.15))])
     for t in range(1, 12):
         (track,) = tracker.step(landscape(8 * t), t * FRAME).tracks
-    view = tracker._known[0].view
-    assert track.state is TrackState.LOST and view is not None
-    assert angle_between(view.axes[2], turned(0.5, 88)) < 0.05
+    region = region_of(tracker._live.objects[0].view)
+    assert track.state is TrackState.LOST and angle_between(region.axes[2], turned(0.5, 88)) < 0.05
 
 
 def test_a_late_prompt_comes_along_with_the_camera(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -395,7 +435,7 @@ def test_a_late_prompt_comes_along_with_the_camera(monkeypatch: pytest.MonkeyPat
         tracker.step(landscape(8 * t), t * FRAME)
     tracker.prompt(landscape(0, 0.5), 0, [box_of(disc(0.5, 0.0, 0.15))])
     for t in range(1, 6):
-        tracker.catch_up(landscape(8 * t), t * FRAME)
+        tracker.replay(landscape(8 * t), t * FRAME)
     (track,) = tracker.step(landscape(48), 6 * FRAME).tracks
     assert angle_between(track.bearing.direction, turned(0.5, 48)) < 0.03
 
@@ -416,8 +456,19 @@ def test_memory_from_a_file_is_not_turned_by_what_happened_before_it(monkeypatch
     sees_red(model, monkeypatch)
     tracker = PanoTracker(model)
     tracker.prompt(landscape(0, 0.5), 0, [box_of(disc(0.5, 0.0, 0.15))])
-    memory = tracker.memory()
+    memory = tracker.snapshot()
     tracker.step(landscape(30), FRAME)
-    tracker.recall(memory)
+    tracker.restore(memory)
     (track,) = tracker.step(landscape(0), 2 * FRAME).tracks
     assert angle_between(track.bearing.direction, turned(0.5, 0)) < 0.01
+
+
+def test_a_planner_for_regions_refuses_a_view_of_the_panorama() -> None:
+    with pytest.raises(TypeError, match="search regions"):
+        RegionPlanner(network()).next_view(PanoramaView(), None, prompted=False)
+
+
+def test_a_network_that_sees_panoramas_has_one_view_for_all() -> None:
+    planner = make_view_planner(random_model(1), TrackerConfig())
+    view = planner.plan_prompt(Prompt(box=(1.0, 1.0, 9.0, 9.0)), None, GRID, newest=True).view
+    assert view == PanoramaView() and view_to_dict(view) is None

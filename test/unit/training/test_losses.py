@@ -28,7 +28,7 @@ from panosam2_ros.training.losses import (
 
 
 def some_targets(height: int = 16, width: int = 32) -> torch.Tensor:
-    """A block at the equator and one across the seam near a pole."""
+    """Return a block at the equator and one across the seam near a pole."""
     target = torch.zeros(2, 1, height, width)
     target[0, 0, 7:10, 10:14] = 1
     target[1, 0, 0:3, :4] = 1
@@ -67,9 +67,9 @@ def test_masks_of_absent_objects_are_not_judged_but_their_presence_is() -> None:
     logits = torch.randn(2, 1, 8, 16)
     prediction = MaskPrediction(logits, torch.rand(2), torch.randn(2, 4), torch.tensor([2.0, 2.0]), logits)
     present = torch.tensor([True, False])
-    losses = frame_losses(prediction, target, present, 1.0)
+    losses = frame_losses(prediction, target, present, balance=1.0)
     alone = MaskPrediction(*(x[:1] for x in vars(prediction).values()))
-    expected = frame_losses(alone, target[:1], present[:1], 1.0)
+    expected = frame_losses(alone, target[:1], present[:1], balance=1.0)
     assert torch.allclose(losses.mask, expected.mask) and torch.allclose(losses.dice, expected.dice)
     assert losses.presence > expected.presence
 
@@ -84,7 +84,7 @@ def test_an_absent_object_that_is_taken_for_present_costs_most() -> None:
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 @pytest.mark.parametrize("outline, near", [(0.0, 0.0), (2.0, 0.0), (0.0, 0.5), (1.0, 0.8)])
 def test_weights_have_mean_1_over_the_frame(weighting: str, outline: float, near: float) -> None:
-    weights = pixel_weights(some_targets(), LossConfig(weighting=weighting, outline=outline), near)
+    weights = pixel_weights(some_targets(), LossConfig(weighting=weighting, outline=outline), near=near)
     assert weights.shape == (2, 1, 16, 32)
     assert torch.allclose(weights.mean((1, 2, 3)), torch.ones(2), atol=1e-6)
     if outline == near == 0 and weighting == "none":
@@ -114,10 +114,10 @@ def test_the_outline_weighs_more_also_across_the_seam() -> None:
 
 @pytest.mark.parametrize("side", [1, 4])
 def test_pixels_near_the_outline_have_their_share_however_small_the_object(side: int) -> None:
-    """Of a frame's mean weight of 1 half is theirs, and their part of the other half."""
+    """They get half of a frame's mean weight of 1, and their part of the other half."""
     target = torch.zeros(1, 1, 64, 128)
     target[..., 30 : 30 + side, 0:side] = 1  # beside the seam
-    weights = pixel_weights(target, LossConfig(), 0.5)[0, 0]
+    weights = pixel_weights(target, LossConfig(), near=0.5)[0, 0]
     near = weights > 0.5 + 1e-6
     assert near.sum() == (side + 2 * NEAR) ** 2 and near[30, -NEAR:].all() and not near[30, -NEAR - 1]
     share = weights[near].sum() / weights.sum()
@@ -126,16 +126,16 @@ def test_pixels_near_the_outline_have_their_share_however_small_the_object(side:
 
 def test_a_frame_without_outline_weighs_as_without_its_share() -> None:
     empty, config = torch.zeros(1, 1, 16, 32), LossConfig(weighting="area")
-    assert torch.allclose(pixel_weights(empty, config, 0.5), pixel_weights(empty, config))
+    assert torch.allclose(pixel_weights(empty, config, near=0.5), pixel_weights(empty, config))
 
 
 def test_sam2s_loss_is_its_formulas() -> None:
-    """Focal with alpha 1/4 and gamma 2, dice, absolute error of IoU, cross entropy; 20 : 1 : 1 : 1."""
+    """It is focal with alpha 1/4 and gamma 2, dice, absolute error of IoU, cross entropy; 20 : 1 : 1 : 1."""
     torch.manual_seed(0)
     target, present = some_targets(), torch.tensor([True, True])
     logits = torch.randn(2, 1, 16, 32)
     prediction = MaskPrediction(logits, torch.rand(2), torch.randn(2, 4), torch.tensor([2.0, -1.0]), logits)
-    losses = frame_losses(prediction, target, present, 1.0, SAM2_LOSS)
+    losses = frame_losses(prediction, target, present, balance=1.0, config=SAM2_LOSS)
     x, t = prediction.mask_logits.numpy().astype(float), target.numpy()
     p = 1 / (1 + np.exp(-x))
     right = np.where(t > 0, p, 1 - p)

@@ -1,4 +1,4 @@
-"""PanoSAM2's learned parts: nothing before they are trained, and what they can do after."""
+"""PanoSAM2's learned parts: identities before training, and effects after it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEIGHT, WIDTH = 64, 128
 
 
 def _shaken(module: nn.Module, seed: int = 1) -> nn.Module:
-    """Every parameter random, so that what starts at zero matters."""
+    """Make every parameter random, so that parts that start at zero have an effect."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in module.parameters():
@@ -35,7 +35,7 @@ def _shaken(module: nn.Module, seed: int = 1) -> nn.Module:
 
 
 def test_neighbours_are_where_the_tangent_plane_has_them() -> None:
-    """Sampling a map of directions gives directions one row away, at every latitude, in order."""
+    """Sampling a map of directions yields directions one row away, at every latitude, in order."""
     grid = Equirect(WIDTH, HEIGHT)
     u, v = np.meshgrid(np.arange(WIDTH), np.arange(HEIGHT))
     vectors = grid.pixel_to_vector(u, v)
@@ -99,7 +99,7 @@ def test_the_long_term_pointer_changes_nothing_until_trained_or_unless_known() -
 
 
 def _track(model: PanoSAM2, shift: int = 0) -> torch.Tensor:
-    """Mask logits [frames, N, 1, h, w] of two objects in a small video."""
+    """Return the mask logits [frames, N, 1, h, w] of two objects in a small video."""
     generator = torch.Generator().manual_seed(5)
     grid = Equirect(WIDTH, HEIGHT)
     encoding = PromptEncoder(grid, model.input_size, model.config)
@@ -110,7 +110,7 @@ def _track(model: PanoSAM2, shift: int = 0) -> torch.Tensor:
         image = torch.rand(1, 3, HEIGHT, WIDTH, generator=generator) * 255
         features: ImageFeatures = model.encode_image(image.roll(shift, -1))
         if t == 0:
-            step = segment_prompts(model, bank, features, encoding.encode(prompts), False)
+            step = segment_prompts(model, bank, features, encoding.encode(prompts), corrects=False)
         else:
             step = propagate(model, bank, features, present=torch.tensor([True, True]))
         bank = step.bank

@@ -1,0 +1,121 @@
+"""Segments prompted objects: where to look for them, a closer look, and what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from panosam2_ros.memory.memory_bank import MemoryBank
+from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.prompts.encoding import group_by_point_count
+from panosam2_ros.prompts.prompt import Prompt, PromptStatus
+from panosam2_ros.prompts.validation import ValidatedPrompts
+from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
+from panosam2_ros.tracking.frame import Frame
+from panosam2_ros.tracking.propagation import PropagationResult, segment_prompts
+from panosam2_ros.tracking.track import PromptOutcome, TrackedObject
+from panosam2_ros.tracking.view import InputView, NetworkInput
+from panosam2_ros.tracking.view_encoder import ViewEncoder, encode_prompts
+from panosam2_ros.tracking.view_planner import PromptView, ViewPlanner
+
+
+@dataclass(frozen=True, eq=False)
+class PromptBatch:
+    """Checked prompts that the network segments together: all new objects, or all corrections."""
+
+    prompts: Sequence[Prompt]
+    corrected: Sequence[TrackedObject | None]  # the objects that are corrected; None for new ones
+    bank: MemoryBank  # of those objects; empty rows for new ones
+
+    @property
+    def corrects(self) -> bool:
+        """Whether these are corrections."""
+        return any(item is not None for item in self.corrected)
+
+
+@dataclass(frozen=True, eq=False)
+class SegmentedPrompts:
+    """What a network found of prompts."""
+
+    views: list[InputView]  # in which each object was found
+    result: PropagationResult
+
+    def found_rows(self) -> list[int]:
+        """Return the prompts of which anything was found."""
+        rows: Tensor = (self.result.mask_logits > 0).flatten(1).any(1).nonzero()[:, 0]
+        return [int(row) for row in rows.tolist()]
+
+
+class PromptSegmenter:
+    """Segments prompts in a frame; keeps nothing of objects."""
+
+    def __init__(
+        self, model: PanoSAM2, network: NetworkInput, planner: ViewPlanner, encoder: ViewEncoder
+    ) -> None:
+        self._model, self._network, self._planner, self._encoder = model, network, planner, encoder
+
+    def segment(self, frame: Frame, batch: PromptBatch, *, newest: bool) -> SegmentedPrompts:
+        """Segment prompts; once more in a closer view where what was found says where that is.
+
+        ``newest``: the frame is the one that was tracked last.
+        """
+        pairs = zip(batch.prompts, batch.corrected, strict=True)
+        views = [self._planner.plan_prompt(*pair, frame.grid, newest=newest) for pair in pairs]
+        result = self._segmented(frame, batch, views)
+        logits = result.fine_logits[:, 0].float().cpu().numpy()
+        closer = [
+            self._planner.closer_view(prompt, view.view, np.asarray(own))
+            for prompt, view, own in zip(batch.prompts, views, logits, strict=True)
+        ]
+        if any(view is not None for view in closer):
+            views = [
+                planned if view is None else PromptView(view, has_last_mask=False)
+                for planned, view in zip(views, closer, strict=True)
+            ]
+            result = self._segmented(frame, batch, views)
+        return SegmentedPrompts([view.view for view in views], result)
+
+    def _segmented(self, frame: Frame, batch: PromptBatch, views: Sequence[PromptView]) -> PropagationResult:
+        masks = batch.bank.mask_logits if batch.corrects else None
+        encoded = encode_prompts(
+            self._model, self._network, batch.prompts, views, frame.grid, last_masks=masks
+        )
+        features = self._encoder.encode(frame, [view.view for view in views])
+        with self._model.precision():
+            return segment_prompts(self._model, batch.bank, features, encoded, corrects=batch.corrects)
+
+
+def batches(checked: ValidatedPrompts, prompts: Sequence[Prompt]) -> list[list[int]]:
+    """Return indices of accepted prompts that can be segmented together, those of new objects first."""
+    return [
+        batch
+        for indices in (checked.new, checked.corrections)
+        for batch in group_by_point_count(indices, prompts)
+    ]
+
+
+def answer(
+    indices: Sequence[int],
+    apply: Callable[[Sequence[int]], list[PromptOutcome]],
+    batcher: AdaptiveBatcher,
+    outcomes: dict[int, PromptOutcome],
+) -> None:
+    """Apply prompts in as many batches as memory asks for; add their outcomes.
+
+    What is raised after other prompts took effect becomes the outcome of the rest, since the caller has to
+    learn of both.
+    """
+
+    def some(rows: slice) -> None:
+        outcomes.update(zip(indices[rows], apply(indices[rows]), strict=True))
+
+    try:
+        batcher.run(some, len(indices))
+    except Exception as error:
+        if not any(outcome.success for outcome in outcomes.values()):
+            raise
+        failed = PromptOutcome(PromptStatus.INTERNAL, f"{type(error).__name__}: {error}")
+        outcomes.update({i: failed for i in indices if i not in outcomes})

@@ -1,0 +1,70 @@
+"""Encodes what views show: pixels of frames as features, prompts as the network reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.model.image_encoder import ImageFeatures
+from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.prompts.encoding import DENSE_LOGIT, LOW_RES_STRIDE, EncodedPrompts, PromptEncoder
+from panosam2_ros.prompts.prompt import Prompt
+from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
+from panosam2_ros.tracking.frame import Frame
+from panosam2_ros.tracking.view import InputView, NetworkInput, PanoramaView
+from panosam2_ros.tracking.view_planner import PromptView
+
+
+class ViewEncoder:
+    """Runs the image encoder; keeps the features of the panorama that it encoded last.
+
+    Prompts refer to the newest image most often. Whether that is the one that was encoded is told by its
+    pixels at the network's input size, whatever array they came in.
+    """
+
+    def __init__(self, model: PanoSAM2, network: NetworkInput, batcher: AdaptiveBatcher) -> None:
+        self._model, self._network, self._batcher = model, network, batcher
+        self._last: tuple[Tensor, ImageFeatures] | None = None  # input [1, 3, H, W] and what it gave
+
+    def encode(self, frame: Frame, views: Sequence[InputView]) -> ImageFeatures:
+        """Return the features of a panorama that all views share, or of one region for each view."""
+        if isinstance(views[0], PanoramaView):
+            return self._panorama(views[0].pixels(frame, self._network))
+        return self._encoded(torch.cat([view.pixels(frame, self._network) for view in views]))
+
+    def _panorama(self, pixels: Tensor) -> ImageFeatures:
+        last = self._last
+        if last is not None and last[0].dtype == pixels.dtype and torch.equal(last[0], pixels):
+            return last[1]
+        features = self._batcher.run(lambda _: self._encoded(pixels), 1)[0]
+        self._last = (pixels, features)
+        return features
+
+    def _encoded(self, pixels: Tensor) -> ImageFeatures:
+        with self._model.precision():
+            return self._model.encode_image(pixels.to(self._model.device))
+
+
+def encode_prompts(
+    model: PanoSAM2,
+    network: NetworkInput,
+    prompts: Sequence[Prompt],
+    views: Sequence[PromptView],
+    grid: Equirect,  # of the image that the prompts refer to
+    *,
+    last_masks: Tensor | None = None,  # [N, 1, 4h, 4w] logits of the objects that are corrected
+) -> EncodedPrompts:
+    """Return prompts as the network reads them in their views, on its device."""
+    first = views[0].view
+    roll = first.roll_tokens
+    if last_masks is not None:
+        known = torch.tensor([view.has_last_mask for view in views], device=last_masks.device)
+        last_masks = last_masks.where(known.view(-1, 1, 1, 1), -DENSE_LOGIT)
+        last_masks = last_masks.roll(-roll * (network.stride // LOW_RES_STRIDE), -1)
+    own = [v.view.localized(prompt, grid, network) for prompt, v in zip(prompts, views, strict=True)]
+    encoder = PromptEncoder(first.coordinates(grid, network), model.input_size, model.config)
+    encoded = encoder.encode(own, last_masks)
+    return encoded.rolled(roll, network.stride, network.width).to(model.device)

@@ -1,0 +1,72 @@
+"""Clips of search regions follow one object each, as a tracker does."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers.tiny_training import (
+    TinyMaterial,
+    region_clips,
+)
+from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
+from panosam2_ros.geometry.sphere import lonlat_to_vector
+from panosam2_ros.training.clips import RenderedClips
+from panosam2_ros.training.curriculum import read_config
+from panosam2_ros.training.region_clips import PanoramaVideos, RegionClips, SceneVideos, _predicted_region
+
+
+def test_search_regions_follow_one_object_each(small: Path) -> None:
+    source = region_clips(small)
+    middles = []
+    for number in range(12):
+        images, labels = source.clip(number)
+        assert images.shape == (5, 64, 64, 3) and images.dtype == np.uint8
+        assert set(np.unique(labels)) <= {0, 1} and labels[0].any()
+        middles.append(np.argwhere(labels[0]).mean(0))
+        region = labels[0] > 0
+        assert 0.004 < region.mean() < 0.5
+        colour = images[0][region].mean(0)  # one of the two sprites, on grey noise
+        assert np.abs(colour - colour.mean()).max() > 20
+    assert np.abs(np.array(middles) - 31.5).max() < 20  # a region lies round its object
+    again = region_clips(small)
+    for number in (7, 2):
+        assert all(map(np.array_equal, source.clip(number), again.clip(number)))
+    assert not np.array_equal(source.clip(0)[0], source.clip(1)[0])
+
+
+def test_some_regions_are_degraded(small: Path) -> None:
+    good, poor = region_clips(small, poor=0.0), region_clips(small, poor=1.0)
+    images, labels = good.clip(3)
+    (sharp, here), (blurred, there) = (
+        source.augment(np.random.default_rng(1), images, labels, 0.0) for source in (good, poor)
+    )
+    assert np.array_equal(here, there) and not np.array_equal(sharp, blurred)
+    assert abs(sharp.astype(float).mean() - blurred.mean()) < 3
+
+
+def test_regions_cut_from_panoramas_equal_rendered_ones(small: Path) -> None:
+    stage = replace(read_config(small).stages[0], size=(128, 256), diameter=(20, 40))
+    scenes = replace(stage.scene_config(), width=1024, height=512, noise=0.0)
+    cut = RegionClips(PanoramaVideos(RenderedClips(scenes, TinyMaterial())), 64)
+    drawn = RegionClips(SceneVideos(scenes, TinyMaterial()), 64)
+    for number in (0, 1, 4):
+        (cut_images, cut_labels), (images, labels) = cut.clip(number), drawn.clip(number)
+        both, either = (cut_labels & labels).sum((1, 2)), (cut_labels | labels).sum((1, 2))
+        assert (both > 0.85 * either).all()  # where things are is known to a degree for the ones drawn
+        assert np.abs(cut_images.astype(float) - images).mean() < 12
+
+
+def test_regions_predict_the_motion_of_objects() -> None:
+    """Before they are perturbed, they lie on the way from where the object was to where it is."""
+    before, now = (TargetExtent(lonlat_to_vector(lon, 0.0), 0.3, 0.3) for lon in (0.0, 0.1))
+    region, rng, shares = SearchRegion.around(before), np.random.default_rng(0), []
+    for _ in range(50):
+        middle = _predicted_region(rng, region, before, now).axes[2]
+        shares.append(math.atan2(middle[0], middle[2]) / 0.1)
+        assert middle[1] == pytest.approx(0, abs=1e-9)
+    assert 0.49 < min(shares) < 0.6 and 0.9 < max(shares) < 1.01
