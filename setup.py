@@ -37,6 +37,7 @@ CORE = [
     "pillow>=9.4",
     "pyyaml>=6.0",
     "safetensors>=0.4",
+    "scipy>=1.8",
     "tqdm>=4.66",
 ]
 

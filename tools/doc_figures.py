@@ -70,17 +70,18 @@ def seam() -> ImageArray:
     bearing, box = _bearing_and_box(mask)
     drawing.draw_grid(image, GRID)
     drawing.fill_masks(image, labels)
-    drawing.outline_masks(image, labels, 2)
+    drawing.outline_masks(image, labels)
     drawing.draw_box(image, box)
     drawing.draw_marks(image, [drawing.Mark(1, bearing.direction, "")], GRID)
     azimuth = -math.degrees(float(vector_to_lonlat(bearing.direction)[0]))
     words = f"bearing: azimuth {azimuth:+.0f} deg"
-    drawing.draw_text(image, words, GRID.width - 110, box[1] - 12, drawing.colour(1), 0.55)
+    drawing.draw_text(image, words, GRID.width - 110, box[1] - 12, paint=drawing.colour(1), scale=0.55)
     v, u = (float(index.mean()) for index in np.nonzero(mask))
     at = round(u), round(v)
     cv2.drawMarker(image, at, DARK, cv2.MARKER_TILTED_CROSS, 24, 6)
     cv2.drawMarker(image, at, BLUE, cv2.MARKER_TILTED_CROSS, 24, 3)
-    drawing.draw_text(image, "mean of the mask's pixels: where nothing of it is", u, v + 34, BLUE, 0.55)
+    words = "mean of the mask's pixels: where nothing of it is"
+    drawing.draw_text(image, words, u, v + 34, paint=BLUE, scale=0.55)
     _arrowed(image, box[0], box[3] + 26, "u_min", -60)
     _arrowed(image, box[2], box[3] + 26, "u_max", 60)
     return image
@@ -102,8 +103,8 @@ def latitudes() -> ImageArray:
     ]
     labels = paint_labels(layers, GRID)[0].astype(np.uint16)
     drawing.draw_grid(image, GRID, paint=(120, 120, 120))
-    drawing.fill_masks(image, labels, 0.8)
-    drawing.outline_masks(image, labels, 2, DARK)
+    drawing.fill_masks(image, labels, opacity=0.8)
+    drawing.outline_masks(image, labels, paint=DARK)
     for label, (lon, lat) in enumerate(places, 1):
         bearing, box = _bearing_and_box(labels == label)
         wide = round(box_width(box[0], box[2], GRID.width)) + 1
@@ -134,7 +135,7 @@ def canonical_yaw() -> ImageArray:
     for moved, words in views:
         picture, ids = np.roll(image, moved, 1), np.roll(labels, moved, 1)
         drawing.fill_masks(picture, ids)
-        drawing.outline_masks(picture, ids, 2)
+        drawing.outline_masks(picture, ids)
         if moved:
             edge = moved % GRID.width
             cv2.line(picture, (edge, 0), (edge, GRID.height), drawing.WHITE, 2)

@@ -1,1 +1,1 @@
-"""Programs for a terminal that need no ROS."""
+"""Commands that need no ROS."""

@@ -1,4 +1,4 @@
-"""What is to be tracked, as a file or a command line says it -> prompts by frame."""
+"""Prompts of a file or of a command line, by frame."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ Entry = Mapping[str, Any]
 
 
 class PromptListError(ValueError):
-    """A list of prompts that cannot be read; says what was needed and what came."""
+    """An invalid list of prompts; the message says what was needed and what came."""
 
 
 def read_prompts(path: Path) -> list[Entry]:
-    """The entries of a YAML or JSON file: a list of mappings with some of ``KEYS``."""
+    """Read the entries of a YAML or JSON file, a list of mappings with some of ``KEYS``.
+
+    Raises PromptListError for a file that cannot be read.
+    """
     try:
         entries = yaml.safe_load(path.expanduser().read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -33,7 +36,7 @@ def read_prompts(path: Path) -> list[Entry]:
 
 
 def prompts_by_frame(entries: Sequence[Entry], grid: Equirect) -> dict[int, list[Prompt]]:
-    """Frame index -> its prompts; raises PromptListError for an entry that cannot be read."""
+    """Convert entries to prompts by frame index; raise PromptListError for an invalid entry and for none."""
     found: dict[int, list[Prompt]] = {}
     for number, entry in enumerate(entries, 1):
         try:
@@ -47,6 +50,7 @@ def prompts_by_frame(entries: Sequence[Entry], grid: Equirect) -> dict[int, list
 
 
 def _prompt(entry: Entry, grid: Equirect) -> tuple[int, Prompt]:
+    """Convert an entry to a frame index and a prompt; raise TypeError or ValueError for an invalid one."""
     if unknown := set(entry) - set(KEYS):
         raise ValueError(f"{sorted(unknown)} are unknown; known are {', '.join(KEYS)}")
     frame = int(entry.get("frame", 0))
@@ -68,13 +72,17 @@ def _prompt(entry: Entry, grid: Equirect) -> tuple[int, Prompt]:
 
 
 def _numbers(values: Any, count: int, what: str) -> list[float]:
+    """Check for a list of ``count`` numbers; raise ValueError that says ``what`` they are."""
     if not isinstance(values, (list, tuple)) or len(values) != count:
         raise ValueError(f"{what}: {count} numbers, got {values!r}")
     return [float(value) for value in values]
 
 
 def _pixel(degrees: Sequence[float], grid: Equirect) -> list[float]:
-    """Pixel of azimuth (left positive) and elevation, degrees, as seen from the camera."""
+    """Return the pixel of an azimuth (left positive) and an elevation, degrees, seen from the camera.
+
+    Raises ValueError for a direction above or below the image.
+    """
     u, v = grid.lonlat_to_pixel(-math.radians(degrees[0]), math.radians(degrees[1]))
     if abs(degrees[1]) > math.degrees(grid.vertical_fov) / 2 + 1e-6:
         raise ValueError(

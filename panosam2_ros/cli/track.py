@@ -1,7 +1,7 @@
-"""``panosam2_track``: follow prompted objects through a whole video, ROS bag or folder of images.
+"""``panosam2_track``: track prompted objects through a whole video, ROS bag or folder of images.
 
-Writes masks (16-bit PNG, a pixel is the object's id), a table of bearings and a video with outlines. A run
-that was stopped goes on where it was when the same command is given again.
+Writes masks (16-bit PNG, a pixel is the object's id), a table of bearings and a video with outlines. The
+same command resumes a run that was stopped.
 """
 
 from __future__ import annotations
@@ -28,15 +28,17 @@ from panosam2_ros.io.frame_source import DEFAULT_RATE, open_frames, stamped_fram
 from panosam2_ros.io.video import FrameSource, StampedFrame
 from panosam2_ros.model.build import build_model
 from panosam2_ros.prompts.prompt import Prompt
+from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.track import TrackedFrame
-from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
+from panosam2_ros.tracking.tracker import PanoTracker
 
 
 class PanoramaReader:
-    """The frames of a source as panoramas; iterating starts at the first every time."""
+    """The frames of a source as panoramas; every iteration starts at the first frame."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self._source: FrameSource = open_frames(options.source, options.topic)
+        """Open the source of the command line; raise ValueError or OSError where that fails."""
+        self._source: FrameSource = open_frames(options.source, topic=options.topic)
         self.rate = options.rate or self._source.rate or DEFAULT_RATE
         self.frames = min(self._source.frames or options.frames, options.frames or self._source.frames)
         self._most, self._remap = options.frames or None, None
@@ -49,21 +51,24 @@ class PanoramaReader:
         self.grid: Equirect = grid
 
     def __iter__(self) -> Iterator[StampedFrame]:
-        for frame in islice(stamped_frames(self._source, self.rate), self._most):
+        """Yield the panoramas in order."""
+        for frame in islice(stamped_frames(self._source, rate=self.rate), self._most):
             yield frame if self._remap is None else replace(frame, image=self._remap(frame.image))
 
 
 class TrackRun:
-    """One source tracked into one folder."""
+    """The tracking of one source into one folder."""
 
     def __init__(self, panoramas: PanoramaReader, entries: Sequence[Entry], tracker: PanoTracker) -> None:
+        """Prepare a run; raise PromptListError for an invalid entry."""
         self._panoramas, self._tracker = panoramas, tracker
         self._prompts = prompts_by_frame(entries, panoramas.grid)
 
     def track(self, outputs: TrackOutputs, checkpoints: Checkpoints, save_every: int) -> int:
-        """Track all frames, or those that are left; how many the source has.
+        """Track the frames that are not tracked yet, and return the number of frames of the source.
 
-        Raises PromptListError for a prompt that is refused or whose frame does not exist.
+        A checkpoint is saved every ``save_every`` frames. Raises PromptListError for a prompt that is
+        refused or whose frame does not exist.
         """
         index = checkpoints.next_frame
         frames = islice(self._panoramas, max(index - 1, 0), None)
@@ -79,10 +84,13 @@ class TrackRun:
                     checkpoints.save(self._tracker, index)
         checkpoints.save(self._tracker, index)
         if late := [i for i in self._prompts if i >= index]:
-            raise PromptListError(f"there are {index} frames, so no frame {late[0]} that a prompt names")
+            raise PromptListError(
+                f"there are {index} frames, so no frame {late[0]} that a prompt names; frames count from 0"
+            )
         return index
 
     def _tracked(self, index: int, frame: StampedFrame) -> TrackedFrame:
+        """Track a frame and apply its prompts; raise PromptListError for one that is refused."""
         tracked = self._tracker.step(frame.image, frame.stamp)
         prompts = self._prompts.get(index)
         if not prompts:
@@ -93,7 +101,7 @@ class TrackRun:
             if outcome.track is None or outcome.mask is None:
                 raise PromptListError(f"frame {index}, {_described(prompt)}: {outcome.message}")
             found.append((outcome.track.obj_id, outcome.mask))
-        # somebody points at these: they go before others, and the small before the large
+        # prompted objects are drawn over all others, and small ones over large ones
         labels = np.where(np.isin(tracked.labels, [i for i, _ in found]), 0, tracked.labels)
         for obj_id, mask in sorted(found, key=lambda item: -item[1].sum()):
             labels[mask] = obj_id
@@ -101,12 +109,13 @@ class TrackRun:
 
 
 def _described(prompt: Prompt) -> str:
+    """Describe a prompt in an error message."""
     where = f"box {prompt.box}" if prompt.box else f"points {prompt.points.tolist()}"
     return f"prompt {prompt.label!r}, {where}"
 
 
 def _settings(options: argparse.Namespace, entries: Sequence[Entry], tracker: PanoTracker) -> dict[str, Any]:
-    """What decides the result."""
+    """Collect the settings that determine the result."""
     names = ("topic", "rate", "frames", "projection", "panorama_width", "vertical_fov")
     calibration = Path(options.calibration).read_text() if options.calibration else ""
     return {
@@ -118,11 +127,12 @@ def _settings(options: argparse.Namespace, entries: Sequence[Entry], tracker: Pa
 
 
 def _numbers(text: str) -> list[float]:
+    """Parse numbers that are separated by commas."""
     return [float(number) for number in text.split(",")]
 
 
 def _entries(options: argparse.Namespace) -> list[Entry]:
-    """Prompts of the file and of the command line."""
+    """Collect the prompts of the file and of the command line."""
     entries = read_prompts(options.prompts) if options.prompts else []
     common = {"frame": options.frame} | ({"label": options.label} if options.label else {})
     entries += [common | {"box": box} for box in options.box]
@@ -132,52 +142,71 @@ def _entries(options: argparse.Namespace) -> list[Entry]:
 
 
 def _parser() -> argparse.ArgumentParser:
+    """Build the parser of the command line."""
     parser = argparse.ArgumentParser("panosam2_track", description=__doc__)
     add = parser.add_argument
     add("source", help="video, ROS bag (folder, .mcap, .db3), folder of images or image")
-    add("--out", type=Path, required=True, help="folder for the results; the same again: go on")
-    add("--prompts", type=Path, help="YAML or JSON: a list of prompts with frame, label, box, points, "
-        "point_labels, direction, object_id")  # fmt: skip
-    add("--box", type=_numbers, action="append", default=[], metavar="U,V,U,V",
-        help="track what is in these pixels; left > right: across the seam; may be repeated")  # fmt: skip
-    add("--click", type=_numbers, action="append", default=[], metavar="U,V", help="track what is there")
-    add("--direction", type=_numbers, action="append", default=[], metavar="AZIMUTH,ELEVATION",
-        help="track what is there, degrees, left and up positive; as in --direction=-30,5")  # fmt: skip
-    add("--frame", type=int, default=0, help="that box, click and direction refer to, from 0")
-    add("--label", default="", help="of what box, click and direction point at")
-    add("--topic", default="", help="of a bag with several image topics")
-    add("--frames", type=int, default=0, help="so many only; 0: all")
-    add("--rate", type=float, default=0.0, help="Hz, of images or to overrule a video's; 0: its own, or 10")
-    add("--model", default="panosam2_nano", help="as the node's parameter")
+    add("--out", type=Path, required=True, help="folder for the results; an existing one is resumed")
+    _add_prompts(parser)
+    _add_source(parser)
+    add("--model", default="panosam2_nano", help="network, as the node's parameter model")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    add("--projection", default="equirectangular", choices=("equirectangular", "dual_fisheye"))
-    add("--calibration", type=Path, help="of the two fisheye lenses, as config/dual_fisheye.yaml")
-    add("--panorama-width", type=int, default=0, help="columns of what fisheye images become; 0: the image's")
-    add("--vertical-fov", type=float, default=math.pi, help="rad; pi: a full sphere")
-    add("--max-objects", type=int, default=32)
-    add("--save-every", type=int, default=50, help="frames between states to go on from")
-    add("--no-video", action="store_true", help="masks and tables only")
+    add("--max-objects", type=int, default=32, help="largest number of objects")
+    add("--save-every", type=int, default=50, help="frames between checkpoints, from which a run is resumed")
+    add("--no-video", action="store_true", help="write masks and tables only")
     return parser
 
 
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    """Add the options that describe the source."""
+    add = parser.add_argument
+    add("--topic", default="", help="image topic of a bag that has several")
+    add("--frames", type=int, default=0, help="number of frames to track; 0: all")
+    add("--rate", type=float, default=0.0,
+        help="rate of images, or instead of a video's own, Hz; 0: its own, or 10")  # fmt: skip
+    add("--projection", default="equirectangular", choices=("equirectangular", "dual_fisheye"))
+    add("--calibration", type=Path,
+        help="calibration of the fisheye lenses, a file like config/dual_fisheye.yaml")  # fmt: skip
+    add("--panorama-width", type=int, default=0,
+        help="width of panoramas of fisheye images; 0: the image's width")  # fmt: skip
+    add("--vertical-fov", type=float, default=math.pi, help="vertical field of view, rad; pi: a full sphere")
+
+
+def _add_prompts(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what to track."""
+    add = parser.add_argument
+    add("--prompts", type=Path, help="YAML or JSON file: a list of prompts with frame, label, box, points, "
+        "point_labels, direction, object_id")  # fmt: skip
+    add("--box", type=_numbers, action="append", default=[], metavar="U,V,U,V",
+        help="track the object in a box, pixels; left > right: across the seam; may be repeated")  # fmt: skip
+    add("--click", type=_numbers, action="append", default=[], metavar="U,V",
+        help="track the object at a pixel; may be repeated")  # fmt: skip
+    add("--direction", type=_numbers, action="append", default=[], metavar="AZIMUTH,ELEVATION",
+        help="track the object in a direction, degrees, left and up positive, as in --direction=-30,5; "
+        "may be repeated")  # fmt: skip
+    add("--frame", type=int, default=0, help="frame of box, click and direction, from 0")
+    add("--label", default="", help="label of the objects of box, click and direction")
+
+
 def main(args: Sequence[str] | None = None) -> None:
-    """Entry point."""
+    """Run the command."""
     options = _parser().parse_args(args)
     if options.save_every < 1 or options.frames < 0 or options.rate < 0:
         sys.exit("panosam2_track: --save-every must be at least 1, --frames and --rate at least 0")
     try:
         _run(options)
-    except (ValueError, OSError) as error:  # the message says what to do
+    except (ValueError, OSError) as error:  # the messages name the remedy
         sys.exit(f"panosam2_track: {error}")
     except KeyboardInterrupt:
-        sys.exit("panosam2_track: stopped; give the same command again to go on")
+        sys.exit("panosam2_track: stopped; give the same command again to resume")
 
 
 def _run(options: argparse.Namespace) -> None:
+    """Track a source and write all results."""
     entries, panoramas = _entries(options), PanoramaReader(options)
-    prompts_by_frame(entries, panoramas.grid)  # before a network is loaded for nothing
+    prompts_by_frame(entries, panoramas.grid)  # checked before the network is loaded
     config = TrackerConfig(max_objects=options.max_objects, vertical_fov=panoramas.grid.vertical_fov)
-    tracker = PanoTracker(build_model(options.model, options.device), config)
+    tracker = PanoTracker(build_model(options.model, device=options.device), config)
     checkpoints = Checkpoints(options.out, _settings(options, entries, tracker))
     outputs = TrackOutputs(options.out)
     with torch.inference_mode():

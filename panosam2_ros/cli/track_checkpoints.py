@@ -1,4 +1,4 @@
-"""How a run that was killed goes on: the tracker's memory every so many frames, and what the run is."""
+"""Checkpoints of a run: the tracker's memory every few frames, and the settings of the run."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ _NAME = re.compile(r"frame-(\d+)" + re.escape(SUFFIX))
 
 
 class OtherRunError(ValueError):
-    """The folder holds a run of other settings."""
+    """A folder that contains a run with other settings."""
 
 
 class Checkpoints:
     """States of a tracker in a folder, by the next frame; only the newest is kept."""
 
     def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
-        """Raises OtherRunError where the folder belongs to a run with other settings."""
+        """Open a run's folder; raise OtherRunError for one with other settings."""
         self._folder, self._settings = folder, folder / "run.json"
-        wanted = json.loads(json.dumps(settings, default=str))  # YAML makes dates of labels like 2024-05-01
+        wanted = json.loads(json.dumps(settings, default=str))  # YAML reads labels like 2024-05-01 as dates
         if self._settings.exists():
             found = json.loads(self._settings.read_text())
             if other := [key for key in wanted if found.get(key) != wanted[key]]:
                 raise OtherRunError(
-                    f"{folder} holds a run with other settings ({', '.join(other)}): give another --out, or "
-                    "remove it"
+                    f"{folder} contains a run with other settings ({', '.join(other)}): give another --out, "
+                    "or remove the folder"
                 )
         else:
             write_json(self._settings, wanted)
 
     def save(self, tracker: PanoTracker, frame: int) -> None:
-        """All frames before ``frame`` have been tracked and written."""
+        """Save the tracker's state after all frames before ``frame`` have been tracked and written."""
         before = self._found()
         if frame in before:
             return
@@ -50,17 +50,18 @@ class Checkpoints:
 
     @property
     def next_frame(self) -> int:
-        """The frame to go on with, 0 at the start."""
+        """The frame to resume with, 0 at the start."""
         return max(self._found(), default=0)
 
     def restore(self, tracker: PanoTracker, image: NDArray[np.uint8]) -> None:
-        """Go on with ``next_frame``, after the ``image`` before it.
+        """Restore the tracker's state before ``next_frame``; ``image`` is the frame before it.
 
-        MemoryFileError for a state that cannot be used.
+        Raises MemoryFileError for a state that cannot be used.
         """
         path, like = self._found()[self.next_frame], empty_bank(tracker.model, 0)
         tracker.restore(load_snapshot(path, like, tracker.network, tracker.max_objects), image)
 
     def _found(self) -> dict[int, Path]:
+        """List the saved states by their next frame."""
         matches = ((path, _NAME.fullmatch(path.name)) for path in self._folder.iterdir())
         return {int(match[1]): path for path, match in matches if match}

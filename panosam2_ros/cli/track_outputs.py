@@ -1,4 +1,4 @@
-"""What a run leaves in its folder: masks, a table of bearings, a video."""
+"""The files of a run: masks, a table of bearings and a video."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from panosam2_ros.geometry.camera_frame import CameraFrame
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.io.label_png import read_labels, write_ids
 from panosam2_ros.io.video import StampedFrame
 from panosam2_ros.tracking.motion_model import TrackState
@@ -30,25 +31,26 @@ COLUMNS = (
     "extent_horizontal", "extent_vertical", "solid_angle",
     "angular_velocity_x", "angular_velocity_y", "angular_velocity_z",
 )  # fmt: skip
-_VIDEO_WIDTH = 1920  # wider ones are scaled down: few players take them
+_MAX_VIDEO_WIDTH = 1920  # few players support wider videos
 _CAMERA = CameraFrame()
 
 
 class TrackOutputs:
-    """A run's files; everything of a frame is written before the next one begins."""
+    """The files of a run; those of a frame are complete before the next frame begins."""
 
     def __init__(self, folder: Path) -> None:
+        """Make the folders of the files."""
         self.table, self.video = folder / "bearings.csv", folder / "overlay.mp4"
         self._masks = folder / "masks"
         self._masks.mkdir(parents=True, exist_ok=True)
 
     def begin(self, frame: int) -> None:
-        """Keep what came before a frame, forget what came after it."""
+        """Keep the table's rows before a frame and remove all others."""
         kept: list[list[str]] = []
         if frame and self.table.exists():
             with self.table.open(newline="") as file:
                 rows = islice(csv.reader(file), 1, None)
-                # the last one may have been cut off anywhere, also in the frame's number
+                # a crash may have cut the last row anywhere, also in the frame's number
                 kept = [row for row in rows if len(row) == len(COLUMNS) and int(row[0]) < frame]
         partial = self.table.with_suffix(".part")
         with partial.open("w", newline="") as file:
@@ -56,14 +58,14 @@ class TrackOutputs:
         partial.replace(self.table)
 
     def write(self, index: int, tracked: TrackedFrame) -> None:
-        """Masks and bearings of a frame."""
+        """Write masks and bearings of a frame."""
         write_ids(self._mask(index), tracked.labels)
         with self.table.open("a", newline="") as file:
             rows = [_row(index, tracked.stamp, track) for track in tracked.tracks]
             csv.writer(file, lineterminator="\n").writerows(rows)
 
     def write_parquet(self) -> Path | None:
-        """The table once more; None where pyarrow is not installed."""
+        """Write the table as Parquet; return None where pyarrow is not installed."""
         try:
             from pyarrow import csv as arrow
             from pyarrow import parquet, string
@@ -75,14 +77,17 @@ class TrackOutputs:
         return path
 
     def write_video(self, frames: Iterable[StampedFrame], grid: Equirect, rate: float, total: int) -> Path:
-        """The frames with outlines, names and an azimuth grid; OSError where OpenCV cannot write it."""
+        """Write a video of the frames with outlines, names and an azimuth grid.
+
+        Raises OSError where OpenCV cannot write it.
+        """
         small = _video_grid(grid)
         partial = self.video.with_name("overlay.part.mp4")
         writer = cv2.VideoWriter(
             str(partial), cv2.VideoWriter.fourcc(*"mp4v"), rate, (small.width, small.height)
         )
         if not writer.isOpened():
-            raise OSError(f"OpenCV cannot write {self.video}: leave it out with --no-video")
+            raise OSError(f"OpenCV cannot write {self.video}: give --no-video to do without")
         try:
             marks = self._marks()
             for index, frame in enumerate(tqdm(frames, "video", total or None, unit="frame")):
@@ -95,26 +100,30 @@ class TrackOutputs:
         partial.replace(self.video)
         return self.video
 
-    def _drawn(self, index: int, frame: StampedFrame, marks: list[Mark], grid: Equirect) -> np.ndarray:
+    def _drawn(self, index: int, frame: StampedFrame, marks: list[Mark], grid: Equirect) -> ImageArray:
+        """Draw the overlay of a frame at the grid's size."""
         picture, labels = overlay.fitted(frame.image, read_labels(self._mask(index)), grid)
         overlay.draw_overlay(picture, labels, marks, grid, _CAMERA)
         return picture
 
     def _marks(self) -> dict[int, list[Mark]]:
+        """Read the marks of every frame from the table."""
         with self.table.open(newline="") as file:
             frames = groupby(csv.DictReader(file), itemgetter("frame"))
             return {int(index): [_mark(row) for row in rows] for index, rows in frames}
 
     def _mask(self, index: int) -> Path:
+        """Return the path of a frame's mask."""
         return self._masks / f"{index:06d}.png"
 
 
 def _video_grid(grid: Equirect) -> Equirect:
-    return grid.of_width(min(grid.width, _VIDEO_WIDTH), even=True)  # as codecs want it
+    """Return the grid of the video, whose sizes are even, as codecs require."""
+    return grid.of_width(min(grid.width, _MAX_VIDEO_WIDTH), even=True)
 
 
 def _row(index: int, stamp: int, track: Track) -> Iterator[Any]:
-    """A row of the table, in the order of ``COLUMNS``; radians, optical axes, as in ObjectBearing."""
+    """Yield a row of the table, in the order of ``COLUMNS``; radians, optical axes, as in ObjectBearing."""
     bearing = track.bearing
     azimuth, elevation = _CAMERA.azimuth_elevation(bearing.direction)
     (ee, en), (_, nn) = bearing.covariance
@@ -128,6 +137,7 @@ def _row(index: int, stamp: int, track: Track) -> Iterator[Any]:
 
 
 def _mark(row: dict[str, str]) -> Mark:
+    """Make a mark of a row of the table."""
     direction = np.array([float(row[f"direction_{axis}"]) for axis in "xyz"])
     state, score = TrackState[row["state"]], float(row["score"])
     return overlay.object_mark(int(row["object_id"]), row["label"], state, score, direction, _CAMERA)

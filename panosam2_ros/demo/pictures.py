@@ -47,11 +47,11 @@ class Painter:
         if truth is not None:
             asked = [prompt["truth_id"] for prompt in self._run.prompts]
             truth = np.where(np.isin(truth, asked), truth, np.uint16(0))
-            drawing.outline_masks(picture, self._scaled(truth, height), 1, drawing.WHITE)
+            drawing.outline_masks(picture, self._scaled(truth, height), thickness=1, paint=drawing.WHITE)
         bearings = self._run.bearings(stamp)
         marks = [seen_mark(seen) for seen in bearings.objects] if bearings else []
         labels = self._scaled(known, height) if known is not None else _nothing(grid)
-        overlay.draw_overlay(picture, labels, marks, grid)
+        overlay.draw_overlay(picture, labels, marks, grid, UPRIGHT)
         return picture
 
     def prompt_frame(self, stamp: int) -> ImageArray | None:
@@ -89,7 +89,7 @@ def draw_prompt(picture: ImageArray, prompt: dict[str, Any], grid: Equirect, sca
     paint = drawing.colour(prompt["obj_id"])
     if prompt["kind"] == "box":
         u_min, v_min, u_max, v_max = (x * scale for x in prompt["box"])
-        drawing.draw_box(picture, (u_min, v_min, u_max, v_max), paint)
+        drawing.draw_box(picture, (u_min, v_min, u_max, v_max), paint=paint)
         width = u_max - u_min if u_min <= u_max else u_max - u_min + grid.width
         u, v = u_min + width / 2, v_max
     elif prompt["kind"] == "click":
@@ -101,7 +101,7 @@ def draw_prompt(picture: ImageArray, prompt: dict[str, Any], grid: Equirect, sca
         drawing.draw_marks(picture, [drawing.Mark(prompt["obj_id"], at, "")], grid)
     words = f"{prompt['kind']}: {short(prompt['label'])}"
     below = min(v + 0.05 * grid.height, grid.height - 6)
-    drawing.draw_text(picture, words, u, below, paint, grid.width / 2000)
+    drawing.draw_text(picture, words, u, below, paint=paint, scale=grid.width / 2000)
 
 
 def write_video(run: DemoRun, path: Path, progress: Callable[[], Any]) -> int:
@@ -171,9 +171,9 @@ def azimuth_chart(run: DemoRun, width: int) -> ImageArray:
     for degrees in (-180, -90, 0, 90, 180):
         y = round(bottom - (bottom - top) * (degrees + 180) / 360)
         cv2.line(chart, (left, y), (right, y), (70, 70, 70), 1)
-        drawing.draw_text(chart, f"{degrees:+d}", 36, y + 5, drawing.GREY, 0.5)
+        drawing.draw_text(chart, f"{degrees:+d}", 36, y + 5, paint=drawing.GREY, scale=0.5)
     words = "azimuth in degrees over time (left positive, seam at 180): ground truth grey, node coloured"
-    drawing.draw_text(chart, words, width / 2, 22, drawing.WHITE, 0.6)
+    drawing.draw_text(chart, words, width / 2, 22, scale=0.6)
     for stamp in run.stamps:
         truth, known = run.bearings(stamp, "true_bearings"), run.bearings(stamp)
         for prompt in run.prompts:
@@ -191,7 +191,7 @@ def caption(picture: ImageArray, text: str) -> None:
     """Write text at the lower left."""
     scale = picture.shape[1] / 2200
     half = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0] / 2
-    drawing.draw_text(picture, text, half + 10, picture.shape[0] - 10, drawing.WHITE, scale)
+    drawing.draw_text(picture, text, half + 10, picture.shape[0] - 10, scale=scale)
 
 
 def ruled(image: ImageArray) -> ImageArray:
@@ -219,7 +219,7 @@ def _panel(picture: ImageArray | None, text: str, height: int) -> ImageArray:
 def _title(lines: Sequence[str], width: int) -> ImageArray:
     banner = np.full((30 * len(lines) + 14, width, 3), 24, np.uint8)
     for i, line in enumerate(lines):
-        drawing.draw_text(banner, line, width / 2, 28 + 30 * i, drawing.WHITE, 0.72)
+        drawing.draw_text(banner, line, width / 2, 28 + 30 * i, scale=0.72)
     return banner
 
 

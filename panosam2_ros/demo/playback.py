@@ -78,7 +78,7 @@ class Playback:
             own = _DEFAULT_SIZE
             self.rate = self.rate or _SYNTHETIC_RATE
         else:
-            self._file = open_frames(config.source, config.topic)
+            self._file = open_frames(config.source, topic=config.topic)
             own = self._file.width, self._file.height
             self.rate = self.rate or self._file.rate or DEFAULT_RATE
         self.width, self.height = config.width or own[0], config.height or own[1]

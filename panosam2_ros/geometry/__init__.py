@@ -1,1 +1,1 @@
-"""Geometry of panoramas: no network, no state."""
+"""Geometry of panoramas: pixel grids, projections, bearings and the rotation of the camera."""

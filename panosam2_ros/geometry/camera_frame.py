@@ -1,13 +1,13 @@
-"""How a camera sits in the frame of its messages: axes, mounting angles, azimuth and elevation."""
+"""The pose of a camera in the frame of its messages: axes, mounting angles, azimuth and elevation."""
 
 from __future__ import annotations
 
 import enum
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.spatial.transform import Rotation
 
 from panosam2_ros.geometry.sphere import Floats, tangent_basis
 
@@ -20,7 +20,7 @@ class FrameConvention(enum.Enum):
 
     @classmethod
     def of_frame_id(cls, frame_id: str) -> FrameConvention:
-        """The convention that a frame's name promises (REP-103's ``_optical`` suffix)."""
+        """Return the convention that a frame's name implies (REP-103's ``_optical`` suffix)."""
         optical = frame_id.endswith(("_optical", "_optical_frame"))
         return cls.OPTICAL if optical else cls.BODY
 
@@ -28,55 +28,59 @@ class FrameConvention(enum.Enum):
 _BODY_OF_OPTICAL = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CameraFrame:
-    """How the camera sits in the frame of its messages.
+    """The orientation of a camera in the frame of its messages.
 
     ``roll, pitch, yaw`` (rad, REP-103: about x forward, y left, z up, applied in that order)
-    turn the camera's own axes into those of the frame.
+    rotate the camera's own axes into those of the frame.
     """
 
     convention: FrameConvention = FrameConvention.OPTICAL
     roll: float = 0.0
     pitch: float = 0.0
     yaw: float = 0.0
-    whole: Floats | None = field(default=None, compare=False)  # [3, 3] in the place of the angles
+    # [3, 3]: the whole rotation from optical axes to the frame's axes, instead of the angles
+    whole: Floats | None = field(default=None, kw_only=True)
 
     def rotation(self) -> Floats:
-        """[3, 3]: a direction in the camera's optical axes -> the frame's axes."""
+        """Return the rotation [3, 3] from the camera's optical axes to the frame's axes."""
         if self.whole is not None:
             return self.whole
-        body = body_rotation(self.roll, self.pitch, self.yaw) @ _BODY_OF_OPTICAL
+        body = np.asarray(body_rotation(self.roll, self.pitch, self.yaw) @ _BODY_OF_OPTICAL)
         return body if self.convention is FrameConvention.BODY else _BODY_OF_OPTICAL.T @ body
 
-    def seen_from(self, turn: Floats, convention: FrameConvention) -> CameraFrame:
-        """The same camera in another frame; ``turn`` [3, 3]: this frame's axes -> that one's."""
-        return CameraFrame(convention, whole=np.asarray(turn @ self.rotation()))
+    def seen_from(self, rotation: Floats, convention: FrameConvention) -> CameraFrame:
+        """Describe the same camera in another frame.
+
+        ``rotation`` [3, 3] takes this frame's axes to the other frame's.
+        """
+        return CameraFrame(convention, whole=np.asarray(rotation @ self.rotation()))
 
     def to_frame(self, vectors: ArrayLike) -> Floats:
-        """Optical vectors [..., 3] in the frame's axes."""
+        """Transform optical vectors [..., 3] to the frame's axes."""
         return np.asarray(vectors, float) @ self.rotation().T
 
     def from_frame(self, vectors: ArrayLike) -> Floats:
-        """The inverse of ``to_frame``."""
+        """Transform vectors [..., 3] in the frame's axes to optical axes, the inverse of ``to_frame``."""
         return np.asarray(vectors, float) @ self.rotation()
 
     def covariance_to_frame(self, direction: ArrayLike, covariance: ArrayLike) -> Floats:
-        """[2, 2] (east, north) about an optical ``direction`` [3] -> about it in the frame.
+        """Transform a covariance [2, 2] (east, north) of an optical ``direction`` [3] to the frame.
 
-        East and north are level in the camera before and in the frame after.
+        East and north are level in the camera's axes before, and in the frame's axes after.
         """
-        turn = self.rotation()
+        rotation = self.rotation()
         if self.convention is FrameConvention.BODY:
-            turn = _BODY_OF_OPTICAL.T @ turn
+            rotation = _BODY_OF_OPTICAL.T @ rotation
         direction = np.asarray(direction, float)
         before = np.stack(tangent_basis(direction))
-        after = np.stack(tangent_basis(turn @ direction))
-        jacobian = after @ turn @ before.T
+        after = np.stack(tangent_basis(rotation @ direction))
+        jacobian = after @ rotation @ before.T
         return np.asarray(jacobian @ np.asarray(covariance, float) @ jacobian.T)
 
     def azimuth_elevation(self, vectors: ArrayLike) -> tuple[Floats, Floats]:
-        """Azimuth (anticlockwise positive seen from above, -pi..pi) and elevation, rad.
+        """Compute azimuth (anticlockwise positive seen from above, -pi..pi) and elevation, rad.
 
         ``vectors`` [..., 3] are in the frame's axes; 0, 0 is the frame's forward axis.
         """
@@ -87,13 +91,9 @@ class CameraFrame:
         return np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))
 
 
-UPRIGHT = CameraFrame()  # a camera whose frame has its own optical axes
+UPRIGHT = CameraFrame()  # of a camera whose messages are in its own optical axes
 
 
 def body_rotation(roll: float, pitch: float, yaw: float) -> Floats:
-    """[3, 3] rotation about fixed x forward (roll), y left (pitch), z up (yaw), in that order."""
-    (sr, cr), (sp, cp), (sy, cy) = ((math.sin(a), math.cos(a)) for a in (roll, pitch, yaw))
-    about_x = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
-    about_y = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
-    about_z = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
-    return about_z @ about_y @ about_x
+    """Return the rotation [3, 3] about fixed x forward (roll), y left (pitch), z up (yaw), in that order."""
+    return np.asarray(Rotation.from_euler("xyz", [roll, pitch, yaw]).as_matrix())

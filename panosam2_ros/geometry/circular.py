@@ -1,13 +1,13 @@
-"""Maps on the sphere as tensors: what pads, rolls, resizes and samples them across the seam.
+"""Padding, rolling, resizing and sampling of maps on the sphere, across the seam.
 
-Maps are [..., H, W] and cover the full sphere as ``equirect`` has it.
+Maps are tensors [..., H, W] that cover the full sphere on the pixel grid of ``equirect``.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
-from functools import _lru_cache_wrapper, lru_cache
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -20,30 +20,31 @@ from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import lonlat_to_vector, normalised, tangent_basis
 
 
-def cached_constant(make: Callable[..., Tensor]) -> _lru_cache_wrapper[Tensor]:
-    """Make a function of numbers one of ``(device, dtype or None, *numbers)`` that computes once for each.
+def cached_constant(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Cache the tensors of a function; the result takes a device and a type (or None) before its arguments.
 
-    Nothing is copied to the device after the first call, as a CUDA graph needs it, and what was
-    made while tracking serves training as well.
+    Nothing is copied to the device after the first call, as CUDA graphs require. Tensors that were made
+    while tracking can be used in training, because they are never made in inference mode.
     """
 
     @lru_cache(maxsize=64)
-    def kept(device: torch.device, dtype: torch.dtype | None, *numbers: Hashable) -> Tensor:
+    def cached(device: torch.device, dtype: torch.dtype | None, *arguments: Hashable) -> Tensor:
+        """Make the tensor for a device and a type, once for each combination of arguments."""
         with torch.inference_mode(False):
-            return make(*numbers).to(device=device, dtype=dtype)
+            return make(*arguments).to(device=device, dtype=dtype)
 
-    return kept
+    return cached
 
 
 def wrap_pad(x: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
-    """Pad [..., H, W]: columns from the other side of the seam, rows of zeros."""
+    """Pad a map [..., H, W] with columns from the other side of the seam and with rows of zeros."""
     if left or right:
         x = torch.cat([x[..., x.shape[-1] - left :], x, x[..., :right]], -1)
     return F.pad(x, (0, 0, top, bottom)) if top or bottom else x
 
 
 def roll_columns(x: Tensor, shifts: Tensor) -> Tensor:
-    """Roll each item of x [N, ..., W] right by its own number of columns, shifts [N] int64."""
+    """Roll each item of x [N, ..., W] to the right by its own number of columns, shifts [N] int64."""
     width = x.shape[-1]
     source = (torch.arange(width, device=x.device) - shifts[:, None]) % width
     shape = (x.shape[0],) + (1,) * (x.dim() - 2) + (width,)
@@ -51,7 +52,7 @@ def roll_columns(x: Tensor, shifts: Tensor) -> Tensor:
 
 
 def mean_column(weights: Tensor) -> Tensor:
-    """Circular mean column, [N], of non-negative weights [N, W]; NaN where all are zero."""
+    """Compute the circular mean column [N] of non-negative weights [N, W]; NaN where all are zero."""
     width = weights.shape[-1]
     angles = torch.arange(width, device=weights.device, dtype=weights.dtype) * (2 * math.pi / width)
     y, x = weights @ angles.sin(), weights @ angles.cos()
@@ -60,9 +61,10 @@ def mean_column(weights: Tensor) -> Tensor:
 
 
 def reference_column(image: NDArray[np.uint8]) -> int:
-    """A column of a panorama [H, W] or [H, W, C] that its brightness chooses: it moves with what is rolled.
+    """Return the circular mean column of the brightness of a panorama [H, W] or [H, W, C].
 
-    What is counted from there does not hang on where the seam lies.
+    It moves with the content of a rolled panorama, so that columns counted from it do not depend on the
+    position of the seam. 0 for a black image.
     """
     across = image[::8].sum(tuple(i for i in range(image.ndim) if i != 1), dtype=np.float64)
     column = float(mean_column(torch.from_numpy(across)[None]))
@@ -71,7 +73,7 @@ def reference_column(image: NDArray[np.uint8]) -> int:
 
 @cached_constant
 def _resize_matrix(source: int, target: int, wrap: bool) -> Tensor:
-    """[target, source] weights of bilinear resizing, half-pixel centres, no anti-aliasing."""
+    """Compute the weights [target, source] of bilinear resizing, half-pixel centres, no anti-aliasing."""
     position = (torch.arange(target, dtype=torch.float64) + 0.5) * source / target - 0.5
     if not wrap:
         position = position.clamp(0, source - 1)
@@ -84,26 +86,29 @@ def _resize_matrix(source: int, target: int, wrap: bool) -> Tensor:
     return matrix
 
 
-def resize_matrix(source: int, target: int, wrap: bool, like: Tensor) -> Tensor:
-    """``_resize_matrix`` on the device and in the floating type of ``like``."""
+def resize_matrix(source: int, target: int, like: Tensor, *, wrap: bool) -> Tensor:
+    """Return the weights [target, source] of bilinear resizing, with the device and type of ``like``.
+
+    ``wrap``: pixels beyond an end are taken from the other one; else the last pixel is repeated.
+    """
     return _resize_matrix(like.device, like.dtype, source, target, wrap)
 
 
 def wrap_resize(x: Tensor, height: int, width: int, wrap: bool = True) -> Tensor:
-    """Bilinear resize of [..., H, W] that is seamless across the 0/360 meridian if ``wrap``.
+    """Resize a map [..., H, W] bilinearly, seamless across the 0/360 meridian if ``wrap``.
 
     Equals ``F.interpolate(..., mode="bilinear", align_corners=False)`` away from the seam.
     """
     if x.shape[-2:] == (height, width):
         return x
-    rows = resize_matrix(x.shape[-2], height, False, x)
-    columns = resize_matrix(x.shape[-1], width, wrap, x)
+    rows = resize_matrix(x.shape[-2], height, x, wrap=False)
+    columns = resize_matrix(x.shape[-1], width, x, wrap=wrap)
     return rows @ x @ columns.T
 
 
 @cached_constant
 def _tangent_grid(height: int, width: int) -> Tensor:
-    """Sampling grids [9, H, W, 2] of neighbours on the tangent plane, for a map with one more column."""
+    """Compute sampling grids [9, H, W, 2] of tangent-plane neighbours, for a map padded by one column."""
     grid = Equirect(width, height)
     lat = grid.row_latitudes()
     centre = lonlat_to_vector(np.zeros_like(lat), lat)
@@ -120,35 +125,35 @@ def _tangent_grid(height: int, width: int) -> Tensor:
 
 
 def tangent_neighbours(x: Tensor) -> Tensor:
-    """A 3x3 neighbourhood on the tangent plane of every pixel: [N, C, H, W] -> [N, C * 9, H, W].
+    """Sample a 3x3 neighbourhood on the tangent plane of every pixel: [N, C, H, W] -> [N, C * 9, H, W].
 
-    Neighbours are one row's height apart on the sphere: near the poles that is many columns. Order:
-    left to right, then top to bottom. Bilinear; seamless over longitude.
+    Neighbours are one row's height apart on the sphere, which near the poles is many columns. They are
+    ordered from left to right, then from top to bottom. Bilinear; seamless over longitude.
     """
     height, width = x.shape[-2:]
     grid = _tangent_grid(x.device, x.dtype, height, width).flatten(0, 1)[None]
-    near = _sampled(x, grid)
-    return near.unflatten(2, (9, height)).flatten(1, 2)
+    return torch.unflatten(_sample(x, grid), 2, (9, height)).flatten(1, 2)
 
 
 def sum_of_neighbours(x: Tensor) -> Tensor:
-    """Sum over a pixel's neighbours, each of its own map: [N, 9 * C, H, W] -> [N, C, H, W].
+    """Sum over every pixel's neighbours, each taken from its own map: [N, 9 * C, H, W] -> [N, C, H, W].
 
-    Neighbours are those of ``tangent_neighbours``; maps are ordered by neighbour, then channel.
+    Neighbours are those of ``tangent_neighbours``; maps are ordered by neighbour, then by channel.
     """
     grids = _tangent_grid(x.device, x.dtype, *x.shape[-2:])
-    return torch.stack([_sampled(y, g[None]) for y, g in zip(x.chunk(9, 1), grids, strict=True)]).sum(0)
+    return torch.stack([_sample(y, g[None]) for y, g in zip(x.chunk(9, 1), grids, strict=True)]).sum(0)
 
 
-def _sampled(x: Tensor, grid: Tensor) -> Tensor:
+def _sample(x: Tensor, grid: Tensor) -> Tensor:
+    """Sample maps [N, C, H, W] bilinearly at a grid [1, h, w, 2] that counts one repeated column."""
     padded = wrap_pad(x, 0, 1, 0, 0)
     return F.grid_sample(padded, grid.expand(len(x), -1, -1, -1), padding_mode="border", align_corners=False)
 
 
 def fit_image(image: NDArray[np.uint8], height: int, width: int) -> Tensor:
-    """An RGB image [H, W, 3] at the network's input size, [1, 3, height, width].
+    """Resize an RGB image [H, W, 3] to the network's input size, [1, 3, height, width].
 
-    Shrinking averages over cells that end at the seam; growing interpolates across it.
+    Shrinking averages over cells that end at the seam; enlarging interpolates across it.
     """
     if image.shape[0] >= height and image.shape[1] >= width:
         small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)

@@ -1,4 +1,7 @@
-"""Connected parts of masks on the sphere."""
+"""Connected components of masks on the sphere.
+
+Ours around OpenCV's, because no library joins components across the seam and over the poles.
+"""
 
 from __future__ import annotations
 
@@ -14,27 +17,33 @@ from panosam2_ros.geometry.equirect import Equirect, exact_fov
 def connected_components(
     mask: NDArray[np.bool_], connectivity: int, vertical_fov: float
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Connected parts [h, w], 0 = not in the mask, and the solid angle of each (of part 0 too).
+    """Label the connected components of a mask [h, w] on the sphere, and measure their solid angles.
 
-    ``connectivity`` 8 or 4: whether corners join. They do so across the seam and at the poles, too.
+    Returns labels [h, w], 0 = not in the mask, and the solid angle, sr, of each label, of 0 too.
+    ``connectivity`` is 8 or 4: with 8 pixels that touch at corners are connected, across the seam and
+    at the poles as well. A label that was joined to another one has no pixels and the solid angle 0.
     """
     height, width = mask.shape
     count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=connectivity)
     parts, names = np.asarray(labels), np.arange(count)
-    for a, b in _neighbours_outside(parts, connectivity == 8, exact_fov(vertical_fov) == math.pi):
+    full_sphere = exact_fov(vertical_fov) == math.pi
+    for a, b in _adjacent_across_borders(parts, corners=connectivity == 8, full_sphere=full_sphere):
         if a and b:
             names[names == names[b]] = names[a]
     parts = names[parts].astype(np.int32)
-    angles = Equirect(2 * height, height, vertical_fov).pixel_solid_angles()  # networks may be square
+    # the mask of a network with a square input has another aspect ratio; only the rows' height matters
+    angles = Equirect(2 * height, height, vertical_fov).pixel_solid_angles()
     return parts, np.asarray(np.bincount(parts.ravel(), angles.repeat(width), count), float)
 
 
-def _neighbours_outside(parts: NDArray[np.int32], corners: bool, poles: bool) -> NDArray[np.int32]:
-    """Pairs [N, 2] of parts that meet where the image ends."""
+def _adjacent_across_borders(
+    parts: NDArray[np.int32], *, corners: bool, full_sphere: bool
+) -> NDArray[np.int32]:
+    """List the pairs [N, 2] of labels that are adjacent across the seam or, of a full sphere, at a pole."""
     first, last = parts[:, 0], parts[:, -1]
-    meetings = [(first, last)]
+    adjacent = [(first, last)]
     if corners:
-        meetings += [(first[1:], last[:-1]), (first[:-1], last[1:])]
-    if corners and poles:
-        meetings += [(np.full_like(row, row.max()), row) for row in (parts[0], parts[-1])]
-    return np.unique(np.concatenate([np.stack(pair, 1) for pair in meetings]), axis=0)
+        adjacent += [(first[1:], last[:-1]), (first[:-1], last[1:])]
+    if corners and full_sphere:
+        adjacent += [(np.full_like(row, row.max()), row) for row in (parts[0], parts[-1])]
+    return np.unique(np.concatenate([np.stack(pair, 1) for pair in adjacent]), axis=0)

@@ -1,4 +1,4 @@
-"""A panorama at the scales at which search regions look at it."""
+"""A panorama at the scales at which search regions sample it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from panosam2_ros.geometry.image_types import ImageArray
 
 
 class ImagePyramid:
-    """An image, averaged over 2, 4 ... pixels both ways, so that what is sampled coarsely is averaged first.
+    """Levels of an image, averaged over 2, 4 ... pixels in both directions, against aliasing.
 
-    Its rows are halved each time. Its columns are not: which of them came together would hang on where the
-    seam lies. So an object looks the same however the panorama is turned.
+    Each level has half the rows of the one before, but all columns: which columns are averaged would
+    otherwise depend on the position of the seam. So an object looks the same however the panorama is rolled.
     """
 
     def __init__(self, image: ImageArray) -> None:
+        """Start with the image; its levels are computed when they are first needed."""
         self._levels = [image]
 
     def at(self, density: float) -> tuple[ImageArray, float]:
-        """The coarsest level with ``density`` (pixels per rad of longitude) or little less.
+        """Return the coarsest level that still has about ``density`` pixels per rad of longitude.
 
-        And by how many columns what its pixels show lies left of them.
+        Also returns the level's column offset: what a pixel shows lies that many columns to its left.
         """
         index, width = 0, self._levels[0].shape[1]
         while width > 1.5 * density * 2 * math.pi * 2**index and len(self._levels[index]) >= 4:
@@ -34,8 +35,8 @@ class ImagePyramid:
 
 
 def _halved(level: ImageArray, span: int) -> ImageArray:
-    """Averages over two rows and, at the lower right of both, over columns ``span`` apart."""
-    rows = cv2.addWeighted(level[:-1:2], 0.5, level[1::2], 0.5, 0)
+    """Average pairs of rows, and every column with the one ``span`` to its left, across the seam."""
+    rows = np.asarray(cv2.addWeighted(level[:-1:2], 0.5, level[1::2], 0.5, 0), np.uint8)
     flat, step = rows.reshape(len(rows), -1), span * rows[0, 0].size  # three times as fast as with channels
     both = np.empty_like(flat)
     cv2.addWeighted(flat[:, step:], 0.5, flat[:, :-step], 0.5, 0, dst=both[:, step:])

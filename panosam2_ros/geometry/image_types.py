@@ -1,4 +1,4 @@
-"""Types of images that every room shares."""
+"""Array types of images, labels and masks."""
 
 from __future__ import annotations
 

@@ -1,17 +1,17 @@
-"""Search regions: what a small network sees of a panorama, a square round each object that moves with it.
+"""Search regions: square views of a panorama, one around each object, that are a small network's input.
 
-Ours, not the paper's. Trackers of perspective video look for their target in a region some times as large as
-it is (SiamFC, Bertinetto et al. 2016, arXiv 1606.09549). Here the region lies on the sphere, north up: it has
-no seam, no pole and no stretched rows, and an object is as large in it whatever its distance, at the camera's
-own resolution. It is a stereographic projection, which keeps the shapes of small things wherever they
-are: a direction at the angle t from the middle is 2 tan(t / 2) away from it.
+Ours, not the paper's. Trackers of perspective video search for their target in a region a few times its
+size (SiamFC, Bertinetto et al. 2016, arXiv 1606.09549). Here the region lies on the sphere, north up: it
+has no seam, no pole and no stretched rows, and an object has the same size in it at any distance, at the
+camera's own resolution. It is a stereographic projection, which keeps the shapes of small things wherever
+they are: a direction at the angle t from the centre is 2 tan(t / 2) away from it.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -31,30 +31,34 @@ _Each = TypeVar("_Each", bound=np.generic)
 TIMES = 3.4  # a region's side as a multiple of its object's mean extent, ...
 TIMES_LONGEST = 2.2  # ... and at least of its longest
 LEAST_FOV, MOST_FOV = 0.5, 2.4  # rad; things move by some degrees from frame to frame
-FOLLOWING = 0.1  # share of a change of size that the region takes over in a frame
-AHEAD = 0.25  # of its side, by which a region moves to where its object should be, at most
-WIDENING, WIDEST = 1.08, 2.5  # a frame without the object, and all of them
-_WIDENED = 100  # frames after which it is widest
-UNKNOWN_SIZE = math.radians(25)  # of what was clicked at; val's first masks: 15 gives 0.60, 22 and 28 0.68
-PATCH = 96  # side of the windows in which masks are published, pixels, where they are not redrawn
-_POLAR = 0.06  # 1 - |sin(latitude)|, about 20 degrees: nearer to a pole up stays what it was
-_SURE = 1.6  # rad; up that is more than that from north turns slowly: there is no shorter way
-_TURN = 0.3  # rad a frame
-_OUTSIDE = -9.0  # logit of what a region does not show
-_PARTS = cv2.INTER_TAB_SIZE  # of a pixel, to which OpenCV samples
+FOLLOWING = 0.1  # fraction of a change of size that the region takes over in a frame
+AHEAD = 0.25  # largest shift of a region towards the predicted direction, as a fraction of its side
+WIDENING, WIDEST = 1.08, 2.5  # factors on the side: of each frame without the object, and of all together
+_WIDENED = 100  # frames after which a region has its largest side
+# Assumed size of a clicked object; on val the masks of clicks score 0.60 with 15 degrees, 0.68 with 22, 28.
+UNKNOWN_SIZE = math.radians(25)
+PATCH = 96  # side, pixels, of the windows in which masks are published without boundary refinement
+_POLAR = 0.06  # 1 - |sin(latitude)|, about 20 degrees: nearer to a pole the region keeps its orientation
+_SURE = 1.6  # rad; a larger angle to north is corrected slowly, because either way round is as long
+_MAX_TWIST = 0.3  # rad a frame, of that slow correction
+_OUTSIDE = -9.0  # logit outside a region
+_SUBPIXELS = cv2.INTER_TAB_SIZE  # steps of a pixel in which OpenCV samples
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TargetExtent:
-    """Where an object is and how large."""
+    """The direction and the angular size of an object."""
 
     direction: Floats  # [3] unit vector, optical axes
-    diameter: float  # rad, mean of width and height as a region sees it
+    diameter: float  # rad, mean of width and height in a search region
     longest: float  # rad, the larger of both
 
     @classmethod
     def of_directions(cls, vectors: Floats, weights: Floats) -> TargetExtent:
-        """Of what lies in ``vectors`` [N, 3]; ``weights`` [N]: solid angles in any unit."""
+        """Measure an object that covers the directions ``vectors`` [N, 3].
+
+        ``weights`` [N] are their solid angles, in any unit.
+        """
         mean = weights @ vectors
         length = float(np.linalg.norm(mean))
         direction = mean / length if length > 1e-9 else vectors[len(vectors) // 2]
@@ -64,96 +68,101 @@ class TargetExtent:
 
     @classmethod
     def of_mask(cls, mask: NDArray[np.bool_], grid: Equirect) -> TargetExtent | None:
-        """Of a panorama's mask [H, W]; None where it is empty."""
+        """Measure an object by its mask [H, W] in a panorama; None for an empty mask."""
         rows, columns = np.nonzero(mask)
         if not rows.size:
             return None
         found = cls.of_directions(grid.pixel_to_vector(columns, rows), grid.pixel_solid_angles()[rows])
-        pixel = 2 * math.pi / grid.width  # from the middles of pixels to their edges
+        pixel = 2 * math.pi / grid.width  # from pixel centres to pixel edges
         return replace(found, diameter=found.diameter + pixel, longest=found.longest + pixel)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SearchRegion:
-    """A square view of the sphere."""
+    """A square stereographic view of the sphere around an object."""
 
     axes: Floats  # [3, 3]: its right, down and forward, in optical axes
     diameter: float  # rad, as in ``TargetExtent``, smoothed
     longest: float
-    unseen: int = 0  # frames without the object
+    _: KW_ONLY
+    unseen: int = 0  # frames since the object was last seen
 
     @classmethod
     def around(cls, target: TargetExtent) -> SearchRegion:
-        """The first region of an object."""
+        """Return the first region of an object."""
         return cls(_upright(target.direction), target.diameter, target.longest)
 
     @property
     def fov(self) -> float:
-        """Rad, from the middle of one side to that of the other."""
+        """The field of view, rad, from the middle of one side to the middle of the opposite side."""
         side = max(TIMES * self.diameter, TIMES_LONGEST * self.longest, LEAST_FOV)
-        wider = WIDENING ** min(self.unseen, _WIDENED)  # it may be away for hours
+        wider = WIDENING ** min(self.unseen, _WIDENED)  # bounded, since an object may be unseen for hours
         return min(side * min(wider, WIDEST), MOST_FOV)
 
     def next_region(self, target: TargetExtent | None, share: float = FOLLOWING) -> SearchRegion:
-        """The next frame's, after one in which the object was there, or was not seen.
+        """Return the region for the next frame; ``target`` None: the object was not seen in this one.
 
-        ``share``: of a change of size that it takes over.
+        ``share`` is the fraction of a change of size that the region takes over.
         """
         if target is None:
             return replace(self, unseen=self.unseen + 1)
         diameter = self.diameter * (target.diameter / self.diameter) ** share
         longest = self.longest * (target.longest / self.longest) ** share
-        return SearchRegion(_carried(self.axes, target.direction), diameter, longest)
+        return SearchRegion(_recentred(self.axes, target.direction), diameter, longest)
 
     def predicted(self, direction: Floats) -> SearchRegion:
-        """The same where its object should be now; what is far away is rather a mistake than a motion."""
+        """Move the region to the predicted direction [3] of its object, but by ``AHEAD`` of its side at most.
+
+        A prediction farther away is more likely an error than a motion.
+        """
         away, most = float(angle_between(self.axes[2], direction)), AHEAD * self.fov
         share = 1.0 if away <= most else most / away
         return self.recentred(self.axes[2] + share * (direction - self.axes[2]))
 
     def recentred(self, direction: Floats) -> SearchRegion:
-        """The same with another middle [3]."""
-        return replace(self, axes=_carried(self.axes, direction))
+        """Return the same region with another centre [3]."""
+        return replace(self, axes=_recentred(self.axes, direction))
 
     def pixels(self, pyramid: ImagePyramid, size: int, vertical_fov: float = math.pi) -> ImageArray:
-        """What it shows of an image, [size, size, 3]."""
-        image, beside = pyramid.at(size / (4 * math.tan(self.fov / 4)))
+        """Sample an image in this region, [size, size, 3]."""
+        image, offset = pyramid.at(size / (4 * math.tan(self.fov / 4)))
         u, v = self._samples(image.shape[1], image.shape[0], size, vertical_fov)
-        u += round(beside * _PARTS)
-        whole = np.stack([u // _PARTS % image.shape[1], v // _PARTS], -1).astype(np.int16)
-        parts = (v % _PARTS * _PARTS + u % _PARTS).astype(np.uint16)
-        shown = cv2.remap(image, whole, parts, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+        u += round(offset * _SUBPIXELS)
+        whole = np.stack([u // _SUBPIXELS % image.shape[1], v // _SUBPIXELS], -1).astype(np.int16)
+        fraction = (v % _SUBPIXELS * _SUBPIXELS + u % _SUBPIXELS).astype(np.uint16)
+        shown = cv2.remap(image, whole, fraction, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
         return np.asarray(shown, np.uint8)
 
     def mask(self, mask: NDArray[_Each], size: int, vertical_fov: float = math.pi) -> NDArray[_Each]:
-        """What it shows of a panorama's mask or labels [H, W], [size, size]."""
+        """Sample a panorama's mask or labels [H, W] in this region, [size, size], by nearest neighbour."""
         u, v = self._samples(mask.shape[1], mask.shape[0], size, vertical_fov)
-        rows, columns = ((x + _PARTS // 2) // _PARTS for x in (v, u))
-        return mask[rows, columns % mask.shape[1]]
+        rows, columns = ((x + _SUBPIXELS // 2) // _SUBPIXELS for x in (v, u))
+        return np.asarray(mask[rows, columns % mask.shape[1]])
 
     def _samples(
         self, width: int, height: int, size: int, vertical_fov: float
     ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Where its pixels lie in a panorama, [size, size] each, in parts of one; rows end where it does.
+        """Compute the u and v of this region's pixels in a panorama, [size, size] each, in subpixels.
 
-        Whole numbers, so that of a panorama that is rolled by whole columns they differ by these alone.
+        Rows are limited to the panorama. The results are whole numbers, so that rolling the panorama by
+        whole columns changes them by exactly that.
         """
         lon, lat = vector_to_lonlat(self.directions(size))
         u = (lon / (2 * math.pi) + 0.5) * width - 0.5
         v = ((0.5 - lat / vertical_fov) * height - 0.5).clip(0, height - 1)
-        return np.rint(u * _PARTS).astype(np.int64), np.rint(v * _PARTS).astype(np.int64)
+        return np.rint(u * _SUBPIXELS).astype(np.int64), np.rint(v * _SUBPIXELS).astype(np.int64)
 
     def directions(self, size: int) -> Floats:
-        """Unit vectors [size, size, 3] of its pixels, optical axes."""
+        """Return the unit vectors [size, size, 3], optical axes, of this region's pixels."""
         return _local_directions(size, self.fov) @ self.axes
 
     def project(self, vectors: Floats, size: int) -> Floats:
-        """Pixel indices x, y [..., 2] of directions [..., 3]; they may lie outside."""
+        """Return the pixel indices x, y [..., 2] of directions [..., 3]; they may lie outside the region."""
         reach = 2 * math.tan(self.fov / 4)
         return np.asarray((_plane(vectors @ self.axes.T) / reach + 1) / 2 * size - 0.5)
 
     def target(self, mask: NDArray[np.bool_]) -> TargetExtent | None:
-        """Where what was found in it is; ``mask`` [s, s]; None where it is empty."""
+        """Measure an object by its mask [s, s] in this region; None for an empty mask."""
         rows, columns = np.nonzero(mask)
         if not rows.size:
             return None
@@ -163,7 +172,10 @@ class SearchRegion:
         return replace(found, diameter=found.diameter + pixel, longest=found.longest + pixel)
 
     def patch(self, logits: Logits, size: int, vertical_fov: float = math.pi) -> MaskPatch | None:
-        """Its logits [s, s] in a window of the panorama, [size, size]; None where there is no mask."""
+        """Resample logits [s, s] of this region to a window of the panorama, [size, size].
+
+        None where no logit is positive.
+        """
         mask = logits > 0
         if not mask.any():
             return None
@@ -179,7 +191,7 @@ class SearchRegion:
         return MaskPatch(np.asarray(cv2.remap(logits, x, y, cv2.INTER_LINEAR, **how), np.float32), window)
 
     def _window(self, mask: NDArray[np.bool_], vertical_fov: float) -> Window:
-        """The panorama's window round a mask in it."""
+        """Return the panorama's window around a mask [s, s] in this region, which must not be empty."""
         vectors = self.directions(len(mask))[mask]
         lon, lat = vector_to_lonlat(vectors)
         pixel = 4 * math.tan(self.fov / 4) / len(mask)
@@ -189,34 +201,38 @@ class SearchRegion:
             x, y = place.clip(-1, len(mask)).astype(int)
             if min(x, y) >= 0 and max(x, y) < len(mask) and mask[y, x]:
                 low, high = min(low, pole * math.pi / 2), max(high, pole * math.pi / 2)
-        turns = np.sort(lon / (2 * math.pi) + 0.5)
-        gaps = np.diff(turns, append=turns[0] + 1)
+        fractions = np.sort(lon / (2 * math.pi) + 0.5)
+        gaps = np.diff(fractions, append=fractions[0] + 1)
         widest = int(np.argmax(gaps))
         wide = 1 - float(gaps[widest]) + pixel / (2 * math.pi) / max(math.cos((low + high) / 2), 0.05)
-        middle = float(turns[(widest + 1) % len(turns)]) + (1 - float(gaps[widest])) / 2
-        share = (0.5 - (low + high) / 2 / vertical_fov, (high - low) / vertical_fov)
-        window = Window.covering(share[0], middle, share[1], wide, vertical_fov)
-        if window.width == 1:  # all round no gap says where to cut it open: where the least of it is
+        middle = float(fractions[(widest + 1) % len(fractions)]) + (1 - float(gaps[widest])) / 2
+        centre = 0.5 - (low + high) / 2 / vertical_fov, middle
+        window = Window.covering(centre, ((high - low) / vertical_fov, wide), vertical_fov)
+        if window.width == 1:  # all columns, so there is no gap to put its ends in: centred on the mask
             window = replace(window, left=float(vector_to_lonlat(vectors.sum(0))[0]) / (2 * math.pi))
         return window
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it."""
+        """Return the fields as JSON types."""
         return {**vars(self), "axes": self.axes.tolist()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SearchRegion:
-        """What ``to_dict`` gave."""
+        """Build a region from what ``to_dict`` returned."""
         return cls(**{**values, "axes": np.array(values["axes"], float)})
 
 
 def _plane(local: Floats) -> Floats:
-    """Stereographic x, y [..., 2] of directions [..., 3] in a region's axes; its antipode is far out."""
+    """Project directions [..., 3] in a region's axes to stereographic x, y [..., 2].
+
+    The scale is bounded, so that the antipode lies far outside instead of at infinity.
+    """
     return np.asarray(local[..., :2] * (2 / np.maximum(1 + local[..., 2:], 1e-3)))
 
 
-@lru_cache(maxsize=32)  # 20 MiB at 160 pixels; each is asked for several times in a frame
+@lru_cache(maxsize=32)  # 20 MiB at 160 pixels; each is needed several times in a frame
 def _local(size: int, thousandths: int) -> Floats:
+    """Compute the unit vectors [size, size, 3] of a region of ``thousandths`` mrad in its axes."""
     across = (np.arange(size) + 0.5) / size * 2 - 1
     x, y = np.meshgrid(across, across)
     radius = np.hypot(x, y)
@@ -226,18 +242,21 @@ def _local(size: int, thousandths: int) -> Floats:
 
 
 def _local_directions(size: int, fov: float) -> Floats:
-    """Unit vectors [size, size, 3] of a region's pixels in its axes."""
+    """Return the unit vectors [size, size, 3] of a region's pixels in its axes; ``fov`` to 1 mrad."""
     return _local(size, round(fov * 1000))
 
 
 def _upright(direction: Floats) -> Floats:
-    """Axes [3, 3] of a view of ``direction`` with north up."""
+    """Return the axes [3, 3] of a view in ``direction`` [3] with north up."""
     east, north = tangent_basis(direction)
     return np.stack([east, -north, direction])
 
 
-def _carried(axes: Floats, direction: Floats) -> Floats:
-    """Axes that look at ``direction``: north up, but near the poles, where that turns quickly, as it was."""
+def _recentred(axes: Floats, direction: Floats) -> Floats:
+    """Rotate axes [3, 3] to look in ``direction`` [3], with north up.
+
+    Near the poles, where north changes quickly, they keep their orientation about the line of sight.
+    """
     forward = normalised(direction)
     right = axes[0] - forward * (forward @ axes[0])
     length = float(np.linalg.norm(right))
@@ -246,8 +265,8 @@ def _carried(axes: Floats, direction: Floats) -> Floats:
     right = right / length
     down, east = np.cross(forward, right), _upright(forward)[0]
     angle = math.atan2(float(east @ down), float(east @ right))
-    turn = angle * min((1 - abs(float(forward[1]))) / _POLAR, 1.0)
+    twist = angle * min((1 - abs(float(forward[1]))) / _POLAR, 1.0)
     if abs(angle) > _SURE:
-        turn = min(max(turn, -_TURN), _TURN)
-    right = math.cos(turn) * right + math.sin(turn) * down
+        twist = min(max(twist, -_MAX_TWIST), _MAX_TWIST)
+    right = math.cos(twist) * right + math.sin(twist) * down
     return np.stack([right, np.cross(forward, right), forward])

@@ -1,1 +1,1 @@
-"""Files and image formats: what is read and written, without ROS."""
+"""Reading and writing of files and image formats, without ROS."""

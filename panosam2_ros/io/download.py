@@ -1,4 +1,8 @@
-"""Files from the network: resumable, checked, whole or not there."""
+"""Downloads that are resumed, checked by SHA-256 and atomic: a file is complete or not there.
+
+Ours, because torch.hub and pooch start again from the first byte after an interruption, which matters for
+checkpoints of up to 900 MB over a robot's network.
+"""
 
 from __future__ import annotations
 
@@ -17,51 +21,62 @@ def download(
     url: str,
     path: Path,
     digest: str,  # SHA-256, hex
+    *,
     size: int | None = None,  # bytes, where it is known
     hint: str = "",  # how the user chooses the folder of ``path``
 ) -> None:
-    """Make sure that ``path`` is the file with this SHA-256, fetching it if it is not there.
+    """Download a file to ``path`` unless it is there, and check its SHA-256.
 
-    An interrupted download goes on where it stopped. Raises ValueError for a file of another
-    content, ConnectionError where it cannot be fetched; both say what to do.
+    An interrupted download is resumed by the next call. Raises ValueError for a file with other
+    contents and ConnectionError where it cannot be fetched; both messages name the remedy.
     """
-    if path.exists():
-        _check(path, digest)
-        return
+    if not path.exists():
+        partial = path.with_suffix(".part")
+        _download_partial(url, path, partial, hint)
+        _check_complete(path, partial, digest, size)
+        partial.rename(path)
+    else:
+        _check_digest(path, digest)
+
+
+def _download_partial(url: str, path: Path, partial: Path, hint: str) -> None:
+    """Fetch the rest of a partial file; raise ConnectionError where that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
     try:
         _fetch(url, partial, path.name)
     except OSError as error:  # URLError and timeouts are OSErrors
         raise ConnectionError(
-            f"cannot fetch {url}: {error}. Start again to go on where it stopped, or put the file at {path}"
+            f"cannot fetch {url}: {error}. Start again to resume the download, or put the file at {path}"
             + (f" ({hint})" if hint else "")
         ) from error
+
+
+def _check_complete(path: Path, partial: Path, digest: str, size: int | None) -> None:
+    """Raise ConnectionError for a file that is too short; raise ValueError for a wrong one and remove it."""
     have = partial.stat().st_size
     if size is not None and have < size:
         raise ConnectionError(
-            f"{path.name} ended after {have} of {size} bytes; start again to go on from there"
+            f"the download of {path.name} ended after {have} of {size} bytes; start again to resume it"
         )
     try:
-        _check(partial, digest)
+        _check_digest(partial, digest)
     except ValueError:
         partial.unlink()
         raise
-    partial.rename(path)
 
 
 def _fetch(url: str, partial: Path, title: str) -> None:
-    """Fetch ``url`` into ``partial``, from where that ends."""
+    """Append to ``partial`` what it lacks of ``url``, with a progress bar."""
     have = partial.stat().st_size if partial.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
         response = urllib.request.urlopen(request, timeout=30)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is left to fetch
+        if error.code == 416:  # range not satisfiable: the file is already complete
             return
         raise
     with response:
-        have = have if response.status == 206 else 0  # the server may not know ranges
+        have = have if response.status == 206 else 0  # the server may not support ranges
         total = have + int(response.headers.get("Content-Length", 0))
         with (
             open(partial, "ab" if have else "wb") as file,
@@ -72,7 +87,8 @@ def _fetch(url: str, partial: Path, title: str) -> None:
                 bar.update(len(chunk))
 
 
-def _check(path: Path, digest: str) -> None:
+def _check_digest(path: Path, digest: str) -> None:
+    """Raise ValueError for a file with another SHA-256."""
     if (found := sha256(path)) != digest:
         raise ValueError(
             f"{path} ({path.stat().st_size} bytes) has SHA-256 {found}, {digest} was expected: it is damaged "

@@ -1,4 +1,4 @@
-"""Frames from whatever holds some: a video, a ROS bag, a folder of images or one image."""
+"""Frames from a video, a ROS bag, a folder of images or one image."""
 
 from __future__ import annotations
 
@@ -8,35 +8,37 @@ from pathlib import Path
 from panosam2_ros.io.rosbag import BagImages, is_bag
 from panosam2_ros.io.video import IMAGE_SUFFIXES, FrameSource, ImageFiles, StampedFrame, VideoError, VideoFile
 
-DEFAULT_RATE = 10.0  # Hz, of sources that have none of their own
+DEFAULT_RATE = 10.0  # Hz, of sources without a rate of their own
 
 
-def open_frames(path: str | Path, topic: str = "") -> FrameSource:
-    """A video file, a ROS bag, a folder of images (in the order of their names) or a single image.
+def open_frames(path: str | Path, *, topic: str = "") -> FrameSource:
+    """Open a video file, a ROS bag, a folder of images (in the order of their names) or a single image.
 
-    ``topic`` is a bag's; empty: its only image topic.
-
-    Raises VideoError where nothing can be read from there.
+    ``topic`` chooses an image topic of a bag; empty: its only one. Raises VideoError where no frames can
+    be read.
     """
     path = Path(path).expanduser()
     if not path.exists():
         raise VideoError(f"there is no {path}: give a video file, a ROS bag, an image or a folder of images")
     if is_bag(path):
-        return BagImages(path, topic)
+        return BagImages(path, topic=topic)
     if path.is_dir():
         visible = (p for p in path.iterdir() if not p.name.startswith("."))
         paths = sorted(p for p in visible if p.suffix.lower() in IMAGE_SUFFIXES)
         if not paths:
             raise VideoError(
-                f"the folder {path} has no image ({', '.join(IMAGE_SUFFIXES)}); frames are taken "
-                "in the order of their names, from this folder only"
+                f"the folder {path} has no image ({', '.join(IMAGE_SUFFIXES)}); give a folder that contains "
+                "images itself, its subfolders are not searched"
             )
         return ImageFiles(paths)
     return ImageFiles([path]) if path.suffix.lower() in IMAGE_SUFFIXES else VideoFile(path)
 
 
-def stamped_frames(source: FrameSource, rate: float = 0.0) -> Iterator[StampedFrame]:
-    """Frames with the stamps of their source, or of ``rate`` Hz (0: the source's own, or 10) from 0 on."""
+def stamped_frames(source: FrameSource, *, rate: float = 0.0) -> Iterator[StampedFrame]:
+    """Yield frames with the stamps of a bag, or with stamps from 0 on at ``rate`` Hz.
+
+    ``rate`` 0: the source's own, or ``DEFAULT_RATE``.
+    """
     if isinstance(source, BagImages):
         yield from source.stamped()
         return

@@ -1,8 +1,10 @@
-"""Images as cameras and bags deliver them -> RGB uint8 [H, W, 3]. Nothing here imports ROS.
+"""Conversion of camera and bag images to RGB uint8 [H, W, 3], without ROS.
 
-Names are those of ``sensor_msgs/image_encodings``, and nv12 beside them. Of 16 bits the upper eight are
-kept. YUV is BT.601 of limited range, as OpenCV takes it; yuv422 is UYVY. 8UC3, 8UC4, 16UC3 and 16UC4 say
-nothing of colours: they are taken for BGR and BGRA, as OpenCV has them.
+Ours, because cv_bridge needs ROS, and apt's builds of it need numpy 1.x.
+
+Encodings are those of ``sensor_msgs/image_encodings``, and nv12. Of 16 bits the upper eight are kept. YUV is
+BT.601 of limited range, as in OpenCV; yuv422 is UYVY. 8UC3, 8UC4, 16UC3 and 16UC4 do not name their colours:
+they are read as BGR and BGRA, OpenCV's order.
 """
 
 from __future__ import annotations
@@ -20,11 +22,11 @@ Bytes = NDArray[np.uint8]
 
 
 class ImageError(ValueError):
-    """An image that cannot be read; says what was needed, what came and the remedy."""
+    """An image that cannot be converted; the message says what was needed, what came and the remedy."""
 
 
 class RawImage(Protocol):
-    """The fields of sensor_msgs/Image, whichever library made it."""
+    """The fields of sensor_msgs/Image, from any message library."""
 
     height: int
     width: int
@@ -43,12 +45,12 @@ class CompressedFile(Protocol):
 
 @dataclass(frozen=True)
 class _Interleaved:
-    """All channels of a pixel lie together."""
+    """The layout of an encoding in which all channels of a pixel are stored together."""
 
     channels: int
-    to_rgb: int | None  # of cv2.cvtColor; None: it is RGB
-    depth: int = 1  # bytes of a channel
-    across: int = 1  # columns that share their colour
+    to_rgb: int | None  # code of cv2.cvtColor; None: already RGB
+    depth: int = 1  # bytes a channel
+    across: int = 1  # columns that share their chroma
 
 
 _COLOURS = {
@@ -60,7 +62,7 @@ _COLOURS = {
     "{}UC1": (1, cv2.COLOR_GRAY2RGB),
     "{}UC3": (3, cv2.COLOR_BGR2RGB),
     "{}UC4": (4, cv2.COLOR_BGRA2RGB),
-    # ROS names the first two pixels of the first two rows; OpenCV those from the second row and column on
+    # ROS names the pattern at row 0, column 0; OpenCV names it at row 1, column 1
     "bayer_rggb{}": (1, cv2.COLOR_BayerBG2RGB),
     "bayer_bggr{}": (1, cv2.COLOR_BayerRG2RGB),
     "bayer_gbrg{}": (1, cv2.COLOR_BayerGR2RGB),
@@ -80,7 +82,7 @@ _HALF_CHROMA = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
 _FULL_CHROMA = "nv24"
 ENCODINGS = (*_INTERLEAVED, *_HALF_CHROMA, _FULL_CHROMA)
 
-# BT.601, limited range: Y, U, V, 1 -> R, G, B; OpenCV has this for subsampled chroma only
+# BT.601, limited range: Y, U, V, 1 -> R, G, B; OpenCV converts it from subsampled chroma only
 _Y, _RV, _GU, _GV, _BU = 1.164, 1.596, -0.391, -0.813, 2.018
 _YUV_TO_RGB = np.array([
     [_Y, 0, _RV, -16 * _Y - 128 * _RV],
@@ -90,31 +92,35 @@ _YUV_TO_RGB = np.array([
 
 
 def image_to_array(image: RawImage) -> ImageArray:
-    """RGB [H, W, 3]; without a copy for rgb8 whose rows are not padded. Raises ImageError."""
+    """Convert an image message to RGB [H, W, 3]; raise ImageError where that cannot be done.
+
+    An rgb8 image without padding is not copied.
+    """
     if image.encoding in _HALF_CHROMA:
         return _half_chroma(image, _HALF_CHROMA[image.encoding])
     if image.encoding == _FULL_CHROMA:
         return _full_chroma(image)
     if image.encoding not in _INTERLEAVED:
         raise ImageError(
-            f"encoding {image.encoding!r} is not understood; needed is one of {', '.join(ENCODINGS)}: set "
+            f"encoding {image.encoding!r} is not supported; needed is one of {', '.join(ENCODINGS)}: set "
             "the camera driver's pixel format to one of these"
         )
     return _interleaved(image, _INTERLEAVED[image.encoding])
 
 
 def _interleaved(image: RawImage, layout: _Interleaved) -> ImageArray:
+    """Convert an image whose pixels are stored one after the other."""
     _check_multiple(image, layout.across, 1)
     pixels = pixel_bytes(image, layout.channels * layout.depth)
     if layout.depth == 2:
-        pixels = _upper_bytes(pixels, bool(image.is_bigendian))
+        pixels = _upper_bytes(pixels, big_endian=bool(image.is_bigendian))
     if layout.to_rgb is None:
         return np.ascontiguousarray(pixels)
     return np.asarray(cv2.cvtColor(pixels, layout.to_rgb), np.uint8)
 
 
-def _upper_bytes(pixels: Bytes, big_endian: bool) -> Bytes:
-    """[H, W, C] of [H, W, 2 C]."""
+def _upper_bytes(pixels: Bytes, *, big_endian: bool) -> Bytes:
+    """Take the upper byte of 16-bit channels: [H, W, 2 C] -> [H, W, C]."""
     height, width, size = pixels.shape
     pairs = pixels.reshape(height, width * size // 2, 2)
     upper = np.asarray(cv2.extractChannel(pairs, 0 if big_endian else 1))
@@ -122,14 +128,17 @@ def _upper_bytes(pixels: Bytes, big_endian: bool) -> Bytes:
 
 
 def _half_chroma(image: RawImage, to_rgb: int) -> ImageArray:
-    """A plane of Y, below it one of UV pairs for every 2 x 2 pixels."""
+    """Convert an image of a Y plane and, below it, a plane of UV pairs, one for every 2 x 2 pixels."""
     _check_multiple(image, 2, 2)
     rows = _rows(image, image.width, image.height * 3 // 2)
     return np.asarray(cv2.cvtColor(rows[:, : image.width], to_rgb), np.uint8)
 
 
 def _full_chroma(image: RawImage) -> ImageArray:
-    """A plane of Y, below it one of a UV pair for every pixel, in rows of twice the step."""
+    """Convert an image of a Y plane and, below it, a plane of one UV pair per pixel.
+
+    A row of UV pairs is twice as long as the step.
+    """
     height, width = image.height, image.width
     rows = _rows(image, width, 3 * height)
     pairs = rows[height:].reshape(height, 2 * image.step)[:, : 2 * width].reshape(height, width, 2)
@@ -139,13 +148,13 @@ def _full_chroma(image: RawImage) -> ImageArray:
 
 
 def pixel_bytes(image: RawImage, size: int) -> Bytes:
-    """[H, W, size], a view of an image of ``size`` bytes a pixel; ImageError where the numbers disagree."""
+    """View an image of ``size`` bytes a pixel as [H, W, size]; raise ImageError where the fields disagree."""
     row = image.width * size
     return _rows(image, row, image.height)[:, :row].reshape(image.height, image.width, size)
 
 
 def _rows(image: RawImage, row: int, count: int) -> Bytes:
-    """[count, step], a view; a row needs ``row`` bytes."""
+    """View an image's data as ``count`` rows [count, step] that hold at least ``row`` bytes each."""
     size = f"{image.width}x{image.height} {image.encoding}"
     if image.width == 0 or image.height == 0:
         raise ImageError(f"the image has no pixels: {size}; the camera driver must fill width and height")
@@ -163,6 +172,7 @@ def _rows(image: RawImage, row: int, count: int) -> Bytes:
 
 
 def _check_multiple(image: RawImage, across: int, down: int) -> None:
+    """Raise ImageError for a size that an encoding with subsampled chroma does not permit."""
     if image.width % across or image.height % down:
         raise ImageError(
             f"pixels of {image.encoding} share their colour: width and height must be multiples of {across} "
@@ -171,13 +181,17 @@ def _check_multiple(image: RawImage, across: int, down: int) -> None:
 
 
 def compressed_to_array(image: CompressedFile) -> ImageArray:
-    """RGB [H, W, 3] of a jpeg or png file, of 8 or 16 bits, colour or grey. Raises ImageError."""
+    """Decode a jpeg or png file, of 8 or 16 bits, colour or grey, to RGB [H, W, 3].
+
+    Raises ImageError where that cannot be done.
+    """
     data = np.frombuffer(image.data, np.uint8)
-    # A mosaic that was compressed as it is: image_transport names no colours behind "compressed" then
-    kept, _, how = image.format.partition(";")
-    layout = _INTERLEAVED.get(kept.strip()) if kept.startswith("bayer_") and "bgr8" not in how else None
+    # image_transport names the colours after "compressed", but not for a raw Bayer mosaic
+    encoding, _, how = image.format.partition(";")
+    is_mosaic = encoding.startswith("bayer_") and "bgr8" not in how
+    layout = _INTERLEAVED.get(encoding.strip()) if is_mosaic else None
     colours = cv2.IMREAD_COLOR if layout is None else cv2.IMREAD_GRAYSCALE
-    # How the camera was held (EXIF) is no matter of the projection.
+    # the EXIF orientation must not rotate a panorama
     decoded = cv2.imdecode(data, colours | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
     if decoded is None:
         raise ImageError(

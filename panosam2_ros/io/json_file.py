@@ -1,4 +1,4 @@
-"""JSON files that appear whole or not at all."""
+"""Atomic writing of JSON files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def write_json(path: Path, value: object) -> None:
-    """The file appears whole or not at all."""
+    """Write a value as JSON, atomically; make the folder where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
     partial.write_text(json.dumps(value, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Label images as PNG files with the DAVIS palette: a pixel's value is the object's id."""
+"""Label images as PNG files with the DAVIS palette; the value of a pixel is the object's id."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from PIL import Image
 
 from panosam2_ros.geometry.image_types import LabelImage
 
-_LARGEST = 255  # id that a palette image can hold
+_MAX_ID = 255  # that a palette image can hold
 
 
 @lru_cache(maxsize=1)
 def davis_palette() -> NDArray[np.uint8]:
-    """Colours of ids 0..255, [256, 3] RGB.
+    """Return the colours of ids 0..255, [256, 3] RGB.
 
-    The PASCAL VOC colour map, which DAVIS took over: three bits of the id after the other go to
-    red, green and blue, from their highest bit downwards.
+    They are the PASCAL VOC colour map, which DAVIS uses: successive groups of three bits of the id, from
+    the lowest, set the bits of red, green and blue, from the highest.
     """
     ids, colours = np.arange(256), np.zeros((256, 3), np.uint8)
     for bit in range(8):
@@ -30,11 +30,14 @@ def davis_palette() -> NDArray[np.uint8]:
 
 
 def write_labels(path: Path, labels: NDArray[np.integer]) -> None:
-    """Write labels [H, W] of ids up to 255; makes the folder where it is missing."""
+    """Write labels [H, W] of ids up to 255 as a palette PNG; make the folder where it is missing.
+
+    Raises ValueError for larger ids.
+    """
     largest = int(labels.max(initial=0))
-    if largest > _LARGEST:
+    if largest > _MAX_ID:
         raise ValueError(
-            f"{path}: a palette PNG holds ids up to {_LARGEST}, got {largest}; renumber the objects"
+            f"{path}: a palette PNG holds ids up to {_MAX_ID}, got {largest}; renumber the objects"
         )
     image = Image.fromarray(np.ascontiguousarray(labels, np.uint8))
     image.putpalette(davis_palette().tobytes())
@@ -43,14 +46,14 @@ def write_labels(path: Path, labels: NDArray[np.integer]) -> None:
 
 
 def write_ids(path: Path, labels: LabelImage) -> None:
-    """Write labels [H, W] of ids up to 65535 as 16-bit grey."""
+    """Write labels [H, W] of ids up to 65535 as a 16-bit grey PNG."""
     Image.fromarray(np.ascontiguousarray(labels, np.uint16)).save(path, format="PNG", compress_level=1)
 
 
 def read_labels(path: Path) -> LabelImage:
-    """Read labels [H, W]: of a palette or grey PNG the values, of a colour PNG the palette's ids.
+    """Read labels [H, W]: the values of a palette or grey PNG, the palette's ids of a colour PNG.
 
-    Raises ValueError where a colour is none of the palette's.
+    Raises ValueError for another format and for colours outside the palette.
     """
     with Image.open(path) as image:
         if image.format != "PNG":
@@ -61,7 +64,7 @@ def read_labels(path: Path) -> LabelImage:
 
 
 def _ids_of_colours(colours: NDArray[np.uint8], path: Path) -> LabelImage:
-    """Inverse of the palette: every id has a colour of its own, made of its bits."""
+    """Invert the palette: convert colours [H, W, 3] to ids [H, W]; raise ValueError for foreign colours."""
     ids = np.zeros(colours.shape[:2], np.uint8)
     for bit in range(8):
         channel, place = bit % 3, 7 - bit // 3

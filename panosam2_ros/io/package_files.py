@@ -1,4 +1,4 @@
-"""Finds the files that come with the package: models, configuration, the demo's pictures."""
+"""Locations of the files that are installed with the package: models, configuration, the demo's images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def package_roots() -> list[Path]:
-    """Every folder that may hold the package's files, in the order in which they are looked in."""
+    """List the folders that may hold the package's files, in the order of the search."""
     roots = [PACKAGE]
     # an editable install: the checkout itself, which alone has package.xml beside the package
     if (PACKAGE.parent / "package.xml").is_file():
@@ -22,7 +22,7 @@ def package_roots() -> list[Path]:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file; hashlib.file_digest needs Python 3.11."""
+    """Compute the SHA-256 of a file, in hex; hashlib.file_digest needs Python 3.11."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -33,7 +33,7 @@ def sha256(path: Path) -> str:
 def package_file(
     *parts: str,  # e.g. "models", "panosam2_nano.safetensors"
 ) -> Path:
-    """The first existing file or folder of that name; FileNotFoundError names every place tried."""
+    """Find the first existing file or folder of that name; raise FileNotFoundError that lists all places."""
     tried = [root.joinpath(*parts) for root in package_roots()]
     for path in tried:
         if path.exists():

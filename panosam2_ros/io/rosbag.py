@@ -1,4 +1,4 @@
-"""Images of ROS bags (rosbag2: mcap and sqlite3), read by the package ``rosbags``; no ROS is needed."""
+"""Images of ROS bags (rosbag2: mcap and sqlite3), read by the package ``rosbags``, without ROS."""
 
 from __future__ import annotations
 
@@ -19,30 +19,35 @@ _FILES = (".mcap", ".db3")
 
 
 def is_bag(path: Path) -> bool:
-    """Whether it is a rosbag2 folder or one of its files."""
+    """Tell whether a path is a rosbag2 folder or one of its files."""
     return (path / "metadata.yaml").is_file() or path.suffix in _FILES
 
 
 def _seconds(reader: Any, connections: list[Any]) -> float:
-    """From their first message to their last, s; other topics may have begun earlier or ended later."""
+    """Measure the time, s, from the first message of some connections to their last.
 
-    def times(start: int | None = None) -> Iterator[int]:
+    The bag itself may begin earlier and end later, with other topics.
+    """
+
+    def times(*, start: int | None = None) -> Iterator[int]:
+        """Yield the recording times, ns, from ``start`` on."""
         return (time for _, time, _ in reader.messages(connections=connections, start=start))
 
     first, back = next(times(), reader.start_time), 10**9
-    while True:  # from the end, farther and farther back, so that not all images have to be read
+    while True:  # search backwards from the end in growing steps, to avoid reading all images
         start = max(reader.end_time - back, first)
-        last = max(times(start), default=None)
+        last = max(times(start=start), default=None)
         if last is not None or start == first:
             return ((last or first) - first) * 1e-9
         back *= 4
 
 
 class BagImages:
-    """The images of one topic, decoded as they are read; raises VideoError for what cannot be read."""
+    """The images of one topic of a bag, decoded while reading."""
 
-    def __init__(self, path: Path, topic: str = "") -> None:
-        # a bag's folder has the list of what is in it; its files alone have not
+    def __init__(self, path: Path, *, topic: str = "") -> None:
+        """Open a bag and choose its topic; empty: the only image topic. Raises VideoError."""
+        # the metadata that lists a bag's contents lie in its folder, beside its files
         self._path = path.parent if path.is_file() and (path.parent / "metadata.yaml").exists() else path
         with self._open() as reader:
             self._topic = self._choose({c.topic: c.msgtype for c in reader.connections}, topic)
@@ -56,6 +61,7 @@ class BagImages:
         self.height, self.width = first.image.shape[:2]
 
     def _choose(self, kinds: dict[str, str], topic: str) -> str:
+        """Return the image topic to read; raise VideoError where ``topic`` is none or is ambiguous."""
         images = sorted(name for name, kind in kinds.items() if kind in _KINDS)
         if topic and topic in images:
             return topic
@@ -68,20 +74,24 @@ class BagImages:
 
     @contextmanager
     def _open(self) -> Iterator[Any]:
+        """Open the bag for reading; raise VideoError with the remedy where that fails."""
         try:
             from rosbags.highlevel import AnyReader, AnyReaderError
             from rosbags.typesys import Stores, get_typestore
         except ImportError as error:
             raise VideoError(f"{self._path} is a ROS bag: pip install rosbags ({error})") from error
         try:
-            # Older bags do not carry their messages' definitions; those of images have never changed.
+            # Older bags do not contain their message definitions; those of images have never changed.
             with AnyReader([self._path], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as reader:
                 yield reader
         except AnyReaderError as error:
             raise VideoError(f"{self._path} cannot be read: {error}; try: ros2 bag reindex") from error
 
     def stamped(self) -> Iterator[StampedFrame]:
-        """The images with the stamps and frame ids of their headers, in the order of recording."""
+        """Yield the images with the stamps and frame ids of their headers, in the order of recording.
+
+        Raises VideoError for an image that cannot be decoded.
+        """
         with self._open() as reader:
             chosen = [c for c in reader.connections if c.topic == self._topic]
             for connection, _, data in reader.messages(connections=chosen):
@@ -91,7 +101,8 @@ class BagImages:
                     image = _KINDS[connection.msgtype](message)
                 except ImageError as error:
                     raise VideoError(f"{self._path}: image of stamp {stamp} ns: {error}") from error
-                yield StampedFrame(image, stamp, message.header.frame_id)
+                yield StampedFrame(image, stamp, frame_id=message.header.frame_id)
 
     def __iter__(self) -> Iterator[ImageArray]:
+        """Yield the images in the order of recording, RGB."""
         return (frame.image for frame in self.stamped())

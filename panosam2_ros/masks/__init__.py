@@ -1,1 +1,1 @@
-"""Masks on the panorama: label images, cleaning, boundaries."""
+"""Masks on the panorama: label images, cleanup and boundary refinement."""

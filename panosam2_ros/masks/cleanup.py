@@ -1,7 +1,4 @@
-"""Masks without what does not belong to them: islands, parts where the object cannot be, holes.
-
-On the sphere: across the seam and over the poles.
-"""
+"""Removal of islands, of improbable parts and of holes from masks, across the seam and over the poles."""
 
 from __future__ import annotations
 
@@ -20,19 +17,19 @@ from panosam2_ros.geometry.window import Logits
 
 @dataclass(frozen=True)
 class CleanupConfig:
-    """What counts as not belonging to a mask."""
+    """The limits of islands and holes."""
 
-    min_island: float = 0.25  # weight of smaller parts that stay, as a share of the heaviest's; 0: all stay
-    max_hole: float = 0.0  # solid angle of holes that are filled, as a share of the mask's; 0: none
-    # rad; a part weighs its solid angle times exp(-(d/s)^2/2) at distance d from where the object should be,
-    # s^2 the variance of that plus this squared; 0: its solid angle
+    min_island: float = 0.25  # smallest weight of parts that stay, relative to the heaviest; 0: all stay
+    max_hole: float = 0.0  # largest solid angle of holes that are filled, relative to the mask; 0: none
+    # Rad; a part's weight is its solid angle times exp(-(d/s)^2/2), d its distance from the predicted
+    # direction, s^2 the variance of the prediction plus this squared; 0: its solid angle.
     reach: float = 0.1
     vertical_fov: float = math.pi  # rad
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ExpectedPlace:
-    """Where an object should be."""
+    """The predicted direction of an object."""
 
     direction: Floats  # [3] unit vector, optical axes of the logits' panorama
     deviation: float  # rad
@@ -41,9 +38,9 @@ class ExpectedPlace:
 def remove_islands_and_holes(
     logits: Logits, rules: CleanupConfig, expected: ExpectedPlace | None = None
 ) -> Logits:
-    """Logits whose mask has no islands and no small holes, on the sphere.
+    """Remove islands and small holes from the mask of logits [h, w], on the sphere.
 
-    What changes sides keeps its magnitude, so that the outline stays where it is.
+    Logits change their sign but not their magnitude, so that the remaining boundary stays where it is.
     """
     mask = logits > 0
     if rules.min_island > 0:
@@ -62,7 +59,7 @@ def remove_islands_and_holes(
 def _nearness(
     parts: NDArray[np.int32], count: int, expected: ExpectedPlace, rules: CleanupConfig
 ) -> NDArray[np.float64]:
-    """exp(-(d/s)^2/2) of each part [count], d to its nearest pixel; the nearest has 1."""
+    """Compute exp(-(d/s)^2/2) of parts [count], d to their nearest pixels, relative to the nearest part."""
     cosine = _pixel_vectors(*parts.shape, rules.vertical_fov) @ expected.direction
     nearest = np.full(count, -1.0)
     for part in np.unique(parts[parts > 0]):
@@ -74,7 +71,7 @@ def _nearness(
 
 @functools.lru_cache(maxsize=4)
 def _pixel_vectors(height: int, width: int, vertical_fov: float) -> Floats:
-    """Unit vectors [h, w, 3]; networks may be square."""
+    """Compute the unit vectors [h, w, 3] of a mask's pixels."""
     grid = Equirect(2 * height, height, vertical_fov)
-    columns = grid.column_longitudes().reshape(width, -1).mean(1)
+    columns = grid.column_longitudes().reshape(width, -1).mean(1)  # means, because masks may be square
     return lonlat_to_vector(*np.meshgrid(columns, grid.row_latitudes()))

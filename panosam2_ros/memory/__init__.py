@@ -1,1 +1,1 @@
-"""What is remembered of objects: tensors in fixed slots, and files of them."""
+"""Memories of tracked objects: tensors in a fixed number of slots, and files of them."""

@@ -1,9 +1,9 @@
-"""What is remembered of every object, in tensors of fixed shape; never holds the model.
+"""The memory bank: the memories of all objects in tensors of fixed shape, without the model.
 
-Each object has ``slots`` memory maps and ``max_obj_ptrs`` pointers. Of those, at most ``max_cond``
-are prompted frames (the first prompt is never forgotten, later ones replace each other) and at most
-``anchors`` are older frames that were confident and unlike each other; the rest is the newest
-frames in which the object was seen. Beside them stand a long-term pointer, the running mean of
+Each object has ``slots`` memory maps and ``max_obj_ptrs`` pointers. Of those, at most ``max_cond`` are
+prompted frames (the first prompt is never replaced, later ones replace each other) and at most
+``anchors`` are older frames that were confident and differ from each other; the rest are the newest
+frames in which the object was seen. In addition there are a long-term pointer, the running mean of
 confident frames' pointers, and the map of the last confident frame.
 """
 
@@ -24,14 +24,14 @@ LONG_TERM = 64  # frames over which the long-term pointer averages, at most
 
 @dataclass(frozen=True)
 class BankRules:
-    """How much is remembered, and what."""
+    """The size of the memory, and the rules by which frames are kept."""
 
     slots: int
     max_obj_ptrs: int
-    max_cond: int
+    max_cond: int  # prompted frames
     anchors: int = 0
-    anchor_interval: int = 10  # frames between two anchors, at least
-    anchor_similarity: float = 0.9  # cosine of two anchors' pointers, at most
+    anchor_interval: int = 10  # smallest number of frames between two anchors
+    anchor_similarity: float = 0.9  # largest cosine of two anchors' pointers
     confident: float = 0.8  # predicted IoU from which a frame is confident
     recreate: bool = False  # fill empty and doubtful slots from the last confident frame
 
@@ -43,12 +43,12 @@ class BankRules:
             )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class MemoryRead:
     """The memories of N objects as memory attention reads them; S slots, P pointers."""
 
     maskmem_features: Tensor  # [N, S, C_mem, h, w]
-    tpos_index: Tensor  # [N, S] int64: S - 1 for prompted frames, else frames since, less one, to S - 2
+    tpos_index: Tensor  # [N, S] int64: S - 1 for prompted frames, else frames since then - 1, up to S - 2
     maskmem_valid: Tensor  # [N, S] bool
     obj_ptrs: Tensor  # [N, P, C]
     ptr_age: Tensor  # [N, P] float, frames since it was written, clamped to 0..P - 1
@@ -57,26 +57,26 @@ class MemoryRead:
     long_valid: Tensor  # [N] bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class FrameMemory:
-    """What one frame adds to the memory of N objects."""
+    """The memories of N objects in one frame."""
 
     maskmem_features: Tensor  # [N, C_mem, h, w]
     obj_ptrs: Tensor  # [N, C]
     mask_logits: Tensor  # [N, 1, 4h, 4w]
-    centre: Tensor  # [N] int64, token column in the middle of the mask
-    keep: Tensor  # [N] bool: remember this frame; time passes for all
-    cond: Tensor  # [N] bool: it was prompted
+    centre: Tensor  # [N] int64, token column at the centre of the mask
+    keep: Tensor  # [N] bool: store this frame; the frame count increases for all objects
+    cond: Tensor  # [N] bool: the frame is prompted
     present: Tensor  # [N] bool: the object was seen
     confidence: Tensor  # [N] predicted IoU, 0..1
-    colours: Tensor | None = None  # [N, 2, K] from now on, of objects that were seen; None: as before
+    colours: Tensor | None = None  # [N, 2, K] new histograms of objects that were seen; None: unchanged
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class MemoryBank:
-    """An immutable snapshot; ``write`` gives the next one, so training can differentiate it.
+    """The memories of N objects, which are its rows; ``h, w`` is the token grid of the network's input.
 
-    ``N`` objects are rows; ``h, w`` the token grid of the network's input.
+    A bank is immutable: ``write`` returns a new one, so that training can differentiate it.
     """
 
     maskmem_features: Tensor  # [N, S, C_mem, h, w]
@@ -88,10 +88,12 @@ class MemoryBank:
     long_count: Tensor  # [N] int64, frames in it, up to LONG_TERM
     confident_map: Tensor  # [N, C_mem, h, w], of the last confident frame
     confident_frame: Tensor  # [N] int64, when that was; EMPTY
-    frame: Tensor  # [N] int64, frames this object has lived through
-    mask_logits: Tensor  # [N, 1, 4h, 4w], the last mask seen
-    centre: Tensor  # [N] int64, token column in the middle of the last mask seen
-    colours: Tensor  # [N, 2, K] of the object and of its surroundings; see model/colour_histogram.py
+    frame: Tensor  # [N] int64, frames since the object was added
+    mask_logits: Tensor  # [N, 1, 4h, 4w], the last mask of the object
+    centre: Tensor  # [N] int64, token column at the centre of the last mask
+    colours: (
+        Tensor  # [N, 2, K] histograms of the object and of its surroundings; see model/colour_histogram.py
+    )
     rules: BankRules
 
     @classmethod
@@ -104,9 +106,9 @@ class MemoryBank:
         grid: tuple[int, int],  # h, w
         device: torch.device,
         dtype: torch.dtype = torch.float32,  # of the maps
-        colours: int = 0,  # how many are told apart
+        colours: int = 0,  # bins of the histograms
     ) -> MemoryBank:
-        """A bank of objects of which nothing is known."""
+        """Make a bank of ``count`` objects without memories."""
         height, width = grid
         slots, pointers = rules.slots, rules.max_obj_ptrs
         whole = torch.zeros(count, dtype=torch.int64, device=device)
@@ -129,16 +131,17 @@ class MemoryBank:
         )
 
     def __len__(self) -> int:
+        """Return the number of objects."""
         return self.frame.shape[0]
 
     @property
     def seen(self) -> Tensor:
-        """[N] bool: objects that were seen in the newest frame."""
+        """[N] bool: the objects that were seen in the newest frame."""
         newest = self.maskmem.valid & (self.maskmem.written == self.frame[:, None] - 1)
         return (newest & ~self.maskmem.doubtful).any(1)
 
     def read(self) -> MemoryRead:
-        """What memory attention needs to know of every object."""
+        """Return the memories of all objects for memory attention."""
         slots, pointers = self.rules.slots, self.rules.max_obj_ptrs
         written, maps, valid = self.maskmem.written, self.maskmem_features, self.maskmem.valid
         if self.rules.recreate:
@@ -149,19 +152,19 @@ class MemoryBank:
         ago = (self.frame[:, None] - written).clamp(1, slots - 1) - 1
         age = (self.frame[:, None] - self.pointers.written).clamp(0, pointers - 1)
         return MemoryRead(
-            maps,
-            torch.where(self.maskmem.cond, slots - 1, ago),
-            valid,
-            self.obj_ptrs,
-            age.to(self.obj_ptrs.dtype),
-            self.pointers.valid,
-            self.long_ptr,
-            self.long_count > 0,
+            maskmem_features=maps,
+            tpos_index=torch.where(self.maskmem.cond, slots - 1, ago),
+            maskmem_valid=valid,
+            obj_ptrs=self.obj_ptrs,
+            ptr_age=age.to(self.obj_ptrs.dtype),
+            ptr_valid=self.pointers.valid,
+            long_ptr=self.long_ptr,
+            long_valid=self.long_count > 0,
         )
 
     def write(self, new: FrameMemory) -> MemoryBank:
-        """The bank after one more frame."""
-        anchor, no = self._makes_anchor(new), torch.zeros_like(new.keep)
+        """Return the bank after one more frame."""
+        anchor, no = self._is_anchor(new), torch.zeros_like(new.keep)
         in_slot = self._chosen(self.maskmem, new)
         in_pointer = self._chosen(self.pointers, new)
         table = self.maskmem.write(in_slot, self.frame, new.cond, anchor, ~new.present)
@@ -171,45 +174,50 @@ class MemoryBank:
         mean = self.long_ptr + (new.obj_ptrs - self.long_ptr) / count[:, None]
         maps = new.maskmem_features.to(self.maskmem_features.dtype)
         return MemoryBank(
-            maskmem_features=torch.where(_like(in_slot, 5), maps[:, None], self.maskmem_features),
+            maskmem_features=torch.where(_expanded(in_slot, 5), maps[:, None], self.maskmem_features),
             maskmem=table.without_oldest_anchor(self.rules.anchors),
             slot_ptrs=torch.where(in_slot[..., None], new.obj_ptrs[:, None], self.slot_ptrs),
             obj_ptrs=torch.where(in_pointer[..., None], new.obj_ptrs[:, None], self.obj_ptrs),
             pointers=self.pointers.write(in_pointer, self.frame, new.cond, no, ~new.present),
             long_ptr=torch.where(sure[:, None], mean, self.long_ptr),
             long_count=torch.where(sure, count, self.long_count),
-            confident_map=torch.where(_like(sure, 4), maps, self.confident_map),
+            confident_map=torch.where(_expanded(sure, 4), maps, self.confident_map),
             confident_frame=torch.where(sure, self.frame, self.confident_frame),
             frame=self.frame + 1,
-            mask_logits=torch.where(_like(seen, 4), new.mask_logits, self.mask_logits),
+            mask_logits=torch.where(_expanded(seen, 4), new.mask_logits, self.mask_logits),
             centre=torch.where(seen, new.centre, self.centre),
             colours=self._colours(new, seen),
             rules=self.rules,
         )
 
     def _chosen(self, table: SlotTable, new: FrameMemory) -> Tensor:
+        """Mark the slots [N, S] bool to which a frame is written."""
         slots = torch.arange(table.written.shape[1], device=table.written.device)
         return (table.choose(new.cond, self.rules.max_cond)[:, None] == slots) & new.keep[:, None]
 
-    def _makes_anchor(self, new: FrameMemory) -> Tensor:
-        """[N] bool: confident, long enough after the last anchor, and unlike all of them."""
+    def _is_anchor(self, new: FrameMemory) -> Tensor:
+        """Tell whether a frame becomes an anchor, [N] bool.
+
+        It does if it is confident, long enough after the last anchor, and differs from all anchors.
+        """
         if not self.rules.anchors:
             return torch.zeros_like(new.keep)
         table = self.maskmem
         last = torch.where(table.anchor | table.cond, table.written, EMPTY).max(1).values
-        likeness = F.cosine_similarity(self.slot_ptrs, new.obj_ptrs[:, None], dim=-1)
-        unlike = (likeness < self.rules.anchor_similarity) | ~table.anchor
+        similarity = F.cosine_similarity(self.slot_ptrs, new.obj_ptrs[:, None], dim=-1)
+        differs = (similarity < self.rules.anchor_similarity) | ~table.anchor
         late = self.frame - last >= self.rules.anchor_interval
         sure = new.confidence >= self.rules.confident
-        return new.keep & new.present & ~new.cond & sure & late & unlike.all(1)
+        return new.keep & new.present & ~new.cond & sure & late & differs.all(1)
 
     def _colours(self, new: FrameMemory, seen: Tensor) -> Tensor:
+        """Return the histograms [N, 2, K] after a frame in which the objects ``seen`` [N] bool were seen."""
         if new.colours is None:
             return self.colours
-        return torch.where(_like(seen, 3), new.colours, self.colours)
+        return torch.where(_expanded(seen, 3), new.colours, self.colours)
 
     def before_newest(self) -> MemoryBank:
-        """As it was before the newest frame, but for what that frame pushed out."""
+        """Remove the newest frame; frames that it replaced are not restored."""
         newest = self.frame - 1
         return replace(
             self,
@@ -219,23 +227,23 @@ class MemoryBank:
         )
 
     def keeping_masks(self, before: MemoryBank) -> MemoryBank:
-        """With the last masks of the bank ``before`` the newest frame, of objects not seen in that."""
+        """Take the last masks of objects that the newest frame does not show from the bank ``before`` it."""
         return replace(
             self,
-            mask_logits=torch.where(_like(self.seen, 4), self.mask_logits, before.mask_logits),
+            mask_logits=torch.where(_expanded(self.seen, 4), self.mask_logits, before.mask_logits),
             centre=torch.where(self.seen, self.centre, before.centre),
         )
 
     def select(self, rows: Tensor | slice) -> MemoryBank:
-        """The bank of these rows, [M] int64, in this order; of a slice, without a copy."""
+        """Return the bank of some rows, [M] int64 in this order or a slice, which is not copied."""
         return self._map(lambda parts: parts[0][rows])
 
     def append(self, other: MemoryBank) -> MemoryBank:
-        """This bank's objects followed by the other's."""
+        """Return a bank of this bank's objects followed by the other's."""
         return self._map(torch.cat, other)
 
     def rolled(self, tokens: int) -> MemoryBank:
-        """The same memories of a camera turned so that columns move right by ``tokens``."""
+        """Roll the memories to the right by ``tokens`` columns, as a rotation of the camera does."""
         scale = self.mask_logits.shape[-1] // self.maskmem_features.shape[-1]
         return replace(
             self,
@@ -246,12 +254,12 @@ class MemoryBank:
         )
 
     def _map(self, function: Callable[[list[Tensor]], Tensor], *others: MemoryBank) -> MemoryBank:
-        """``function`` of the list of this and the other banks' tensors, for every tensor."""
+        """Apply a function to the list of this bank's and the other banks' tensors of each name."""
         banks = [bank.tensors() for bank in (self, *others)]
         return self.with_tensors({name: function([bank[name] for bank in banks]) for name in banks[0]})
 
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor by its name; rows are objects."""
+        """Return all tensors by name; their rows are objects."""
         found: dict[str, Tensor] = {}
         for item in fields(self):
             value = getattr(self, item.name)
@@ -262,7 +270,7 @@ class MemoryBank:
         return found
 
     def with_tensors(self, tensors: Mapping[str, Tensor]) -> MemoryBank:
-        """A bank with the same rules and these tensors, named as ``tensors`` names them."""
+        """Return a bank with the same rules and other tensors, by the names of ``tensors``."""
         values: dict[str, Any] = {}
         for item in fields(self):
             value = getattr(self, item.name)
@@ -275,10 +283,10 @@ class MemoryBank:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all tensors."""
+        """The size of all tensors, bytes."""
         return sum(x.nbytes for x in self.tensors().values())
 
 
-def _like(mask: Tensor, dimensions: int) -> Tensor:
-    """``mask`` with ones appended until it has that many dimensions."""
+def _expanded(mask: Tensor, dimensions: int) -> Tensor:
+    """Append dimensions of size 1 to a mask until it has ``dimensions``."""
     return mask[(...,) + (None,) * (dimensions - mask.dim())]

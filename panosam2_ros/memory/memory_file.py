@@ -1,8 +1,8 @@
-"""What a tracker remembers <-> a file that survives restarts, crashes and full disks.
+"""Files of a tracker's memory, which survive restarts, crashes and full disks.
 
-A safetensors file: the memory bank's tensors, and in its metadata a JSON header that says of which
-network, and a SHA-256 over both. It is written beside its place and renamed into it; the file before
-is kept. What does not belong to this network or is not whole is refused, with the reason.
+A file is a safetensors file of the memory bank's tensors. Its metadata are a JSON header, which names the
+network, and a SHA-256 over both. It is written atomically, and the file before it is kept. Files of other
+networks and damaged files are refused with the reason.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +27,18 @@ from panosam2_ros.memory.memory_bank import MemoryBank
 FORMAT = 2
 SUFFIX, PREVIOUS = ".safetensors", ".previous"
 HEADER_KEY, DIGEST_KEY = "panosam2_memory", "sha256"
-MAX_OBJ_ID = 65535  # what a mono16 label image can hold
-_LARGEST_HEADER = 8 * 2**20  # bytes; of 65535 objects with long labels
+MAX_OBJ_ID = 65535  # the largest value of a mono16 label image
+_MAX_HEADER = 8 * 2**20  # bytes; of 65535 objects with long labels
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
 
 class MemoryFileError(ValueError):
-    """Why a file cannot be used; says what to do."""
+    """A memory file that cannot be used; the message names the reason and the remedy."""
 
 
 @dataclass(frozen=True)
 class NetworkIdentity:
-    """Whose memory it is: another network cannot read it."""
+    """The network of a memory, which no other network can read."""
 
     model: str
     weights_sha256: str
@@ -47,28 +47,29 @@ class NetworkIdentity:
 
 @dataclass(frozen=True)
 class ObjectSnapshot:
-    """What is known of an object beside its row of the bank."""
+    """The state of an object beside its row of the bank."""
 
     obj_id: int
     label: str
-    motion: dict[str, Any]  # as ``BearingMotionModel.to_dict`` gives it
-    view: dict[str, Any] | None = None  # as ``SearchRegion.to_dict`` does, of a network that has such
+    motion: dict[str, Any]  # as of ``BearingMotionModel.to_dict``
+    view: dict[str, Any] | None = None  # as of ``SearchRegion.to_dict``; None: of a network without regions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrackerSnapshot:
-    """Everything that a tracker needs to go on."""
+    """The state of a tracker, from which another one can continue."""
 
     bank: MemoryBank
     objects: tuple[ObjectSnapshot, ...]  # in the order of the bank's rows and of ids
     epoch: int
     next_id: int
-    final: bool = False  # nothing came after it, so no id from next_id on was given
+    _: KW_ONLY
+    final: bool = False  # the last snapshot of a run, so that no id from next_id on was assigned after it
     first_column: tuple[int, int] = (0, 0)  # as of ``RotationEstimator``
 
 
 def memory_path(directory: Path, name: str) -> Path:
-    """The file called ``name`` inside ``directory``; MemoryFileError for a name that leads elsewhere."""
+    """Return the file called ``name`` inside ``directory``; raise MemoryFileError for a name with a path."""
     if not _NAME.fullmatch(name):
         raise MemoryFileError(
             f"the name {name[:100]!r} is refused: give 1 to 100 letters, digits, _, - or . (not first), "
@@ -78,18 +79,12 @@ def memory_path(directory: Path, name: str) -> Path:
 
 
 def save_snapshot(path: Path, memory: TrackerSnapshot, network: NetworkIdentity) -> None:
-    """Write the file whole, or leave what was there; OSError where the disk does not take it."""
+    """Write a memory file atomically and keep the one before.
+
+    Raises OSError where the disk does not accept it; the existing file is then unchanged.
+    """
     tensors = {name: x.cpu().contiguous() for name, x in memory.bank.tensors().items()}
-    header = json.dumps({
-        "format": FORMAT,
-        "network": asdict(network),
-        "rules": asdict(memory.bank.rules),
-        "epoch": memory.epoch,
-        "next_id": memory.next_id,
-        "final": memory.final,
-        "first_column": memory.first_column,
-        "objects": [asdict(item) for item in memory.objects],
-    }, allow_nan=False)  # fmt: skip
+    header = _header(memory, network)
     content = save(tensors, {HEADER_KEY: header, DIGEST_KEY: _digest(header, tensors)})
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
@@ -99,20 +94,40 @@ def save_snapshot(path: Path, memory: TrackerSnapshot, network: NetworkIdentity)
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
-            _keep(path, path.with_name(path.name + PREVIOUS))
+            _link(path, path.with_name(path.name + PREVIOUS))
         partial.replace(path)
     except OSError:
         partial.unlink(missing_ok=True)
         raise
-    folder = os.open(path.parent, os.O_RDONLY)
+    _sync_folder(path.parent)
+
+
+def _header(memory: TrackerSnapshot, network: NetworkIdentity) -> str:
+    """Return the header of a memory file as JSON."""
+    values = {
+        "format": FORMAT,
+        "network": asdict(network),
+        "rules": asdict(memory.bank.rules),
+        "epoch": memory.epoch,
+        "next_id": memory.next_id,
+        "final": memory.final,
+        "first_column": memory.first_column,
+        "objects": [asdict(item) for item in memory.objects],
+    }
+    return json.dumps(values, allow_nan=False)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Write a folder's entries to the disk, without which a power failure may undo a rename."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)  # else a power cut may take the rename back
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
-def _keep(path: Path, before: Path) -> None:
-    """The file under a second name; at no time is there none under its own."""
+def _link(path: Path, before: Path) -> None:
+    """Give a file a second name, and keep the first one at all times."""
     before.unlink(missing_ok=True)
     try:
         os.link(path, before)
@@ -123,14 +138,14 @@ def _keep(path: Path, before: Path) -> None:
 def load_snapshot(
     path: Path, like: MemoryBank, network: NetworkIdentity, max_objects: int
 ) -> TrackerSnapshot:
-    """What ``save_snapshot`` wrote; ``like``: an empty bank of the network that will use it.
+    """Read what ``save_snapshot`` wrote; ``like`` is an empty bank of the network that will use it.
 
-    MemoryFileError for a file that cannot be used, FileNotFoundError where there is none.
+    Raises MemoryFileError for a file that cannot be used and FileNotFoundError for one that does not exist.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no memory at {path}")
     row = sum(x[:1].nbytes for x in _row_of(like).values())
-    if (size := path.stat().st_size) > max_objects * row + _LARGEST_HEADER:
+    if (size := path.stat().st_size) > max_objects * row + _MAX_HEADER:
         raise MemoryFileError(
             f"{path} has {size} bytes, more than {max_objects} objects (max_objects) can need"
         )
@@ -141,21 +156,27 @@ def load_snapshot(
     _check_tensors(path, tensors, like, len(objects))
     bank = like.with_tensors({name: x.to(like.frame.device) for name, x in tensors.items()})
     width, column = header.get("first_column", (0, 0))
-    final = header.get("final", False)
-    return TrackerSnapshot(bank, objects, header["epoch"], header["next_id"], final, (width, column))
+    return TrackerSnapshot(
+        bank,
+        objects,
+        header["epoch"],
+        header["next_id"],
+        final=header.get("final", False),
+        first_column=(width, column),
+    )
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Header and tensors of a file that is as it was written.
+    """Read header and tensors of a file; raise MemoryFileError for one that is damaged.
 
-    Opened once: ``safe_open`` opens it twice, and between them a node may save another one there.
+    The file is opened once: ``safe_open`` opens it twice, and a node may replace it in between.
     """
     try:
         content = path.read_bytes()
         tensors = load(content)
     except (SafetensorError, OSError) as error:
         raise MemoryFileError(f"{path} is not a whole safetensors file: {error}") from error
-    end = 8 + int.from_bytes(content[:8], "little")  # how the format begins: a length, then that much JSON
+    end = 8 + int.from_bytes(content[:8], "little")  # safetensors begin with a length and as much JSON
     metadata = json.loads(content[8:end]).get("__metadata__", {})
     if HEADER_KEY not in metadata:
         raise MemoryFileError(f"{path} is no memory file: its metadata has no {HEADER_KEY!r}")
@@ -169,7 +190,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over the header and every tensor's name, type, shape and bytes."""
+    """Compute the SHA-256 over the header and every tensor's name, type, shape and bytes."""
     digest = hashlib.sha256(header.encode())
     for name in sorted(tensors):
         x = tensors[name]
@@ -181,6 +202,7 @@ def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:
 def _check_network(
     path: Path, header: dict[str, Any], network: NetworkIdentity, rules: dict[str, Any]
 ) -> None:
+    """Raise MemoryFileError for a file of another network or of other rules."""
     wanted = json.loads(json.dumps(asdict(network) | rules))
     found = header["network"] | header["rules"]
     for key, value in wanted.items():
@@ -192,23 +214,27 @@ def _check_network(
 
 
 def _check_objects(path: Path, objects: tuple[ObjectSnapshot, ...], next_id: int, max_objects: int) -> None:
+    """Raise MemoryFileError for ids that are not ascending and within bounds, and for too many objects."""
     ids = [item.obj_id for item in objects]
     if ids != sorted(set(ids)) or not all(0 < i < next_id <= MAX_OBJ_ID + 1 for i in ids):
         raise MemoryFileError(f"{path} has impossible ids {ids[:8]}, next {next_id}")
     if len(ids) > max_objects:
-        raise MemoryFileError(f"{path} has {len(ids)} objects, allowed are {max_objects} (max_objects)")
+        raise MemoryFileError(
+            f"{path} has {len(ids)} objects, allowed are {max_objects} (max_objects): increase max_objects "
+            "or start without memory"
+        )
 
 
 def _row_of(like: MemoryBank) -> dict[str, Tensor]:
-    """The tensors of a bank of one object, without numbers."""
+    """Return the tensors of a bank of one object on the meta device, without values."""
     return {name: x.new_empty(1, *x.shape[1:], device="meta") for name, x in like.tensors().items()}
 
 
 def _check_tensors(path: Path, tensors: dict[str, Tensor], like: MemoryBank, count: int) -> None:
-    """Every tensor is there, as many rows as objects, with the shapes and types of ``like``."""
+    """Raise MemoryFileError unless the tensors are those of ``like``, with ``count`` rows."""
     rows = _row_of(like)
     if tensors.keys() != rows.keys():
-        raise MemoryFileError(f"{path} lacks or adds {sorted(tensors.keys() ^ rows.keys())}")
+        raise MemoryFileError(f"{path} lacks or adds the tensors {sorted(tensors.keys() ^ rows.keys())}")
     for name, row in rows.items():
         found, shape = tensors[name], (count, *row.shape[1:])
         if found.shape != shape or found.dtype != row.dtype:

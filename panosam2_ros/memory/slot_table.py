@@ -1,4 +1,4 @@
-"""Which frames a memory holds in slots of fixed number, and which one makes room."""
+"""The frames in a fixed number of memory slots, and which of them is replaced."""
 
 from __future__ import annotations
 
@@ -11,30 +11,32 @@ from torch import Tensor
 EMPTY = -1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SlotTable:
-    """Which frame each slot of each object holds."""
+    """The frame in every slot of every object."""
 
     written: Tensor  # [N, S] int64, the object's frame count when written; EMPTY
     cond: Tensor  # [N, S] bool: a prompted frame
     anchor: Tensor  # [N, S] bool: an older frame that is kept
-    doubtful: Tensor  # [N, S] bool: the object was not seen in it
+    doubtful: Tensor  # [N, S] bool: a frame in which the object was not seen
 
     @classmethod
     def empty(cls, count: int, slots: int, device: torch.device) -> SlotTable:
+        """Make a table of empty slots."""
         written = torch.full((count, slots), EMPTY, device=device)
         no = torch.zeros_like(written, dtype=torch.bool)
         return cls(written, no, no, no)
 
     @property
     def valid(self) -> Tensor:
+        """[N, S] bool: slots that are not empty."""
         return self.written != EMPTY
 
     def choose(self, cond: Tensor, max_cond: int) -> Tensor:
-        """The slot [N] that a new frame goes to; ``cond`` [N] bool: it is a prompted one.
+        """Choose the slot [N] of a new frame; ``cond`` [N] bool: it is a prompted frame.
 
-        An empty one, else the oldest that is neither prompted nor an anchor; a prompted frame beyond
-        ``max_cond`` takes the place of the newest prompted frame but the first.
+        An empty slot, else the one of the oldest frame that is neither prompted nor an anchor. Beyond
+        ``max_cond`` prompted frames a new one replaces the newest of them, but never the first.
         """
         newest = self.written.max(1, keepdim=True).values
         cost = torch.where(self.cond | self.anchor, newest + 1, self.written)  # EMPTY is the cheapest
@@ -45,7 +47,7 @@ class SlotTable:
     def write(
         self, chosen: Tensor, frame: Tensor, cond: Tensor, anchor: Tensor, doubtful: Tensor
     ) -> SlotTable:
-        """The table after writing ``frame`` [N]; ``chosen`` [N, S] bool marks the slots."""
+        """Return the table after writing ``frame`` [N] to the slots ``chosen`` [N, S] bool."""
         return SlotTable(
             torch.where(chosen, frame[:, None], self.written),
             torch.where(chosen, cond[:, None], self.cond),
@@ -54,14 +56,14 @@ class SlotTable:
         )
 
     def without_oldest_anchor(self, most: int) -> SlotTable:
-        """At most ``most`` anchors: beyond, the oldest becomes a frame like others."""
+        """Turn the oldest anchor into an ordinary frame where an object has more than ``most`` anchors."""
         age = torch.where(self.anchor, self.written, torch.iinfo(self.written.dtype).max)
         oldest = F.one_hot(age.argmin(1), self.written.shape[1]).bool()
         over = (self.anchor.sum(1) > most)[:, None]
         return replace(self, anchor=self.anchor & ~(oldest & over))
 
     def without_frame(self, frame: Tensor) -> SlotTable:
-        """The table without what was written at ``frame`` [N]."""
+        """Return the table without the frame [N]."""
         stays = self.written != frame[:, None]
         written = torch.where(stays, self.written, EMPTY)
         return SlotTable(written, self.cond & stays, self.anchor & stays, self.doubtful & stays)

@@ -1,4 +1,4 @@
-"""Name or path of weights -> a network on a device, ready for inference."""
+"""Construction of networks from the name or the path of their weights, ready for inference."""
 
 from __future__ import annotations
 
@@ -26,19 +26,23 @@ def build_model(
     adapters: str = "",
     compiled: bool = False,
 ) -> PanoSAM2:
-    """A model ready for inference.
+    """Load a network, ready for inference.
 
-    ``name_or_path``: ``panosam2_nano``, which ships inside this package; ``sam2.1_hiera_tiny``,
-    ``_small``, ``_base_plus`` or ``_large``, fetched when first used; a ``.safetensors`` file that
-    the training wrote; or a ``.pt`` file in SAM 2.1's format. ``device``: ``auto`` (CUDA where
-    there is one), ``cpu``, ``cuda``. ``precision``: ``float32``, ``bfloat16`` (autocast), or ``auto``:
-    bfloat16 where the device is good at it and the network is large enough to gain. ``adapters``: a
-    file of PanoSAM2's learned parts, for an official network. ``compiled``: by torch.compile, at
-    once; needs a C++ compiler.
+    Args:
+        name_or_path: ``panosam2_nano``, which is part of this package; ``sam2.1_hiera_tiny``, ``_small``,
+            ``_base_plus`` or ``_large``, downloaded when first used; a ``.safetensors`` file that the
+            training wrote; or a ``.pt`` file in SAM 2.1's format.
+        device: ``auto`` (CUDA where it is available), ``cpu`` or ``cuda``.
+        precision: ``float32``, ``bfloat16`` (autocast), or ``auto``: bfloat16 where the device computes it
+            fast and the network is large enough to gain.
+        adapters: a file of PanoSAM2's learned parts, for an official network.
+        compiled: compile the trunk now by torch.compile; needs a C++ compiler.
 
-    Raises ValueError for an unknown name or device and for a file that is not a model's,
-    FileNotFoundError where there is no such file, ConnectionError where one cannot be fetched,
-    RuntimeError where it cannot be compiled.
+    Raises:
+        ValueError: for an unknown name or device and for a file that holds no model.
+        FileNotFoundError: for a file that does not exist.
+        ConnectionError: for weights that cannot be downloaded.
+        RuntimeError: for a network that cannot be compiled.
     """
     chosen = select_device(device)
     model = load_model(name_or_path)
@@ -50,7 +54,7 @@ def build_model(
     small = isinstance(model.image_encoder.trunk, ConvTrunk)
     if small:
         fold_batch_norm(model.image_encoder.trunk)
-    model.compute_in(select_dtype(precision, chosen, small))
+    model.compute_in(select_dtype(precision, chosen, small=small))
     if compiled:
         compile_trunk(model)
     return model
@@ -58,28 +62,29 @@ def build_model(
 
 @torch.inference_mode()
 def compile_trunk(model: PanoSAM2) -> None:
-    """Compile what sees tensors of one shape only, and run it once; RuntimeError where that fails.
+    """Compile the trunk, whose tensors have fixed shapes, and run it once.
 
-    Of search regions there are as many as objects, so that shapes differ in that alone.
+    With search regions the batch size is the number of objects, the only dimension that varies. Raises
+    RuntimeError where the compilation fails.
     """
     trunk, dynamic = model.image_encoder.trunk, model.config.regions
     trunk.compile(dynamic=dynamic)
-    if isinstance(trunk, ConvTrunk):  # which is entered behind its stem where masks are made at stride 2
+    if isinstance(trunk, ConvTrunk):  # with masks at stride 2 the stem is called separately
         trunk.from_stem = torch.compile(trunk.from_stem, dynamic=dynamic)  # type: ignore[method-assign]
     try:
         with model.precision():
             model.encode_image(torch.zeros(1, 3, *model.input_size, device=model.device))
-    except Exception as error:  # torch's compilers raise what they like
+    except Exception as error:  # torch's compilers raise exceptions of many types
         raise RuntimeError(
             "the network could not be compiled (torch.compile needs a C++ compiler, on CUDA Triton; "
-            f"compile: false does without): {type(error).__name__}: {error}"
+            f"set compile: false to do without): {type(error).__name__}: {error}"
         ) from error
 
 
-def select_dtype(precision: str, device: torch.device, small: bool) -> torch.dtype:
-    """The type that a parameter names; ValueError for another word.
+def select_dtype(precision: str, device: torch.device, *, small: bool) -> torch.dtype:
+    """Return the type that a parameter names; raise ValueError for an unknown name.
 
-    ``small``: a network that spends its time elsewhere than in matrix products (measured: panosam2_nano).
+    ``small``: the network spends little of its time in matrix products (measured: panosam2_nano).
     """
     if precision == "auto":
         good = device.type == "cuda" or has_fast_bfloat16()
@@ -90,8 +95,8 @@ def select_dtype(precision: str, device: torch.device, small: bool) -> torch.dty
     return dtype
 
 
-def has_fast_bfloat16(cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether the CPU multiplies bfloat16 in hardware: AVX512-BF16, AMX, or Arm's bf16."""
+def has_fast_bfloat16(*, cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
+    """Tell whether the CPU multiplies bfloat16 in hardware: AVX512-BF16, AMX, or Arm's bf16."""
     if not cpu_info.exists():
         return False
     words = set(cpu_info.read_text().split())
@@ -99,7 +104,7 @@ def has_fast_bfloat16(cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
 
 
 def load_model(name_or_path: str) -> PanoSAM2:
-    """The network of a name or file, on the CPU, as ``build_model`` knows them; raises as it does."""
+    """Load the network of a name or path to the CPU; arguments and errors are those of ``build_model``."""
     if name_or_path == EMBEDDED:
         path = package_file("models", f"{EMBEDDED}.safetensors")
         check_manifest(path)
@@ -118,7 +123,7 @@ def load_model(name_or_path: str) -> PanoSAM2:
 
 
 def select_device(device: str) -> torch.device:
-    """The device that a parameter names; ValueError where it cannot be had."""
+    """Return the device that a parameter names; raise ValueError for one that is not available."""
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -126,21 +131,21 @@ def select_device(device: str) -> torch.device:
     except RuntimeError as error:
         raise ValueError(f"unknown device {device!r}: give auto, cpu or cuda") from error
     if chosen.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device {device!r} asked for, but torch sees no CUDA device; use auto or cpu")
+        raise ValueError(f"device {device!r} was requested, but torch sees no CUDA device; use auto or cpu")
     return chosen
 
 
 def random_model(seed: int = 0, config: ModelConfig | None = None) -> PanoSAM2:
-    """Random weights, of ``panosam2_nano`` unless another config is given; needs no file."""
+    """Make a network with random weights, by default of the architecture ``panosam2_nano``."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return PanoSAM2(config or ModelConfig())
 
 
 def reconfigured(model: PanoSAM2, changes: Mapping[str, Any]) -> PanoSAM2:
-    """The network with other values in its config: PanoSAM2's parts come new or go, all else stays.
+    """Return the network with other values in its config; PanoSAM2's learned parts are added or removed.
 
-    Raises ValueError for unknown values and for those with which the weights would not fit.
+    Raises ValueError for unknown fields and for values that the weights do not fit.
     """
     if not changes:
         return model

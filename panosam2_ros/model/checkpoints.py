@@ -1,13 +1,10 @@
-"""The official SAM 2.1 checkpoints: what they are made of, where they come from, where they are kept.
-
-Files are read here and loaded strictly.
-"""
+"""The official SAM 2.1 checkpoints: their architectures, download, cache and strict loading."""
 
 from __future__ import annotations
 
 import os
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +19,17 @@ OFFICIAL_SIZE = (448, 896)  # H, W: no window of the trunks of up to base_plus n
 SOURCE = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"
 SOURCE_VARIABLE, CACHE_VARIABLE = "PANOSAM2_WEIGHTS_URL", "PANOSAM2_CACHE"
 
-# What torch.load and looking into the result raise for files that are something else.
+# What torch.load and reading its result raise for files of another kind.
 _DAMAGED = (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError)
 
 
 @dataclass(frozen=True)
 class OfficialWeights:
-    """One published file."""
+    """A published file."""
 
     file_name: str
     sha256: str
-    bytes: int | None  # where it is known
+    bytes: int | None  # None: unknown
 
 
 OFFICIAL = {
@@ -57,64 +54,92 @@ OFFICIAL = {
         None,
     ),
 }
-# Width, heads, blocks and blocks with global attention of the trunks; windows where not 8, 4, 14, 7.
-_TRUNKS: dict[str, tuple[int, int, tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, int]]] = {
-    "tiny": (96, 1, (1, 2, 7, 2), (5, 7, 9), (8, 4, 14, 7), (7, 7)),
-    "small": (96, 1, (1, 2, 11, 2), (7, 10, 13), (8, 4, 14, 7), (7, 7)),
-    "base_plus": (112, 2, (2, 3, 16, 3), (12, 16, 20), (8, 4, 14, 7), (14, 14)),
-    "large": (144, 2, (2, 6, 36, 4), (23, 33, 43), (8, 4, 16, 8), (7, 7)),
+# What all official networks have in common: upstream's SAM2 without its trunk and input size.
+_SAM2 = ModelConfig(
+    trunk="hiera",
+    hidden_dim=256,
+    memory_dim=64,
+    attention_layers=4,
+    attention_downsample=1,
+    attention_mlp=2048,
+    fuser_layers=2,
+    fuser_scale=1e-6,
+    decoder_mlp=2048,
+    decoder_heads=8,
+    slots=7,
+    memory_mask_stride=16,
+    memory_dtype="bfloat16",
+    previous_mask_prompt=False,
+    draw_prompts=False,
+    prompt_logit=32.0,
+    sam2_masks=True,
+    wrap=False,
+    canonical_yaw=False,
+    rotary="axial",
+    position_code="sine",
+    remember_absent=True,
+)
+
+
+@dataclass(frozen=True)
+class _Trunk:
+    """The dimensions of a Hiera trunk."""
+
+    channels: int  # of the first stage
+    heads: int  # of the first stage
+    blocks: tuple[int, ...]  # of each stage
+    global_blocks: tuple[int, ...]  # with global attention
+    windows: tuple[int, ...] = (8, 4, 14, 7)  # tokens, of each stage
+    background: tuple[int, int] = (7, 7)  # size of the learned position map
+
+
+_TRUNKS = {
+    "tiny": _Trunk(96, 1, (1, 2, 7, 2), (5, 7, 9)),
+    "small": _Trunk(96, 1, (1, 2, 11, 2), (7, 10, 13)),
+    "base_plus": _Trunk(112, 2, (2, 3, 16, 3), (12, 16, 20), background=(14, 14)),
+    "large": _Trunk(144, 2, (2, 6, 36, 4), (23, 33, 43), windows=(8, 4, 16, 8)),
 }
 
 
-def official_config(name: str, height: int, width: int, adapted: bool = True) -> ModelConfig:
-    """The network of an official checkpoint at an input size.
+def official_config(name: str, height: int, width: int, *, adapted: bool = True) -> ModelConfig:
+    """Return the architecture of an official checkpoint at an input size.
 
-    ``adapted``: what is ours: wrapped convolutions and resizing, canonical yaw, rules of memory,
-    and learned parts that change nothing before they are trained; without, it is upstream's
-    SAM2. KeyError for a name that is not in ``OFFICIAL``.
+    ``adapted``: with what is ours: wrapped convolutions and resizing, canonical yaw, rules of memory, and
+    learned parts that change nothing before they are trained; without, it is upstream's SAM2. Raises
+    KeyError for a name that is not in ``OFFICIAL``.
     """
-    channels, heads, blocks, global_blocks, windows, background = _TRUNKS[name.removeprefix("sam2.1_hiera_")]
-    return ModelConfig(
+    trunk = _TRUNKS[name.removeprefix("sam2.1_hiera_")]
+    config = replace(
+        _SAM2,
         name=name,
         input_height=height,
         input_width=width,
-        trunk="hiera",
-        trunk_channels=tuple(channels * 2**stage for stage in range(4)),
-        trunk_blocks=blocks,
-        hiera_heads=heads,
-        hiera_global_blocks=global_blocks,
-        hiera_windows=windows,
-        hiera_background=background,
-        hidden_dim=256,
-        memory_dim=64,
-        attention_layers=4,
-        attention_downsample=1,
-        attention_mlp=2048,
-        fuser_layers=2,
-        fuser_scale=1e-6,
-        decoder_mlp=2048,
-        decoder_heads=8,
-        slots=7,
-        memory_mask_stride=16,
-        memory_dtype="bfloat16",
-        previous_mask_prompt=False,
-        draw_prompts=False,
-        prompt_logit=32.0,
-        sam2_masks=True,
-        wrap=adapted,
-        canonical_yaw=adapted,
-        rotary="axial",
-        position_code="sine",
-        refine_steps=3 if adapted else 0,
-        long_pointer=adapted,
-        recreate_slots=adapted,
-        anchors=2 if adapted else 0,
-        remember_absent=not adapted,
+        trunk_channels=tuple(trunk.channels * 2**stage for stage in range(4)),
+        trunk_blocks=trunk.blocks,
+        hiera_heads=trunk.heads,
+        hiera_global_blocks=trunk.global_blocks,
+        hiera_windows=trunk.windows,
+        hiera_background=trunk.background,
+    )
+    return _adapted(config) if adapted else config
+
+
+def _adapted(config: ModelConfig) -> ModelConfig:
+    """Add what is ours to the architecture of upstream's SAM2."""
+    return replace(
+        config,
+        wrap=True,
+        canonical_yaw=True,
+        refine_steps=3,
+        long_pointer=True,
+        recreate_slots=True,
+        anchors=2,
+        remember_absent=False,
     )
 
 
 def cache_directory() -> Path:
-    """Where checkpoints are kept: ``PANOSAM2_CACHE``, else the user's cache folder."""
+    """Return the folder of downloaded checkpoints: ``PANOSAM2_CACHE``, else the user's cache folder."""
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return Path(chosen).expanduser()
@@ -123,26 +148,30 @@ def cache_directory() -> Path:
 
 
 def fetch_official(name: str) -> Path:
-    """The checked file of an official checkpoint, downloaded if it is not in the cache.
+    """Return the checked file of an official checkpoint, after downloading it if it is not in the cache.
 
-    Raises ValueError for an unknown name, and as ``download``.
+    Raises ValueError for an unknown name, and the errors of ``download``.
     """
     if name not in OFFICIAL:
         raise ValueError(f"unknown checkpoint {name!r}: there are {', '.join(OFFICIAL)}")
     wanted = OFFICIAL[name]
     path = cache_directory() / wanted.file_name
     url = os.environ.get(SOURCE_VARIABLE, SOURCE) + wanted.file_name
-    download(url, path, wanted.sha256, wanted.bytes, f"folder: environment variable {CACHE_VARIABLE}")
+    hint = f"folder: environment variable {CACHE_VARIABLE}"
+    download(url, path, wanted.sha256, size=wanted.bytes, hint=hint)
     return path
 
 
-def load_official(path: Path, input_size: tuple[int, int], adapted: bool = True) -> PanoSAM2:
-    """A checkpoint in SAM 2.1's format, on the CPU, for an input of (H, W); see ``official_config``."""
+def load_official(path: Path, input_size: tuple[int, int], *, adapted: bool = True) -> PanoSAM2:
+    """Load a checkpoint in SAM 2.1's format to the CPU, for an input of (H, W); see ``official_config``.
+
+    Raises FileNotFoundError for a file that does not exist, and ValueError for one of another kind.
+    """
     state = _read_checkpoint(path)
     name = _variant(state)
     if name is None:
         raise ValueError(f"{path} holds none of the networks {', '.join(OFFICIAL)}")
-    model = PanoSAM2(official_config(name, *input_size, adapted))
+    model = PanoSAM2(official_config(name, *input_size, adapted=adapted))
     try:
         model.load_state_dict(state | adapter_state(model))
     except RuntimeError as error:
@@ -151,7 +180,7 @@ def load_official(path: Path, input_size: tuple[int, int], adapted: bool = True)
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
-    """The state dict of a file in SAM 2.1's format."""
+    """Read the state dict of a file in SAM 2.1's format."""
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
     try:
@@ -165,7 +194,7 @@ def _read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _variant(state: dict[str, Any]) -> str | None:
-    """Which of the official networks a state dict is of: they differ in width and depth."""
+    """Find the official network of a state dict by its width and depth; None for no official network."""
     stem = "image_encoder.trunk."
     if f"{stem}pos_embed" not in state:
         return None

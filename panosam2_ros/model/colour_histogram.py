@@ -1,9 +1,9 @@
-"""Which colours an object has and its surroundings have not: evidence beside the network's own.
+"""Colour histograms of objects and of their surroundings, as evidence beside the network's own.
 
-Our own aid to small networks, without training (SAM2 and the paper have none): when an object is
-prompted, colours inside its mask and around it are counted; from then on every pixel's mask logit is
-moved by the log ratio of the two counts at its colour, and a mask whose colours are mostly others
-does not count as the object. A network that knows its objects well does not need it.
+Ours, for small networks, without training; neither SAM2 nor the paper has it. When an object is
+prompted, the colours inside its mask and around it are counted. From then on every pixel's mask logit
+is shifted by the log ratio of the two counts at its colour, and a mask of mostly other colours does not
+count as the object. Networks that recognise their objects well do not need it.
 """
 
 from __future__ import annotations
@@ -19,63 +19,71 @@ from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.model.mask_decoder import MaskPrediction
 
 LEVELS = (6, 8, 8)  # of luma and of both chroma components
-RANGES = ((0, 256), (-64, 64), (-64, 64))  # what is beyond counts with the last level
+RANGES = ((0, 256), (-64, 64), (-64, 64))  # values beyond count as the last level
 BINS = LEVELS[0] * LEVELS[1] * LEVELS[2]
 # ITU-R BT.601, full range
 _TO_YCC = ((0.299, 0.587, 0.114), (-0.1687, -0.3313, 0.5), (0.5, -0.4187, -0.0813))
-_SMOOTHING = 0.7  # bins; light changes
-_UNSEEN = 1e-3  # share of a colour that was not counted
+_SMOOTHING = 0.7  # standard deviation, bins, against changes of the light
+_UNSEEN = 1e-3  # frequency of a colour that was not counted
 _CLAMP = 2.0  # of the log ratio
-_BLUR = 1.0  # mask pixels
-_NEAR, _AROUND = 1 / 112, 1 / 11  # of the width: too near to tell, and what is around the object
-_AROUND_WEIGHT = 10.0  # of what is around beside the rest of the panorama
+_BLUR = 1.0  # standard deviation, mask pixels
+_BORDER, _AROUND = 1 / 112, 1 / 11  # fractions of the width: the uncertain border, and the surroundings
+_AROUND_WEIGHT = 10.0  # of the surroundings, relative to the rest of the panorama
 
 
 def colour_bins(images: Tensor, stride: int) -> Tensor:
-    """The colour of every mask pixel: RGB 0..255 [B, 3, H, W] -> [B, H / stride, W / stride] int64."""
+    """Compute the histogram bin of every mask pixel, [B, H / stride, W / stride] int64.
+
+    ``images`` [B, 3, H, W] are RGB 0..255.
+    """
     small = F.avg_pool2d(images.float(), stride)
     components = torch.einsum("ck,bkhw->cbhw", _to_ycc(images.device, torch.float32), small)
     luma, blue, red = (
         ((x - low) / (high - low) * count).long().clamp(0, count - 1)
         for x, count, (low, high) in zip(components, LEVELS, RANGES, strict=True)
     )
-    return (luma * LEVELS[1] + blue) * LEVELS[2] + red
+    index: Tensor = (luma * LEVELS[1] + blue) * LEVELS[2] + red
+    return index
 
 
 def colour_histograms(bins: Tensor, mask_logits: Tensor) -> Tensor:
-    """Shares of colours [N, 2, BINS] inside N masks [N, 1, h, w] and in the rest; ``bins`` [B, h, w].
+    """Compute normalised histograms [N, 2, BINS] of the colours inside and outside N masks [N, 1, h, w].
 
-    The N / B objects of an image are neighbours. What is around an object counts most.
+    ``bins`` [B, h, w]; the N / B objects of an image are adjacent in N. An object's surroundings count
+    ``_AROUND_WEIGHT`` times as much as the rest of the panorama, its border not at all.
     """
     inside = (mask_logits > 0).float()
     width = mask_logits.shape[-1]
-    outside = 1 - _grown(inside, round(width * _NEAR))
-    around = _grown(inside, round(width * _AROUND))
+    outside = 1 - _dilated(inside, round(width * _BORDER))
+    around = _dilated(inside, round(width * _AROUND))
     weights = torch.cat([inside, outside * (1 + (_AROUND_WEIGHT - 1) * around)], 1)
-    return _shares(bins, weights)
+    return _histograms(bins, weights)
 
 
 def colour_evidence(bins: Tensor, colours: Tensor) -> Tensor:
-    """How much each pixel's colour speaks for each object: [N, 1, h, w], log ratio, -2..2.
+    """Compute the log ratio, -2..2, of every pixel's colour in the object and outside it, [N, 1, h, w].
 
-    ``bins`` [B, h, w]; ``colours`` [N, 2, BINS] as ``colour_histograms`` gives them, zeros for none.
+    ``bins`` [B, h, w]; ``colours`` [N, 2, BINS] as of ``colour_histograms``, zeros where unknown.
     """
-    shares = colours + _UNSEEN
-    ratio = (shares[:, 0] / shares[:, 1]).log().clamp(-_CLAMP, _CLAMP)
-    found = ratio.gather(1, _of_each(bins, len(colours)))
-    return _blurred(found.unflatten(1, bins.shape[1:])[:, None])
+    frequencies = colours + _UNSEEN
+    ratio = (frequencies[:, 0] / frequencies[:, 1]).log().clamp(-_CLAMP, _CLAMP)
+    found = ratio.gather(1, _bins_of_objects(bins, len(colours)))
+    return _blurred(torch.unflatten(found, 1, bins.shape[1:])[:, None])
 
 
 def histogram_intersection(bins: Tensor, colours: Tensor, mask_logits: Tensor) -> Tensor:
-    """Overlap [N], 0..1, of the colours in masks [N, 1, h, w] with the objects'; 1 where none are known."""
+    """Compute the histogram intersection [N], 0..1, of the colours in masks [N, 1, h, w] with the objects'.
+
+    1 for objects whose colours are unknown.
+    """
     own = colours[:, 0]
-    now = _shares(bins, (mask_logits > 0).float())[:, 0]
+    now = _histograms(bins, (mask_logits > 0).float())[:, 0]
     known = own.sum(1) > 0
     return torch.where(known, torch.minimum(own, now).sum(1), 1.0)
 
 
 def with_colours(prediction: MaskPrediction, evidence: Tensor) -> MaskPrediction:
-    """The prediction with its logits moved by weighed evidence [N, 1, H', W']."""
+    """Shift a prediction's logits by weighted evidence [N, 1, H', W']."""
     coarse = F.avg_pool2d(evidence, evidence.shape[-1] // prediction.mask_logits.shape[-1])
     return replace(
         prediction,
@@ -84,34 +92,38 @@ def with_colours(prediction: MaskPrediction, evidence: Tensor) -> MaskPrediction
     )
 
 
-def _of_each(bins: Tensor, count: int) -> Tensor:
-    """Bins [B, h, w] of the image of each of ``count`` objects, [N, h * w]."""
+def _bins_of_objects(bins: Tensor, count: int) -> Tensor:
+    """Repeat the bins [B, h, w] of images for each of their ``count`` objects, [N, h * w]."""
     return bins.flatten(1).repeat_interleave(count // len(bins), 0)
 
 
-def _shares(bins: Tensor, weights: Tensor) -> Tensor:
-    """Smoothed shares of colours [N, K, BINS] on the sphere, of weights [N, K, h, w]."""
+def _histograms(bins: Tensor, weights: Tensor) -> Tensor:
+    """Compute smoothed normalised histograms [N, K, BINS] of pixels with weights [N, K, h, w].
+
+    Pixels also count by their solid angle.
+    """
     weights = weights * _row_areas(weights.device, weights.dtype, weights.shape[-2])
-    where = _of_each(bins, len(weights))[:, None].expand(-1, weights.shape[1], -1)
+    where = _bins_of_objects(bins, len(weights))[:, None].expand(-1, weights.shape[1], -1)
     counts = weights.new_zeros(*weights.shape[:2], BINS).scatter_add(2, where, weights.flatten(2))
     counts = counts @ _smoothing(weights.device, weights.dtype)
     return counts / counts.sum(-1, keepdim=True).clamp_min(1e-9)
 
 
-def _grown(mask: Tensor, radius: int) -> Tensor:
-    """Masks [N, 1, h, w] of 0 and 1 grown by so many pixels on all sides, across the seam."""
-    wide = _sums(wrap_pad(mask, radius, radius, 0, 0), 2 * radius + 1)
-    tall = _sums(F.pad(wide, (0, 0, radius, radius)).mT, 2 * radius + 1).mT
+def _dilated(mask: Tensor, radius: int) -> Tensor:
+    """Dilate masks [N, 1, h, w] of 0 and 1 by ``radius`` pixels on all sides, across the seam."""
+    wide = _window_sums(wrap_pad(mask, radius, radius, 0, 0), 2 * radius + 1)
+    tall = _window_sums(F.pad(wide, (0, 0, radius, radius)).mT, 2 * radius + 1).mT
     return (tall > 0).float()
 
 
-def _sums(x: Tensor, count: int) -> Tensor:
-    """Sums over each ``count`` neighbouring columns, [..., W] -> [..., W + 1 - count]."""
+def _window_sums(x: Tensor, count: int) -> Tensor:
+    """Sum over every ``count`` adjacent columns, [..., W] -> [..., W + 1 - count]."""
     total = F.pad(x.cumsum(-1), (1, 0))
     return total[..., count:] - total[..., :-count]
 
 
 def _blurred(x: Tensor) -> Tensor:
+    """Blur maps [N, 1, h, w] with a Gaussian, across the seam."""
     kernel = _gaussian(x.device, x.dtype)
     reach = len(kernel) // 2
     across = F.conv2d(wrap_pad(x, reach, reach, 0, 0), kernel.view(1, 1, 1, -1))
@@ -120,19 +132,20 @@ def _blurred(x: Tensor) -> Tensor:
 
 @cached_constant
 def _to_ycc() -> Tensor:
+    """Make the matrix [3, 3] from RGB to luma and chroma."""
     return torch.tensor(_TO_YCC)
 
 
 @cached_constant
 def _gaussian() -> Tensor:
-    """[7]"""
+    """Make a normalised Gaussian kernel [7]."""
     weights = torch.exp(-0.5 * (torch.arange(-3, 4) / _BLUR) ** 2)
     return weights / weights.sum()
 
 
 @cached_constant
 def _smoothing() -> Tensor:
-    """[BINS, BINS], rows sum to 1."""
+    """Make the matrix [BINS, BINS] that smooths histograms; its rows sum to 1."""
     whole = torch.ones(1, 1)
     for count in LEVELS:
         steps = torch.arange(count)
@@ -143,5 +156,5 @@ def _smoothing() -> Tensor:
 
 @cached_constant
 def _row_areas(height: int) -> Tensor:
-    """[h, 1], solid angle of a pixel in each row, in any unit."""
+    """Compute the solid angle of a pixel in each row, [h, 1], up to a factor."""
     return torch.from_numpy(Equirect(2 * height, height).pixel_solid_angles()).float()[:, None]

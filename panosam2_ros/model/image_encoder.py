@@ -1,6 +1,6 @@
-"""The image encoder: a small convolutional trunk under SAM2's feature pyramid, seamless.
+"""The image encoder: our small convolutional trunk or SAM2's Hiera, under SAM2's feature pyramid.
 
-``wrap_convolutions`` is what makes any convolutional part periodic over longitude.
+``wrap_convolutions`` makes any convolutional part periodic over longitude.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -21,59 +22,73 @@ from panosam2_ros.geometry.circular import cached_constant, wrap_pad
 from panosam2_ros.model.attention import attention
 from panosam2_ros.model.config import ModelConfig
 
-# ImageNet statistics, as SAM2 normalises its input.
+# ImageNet statistics, with which SAM2 normalises its input.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
+_CONV_SETTINGS = ("in_channels", "out_channels", "kernel_size", "stride", "padding", "dilation", "groups")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ImageFeatures:
-    """What the image encoder knows of B images."""
+    """The image encoder's features of B images."""
 
     embedding: Tensor  # [B, C, h, w], stride 16
-    high_res_s4: Tensor  # [B, C / 8, 4h, 4w], ready for the mask decoder
+    high_res_s4: Tensor  # [B, C / 8, 4h, 4w], the mask decoder's input
     high_res_s8: Tensor  # [B, C / 4, 2h, 2w]
-    stem: Tensor | None = None  # [B, C_stem, 8h, 8w], where masks are made at stride 2
-    bins: Tensor | None = None  # [B, H', W'] int64, colours of mask pixels where they are evidence
+    stem: Tensor | None = None  # [B, C_stem, 8h, 8w], of networks with masks at stride 2
+    bins: Tensor | None = None  # [B, H', W'] int64, histogram bins of mask pixels, with colour evidence
 
 
 class WrapConv2d(nn.Conv2d):
     """A convolution whose horizontal padding comes from the other side of the seam."""
 
-    def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W]
+    @classmethod
+    def of(cls, conv: nn.Conv2d) -> WrapConv2d:
+        """Make the periodic convolution with the parameters of another one."""
+        settings: dict[str, Any] = {name: getattr(conv, name) for name in _CONV_SETTINGS}
+        # on the meta device no weights are made and no random numbers are drawn
+        wrapped = cls(**settings, bias=conv.bias is not None, device="meta")
+        wrapped.weight, wrapped.bias = conv.weight, conv.bias
+        return wrapped
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve a map [N, C, H, W]."""
         vertical, horizontal = (int(p) for p in self.padding)
         x = wrap_pad(x, horizontal, horizontal, 0, 0)
         padding = (vertical, 0)
         return F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
-def wrap_convolutions(module: nn.Module) -> nn.Module:
-    """Make every padded convolution inside ``module`` periodic over longitude, in place.
+def wrap_convolutions(module: nn.Module) -> None:
+    """Replace every padded convolution inside a module by one that is periodic over longitude.
 
-    Names and parameters stay, so weights of the zero-padded part load.
+    Names and parameters stay, so that weights of the zero-padded module can be loaded.
     """
-    for child in module.modules():
-        if type(child) is nn.Conv2d and child.padding != (0, 0):
-            child.__class__ = WrapConv2d
-    return module
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Conv2d and child.padding != (0, 0):
+                setattr(parent, name, WrapConv2d.of(child))
 
 
 class ConvBlock(nn.Module):
-    """Two 3x3 convolutions with batch norm beside a residual connection."""
+    """Two 3x3 convolutions with batch norm and a residual connection."""
 
     def __init__(self, channels: int) -> None:
+        """Make a block that keeps the number of channels."""
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norm1: nn.Module = nn.BatchNorm2d(channels)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
         self.norm2: nn.Module = nn.BatchNorm2d(channels)
 
-    def forward(self, x: Tensor) -> Tensor:  # [N, C, H, W]
+    def forward(self, x: Tensor) -> Tensor:
+        """Compute a map [N, C, H, W] of the size of x."""
         y = F.relu(self.norm1(self.conv1(x)))
         return F.relu(x + self.norm2(self.conv2(y)))
 
 
 def _downsample(inputs: int, outputs: int) -> nn.Sequential:
+    """Make a convolution with stride 2, batch norm and ReLU."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride=2, padding=1, bias=False),
         nn.BatchNorm2d(outputs),
@@ -82,9 +97,10 @@ def _downsample(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class ConvTrunk(nn.Module):
-    """Four stages at strides 4, 8, 16 and 32; the interface of SAM2's Hiera trunk."""
+    """A trunk of four stages at strides 4, 8, 16 and 32, with the interface of SAM2's Hiera."""
 
     def __init__(self, channels: tuple[int, ...], blocks: tuple[int, ...]) -> None:
+        """Make a trunk with these numbers of channels and blocks in its stages."""
         super().__init__()
         self.channel_list = list(reversed(channels))
         self.stem = _downsample(3, channels[0])
@@ -94,11 +110,11 @@ class ConvTrunk(nn.Module):
         )
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """x [B, 3, H, W] -> maps at strides 4, 8, 16, 32."""
+        """Compute maps at strides 4, 8, 16 and 32 of images [B, 3, H, W]."""
         return self.from_stem(self.stem(x))
 
     def from_stem(self, x: Tensor) -> list[Tensor]:
-        """What ``forward`` gives, from the stem's map at stride 2."""
+        """Compute the same maps from the stem's map [B, C, H / 2, W / 2]."""
         maps = []
         for stage in self.stages:
             x = stage(x)
@@ -110,51 +126,68 @@ def fold_batch_norm(trunk: nn.Module) -> None:
     """Merge every batch norm of a trunk in evaluation mode into the convolution before it."""
     for block in trunk.modules():
         if isinstance(block, ConvBlock):
-            assert isinstance(block.norm1, nn.BatchNorm2d) and isinstance(block.norm2, nn.BatchNorm2d)
-            block.conv1 = fuse_conv_bn_eval(block.conv1, block.norm1)
-            block.conv2 = fuse_conv_bn_eval(block.conv2, block.norm2)
+            block.conv1 = _folded(block.conv1, block.norm1)
+            block.conv2 = _folded(block.conv2, block.norm2)
             block.norm1 = block.norm2 = nn.Identity()
         elif isinstance(block, nn.Sequential) and isinstance(block[1], nn.BatchNorm2d):
-            conv = block[0]
-            assert isinstance(conv, nn.Conv2d)
-            block[0], block[1] = fuse_conv_bn_eval(conv, block[1]), nn.Identity()
+            block[0], block[1] = _folded(block[0], block[1]), nn.Identity()
+
+
+def _folded(conv: nn.Module, norm: nn.Module) -> nn.Conv2d:
+    """Merge a batch norm into the convolution before it; raise TypeError for other modules."""
+    if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
+        raise TypeError(f"needed are a convolution and its batch norm, got {conv} and {norm}")
+    return fuse_conv_bn_eval(conv, norm)
 
 
 class LatitudeEncoding(nn.Module):
-    """A sine code of latitude alone, in the place of SAM2's code of row and column.
+    """A sine encoding of latitude alone, instead of SAM2's encoding of row and column.
 
     Longitude has no origin on a sphere: it enters memory attention only as rotary angles.
     """
 
     def __init__(self, channels: int) -> None:
+        """Make an encoding of ``channels`` / 2 frequencies."""
         super().__init__()
         self.channels = channels
 
     def forward(self, x: Tensor) -> Tensor:
-        """Codes [N, channels, h, w] for maps of x's size; row r is at latitude pi (1/2 - (r + 1/2)/h)."""
+        """Compute codes [N, channels, h, w] of maps of x's size.
+
+        Row r has the latitude pi (1/2 - (r + 1/2) / h).
+        """
         height, width = x.shape[-2:]
         lat = ((torch.arange(height, device=x.device) + 0.5) / height - 0.5) * math.pi
         waves = torch.arange(1, self.channels // 2 + 1, device=x.device)
-        # Waves above one per two rows could not be told from lower ones.
+        # frequencies above one wave per two rows are aliased
         angles = lat * waves[:, None].clamp(max=16)
         code = torch.cat([angles.sin(), angles.cos()])
         return code[None, :, :, None].expand(x.shape[0], -1, -1, width)
 
 
 class SineEncoding(PositionEmbeddingSine):
-    """SAM2's code of row and column, callable while tracking and while training."""
+    """SAM2's encoding of row and column, which can be used in tracking and then in training."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Codes [N, channels, h, w] for maps of x's size."""
-        with torch.inference_mode(False):  # upstream keeps what it made
+        """Compute codes [N, channels, h, w] of maps of x's size."""
+        with torch.inference_mode(False):  # upstream caches the tensor, which training may need
             code: Tensor = super().forward(x)
         return code
 
 
 class HieraAttention(MultiScaleAttention):
-    """Hiera's attention, by the quickest way there is on the device."""
+    """Hiera's attention in the implementation that is fastest on the device."""
 
-    def forward(self, x: Tensor) -> Tensor:  # [B, H, W, C]
+    @classmethod
+    def of(cls, upstream: MultiScaleAttention) -> HieraAttention:
+        """Make the attention with the parameters of upstream's module."""
+        with torch.device("meta"):  # makes no weights and draws no random numbers
+            made = cls(upstream.dim, upstream.dim_out, upstream.num_heads, upstream.q_pool)
+        made.qkv, made.proj = upstream.qkv, upstream.proj
+        return made
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Attend within maps [B, H, W, C], [B, H', W', C']."""
         batch, height, width, _ = x.shape
         q, k, v = self.qkv(x).unflatten(-1, (3, -1)).unbind(-2)  # [B, H, W, C']
         if self.q_pool is not None:
@@ -162,18 +195,22 @@ class HieraAttention(MultiScaleAttention):
             height, width = q.shape[1:3]
         parts = (y.flatten(1, 2).unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for y in (q, k, v))
         y = attention(*parts)
-        return self.proj(y.transpose(1, 2).reshape(batch, height, width, -1))
+        projected: Tensor = self.proj(y.transpose(1, 2).reshape(batch, height, width, -1))
+        return projected
 
 
 class SteadyHiera(Hiera):
-    """Hiera that interpolates its map of positions once, not for every image, while tracking."""
+    """Hiera that caches its interpolated position map while tracking."""
 
     _positions: tuple[tuple[object, ...], Tensor] | None = None
 
+    # upstream's private method and Tensor._version, since neither has a public equivalent
     def _get_pos_embed(self, hw: tuple[int, int]) -> Tensor:
-        unsteady = torch.is_grad_enabled() or torch.compiler.is_compiling() or self.pos_embed.is_inference()
-        if unsteady:  # weights that learn, code that is traced, tensors that do not count their changes
-            return super()._get_pos_embed(hw)
+        """Return the position map [1, h, w, C], computed again only for another size or other weights."""
+        changing = torch.is_grad_enabled() or torch.compiler.is_compiling() or self.pos_embed.is_inference()
+        if changing:  # in training, in traced code, and with tensors that do not count their changes
+            uncached: Tensor = super()._get_pos_embed(hw)
+            return uncached
         parameters = (self.pos_embed, self.pos_embed_window)
         key = (tuple(hw), *((p.data_ptr(), p._version) for p in parameters))
         if self._positions is None or self._positions[0] != key:
@@ -182,14 +219,14 @@ class SteadyHiera(Hiera):
 
 
 def build_position_code(kind: str, channels: int) -> nn.Module:
-    """The code of place that memory attention adds to its input and its keys."""
+    """Build the position encoding that memory attention adds to its input and its keys."""
     if kind == "sine":
         return SineEncoding(channels, warmup_cache=False)
     return LatitudeEncoding(channels)
 
 
 def build_trunk(config: ModelConfig) -> nn.Module:
-    """The convolutional trunk, or SAM2's Hiera."""
+    """Build the convolutional trunk or SAM2's Hiera."""
     if config.trunk == "conv":
         return ConvTrunk(config.trunk_channels, config.trunk_blocks)
     trunk = SteadyHiera(
@@ -201,15 +238,15 @@ def build_trunk(config: ModelConfig) -> nn.Module:
         window_spec=config.hiera_windows,
     )
     for block in trunk.blocks:
-        block.attn.__class__ = HieraAttention
+        block.attn = HieraAttention.of(block.attn)
     return trunk
 
 
 def build_image_encoder(config: ModelConfig) -> ImageEncoder:
-    """SAM2's image encoder."""
+    """Build SAM2's image encoder around the trunk of a config."""
     trunk = build_trunk(config)
     neck = FpnNeck(
-        position_encoding=LatitudeEncoding(2),  # discarded: memory attention makes its own
+        position_encoding=LatitudeEncoding(2),  # unused: memory attention has its own
         d_model=config.hidden_dim,
         backbone_channel_list=trunk.channel_list,
         fpn_top_down_levels=[2, 3],
@@ -220,33 +257,41 @@ def build_image_encoder(config: ModelConfig) -> ImageEncoder:
 
 def encode_pyramid(
     encoder: ImageEncoder, maps: list[Tensor], to_s4: nn.Conv2d, to_s8: nn.Conv2d
-) -> list[Tensor]:
-    """The trunk's maps, at strides 4 to 32 -> maps at strides 4, 8 and 16, of which the mask decoder takes
-    the first two as they are, through ``to_s4`` and ``to_s8``.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Compute the pyramid's maps at strides 4, 8 and 16 from the trunk's at strides 4 to 32.
 
-    What SAM2's neck and the decoder's convolutions give. Nothing lies between the neck's 1x1
-    convolutions at strides 4 and 8 and the decoder's, so that the two are one, of fewer channels.
+    The first two have passed the mask decoder's convolutions ``to_s4`` and ``to_s8``. The result is that
+    of SAM2's neck and decoder. Nothing lies between the neck's 1x1 convolutions at strides 4 and 8 and the
+    decoder's, so that each pair is computed as one convolution with fewer channels.
     """
     s4, s8, s16, s32 = maps
     of_s32, of_s16, of_s8, of_s4 = (level.conv for level in encoder.neck.convs)
     coarse = F.interpolate(of_s32(s32).float(), scale_factor=2.0, mode="nearest")
-    return [_both(of_s4, to_s4, s4), _both(of_s8, to_s8, s8), of_s16(s16) + coarse]
+    return _composed(of_s4, to_s4, s4), _composed(of_s8, to_s8, s8), of_s16(s16) + coarse
 
 
-def _both(first: nn.Conv2d, second: nn.Conv2d, x: Tensor) -> Tensor:
-    """Two 1x1 convolutions of x, as one whose weights are their product."""
-    assert first.bias is not None and second.bias is not None
+def _composed(first: nn.Conv2d, second: nn.Conv2d, x: Tensor) -> Tensor:
+    """Apply two 1x1 convolutions to x, as one whose weights are their product."""
     outer = second.weight.flatten(1)
-    weight, bias = outer @ first.weight.flatten(1), outer @ first.bias + second.bias
+    weight, bias = outer @ first.weight.flatten(1), outer @ bias_of(first) + bias_of(second)
     return F.conv2d(x, weight[..., None, None], bias)
+
+
+def bias_of(conv: nn.Conv2d) -> Tensor:
+    """Return the bias of a convolution; raise TypeError for one without."""
+    if conv.bias is None:
+        raise TypeError(f"needed is a convolution with a bias, got {conv}")
+    return conv.bias
 
 
 @cached_constant
 def _pixel_statistics() -> Tensor:
+    """Make the means and the standard deviations [2, 3, 1, 1] of pixels."""
     return torch.tensor([PIXEL_MEAN, PIXEL_STD])[..., None, None]
 
 
 def normalise_pixels(images: Tensor) -> Tensor:
-    """uint8 or float pixels 0..255, [B, 3, H, W] RGB -> the network's float32 input."""
+    """Convert uint8 or float pixels 0..255, [B, 3, H, W] RGB, to the network's float32 input."""
     mean, deviation = _pixel_statistics(images.device, torch.float32)
-    return (images.float() - mean) / deviation
+    normalised: Tensor = (images.float() - mean) / deviation
+    return normalised

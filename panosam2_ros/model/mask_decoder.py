@@ -1,15 +1,15 @@
 """The Pano-Aware Decoder's first half: SAM's decoder, run in each object's canonical yaw.
 
-The paper's text beyond its abstract is not available; this is our reading of its
-"seam-consistent receptive fields". SAM's decoder knows absolute columns (a random Fourier code
-of every pixel and prompt), so it cannot be made periodic without losing what it knows. Instead
-features, masks and prompts are rolled by whole tokens so that the object is in the middle,
-decoded, and the masks rolled back: no compact object ever meets the seam.
+The paper's text beyond its abstract is not available; this is our interpretation of its
+"seam-consistent receptive fields". SAM's decoder depends on absolute columns (a random Fourier code of
+every pixel and prompt), so that it cannot be made periodic without losing its training. Instead features,
+masks and prompts are rolled by whole tokens so that the object is in the centre column, decoded, and the
+masks rolled back: no compact object meets the seam.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from sam2.modeling.sam.mask_decoder import MaskDecoder
@@ -24,18 +24,18 @@ from panosam2_ros.model.image_encoder import ImageFeatures
 NO_PROMPT, BACKGROUND, FOREGROUND, BOX_FIRST, BOX_LAST = -1, 0, 1, 2, 3  # SAM's point labels
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class DecoderPrompts:
-    """Prompts of N objects in pixels of the network's input; see ``NO_PROMPT`` for labels."""
+    """Prompts of N objects in pixels of the network's input."""
 
     point_coords: Tensor  # [N, P, 2] float, u and v as pixel indices
-    point_labels: Tensor  # [N, P] int64
+    point_labels: Tensor  # [N, P] int64, NO_PROMPT to BOX_LAST
     mask_input: Tensor  # [N, 1, 4h, 4w] logits
-    has_mask: Tensor  # [N] bool: whether mask_input says anything
+    has_mask: Tensor  # [N] bool: mask_input is a prompt
 
     @classmethod
     def of_masks(cls, mask_input: Tensor, has_mask: Tensor) -> DecoderPrompts:
-        """Prompts without points."""
+        """Build prompts of masks, without points."""
         count, device = mask_input.shape[0], mask_input.device
         return cls(
             torch.zeros(count, 1, 2, device=device),
@@ -45,23 +45,23 @@ class DecoderPrompts:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MaskPrediction:
-    """What the decoder says of N objects."""
+    """The decoder's output for N objects."""
 
     mask_logits: Tensor  # [N, 1, 4h, 4w], at stride 4; > 0 is the object
     mask_iou: Tensor  # [N], predicted IoU, 0..1
     sam_token: Tensor  # [N, C], the token that becomes the object pointer
     object_score_logits: Tensor  # [N], > 0: the object is in this image
-    fine_logits: Tensor  # [N, 1, H', W'], mask_logits at the stride of the masks that come out
+    fine_logits: Tensor  # [N, 1, H', W'], mask logits at the stride of the published masks
 
     def float(self) -> MaskPrediction:
-        """The same in float32."""
+        """Convert all tensors to float32."""
         return MaskPrediction(*(getattr(self, f.name).float() for f in fields(self)))
 
 
 def build_prompt_encoder(config: ModelConfig) -> PromptEncoder:
-    """SAM's prompt encoder for a rectangular input."""
+    """Build SAM's prompt encoder for a rectangular input."""
     size = (config.input_height, config.input_width)
     return PromptEncoder(
         embed_dim=config.hidden_dim,
@@ -72,7 +72,7 @@ def build_prompt_encoder(config: ModelConfig) -> PromptEncoder:
 
 
 def build_mask_decoder(config: ModelConfig) -> MaskDecoder:
-    """SAM2's mask decoder, named as SAM2 names it."""
+    """Build SAM2's mask decoder."""
     return MaskDecoder(
         num_multimask_outputs=3,
         transformer=TwoWayTransformer(
@@ -94,14 +94,14 @@ def build_mask_decoder(config: ModelConfig) -> MaskDecoder:
 
 
 def set_input_size(encoder: PromptEncoder, height: int, width: int, stride: int) -> None:
-    """Tell the prompt encoder another input size; it has no weights that depend on it."""
+    """Set the prompt encoder's input size, on which none of its weights depend."""
     encoder.input_image_size = (height, width)
     encoder.image_embedding_size = (height // stride, width // stride)
     encoder.mask_input_size = (4 * height // stride, 4 * width // stride)
 
 
 def embed_prompts(encoder: PromptEncoder, prompts: DecoderPrompts) -> tuple[Tensor, Tensor]:
-    """Sparse [N, P + 1, C] and dense [N, C, h, w] embeddings; objects with and without a mask mix."""
+    """Compute sparse [N, P + 1, C] and dense [N, C, h, w] embeddings of prompts with and without masks."""
     sparse, no_mask = encoder(points=(prompts.point_coords, prompts.point_labels), boxes=None, masks=None)
     dense = encoder.mask_downscaling(prompts.mask_input)
     return sparse, torch.where(prompts.has_mask[:, None, None, None], dense, no_mask)
@@ -110,15 +110,16 @@ def embed_prompts(encoder: PromptEncoder, prompts: DecoderPrompts) -> tuple[Tens
 def choose_masks(
     decoder: MaskDecoder, masks: Tensor, ious: Tensor, tokens: Tensor, multimask: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """One mask [N, 1, H, W], IoU [N] and token [N, C] of SAM's four [N, 4, ...].
+    """Choose one mask [N, 1, H, W], IoU [N] and token [N, C] of SAM's four [N, 4, ...].
 
-    Where ``multimask`` [N] bool: the best of the last three; else the first or, if the decoder
-    has SAM2's fallback and the first is unstable, the best of the others with the first's token.
+    Where ``multimask`` [N] bool: the best of the last three; else the first or, if the decoder has
+    SAM2's fallback and the first is unstable, the best of the others with the token of the first.
     """
     rows = torch.arange(len(masks), device=masks.device)
     best = 1 + ious[:, 1:].argmax(1)
     token = tokens[rows, torch.where(multimask, best, 0)]
     if decoder.dynamic_multimask_via_stability and not decoder.training:
+        # private, because upstream's public method chooses for all objects alike
         stable = decoder._get_stability_scores(masks[:, :1])[:, 0]
         unstable = stable < decoder.dynamic_multimask_stability_thresh
         chosen = torch.where(multimask | unstable, best, 0)
@@ -131,21 +132,17 @@ def decode_canonical(
     decoder: MaskDecoder,
     prompt_encoder: PromptEncoder,
     embedding: Tensor,  # [N, C, h, w], memory-conditioned
-    features: ImageFeatures,  # of B images, N / B objects of each, neighbours in N
+    features: ImageFeatures,  # of B images, N / B objects of each, adjacent in N
     prompts: DecoderPrompts,
-    centre: Tensor,  # [N] int64: the token column that is to be the middle
+    *,
+    centre: Tensor,  # [N] int64: the token column that becomes the centre column
     multimask: Tensor,  # [N] bool: the prompt is ambiguous, choose among three masks
 ) -> MaskPrediction:
-    """Decode every object with its own ``centre`` in the middle; masks come back in place."""
+    """Decode every object with its own ``centre`` in the centre column, and roll the masks back."""
     width = embedding.shape[-1]
     shift = width // 2 - centre
     pixels = prompt_encoder.input_image_size[1]
-    u = prompts.point_coords[..., 0] + (shift * (pixels // width))[:, None]
-    coords = torch.stack([(u + 0.5) % pixels - 0.5, prompts.point_coords[..., 1]], -1)
-    turned = DecoderPrompts(
-        coords, prompts.point_labels, roll_columns(prompts.mask_input, 4 * shift), prompts.has_mask
-    )
-    sparse, dense = embed_prompts(prompt_encoder, turned)
+    sparse, dense = embed_prompts(prompt_encoder, _rolled_prompts(prompts, shift, width, pixels))
     objects = embedding.shape[0] // features.embedding.shape[0]
     four, ious, tokens, score = decoder.predict_masks(
         image_embeddings=roll_columns(embedding, shift),
@@ -161,3 +158,10 @@ def decode_canonical(
     masks, iou, token = choose_masks(decoder, four, ious, tokens, multimask)
     masks = roll_columns(masks, -4 * shift)
     return MaskPrediction(masks, iou, token, score[:, 0], masks)
+
+
+def _rolled_prompts(prompts: DecoderPrompts, shift: Tensor, width: int, pixels: int) -> DecoderPrompts:
+    """Roll each object's prompts by ``shift`` [N] of ``width`` tokens, or ``pixels``."""
+    u = prompts.point_coords[..., 0] + (shift * (pixels // width))[:, None]
+    coords = torch.stack([(u + 0.5) % pixels - 0.5, prompts.point_coords[..., 1]], -1)
+    return replace(prompts, point_coords=coords, mask_input=roll_columns(prompts.mask_input, 4 * shift))

@@ -1,4 +1,4 @@
-"""The memory encoder: SAM2's, with convolutions that see across the seam."""
+"""SAM2's memory encoder, with masks resized across the seam."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MASK_SCALE, MASK_BIAS = 20.0, -10.0
 
 
 def build_memory_encoder(config: ModelConfig) -> MemoryEncoder:
-    """Modules named as SAM2 names them."""
+    """Build SAM2's memory encoder."""
     return MemoryEncoder(
         out_dim=config.memory_dim,
         in_dim=config.hidden_dim,
@@ -30,7 +30,7 @@ def build_memory_encoder(config: ModelConfig) -> MemoryEncoder:
             CXBlock(config.hidden_dim, kernel_size=7, padding=3, layer_scale_init_value=config.fuser_scale),
             num_layers=config.fuser_layers,
         ),
-        position_encoding=LatitudeEncoding(config.memory_dim),  # unused: the composer has its own
+        position_encoding=LatitudeEncoding(config.memory_dim),  # unused: PanoSAM2 has its own
     )
 
 
@@ -39,12 +39,17 @@ def encode_mask_memory(
     embedding: Tensor,  # [N, C, h, w]
     mask_logits: Tensor,  # [N, 1, 4h, 4w]
     config: ModelConfig,
+    *,
     binary: bool,
 ) -> Tensor:
-    """Memory maps [N, C_mem, h, w] of masks as they are or, if ``binary``, of logits above zero."""
+    """Encode masks as memory maps [N, C_mem, h, w].
+
+    Masks enter as probabilities or, if ``binary``, thresholded at logit 0.
+    """
     height, width = (config.memory_mask_stride * side for side in embedding.shape[-2:])
     logits = wrap_resize(mask_logits, height, width, config.wrap)
-    shares = (logits > 0).to(logits.dtype) if binary else torch.sigmoid(logits)
-    masks = shares * MASK_SCALE + MASK_BIAS
+    probabilities = (logits > 0).to(logits.dtype) if binary else torch.sigmoid(logits)
+    masks = probabilities * MASK_SCALE + MASK_BIAS
     fused = encoder.pix_feat_proj(embedding) + encoder.mask_downsampler(masks)
-    return encoder.out_proj(encoder.fuser(fused))
+    maps: Tensor = encoder.out_proj(encoder.fuser(fused))
+    return maps

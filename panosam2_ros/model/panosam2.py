@@ -1,7 +1,7 @@
-"""The composer: holds the parts under SAM2's names and calls them; stateless.
+"""The network PanoSAM2: SAM2's parts and ours, under SAM2's names, without state.
 
-No frame index, no history: what is remembered lives in ``memory/memory_bank.py`` and comes in as
-tensors. N objects of B images are always one batch, the objects of an image neighbours in N.
+It knows no frame index and no history: memories are kept in ``memory/memory_bank.py`` and passed as
+tensors. N objects of B images are always one batch, the objects of an image adjacent in N.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from sam2.modeling.sam2_utils import MLP, get_1d_sine_pe
 from torch import Tensor, nn
 
-from panosam2_ros.geometry.circular import wrap_pad
 from panosam2_ros.model.colour_histogram import colour_bins
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.distortion_refinement import DistortionRefinement
@@ -41,7 +40,7 @@ from panosam2_ros.model.memory_encoder import build_memory_encoder, encode_mask_
 
 
 class Memories(Protocol):
-    """What memory attention reads; ``memory_bank.MemoryRead`` is one."""
+    """The memories of N objects that memory attention reads, as ``memory_bank.MemoryRead``."""
 
     @property
     def maskmem_features(self) -> Tensor: ...  # [N, S, C_mem, h, w]
@@ -62,16 +61,17 @@ class Memories(Protocol):
 
 
 class PanoSAM2(nn.Module):
-    """SAM2's parts, adapted to panoramas.
+    """SAM2, adapted to panoramas.
 
     Attribute names are those of upstream's ``SAM2Base``, so that state dicts correspond.
     """
 
     def __init__(self, config: ModelConfig) -> None:
+        """Make the network of a config with random weights."""
         super().__init__()
         self.config = config
         self.compute_dtype = torch.float32
-        self.weights_sha256 = ""  # of the files that the weights came from; empty: from none
+        self.weights_sha256 = ""  # of the files of the weights; empty: not from a file
         hidden, memory = config.hidden_dim, config.memory_dim
         self.image_encoder = build_image_encoder(config)
         self.mask_downsample = nn.Conv2d(1, 1, kernel_size=4, stride=4)
@@ -90,7 +90,7 @@ class PanoSAM2(nn.Module):
         self.memory_position_code = build_position_code(config.position_code, memory)
         self.input_size = (config.input_height, config.input_width)
         self.detail = (
-            MaskUpsampler(config.trunk_channels[0], config.wrap) if config.mask_stride == 2 else None
+            MaskUpsampler(config.trunk_channels[0], wrap=config.wrap) if config.mask_stride == 2 else None
         )
         if config.wrap:
             wrap_convolutions(self)
@@ -101,12 +101,13 @@ class PanoSAM2(nn.Module):
 
     @property
     def device(self) -> torch.device:
+        """The device of the weights."""
         return self.no_mem_embed.device
 
     def compute_in(self, dtype: torch.dtype) -> None:
         """Compute matrix products and convolutions in this type from now on.
 
-        Their weights are converted for good: autocast would do it again in every frame.
+        Their weights are converted permanently, because autocast would convert them in every frame.
         """
         self.compute_dtype = dtype
         for module in self.modules():
@@ -114,44 +115,38 @@ class PanoSAM2(nn.Module):
                 module.to(dtype)
 
     def precision(self) -> torch.autocast:
-        """The context in which the network computes: ``compute_dtype``, by autocast where that is reduced."""
+        """Return the context of the network's computations: autocast if ``compute_dtype`` is reduced."""
         reduced = self.compute_dtype is not torch.float32
         return torch.autocast(self.device.type, self.compute_dtype if reduced else None, enabled=reduced)
 
     def set_input_size(self, height: int, width: int) -> None:
-        """Work at another input size (training grows it); multiples of 32.
-
-        Raises ValueError otherwise.
-        """
+        """Set another input size (training increases it); raise ValueError if it is not a multiple of 32."""
         if height % 32 or width % 32:
             raise ValueError(f"the input size must be a multiple of 32, got {height}x{width}")
         self.input_size = (height, width)
         set_input_size(self.sam_prompt_encoder, height, width, self.config.stride)
 
     def encode_image(self, images: Tensor) -> ImageFeatures:
-        """images [B, 3, H, W] RGB 0..255 of ``input_size``."""
-        margin = self.config.wrap_margin
-        padded = wrap_pad(normalise_pixels(images), margin, margin, 0, 0)
+        """Compute the features of images [B, 3, H, W], RGB 0..255, of ``input_size``."""
+        pixels = normalise_pixels(images)
         decoder = self.sam_mask_decoder
         trunk, stem = self.image_encoder.trunk, None
         if self.detail is None:
-            maps = trunk(padded)
+            maps = trunk(pixels)
         else:
-            stem = trunk.stem(padded)
+            stem = trunk.stem(pixels)
             maps = trunk.from_stem(stem)
-            stem = _without_margin(stem, margin // 2)
-        levels = encode_pyramid(self.image_encoder, maps, decoder.conv_s0, decoder.conv_s1)
-        s4, s8, s16 = (_without_margin(x, margin // s) for x, s in zip(levels, (4, 8, 16), strict=True))
+        s4, s8, s16 = encode_pyramid(self.image_encoder, maps, decoder.conv_s0, decoder.conv_s1)
         bins = colour_bins(images, self.config.mask_stride) if self.config.colour_evidence else None
         return ImageFeatures(embedding=s16, high_res_s4=s4, high_res_s8=s8, stem=stem, bins=bins)
 
     def without_memory(self, features: ImageFeatures, count: int) -> Tensor:
-        """Embedding [count, C, h, w] of objects of which nothing is remembered."""
+        """Compute the embedding [count, C, h, w] of objects without memories."""
         embedding = features.embedding + self.no_mem_embed.view(1, -1, 1, 1)
         return embedding.repeat_interleave(count // embedding.shape[0], 0)
 
     def condition(self, features: ImageFeatures, memories: Memories) -> Tensor:
-        """Embedding [N, C, h, w] of N objects that knows what is remembered of each."""
+        """Compute the embedding [N, C, h, w] of N objects, conditioned on their memories."""
         size = features.embedding.shape[-2:]
         maps = memories.maskmem_features.to(features.embedding.dtype)
         if self.long_short is not None:
@@ -162,7 +157,7 @@ class PanoSAM2(nn.Module):
         valid = memories.maskmem_valid[..., None].expand(-1, -1, tokens.shape[2])
         pointers, pointer_positions, pointer_valid = self._pointer_tokens(memories)
         curr_pos = self.position_code(features.embedding[:1]).flatten(2).transpose(1, 2)
-        out = self.memory_attention(
+        conditioned: Tensor = self.memory_attention(
             curr=features.embedding.flatten(2).transpose(1, 2),
             memory=torch.cat([tokens.flatten(1, 2), pointers], 1),
             curr_pos=curr_pos,
@@ -171,17 +166,20 @@ class PanoSAM2(nn.Module):
             size=(size[0], size[1]),
             num_obj_ptr_tokens=pointers.shape[1],
         )
-        return out.transpose(1, 2).unflatten(2, size)
+        return torch.unflatten(conditioned.transpose(1, 2), 2, size)
 
     def _pointer_tokens(self, memories: Memories) -> tuple[Tensor, Tensor, Tensor]:
-        """Pointers cut into tokens of memory width: values, positions [N, P * C / C_mem, C_mem], valid."""
+        """Split pointers into tokens of the memory's width.
+
+        Returns values and positions, [N, P * C / C_mem, C_mem] each, and valid, [N, P * C / C_mem] bool.
+        """
         pointers = memories.obj_ptrs
         parts = pointers.shape[-1] // self.config.memory_dim
-        # The normaliser is constant: upstream's follows the length of the video.
+        # the normaliser is constant, while upstream's depends on the length of the video
         age = memories.ptr_age / (self.config.max_obj_ptrs - 1)
         positions = self.obj_ptr_tpos_proj(get_1d_sine_pe(age, dim=pointers.shape[-1]))
         return (
-            pointers.unflatten(2, (parts, -1)).flatten(1, 2),
+            torch.unflatten(pointers, 2, (parts, -1)).flatten(1, 2),
             positions.repeat_interleave(parts, 1),
             memories.ptr_valid.repeat_interleave(parts, 1),
         )
@@ -194,35 +192,47 @@ class PanoSAM2(nn.Module):
         centre: Tensor,
         ambiguous: Tensor,
     ) -> MaskPrediction:
-        """Masks of N objects, each decoded with token column ``centre`` [N] in the middle.
+        """Decode the masks of N objects, each with token column ``centre`` [N] in the centre column.
 
-        ``ambiguous`` [N] bool: at most one point, so that SAM2 chooses among three masks.
+        ``ambiguous`` [N] bool: the prompt has at most one point, so that SAM2 chooses among three masks.
+        Raises ValueError where masks at stride 2 lack the stem's map.
         """
         if not self.config.canonical_yaw:
             centre = torch.full_like(centre, embedding.shape[-1] // 2)
         multimask = ambiguous if self.config.sam2_masks else torch.zeros_like(ambiguous)
         prediction = decode_canonical(
-            self.sam_mask_decoder, self.sam_prompt_encoder, embedding, features, prompts, centre, multimask
+            self.sam_mask_decoder,
+            self.sam_prompt_encoder,
+            embedding,
+            features,
+            prompts,
+            centre=centre,
+            multimask=multimask,
         ).float()
+        return self._refined(prediction, features)
+
+    def _refined(self, prediction: MaskPrediction, features: ImageFeatures) -> MaskPrediction:
+        """Refine a prediction's masks against distortion, and upsample them to the stride of the config."""
         mask_logits = prediction.mask_logits
         if self.refinement is not None:
             mask_logits = self.refinement(mask_logits, features.high_res_s4)
         if self.detail is None:
             return replace(prediction, mask_logits=mask_logits, fine_logits=mask_logits)
-        assert features.stem is not None
+        if features.stem is None:
+            raise ValueError("masks at stride 2 need the stem's map: encode the image with this network")
         fine = self.detail(mask_logits, features.stem.float())
         return replace(prediction, mask_logits=F.avg_pool2d(fine, 2), fine_logits=fine)
 
     def object_pointer(self, sam_token: Tensor, present: Tensor) -> Tensor:
-        """Pointers [N, C] from tokens [N, C]; ``no_obj_ptr`` where not ``present`` [N] bool."""
+        """Compute pointers [N, C] from tokens [N, C]; ``no_obj_ptr`` of objects not ``present`` [N] bool."""
         return torch.where(present[:, None], self.obj_ptr_proj(sam_token), self.no_obj_ptr)
 
     def encode_memory(
         self, features: ImageFeatures, mask_logits: Tensor, present: Tensor, prompted: bool
     ) -> Tensor:
-        """Memory maps [N, C_mem, h, w] of masks [N, 1, 4h, 4w]; ``present`` [N] bool.
+        """Encode masks [N, 1, 4h, 4w] as memory maps [N, C_mem, h, w]; ``present`` [N] bool.
 
-        ``prompted``: a user has seen these masks; SAM2 then remembers them without shades.
+        ``prompted``: the masks are of prompted frames, which SAM2 encodes as binary masks.
         """
         count = mask_logits.shape[0] // features.embedding.shape[0]
         maps = encode_mask_memory(
@@ -230,12 +240,7 @@ class PanoSAM2(nn.Module):
             features.embedding.repeat_interleave(count, 0),
             mask_logits,
             self.config,
-            prompted and self.config.sam2_masks,
+            binary=prompted and self.config.sam2_masks,
         )
         absent = self.no_obj_embed_spatial[..., None, None]
         return torch.where(present[:, None, None, None], maps, maps + absent)
-
-
-def _without_margin(x: Tensor, margin: int) -> Tensor:
-    """x [..., W] without ``margin`` columns on either side."""
-    return x[..., margin : x.shape[-1] - margin]

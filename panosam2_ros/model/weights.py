@@ -1,4 +1,4 @@
-"""Weights of our own format: safetensors files that say in their metadata what they are of."""
+"""Weights in our own format: safetensors files whose metadata contain the architecture."""
 
 from __future__ import annotations
 
@@ -14,54 +14,69 @@ from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.panosam2 import PanoSAM2
 
 ADAPTERS = ("refinement", "long_short", "detail")  # learned parts that the official checkpoints do not have
-CONFIG_KEY = "panosam2_config"  # in the file's metadata
-NETWORK_KEY = "panosam2_adapters_of"  # in that of a file that holds nothing but ADAPTERS
+CONFIG_KEY = "panosam2_config"  # in the metadata of a file of weights
+NETWORK_KEY = "panosam2_adapters_of"  # in the metadata of a file of ADAPTERS alone
 
 
 def load_weights(path: Path) -> PanoSAM2:
-    """The model that a file describes and fills, on the CPU; raises as ``build_model``."""
+    """Load the network of a file to the CPU, in float32; the errors are those of ``build_model``."""
     metadata, state = _read_safetensors(path)
     if CONFIG_KEY not in metadata:
         raise ValueError(
-            f"{path} does not say which model it is for (no {CONFIG_KEY!r} in its metadata); "
+            f"{path} does not name which model it is for (no {CONFIG_KEY!r} in its metadata); "
             "use a file written by panosam2_ros.training.train"
         )
     model = PanoSAM2(ModelConfig.from_json(metadata[CONFIG_KEY]))
     try:
         model.load_state_dict({name: tensor.float() for name, tensor in state.items()})
     except RuntimeError as error:
-        raise ValueError(f"{path} does not fit the model that it describes: {error}") from error
+        raise ValueError(f"{path} does not fit the model in its metadata: {error}") from error
     return model
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
-    """Metadata and tensors of a file."""
+    """Read metadata and tensors of a file."""
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = list(file.keys())
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
         raise ValueError(f"{path} is not a complete safetensors file: {error}") from error
 
 
-def save_weights(model: PanoSAM2, path: Path) -> None:
-    """Write weights and architecture; the file appears whole or not at all."""
-    partial = path.with_suffix(".part")
-    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    save_file(state, partial, {CONFIG_KEY: model.config.to_json()})
-    partial.rename(path)
+def save_weights(model: PanoSAM2, path: Path, *, dtype: torch.dtype = torch.float16) -> None:
+    """Write weights, as ``dtype``, and architecture atomically.
+
+    Raises ValueError for weights that are too large for ``dtype``.
+    """
+    _save(model.state_dict(), path, {CONFIG_KEY: model.config.to_json()}, dtype)
 
 
-def save_adapters(model: PanoSAM2, path: Path) -> None:
-    """Write PanoSAM2's learned parts alone; the file appears whole or not at all."""
+def save_adapters(model: PanoSAM2, path: Path, *, dtype: torch.dtype = torch.float16) -> None:
+    """Write PanoSAM2's learned parts alone, as ``dtype``, atomically.
+
+    Raises ValueError for weights that are too large for ``dtype``.
+    """
+    _save(adapter_state(model), path, {NETWORK_KEY: model.config.name}, dtype)
+
+
+def _save(state: dict[str, torch.Tensor], path: Path, metadata: dict[str, str], dtype: torch.dtype) -> None:
+    """Write tensors atomically, those of floating point as ``dtype``."""
+    converted = {name: x.to(dtype) if x.is_floating_point() else x for name, x in state.items()}
+    if lost := [name for name, x in state.items() if not torch.equal(x.isinf(), converted[name].isinf())]:
+        raise ValueError(f"{lost} have values too large for {dtype}: save them with dtype=torch.float32")
     partial = path.with_suffix(".part")
-    save_file(adapter_state(model), partial, {NETWORK_KEY: model.config.name})
+    save_file({name: x.contiguous() for name, x in converted.items()}, partial, metadata)
     partial.rename(path)
 
 
 def load_adapters(model: PanoSAM2, path: Path) -> None:
-    """Fill PanoSAM2's learned parts from what ``save_adapters`` wrote; raises as ``build_model``."""
+    """Load PanoSAM2's learned parts from a file of ``save_adapters``.
+
+    The errors are those of ``build_model``.
+    """
     metadata, state = _read_safetensors(path)
     if (network := metadata.get(NETWORK_KEY)) != model.config.name:
         found = f"adapters of {network}" if network else "no adapters"
@@ -69,19 +84,19 @@ def load_adapters(model: PanoSAM2, path: Path) -> None:
     wanted = {name: tensor.shape for name, tensor in adapter_state(model).items()}
     if {name: tensor.shape for name, tensor in state.items()} != wanted:
         raise ValueError(
-            f"{path} does not fit: it has {sorted(state)}, the network {sorted(wanted)}, or in other shapes"
+            f"{path} does not fit: it has {sorted(state)}, the network {sorted(wanted)}, or the shapes differ"
         )
     model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=False)
 
 
 def adapter_state(model: PanoSAM2) -> dict[str, torch.Tensor]:
-    """The state of PanoSAM2's learned parts."""
+    """Return the state of PanoSAM2's learned parts."""
     state = model.state_dict()
     return {name: x.contiguous() for name, x in state.items() if name.split(".")[0] in ADAPTERS}
 
 
 def check_manifest(path: Path) -> None:
-    """The embedded weights are those that the manifest beside them describes."""
+    """Check a file of weights against the manifest beside it; raise ValueError where its SHA-256 differs."""
     expected = json.loads(path.with_suffix(".json").read_text())["sha256"]
     if (found := sha256(path)) != expected:
         raise ValueError(

@@ -1,1 +1,1 @@
-"""Rendered scenes with exact ground truth: what the virtual camera shows without a camera."""
+"""Rendering of synthetic 360 scenes with exact ground truth on the sphere."""

@@ -1,4 +1,4 @@
-"""How a thing in a scene looks: a sprite, a shape with a texture, a solid model, a person."""
+"""The appearance of an object in a scene: a sprite, a textured shape, a solid model or a person."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from panosam2_ros.simulation.sprites import Sprite, recoloured, swaying, texture
 _SWAY_VIEWS = 12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AppearanceSampler:
-    """Draws looks from a library, in a fixed order, from one generator."""
+    """Samples appearances from a library, in a fixed order, with one random generator."""
 
     config: SceneConfig
     library: AssetLibrary
     rng: np.random.Generator
 
-    def drawn(self) -> tuple[str, tuple[Sprite, ...]]:
-        """A name, and one view or a round of them.
+    def sample(self) -> tuple[str, tuple[Sprite, ...]]:
+        """Sample the name of an appearance, and one view or a closed sequence of views.
 
-        ValueError where the scene wants what the library has none of.
+        Raises ValueError where the config requires material that the library lacks.
         """
         config, rng = self.config, self.rng
         if config.people > 0 and rng.random() < config.people:
@@ -40,16 +40,19 @@ class AppearanceSampler:
         return name, views
 
     def _one_view(self) -> tuple[str, tuple[Sprite, ...]]:
+        """Sample a sprite or a textured shape, which have one view."""
         name, sprite = self._sprite()
         return name, (sprite,)
 
     def _model(self) -> tuple[str, tuple[Sprite, ...]]:
-        """The views of a solid model, brighter or darker."""
+        """Sample the views of a solid model, with another hue and brightness."""
         rng = self.rng
         if not self.library.models:
-            raise ValueError("the scene wants solid models, the library has none: see training_sources.py")
+            raise ValueError(
+                "the scene needs solid models, the library has none: see synthetic/mesh_assets.py"
+            )
         names = sorted(self.library.models)
-        for _ in range(20):  # as in _sprite
+        for _ in range(20):  # a limited number of tries, as in _sprite
             name = str(names[rng.integers(len(names))])
             views = read_view_strip(self.library.models[name])
             if all(Sprite(view).compact for view in views[:: len(views) // 4]):
@@ -60,21 +63,22 @@ class AppearanceSampler:
         return name, tuple(Sprite(recoloured(v, hue, 1.0, value), cropped=False) for v in views)
 
     def _person(self) -> tuple[str, tuple[Sprite, ...]]:
-        """The views of a person, brighter or darker."""
+        """Sample the views of a person, with another brightness."""
         rng = self.rng
         if not self.library.people:
-            raise ValueError("the scene wants people, the library has none: see synthetic/people.py")
+            raise ValueError("the scene needs people, the library has none: see synthetic/people.py")
         names = sorted(self.library.people)
         name, value = str(names[rng.integers(len(names))]), rng.uniform(0.6, 1.6)
         views = read_view_strip(self.library.people[name])
         return name, tuple(Sprite(recoloured(v, 0.0, 1.0, value), cropped=False) for v in views)
 
     def _sprite(self) -> tuple[str, Sprite]:
+        """Sample a compact sprite or a textured shape."""
         rng = self.rng
         if rng.random() < self.config.texture_shapes:
             return self.shape(dent=0.5)
         names = sorted(self.library.sprites)
-        for _ in range(20):  # a library of nothing but thin or scattered things is used as it is
+        for _ in range(20):  # limited, because a library may have no compact sprites
             name = str(names[rng.integers(len(names))])
             sprite = Sprite(self.library.sprite(name))
             if sprite.compact:
@@ -85,7 +89,7 @@ class AppearanceSampler:
         return name, sprite
 
     def shape(self, dent: float) -> tuple[str, Sprite]:
-        """A piece of a panorama; of any, also of the one in the background."""
+        """Make a shape with a piece of any panorama as its texture; see ``textured_shape``."""
         rng = self.rng
         name = str(rng.choice(sorted(self.library.panoramas)))
         panorama = self.library.panoramas[name]
@@ -93,7 +97,7 @@ class AppearanceSampler:
         side = int(height * rng.uniform(0.15, 0.5))
         top = int(rng.integers(height // 6, height - height // 6 - side + 1))
         left = int(rng.integers(width - side + 1))
-        piece = tone_map(panorama[top : top + side, left : left + side], rng.normal(0.3, 0.7))
+        piece = tone_map(panorama[top : top + side, left : left + side], exposure=rng.normal(0.3, 0.7))
         rgba = textured_shape(rng, piece, dent)
         rgba = recoloured(rgba, rng.uniform(0, 2 * math.pi), rng.uniform(0.7, 2), 1.0)
         return f"shape of {name}", Sprite(rgba)

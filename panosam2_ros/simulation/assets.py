@@ -1,11 +1,11 @@
-"""Panoramas and sprites that synthetic scenes are made of: where they come from, who may use them.
+"""Panoramas and sprites of synthetic scenes: their sources, licences and splits.
 
-Two npm packages hold the material: ``@pmndrs/assets`` 1.7.0 (CC0: 512x256 HDR panoramas, base64
+The material is from two npm packages: ``@pmndrs/assets`` 1.7.0 (CC0: 512x256 HDR panoramas, base64
 EXR) and ``@lobehub/fluent-emoji-3d`` 1.1.0 (MIT: shaded objects with alpha, 256x256 webp). A small
-part of both ships inside this package, under ``asset_files``.
+part of both is in this package, under ``asset_files``.
 
 Every panorama and every sprite belongs to exactly one split. Reserved material is for final
-acceptance only, never for training, tuning or choosing, so it has to be asked for by name.
+acceptance only, never for training, tuning or model selection, so it must be requested explicitly.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import enum
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +24,16 @@ from numpy.typing import NDArray
 from panosam2_ros.geometry.image_types import ImageArray
 
 ASSETS = Path(__file__).parent / "asset_files"
-VIEWS, VIEW_SIDE = 32, 112  # of a strip; pixels
+VIEWS, VIEW_SIDE = 32, 112  # views of a strip, and their side in pixels
 RESERVED_PANORAMAS = frozenset({"city", "lab", "sunrise", "venice", "workshop"})
 VAL_PANORAMAS = frozenset({"bridge", "forest", "warehouse"})
-BRIGHTEST, _CODES = 64.0, 4095  # times the key; steps of the tone table
+BRIGHTEST, _CODES = 64.0, 4095  # largest scene value, in multiples of the key; steps of the tone table
 
 Panorama = NDArray[Any]  # [H, W, 3] RGB: uint8, or float32 scene-linear as of clean_hdr
 
 
 class Split(enum.Enum):
-    """What a piece of material may be used for."""
+    """The permitted use of material."""
 
     TRAIN = "train"
     VAL = "val"
@@ -41,28 +41,29 @@ class Split(enum.Enum):
 
     @classmethod
     def of_panorama(cls, name: str) -> Split:
-        """The split of a panorama by its name in the npm package, without extension."""
+        """Return the split of a panorama by its name in the npm package, without extension."""
         if name in RESERVED_PANORAMAS:
             return cls.RESERVED
         return cls.VAL if name in VAL_PANORAMAS else cls.TRAIN
 
     @classmethod
     def of_sprite(cls, file_name: str) -> Split:
-        """The split of a sprite by its file name in the npm package, with extension."""
+        """Return the split of a sprite by its file name in the npm package, with extension."""
         digit = int(hashlib.sha1(file_name.encode(), usedforsecurity=False).hexdigest(), 16) % 10
         if digit >= 8:
             return cls.RESERVED
         return cls.VAL if digit == 7 else cls.TRAIN
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class AssetLibrary:
     """Panoramas and sprites of one split; picklable, so that worker processes can share it."""
 
     panoramas: Mapping[str, Panorama]  # by name, [H, W, 3] RGB
     sprites: Mapping[str, Path | ImageArray]  # by file name: a file, or RGBA uint8 [H, W, 4]
-    models: Mapping[str, Path] = field(default_factory=dict)  # by name: strips of views, see turntable.py
-    people: Mapping[str, Path] = field(default_factory=dict)  # the same of people, see people.py
+    _: KW_ONLY
+    models: Mapping[str, Path] = field(default_factory=dict)  # strips of views by name
+    people: Mapping[str, Path] = field(default_factory=dict)  # likewise
 
     def __post_init__(self) -> None:
         if not self.panoramas or not self.sprites:
@@ -72,14 +73,17 @@ class AssetLibrary:
             )
 
     def sprite(self, name: str) -> ImageArray:
-        """RGBA uint8 [H, W, 4], straight (not premultiplied) alpha."""
+        """Return a sprite as RGBA uint8 [H, W, 4] with straight (not premultiplied) alpha."""
         source = self.sprites[name]
         return source if isinstance(source, np.ndarray) else read_rgba(source)
 
     @classmethod
-    def shipped(cls, split: Split, reserved: bool = False) -> AssetLibrary:
-        """The material of a split that ships inside this package."""
-        refuse_reserved(split, reserved)
+    def shipped(cls, split: Split, *, reserved: bool = False) -> AssetLibrary:
+        """Load the material of a split that is part of this package.
+
+        Raises ValueError for reserved material without ``reserved``.
+        """
+        refuse_reserved(split, reserved=reserved)
         panoramas = sorted((ASSETS / "panoramas").glob("*.jpg"))
         sprites = sorted((ASSETS / "sprites").glob("*.webp"))
         return cls(
@@ -88,19 +92,21 @@ class AssetLibrary:
         )
 
 
-def refuse_reserved(split: Split, reserved: bool) -> None:
+def refuse_reserved(split: Split, *, reserved: bool) -> None:
+    """Raise ValueError for the reserved split, unless it is requested explicitly."""
     if split is Split.RESERVED and not reserved:
         raise ValueError(
-            "reserved material is for final acceptance only, never for training, tuning or "
-            "choosing; pass reserved=True if that is what this is"
+            "reserved material is for final acceptance only, never for training, tuning or model "
+            "selection; pass reserved=True for final acceptance"
         )
 
 
 def tone_map(
     panorama: Panorama,  # [H, W, 3]
-    exposure: float = 0.0,  # stops; 0 keeps the middle of the scene in the middle of the range
+    *,
+    exposure: float = 0.0,  # stops; 0 maps the middle of the scene to the middle of the range
 ) -> ImageArray:
-    """A panorama, or a piece of one, as uint8 sRGB-like values."""
+    """Convert a panorama, or a piece of one, to uint8 sRGB-like values."""
     gain = 2.0**exposure
     if panorama.dtype == np.uint8:
         table = np.clip(np.arange(256) * gain ** (1 / 2.2), 0, 255).astype(np.uint8)
@@ -110,13 +116,14 @@ def tone_map(
 
 
 def _tone_table(gain: float) -> ImageArray:
-    """Display value of sqrt-spaced scene values: a table, because powers of pixels are slow."""
+    """Tabulate the display values of scene values with square-root spacing; powers of pixels are slow."""
     x = np.linspace(0, 1, _CODES + 1) ** 2 * BRIGHTEST * 0.45 * gain
     filmic = x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14)
     return np.asarray(255 * np.clip(filmic, 0, 1) ** (1 / 2.2) + 0.5, np.uint8)
 
 
 def _read(path: Path, flags: int) -> NDArray[Any]:
+    """Read an image file with OpenCV's flags; raise ValueError where that fails."""
     pixels: NDArray[Any] | None = cv2.imdecode(np.fromfile(path, np.uint8), flags)
     if pixels is None:
         raise ValueError(f"{path} is not an image that this build of OpenCV can read")
@@ -124,17 +131,17 @@ def _read(path: Path, flags: int) -> NDArray[Any]:
 
 
 def read_rgb(path: Path) -> ImageArray:
-    """RGB uint8 [H, W, 3]."""
+    """Read an image file as RGB uint8 [H, W, 3]."""
     return np.asarray(cv2.cvtColor(_read(path, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def read_rgba(path: Path) -> ImageArray:
-    """RGBA uint8 [H, W, 4]; opaque where the file has no alpha."""
+    """Read an image file as RGBA uint8 [H, W, 4], opaque where it has no alpha."""
     pixels = _read(path, cv2.IMREAD_UNCHANGED)
     code = cv2.COLOR_BGRA2RGBA if pixels.shape[-1] == 4 else cv2.COLOR_BGR2RGBA
     return np.asarray(cv2.cvtColor(pixels, code), np.uint8)
 
 
 def read_view_strip(path: Path) -> list[ImageArray]:
-    """The views of a strip that lie side by side in a file, RGBA uint8 [VIEW_SIDE, VIEW_SIDE, 4] each."""
+    """Read the views of a strip, side by side in a file, as RGBA uint8 [VIEW_SIDE, VIEW_SIDE, 4] each."""
     return [np.ascontiguousarray(view) for view in np.split(read_rgba(path), VIEWS, 1)]

@@ -1,4 +1,4 @@
-"""What a synthetic scene is like: every knob, its unit, its effect, what turns it off."""
+"""The parameters of synthetic scenes: their units, their effects, and the values that turn them off."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from panosam2_ros.simulation.compositor import LARGEST_DIAMETER
 
 @dataclass(frozen=True)
 class SceneConfig:
-    """Ranges are (smallest, largest), both included; probabilities are per scene unless said."""
+    """The distribution of a synthetic scene.
+
+    Ranges are (smallest, largest), both included; probabilities are per scene unless stated otherwise.
+    """
 
     width: int = 1024
     height: int = 512
@@ -19,36 +22,36 @@ class SceneConfig:
     rate: float = 10.0  # Hz, for stamps and angular velocities; motion is per frame
     objects: tuple[int, int] = (2, 4)  # tracked, ids from 1
     size: tuple[float, float] = (math.radians(8), math.radians(60))  # rad, log-uniform diameter
-    hold_sizes: bool = False  # whether nothing leaves ``size`` later either; True = only what grows
+    hold_sizes: bool = False  # sizes stay within ``size`` in all frames, except of objects that grow
     object_speed: tuple[float, float] = (0.0, 0.06)  # rad per frame along the great circle
     speed_skew: float = 1.0  # power of the uniform draw of speeds; 1 = none, 2 = mostly slow
-    turn: float = 0.8  # rad by which an object's heading wanders; 0 = exact great circles
-    camera_speed: float = 0.05  # rad per frame at most; 0 = a camera that stands still
+    turn: float = 0.8  # rad by which an object's heading varies; 0 = exact great circles
+    camera_speed: float = 0.05  # rad per frame at most; 0 = a static camera
     full_rotation: float = 0.7  # probability of motion in full SO(3); 0 = always yaw only
-    camera_tilt: float = math.pi / 3  # rad, largest initial tilt where the rotation is full
-    distractors: tuple[int, int] = (0, 3)  # untracked things that also occlude
-    occlusion: float = 0.3  # probability that a tracked object is hidden whole for a while
+    camera_tilt: float = math.pi / 3  # rad, largest initial tilt with full rotation
+    distractors: tuple[int, int] = (0, 3)  # untracked objects, which also occlude
+    occlusion: float = 0.3  # probability that a tracked object is occluded completely for a while
     hidden_frames: tuple[int, int] = (10, 30)  # of a full occlusion; shortened to fit the clip
-    seam: float = 0.4  # probability that a tracked object is made to lie across the seam
-    pole: float = 0.25  # probability that a tracked object is made to pass near a pole
+    seam: float = 0.4  # probability that a tracked object is placed across the seam
+    pole: float = 0.25  # probability that a tracked object passes near a pole
     look_alike: float = 0.3  # probability of a distractor with a tracked object's sprite
-    look_alike_near: float = 0.0  # rad to which it comes near its twin's side; 0 = goes its own way
-    size_change: float = 1.5  # largest ratio of a thing's sizes in a clip; 1 = constant
-    growth: float = 0.0  # probability that a tracked object grows and shrinks by more than twice
+    look_alike_near: float = 0.0  # rad, its smallest distance from that object's side; 0 = anywhere
+    size_change: float = 1.5  # largest ratio of an object's sizes in a clip; 1 = constant
+    growth: float = 0.0  # probability that a tracked object grows and shrinks by more than a factor of 2
     large: float = 0.0  # probability that a tracked object grows beyond 90 degrees for a while
-    texture_shapes: float = 0.25  # probability, per thing, of a textured shape, not a sprite
-    models: float = 0.0  # probability, per thing, of a solid model that turns; 0 = none
-    people: float = 0.0  # probability, per thing, of a person who moves; 0 = none
-    sway: float = 0.0  # probability, per thing, that it bends to and fro; 0 = none
-    clutter: tuple[int, int] = (0, 0)  # untracked solid models that stand still behind all others
+    texture_shapes: float = 0.25  # probability, per object, of a textured shape, not a sprite
+    models: float = 0.0  # probability, per object, of a solid model that rotates; 0 = none
+    people: float = 0.0  # probability, per object, of a person who moves; 0 = none
+    sway: float = 0.0  # probability, per object, that it bends to and fro; 0 = none
+    clutter: tuple[int, int] = (0, 0)  # untracked static solid models behind all others
     recolour: float = 0.3  # probability, per sprite, of a random hue
     exposure: float = 0.7  # stops, standard deviation between scenes; 0 = as metered
     exposure_drift: float = 0.2  # stops, largest change within a clip; 0 = none
     noise: float = 2.0  # grey levels, standard deviation of the sensor's noise; 0 = none
-    motion_blur: float = 0.0  # share of the frame time that the shutter is open; 0 = none
-    blur_samples: int = 5  # renderings that are averaged where there is motion blur
-    stitching: float = 0.0  # rad, largest misalignment where two lenses meet; 0 = none
-    lens_step: float = 0.0  # stops, largest step of exposure between two lenses; 0 = none
+    motion_blur: float = 0.0  # fraction of the frame time in which the shutter is open; 0 = none
+    blur_samples: int = 5  # renderings that are averaged for motion blur
+    stitching: float = 0.0  # rad, largest misalignment between two lenses' images; 0 = none
+    lens_step: float = 0.0  # stops, largest difference of exposure between two lenses; 0 = none
 
     def __post_init__(self) -> None:
         Equirect(self.width, self.height)

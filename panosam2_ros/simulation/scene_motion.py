@@ -1,7 +1,7 @@
-"""How cameras and objects move: smooth rotations, one pose per frame, from a random generator.
+"""Random motion of cameras and objects: smooth rotations, one pose per frame.
 
-A pose [3, 3] of an object is a rotation whose columns are the object's right, down and forward
-axes in world axes; its direction seen from the camera is the last column.
+A pose [3, 3] of an object is a rotation whose columns are the object's right, down and forward axes in
+world axes; its direction from the camera is the last column.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Rng = np.random.Generator
 
 
 def smooth_noise(rng: Rng, frames: int, channels: int) -> Floats:
-    """Band-limited noise [frames, channels] whose largest row norm is 1."""
+    """Sample band-limited noise [frames, channels] whose largest row norm is 1."""
     periods = rng.uniform(16, 80, (4, channels))
     phases = rng.uniform(0, 2 * np.pi, (4, channels))
     time = np.arange(frames)[:, None, None]
@@ -32,16 +32,17 @@ def smooth_noise(rng: Rng, frames: int, channels: int) -> Floats:
 
 
 def accumulate(steps: Floats) -> Floats:
-    """Poses [T + 1, 3, 3] from rotation vectors [T, 3], each about the axes of its own pose."""
+    """Integrate rotation vectors [T, 3], each in the axes of its own pose, to poses [T + 1, 3, 3]."""
     poses = np.empty((len(steps) + 1, 3, 3))
     poses[0] = np.eye(3)
-    for index, step in enumerate(rotation_matrix(steps)):
+    rotations = rotation_matrix(steps) if len(steps) else ()  # scipy 1.14 and older refuse empty input
+    for index, step in enumerate(rotations):
         poses[index + 1] = poses[index] @ step
     return poses
 
 
 def pose_at(poses: Floats, time: float) -> Floats:
-    """[3, 3]: the pose at a fractional frame index, on the shortest way between neighbours."""
+    """Interpolate the pose [3, 3] at a fractional frame index, by the shortest rotation between frames."""
     time = float(np.clip(time, 0, len(poses) - 1))
     index = min(int(time), len(poses) - 2) if len(poses) > 1 else 0
     if time == index:
@@ -51,10 +52,10 @@ def pose_at(poses: Floats, time: float) -> Floats:
 
 
 def camera_path(rng: Rng, frames: int, speed: float, tilt: float) -> Floats:
-    """World-to-camera rotations [frames, 3, 3].
+    """Sample world-to-camera rotations [frames, 3, 3].
 
-    ``speed`` is the largest rotation per frame and ``tilt`` the largest tilt at the start, both in
-    rad; tilt 0 gives a camera that stays upright and only turns about the vertical.
+    ``speed`` is the largest rotation per frame and ``tilt`` the largest tilt at the start, both in rad;
+    with tilt 0 the camera stays upright and rotates only about the vertical.
     """
     heading, lean = rng.uniform(-np.pi, np.pi, 2)
     start = np.array([0.0, heading, 0.0])
@@ -66,31 +67,34 @@ def camera_path(rng: Rng, frames: int, speed: float, tilt: float) -> Floats:
     return np.asarray(np.swapaxes(camera_to_world, 1, 2))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Path:
-    """The way of one object."""
+    """The motion of one object."""
 
-    transport: Floats  # [T, 3, 3] poses carried along the way without spinning
-    spin: Floats  # [T] rad, turn about the line of sight
+    transport: Floats  # [T, 3, 3] poses, parallel-transported along the path
+    spin: Floats  # [T] rad, rotation about the line of sight
 
     @property
     def poses(self) -> Floats:
-        """[T, 3, 3] poses of the sprite."""
+        """The poses [T, 3, 3] of the sprite."""
         about_sight = np.zeros((len(self.spin), 3))
         about_sight[:, 2] = self.spin
         return np.asarray(self.transport @ rotation_matrix(about_sight))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Anchor:
-    """Where an object is at one moment."""
+    """The direction of an object in one frame."""
 
     frame: int
     direction: Floats  # [3] unit vector, world axes
 
 
 def object_path(rng: Rng, frames: int, speed: float, turn: float, anchor: Anchor) -> Path:
-    """A great circle through the anchor at ``speed`` rad per frame; bends by up to ``turn`` rad."""
+    """Sample a path through the anchor at up to ``speed`` rad per frame.
+
+    It is a great circle whose heading varies by up to ``turn`` rad.
+    """
     heading = rng.uniform(-np.pi, np.pi) + turn * smooth_noise(rng, frames - 1, 1)[:, 0]
     pace = speed * (1 - 0.5 * abs(smooth_noise(rng, frames - 1, 1)[:, 0]))
     flat = np.stack([np.cos(heading), np.sin(heading), np.zeros_like(heading)], -1)
@@ -103,14 +107,14 @@ def object_path(rng: Rng, frames: int, speed: float, turn: float, anchor: Anchor
 
 
 def sizes(rng: Rng, frames: int, diameter: float, factor: float, largest: float) -> Floats:
-    """Angular diameters [frames], rad: smooth, changing by at most ``factor`` over the clip."""
+    """Sample smooth angular diameters [frames], rad, whose ratio is at most ``factor``."""
     swing = rng.uniform(0, np.log(factor) / 2)
     wave = smooth_noise(rng, frames, 1)[:, 0]
     return np.asarray(np.minimum(diameter * np.exp(swing * wave), largest))
 
 
 def swelling(rng: Rng, frames: int, low: float, high: float) -> Floats:
-    """Angular diameters [frames], rad: ``low``, up to ``high`` near the middle, and down again."""
+    """Sample angular diameters [frames], rad: ``low``, rising to ``high`` near the middle, and falling."""
     centre, half = rng.uniform(0.35, 0.65) * frames, rng.uniform(0.3, 0.45) * frames
     phase = np.clip((np.arange(frames) - centre) / max(half, 1.0), -1, 1) * np.pi
     return np.asarray(low * (high / low) ** ((1 + np.cos(phase)) / 2))
@@ -118,16 +122,16 @@ def swelling(rng: Rng, frames: int, low: float, high: float) -> Floats:
 
 @dataclass(frozen=True)
 class Hiding:
-    """When an occluder covers its object, and how it comes and goes."""
+    """The timing of a full occlusion."""
 
     start: int  # first frame of full cover
     frames: int  # of full cover
-    lead: int  # frames that it takes to come, and to go
-    clear: float  # rad between the centres at which both are apart
-    slack: float  # rad between the centres within which the object is covered whole
+    lead: int  # frames before and after in which the occluder approaches and leaves
+    clear: float  # rad, smallest distance of the centres without overlap
+    slack: float  # rad, largest distance of the centres with full cover
 
     def offsets(self, frames: int) -> Floats:
-        """Signed angle, rad [frames], between the centres of the occluder and of the object."""
+        """Compute the signed angle, rad [frames], between the centres of the occluder and of the object."""
         last = self.start + self.frames - 1
         times = [self.start - self.lead, self.start, last, last + self.lead]
         angles = [-self.clear, -self.slack, self.slack, self.clear]
@@ -140,7 +144,7 @@ class Hiding:
 
 
 def occluder_path(rng: Rng, hidden: Path, hiding: Hiding) -> Path:
-    """A way that passes between the camera and an object and stays in front for a while."""
+    """Sample the path of an occluder that passes in front of an object."""
     heading = rng.uniform(-np.pi, np.pi)
     axis = np.array([np.cos(heading), np.sin(heading), 0.0])
     offsets = hiding.offsets(len(hidden.transport))
@@ -149,16 +153,16 @@ def occluder_path(rng: Rng, hidden: Path, hiding: Hiding) -> Path:
 
 
 def random_direction(rng: Rng) -> Floats:
-    """[3], uniform on the sphere."""
+    """Sample a direction [3] uniformly on the sphere."""
     return normalised(rng.normal(size=3))
 
 
 def seam_direction(rng: Rng) -> Floats:
-    """[3] in camera axes: on the seam, below 60 degrees of latitude."""
+    """Sample a direction [3] in camera axes on the seam, below 60 degrees of latitude."""
     return lonlat_to_vector(np.pi, rng.uniform(-1.0, 1.0))
 
 
 def polar_direction(rng: Rng) -> Floats:
-    """[3] in camera axes: within 18 degrees of either pole."""
+    """Sample a direction [3] in camera axes within 18 degrees of either pole."""
     latitude = rng.choice((-1, 1)) * (np.pi / 2 - rng.uniform(0, np.radians(18)))
     return lonlat_to_vector(rng.uniform(-np.pi, np.pi), latitude)

@@ -1,9 +1,9 @@
-"""Who plays in a scene: draws background, things and their motion from a seed."""
+"""Sampling of a scene from a seed: its background, its objects and their motion."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 
 import numpy as np
 
@@ -17,49 +17,50 @@ from panosam2_ros.simulation.compositor import LARGEST_DIAMETER, paint_labels, p
 from panosam2_ros.simulation.scene_config import SceneConfig
 from panosam2_ros.simulation.sprites import Sprite, recoloured
 
-START_VISIBLE = 0.6  # share of every tracked object that frame 0 shows
-_CHECK_WIDTH = 256  # columns; enough to see whether a start is clear
-_PATIENT_ATTEMPTS = 6  # at full size, before everything is made smaller
-_OCCLUDER_DENT = 0.15  # how far an occluder's outline differs from a disc's
-_LARGE = (math.radians(98), math.radians(120))  # rad, of what is to exceed 90 degrees
-_TURN = 0.035  # rounds per frame of a solid thing, at most
-_GROWTH = (2.3, 3.5)  # ratio of sizes of what is to more than double
+START_VISIBLE = 0.6  # smallest visible fraction of every tracked object in frame 0
+_CHECK_WIDTH = 256  # columns; sufficient to check the visibility in frame 0
+_PATIENT_ATTEMPTS = 6  # at full size, before all sizes are reduced
+_OCCLUDER_DENT = 0.15  # deviation of an occluder's outline from a disc
+_LARGE = (math.radians(98), math.radians(120))  # rad, sizes of objects that exceed 90 degrees
+_MAX_TURNS = 0.035  # turns per frame of a solid object
+_GROWTH = (2.3, 3.5)  # ratio of sizes of objects that more than double
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Body:
-    """A thing in the scene: a tracked object, or a distractor with id 0."""
+    """A tracked object of a scene, or a distractor with id 0."""
 
     obj_id: int
     name: str
-    views: tuple[Sprite, ...]  # one, or a closed round of them
+    views: tuple[Sprite, ...]  # one, or a closed sequence
     path: motion.Path
     poses: Floats  # [T, 3, 3] columns right, down, forward in world axes
     diameters: Floats  # [T] rad
-    twin: int = 0  # obj_id of what it looks like, if it is a look-alike
-    phases: Floats | None = None  # [T] view, fractional, that each frame shows; None: the first
+    _: KW_ONLY
+    twin: int = 0  # obj_id of the object that a distractor looks like; 0: none
+    phases: Floats | None = None  # [T] fractional index of the view in each frame; None: the first view
 
     @property
     def sprite(self) -> Sprite:
-        """How it looks in frame 0."""
+        """The view in frame 0."""
         return self.look(0)
 
     def look(self, time: float) -> Sprite:
-        """How it looks at a fractional frame index."""
+        """Return the view at a fractional frame index."""
         if self.phases is None:
             return self.views[0]
         phase = np.interp(time, np.arange(len(self.phases)), self.phases)
         return self.views[round(float(phase)) % len(self.views)]
 
     def at(self, time: float) -> tuple[Floats, float]:
-        """Pose and diameter at a fractional frame index."""
+        """Return pose and diameter at a fractional frame index."""
         frames = np.arange(len(self.diameters))
         return motion.pose_at(self.poses, time), float(np.interp(time, frames, self.diameters))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SceneSpec:
-    """Everything that a scene's frames follow from."""
+    """The background, the camera and the bodies of a scene, which determine its frames."""
 
     panorama_name: str
     panorama: ImageArray  # [h, w, 3] tone-mapped
@@ -69,24 +70,25 @@ class SceneSpec:
 
 
 def sample_scene(config: SceneConfig, library: AssetLibrary, seed: int) -> SceneSpec:
-    """The cast of a seed; drawn again until every tracked object can be seen in frame 0."""
+    """Sample the scene of a seed, repeatedly until every tracked object is visible in frame 0."""
     attempt = 0
     while True:
         rng = np.random.default_rng((seed, 0, attempt))
         shrink = 0.85 ** max(0, attempt - _PATIENT_ATTEMPTS)
-        director = _Director(config, library, rng, shrink)
-        camera = director.camera()
-        bodies = director.bodies(camera)
-        if _starts_clear(config, camera, bodies):
+        sampler = _BodySampler(config, library, rng, shrink)
+        camera = sampler.camera()
+        bodies = sampler.bodies(camera)
+        if _starts_visible(config, camera, bodies):
             break
         attempt += 1
     name = str(rng.choice(sorted(library.panoramas)))
-    panorama = tone_map(library.panoramas[name], rng.normal(0, config.exposure))
+    panorama = tone_map(library.panoramas[name], exposure=rng.normal(0, config.exposure))
     drift = motion.smooth_noise(rng, config.frames, 1)[:, 0] * config.exposure_drift
     return SceneSpec(name, panorama, camera, 2.0 ** (drift - drift[0]), bodies)
 
 
-def _starts_clear(config: SceneConfig, camera: Floats, bodies: tuple[Body, ...]) -> bool:
+def _starts_visible(config: SceneConfig, camera: Floats, bodies: tuple[Body, ...]) -> bool:
+    """Tell whether ``START_VISIBLE`` of every tracked object is visible in frame 0."""
     width = min(config.width, _CHECK_WIDTH)
     grid = Equirect(width, round(width * config.height / config.width))
     layers = [
@@ -102,8 +104,8 @@ def _starts_clear(config: SceneConfig, camera: Floats, bodies: tuple[Body, ...])
     )
 
 
-class _Director:
-    """Draws the parts of one attempt, in a fixed order, from one generator."""
+class _BodySampler:
+    """Samples the camera and the bodies of one attempt, in a fixed order, with one random generator."""
 
     def __init__(
         self,
@@ -112,17 +114,19 @@ class _Director:
         rng: np.random.Generator,
         shrink: float,  # factor on all sizes
     ) -> None:
+        """Prepare an attempt."""
         self.config, self.rng, self.shrink = config, rng, shrink
-        self._looks = AppearanceSampler(config, library, rng)
+        self._appearance = AppearanceSampler(config, library, rng)
 
     def camera(self) -> Floats:
+        """Sample world-to-camera rotations [T, 3, 3]."""
         full = self.rng.random() < self.config.full_rotation
         speed = self.config.camera_speed * self.rng.uniform(0.2, 1)
         tilt = self.config.camera_tilt if full else 0.0
         return motion.camera_path(self.rng, self.config.frames, speed, tilt)
 
     def bodies(self, camera: Floats) -> tuple[Body, ...]:
-        """Far to near; an occluder is nearest of all."""
+        """Sample the bodies, far to near; an occluder is the nearest."""
         config, rng = self.config, self.rng
         tracked = self._grown(self._tracked(camera))
         others = [self._body(0, self._anchor()) for _ in range(self._count(config.distractors))]
@@ -130,7 +134,7 @@ class _Director:
             others.append(self._look_alike(tracked[rng.integers(len(tracked))]))
         shown = tracked + others
         bodies = [shown[i] for i in rng.permutation(len(shown))]
-        if config.large > 0:  # what fills half the view would hide all others: it goes behind them
+        if config.large > 0:  # objects that fill half the view would occlude all others: they go behind
             bodies.sort(key=lambda body: body.diameters.max() < _LARGE[0])
         if config.clutter[1] > 0:
             count = self._count(config.clutter)
@@ -140,9 +144,11 @@ class _Director:
         return tuple(bodies)
 
     def _count(self, limits: tuple[int, int]) -> int:
+        """Sample a number within limits, both included."""
         return int(self.rng.integers(limits[0], limits[1] + 1))
 
     def _tracked(self, camera: Floats) -> list[Body]:
+        """Sample the tracked objects; some are placed on the seam or near a pole."""
         config, rng = self.config, self.rng
         anchors = [self._anchor() for _ in range(self._count(config.objects))]
         places = [(config.seam, motion.seam_direction), (config.pole, motion.polar_direction)]
@@ -153,11 +159,13 @@ class _Director:
         return [self._body(index + 1, anchor) for index, anchor in enumerate(anchors)]
 
     def _anchor(self) -> motion.Anchor:
+        """Sample a direction in frame 0."""
         return motion.Anchor(0, motion.random_direction(self.rng))
 
-    def _body(self, obj_id: int, anchor: motion.Anchor, moves: bool = True) -> Body:
+    def _body(self, obj_id: int, anchor: motion.Anchor, *, moves: bool = True) -> Body:
+        """Sample a body that is at the anchor."""
         config, rng = self.config, self.rng
-        name, views = self._looks.drawn()
+        name, views = self._appearance.sample()
         phases = self._phases(len(views)) if len(views) > 1 else None
         speed = self._speed() if moves else 0.0
         path = motion.object_path(rng, config.frames, speed, config.turn, anchor)
@@ -168,21 +176,24 @@ class _Director:
         return Body(obj_id, name, views, path, path.poses, sizes, phases=phases)
 
     def _phases(self, views: int) -> Floats:
-        """Views [T] that a clip goes through: on and on, or to and fro."""
+        """Sample the index of the view in every frame, [T], with steady and varying speed."""
         rng, frames = self.rng, self.config.frames
-        pace = rng.uniform(-_TURN, _TURN) * views
+        pace = rng.uniform(-_MAX_TURNS, _MAX_TURNS) * views
         wander = motion.smooth_noise(rng, frames, 1)[:, 0] * rng.uniform(0, 0.25) * views
         return np.asarray(rng.uniform(0, views) + pace * np.arange(frames) + wander, float)
 
     def _speed(self) -> float:
-        """Rad per frame."""
+        """Sample the speed of an object, rad per frame."""
         low, high = self.config.object_speed
         if self.config.speed_skew == 1:
             return float(self.rng.uniform(low, high))
         return float(low + (high - low) * self.rng.random() ** self.config.speed_skew)
 
     def _grown(self, tracked: list[Body]) -> list[Body]:
-        """The tracked objects, of which one may grow a lot; it is one that starts small enough."""
+        """Let one of the tracked objects grow, with the probabilities of the config.
+
+        It is the largest one, which grows beyond 90 degrees, or any, by more than a factor of 2.
+        """
         config, rng = self.config, self.rng
         if config.large > 0 and rng.random() < config.large:
             body = max(tracked, key=lambda body: body.diameters.max())
@@ -198,7 +209,7 @@ class _Director:
         return [replace(b, diameters=sizes) if b is body else b for b in tracked]
 
     def _look_alike(self, body: Body) -> Body:
-        """The same sprite, slightly recoloured, with a size and a way of its own."""
+        """Sample a distractor with a body's sprite, slightly recoloured, and with its own size and path."""
         rng = self.rng
         other = self._body(0, self._anchor_beside(body))
         hue, factors = rng.uniform(-0.2, 0.2), rng.uniform(0.8, 1.2, 2)
@@ -212,7 +223,7 @@ class _Director:
         )
 
     def _anchor_beside(self, body: Body) -> motion.Anchor:
-        """Side by side with a body at some time, or anywhere."""
+        """Sample a direction beside a body in some frame, or anywhere."""
         config, rng = self.config, self.rng
         if config.look_alike_near <= 0:
             return self._anchor()
@@ -223,9 +234,9 @@ class _Director:
         return motion.Anchor(frame, np.asarray(direction))
 
     def _occluder(self, body: Body) -> list[Body]:
-        """A textured disc that hides a tracked object whole; none where it would be too large."""
+        """Sample a textured disc that occludes a tracked object completely; none if it would be too large."""
         config, rng = self.config, self.rng
-        name, sprite = self._looks.shape(_OCCLUDER_DENT)
+        name, sprite = self._appearance.shape(_OCCLUDER_DENT)
         lead = max(2, config.frames // 8)
         hidden = min(self._count(config.hidden_frames), config.frames - 2 * lead)
         reach = math.tan(body.diameters.max() / 2) * max(view.reach for view in body.views)

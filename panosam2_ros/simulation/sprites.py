@@ -1,4 +1,4 @@
-"""Textures of the things in a scene: cropped, premultiplied, with a pyramid for small sizes."""
+"""Textures of the objects in a scene: cropped, premultiplied, with a pyramid for small sizes."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from numpy.typing import NDArray
 
 from panosam2_ros.geometry.image_types import ImageArray
 
-MIN_FILL = 0.2  # of the square is opaque in a compact sprite
-MIN_WHOLE = 0.9  # of the opaque pixels hang together in a compact sprite
+MIN_FILL = 0.2  # smallest opaque fraction of the square of a compact sprite
+MIN_WHOLE = 0.9  # smallest fraction of a compact sprite's opaque pixels that are connected
 SHAPE_SIZE = 192  # px
 
 
 class Sprite:
-    """A square RGBA texture; it reaches the sides of its square, but for a view of a solid thing."""
+    """A square RGBA texture, cropped to its opaque pixels unless it is a view of a solid object."""
 
-    def __init__(self, rgba: ImageArray, cropped: bool = True) -> None:  # [H, W, 4], straight alpha
+    def __init__(self, rgba: ImageArray, *, cropped: bool = True) -> None:
+        """Make a sprite of RGBA [H, W, 4] with straight alpha; ``cropped``: crop it to its opaque pixels."""
         self.rgba = _crop_square(rgba) if cropped else rgba
         solid = self.rgba[..., 3] > 127
-        self.fill = float(solid.mean())  # share of the square that is opaque
+        self.fill = float(solid.mean())  # opaque fraction of the square
 
     @cached_property
     def compact(self) -> bool:
-        """Whether a click could mean it: one thing, not a thin or a scattered one."""
+        """Whether a click is unambiguous: the sprite is connected and not thin."""
         solid = (self.rgba[..., 3] > 127).astype(np.uint8)
         _, _, stats, _ = cv2.connectedComponentsWithStats(solid)
         largest = stats[1:, cv2.CC_STAT_AREA].max()
@@ -33,29 +34,29 @@ class Sprite:
 
     @cached_property
     def reach(self) -> float:
-        """Radius, in half sides, of the smallest centred disc that holds all opaque pixels."""
+        """The radius, in half sides, of the smallest centred disc that contains all opaque pixels."""
         return float(self._distances(self.rgba[..., 3] > 127, 0.5).max())
 
     @cached_property
     def core(self) -> float:
-        """Radius, in half sides, of the largest centred disc without any transparent pixel."""
+        """The radius, in half sides, of the largest centred disc without any transparent pixel."""
         return float(self._distances(self.rgba[..., 3] < 255, -0.5).min(initial=1.0))
 
     @cached_property
     def contrast(self) -> float:
-        """Standard deviation of the opaque pixels' colours, grey levels; 0 = one flat colour."""
+        """The standard deviation of the opaque pixels' colours, grey levels; 0 = a single colour."""
         colours = self.rgba[self.rgba[..., 3] > 127][:, :3]
         return float(np.linalg.norm(colours.std(0)))
 
     def _distances(self, chosen: NDArray[np.bool_], corner: float) -> NDArray[np.float64]:
-        """From the centre to the farther (0.5) or nearer (-0.5) corner of the chosen pixels."""
+        """Compute distances from the centre to the farther (0.5) or nearer (-0.5) corners of pixels."""
         half = chosen.shape[0] / 2
         y, x = (abs(index + 0.5 - half) + corner for index in np.nonzero(chosen))
         return np.asarray(np.hypot(x, y) / half)
 
     @cached_property
     def _pyramid(self) -> list[ImageArray]:
-        """Premultiplied RGBA, each level half the one before, down to 4 px."""
+        """The levels of premultiplied RGBA, each half the size of the one before, down to 4 px."""
         alpha = self.rgba[..., 3]
         weight = cv2.merge([alpha, alpha, alpha, np.full_like(alpha, 255)])
         levels = [np.asarray(cv2.multiply(self.rgba, weight, scale=1 / 255), np.uint8)]
@@ -66,13 +67,14 @@ class Sprite:
         return levels
 
     def level(self, side: float) -> ImageArray:
-        """Premultiplied RGBA [S, S, 4] of the level nearest to ``side`` pixels."""
+        """Return premultiplied RGBA [S, S, 4] of the level nearest to ``side`` pixels."""
         ratio = self._pyramid[0].shape[0] / max(side, 1.0)
         index = round(float(np.log2(max(ratio, 1.0))))
         return self._pyramid[min(index, len(self._pyramid) - 1)]
 
 
 def _crop_square(rgba: ImageArray) -> ImageArray:
+    """Crop RGBA [H, W, 4] to the square around its opaque pixels; raise ValueError where it has none."""
     solid = rgba[..., 3] > 127
     if not solid.any():
         raise ValueError("a sprite needs opaque pixels, got none")
@@ -86,7 +88,7 @@ def _crop_square(rgba: ImageArray) -> ImageArray:
 
 
 def recoloured(rgba: ImageArray, hue: float, saturation: float, value: float) -> ImageArray:
-    """RGBA with the hue turned (rad) and saturation and value multiplied."""
+    """Rotate the hue (rad) of RGBA [H, W, 4] and multiply saturation and value."""
     hsv = cv2.cvtColor(cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB), cv2.COLOR_RGB2HSV)
     values = np.arange(256, dtype=float)
     channels = [(values + np.degrees(hue) / 2) % 180, values * saturation, values * value]
@@ -96,9 +98,9 @@ def recoloured(rgba: ImageArray, hue: float, saturation: float, value: float) ->
 
 
 def swaying(rng: np.random.Generator, rgba: ImageArray, count: int) -> list[ImageArray]:
-    """A square RGBA [H, H, 4] bent to and fro: ``count`` of them, the last followed by the first."""
+    """Bend a square RGBA [H, H, 4] to and fro: a closed sequence of ``count`` views."""
     height = rgba.shape[0]
-    margin = height // 6  # for what is bent beyond the sides
+    margin = height // 6  # for pixels that are bent beyond the sides
     padded = np.pad(rgba, ((margin, margin), (margin, margin), (0, 0)))
     v, u = np.indices(padded.shape[:2], np.float32) / height
     waves = rng.uniform(0.5, 1.6, 3), rng.uniform(0, 2 * np.pi, 3)
@@ -118,7 +120,7 @@ def textured_shape(
     texture: ImageArray,  # [h, w, 3], any size
     dent: float,  # 0 = a disc; the outline stays outside 1 - dent of the half side
 ) -> ImageArray:
-    """RGBA [S, S, 4]: a random smooth blob or polygon filled with a texture."""
+    """Make a random smooth blob or polygon with a texture, RGBA [S, S, 4]."""
     side = SHAPE_SIZE
     fill = cv2.resize(texture, (side, side), interpolation=cv2.INTER_CUBIC)
     angles = np.linspace(0, 2 * np.pi, 96, endpoint=False)

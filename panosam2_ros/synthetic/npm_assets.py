@@ -32,7 +32,7 @@ def library_from_npm(root: Path | str, split: Split, *, reserved: bool = False) 
 
     ``reserved=True`` is needed for Split.RESERVED. ``fetch_npm`` fills such a folder.
     """
-    refuse_reserved(split, reserved)
+    refuse_reserved(split, reserved=reserved)
     packages = _find_packages(Path(root))
     panoramas = {
         path.name.removesuffix(".exr.js"): path

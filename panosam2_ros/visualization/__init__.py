@@ -1,1 +1,1 @@
-"""Pictures and shapes of what is known, without ROS."""
+"""Images and shapes of tracked objects, without ROS."""

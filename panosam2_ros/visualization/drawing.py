@@ -1,7 +1,7 @@
 """Masks, ids, bearings and an azimuth grid drawn on panoramas.
 
-Everything is drawn through the 0/360 seam: what leaves on the right comes in on the left. Images
-are RGB [H, W, 3] and are drawn on in place; labels [H, W] hold object ids, 0 for none.
+Everything is drawn across the 0/360 seam: what leaves the image on the right continues on the left. Images
+are RGB [H, W, 3] and are changed in place; labels [H, W] are object ids, 0 for none.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import colorsys
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
 
 import cv2
@@ -28,45 +28,46 @@ WHITE: Colour = (255, 255, 255)
 GREY: Colour = (170, 170, 170)
 BLACK: Colour = (0, 0, 0)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
-_GOLDEN = 0.618033988749895  # successive multiples of it never come close to each other
+_GOLDEN = 0.618033988749895  # the golden ratio: the fractional parts of its multiples are well separated
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Mark:
-    """An object's direction and the words beside it."""
+    """An object's direction and the text beside it."""
 
     obj_id: int
     direction: Floats  # [3] unit, optical axes
     text: str
+    _: KW_ONLY
     seen: bool = True  # False: predicted or last known, drawn hollow
 
 
 @lru_cache(maxsize=4096)
 def colour(obj_id: int) -> Colour:
-    """The same strong colour for an id in every picture."""
+    """Return the colour of an object id, the same in every image."""
     hue = (0.4 + obj_id * _GOLDEN) % 1.0
     red, green, blue = colorsys.hsv_to_rgb(hue, 0.75 if obj_id % 2 else 0.6, 1.0)
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def stroke(width: int) -> int:
-    """Line width, pixels, that suits an image's width."""
+    """Return the line width, pixels, for an image of some width."""
     return max(1, round(width / 800))
 
 
-def fill_masks(image: ImageArray, labels: LabelImage, opacity: float = 0.35) -> None:
-    """Tints every object's pixels in its colour."""
+def fill_masks(image: ImageArray, labels: LabelImage, *, opacity: float = 0.35) -> None:
+    """Tint every object's pixels in its colour."""
     where = labels > 0
     tint = _colours_of(labels[where])
     image[where] = ((1 - opacity) * image[where] + opacity * tint).astype(np.uint8)
 
 
 def outline_masks(
-    image: ImageArray, labels: LabelImage, thickness: int = 2, paint: Colour | None = None
+    image: ImageArray, labels: LabelImage, *, thickness: int = 2, paint: Colour | None = None
 ) -> None:
-    """Draws the border of every object, in its colour unless ``render_label_image`` is given.
+    """Draw the border of every object, in its own colour or in ``paint``.
 
-    The seam is no border, nor are the poles.
+    The seam and the poles are not drawn as borders.
     """
     reach = max(1, (thickness + 1) // 2)
     kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
@@ -78,7 +79,7 @@ def outline_masks(
 
 
 def draw_marks(image: ImageArray, marks: Sequence[Mark], grid: Equirect) -> None:
-    """A cross in a ring at every direction; only the ring where the object is not seen."""
+    """Draw a cross in a ring and a text at every mark; only the ring where the object is not seen."""
     size, width = max(4, round(grid.width / 130)), stroke(grid.width)
     for mark in marks:
         u, v = (float(x) for x in grid.vector_to_pixel(mark.direction))
@@ -90,29 +91,35 @@ def draw_marks(image: ImageArray, marks: Sequence[Mark], grid: Equirect) -> None
                 if mark.seen:
                     cv2.drawMarker(patch, at, shade, cv2.MARKER_CROSS, size, width + extra)
         below = v + 2.6 * size if v + 4 * size < grid.height else v - 1.6 * size
-        draw_text(image, mark.text, u, below, paint)
+        draw_text(image, mark.text, u, below, paint=paint)
 
 
 def draw_text(
-    image: ImageArray, text: str, u: float, v: float, paint: Colour = WHITE, scale: float = 0.0
+    image: ImageArray,
+    text: str,
+    u: float,
+    v: float,
+    *,
+    paint: Colour = WHITE,
+    scale: float | None = None,
 ) -> None:
-    """Outlined text centred on ``u`` with its baseline at ``v``; continues across the seam.
+    """Draw outlined text centred on ``u`` with its baseline at ``v``, across the seam.
 
-    ``scale`` is OpenCV's font scale; 0: what suits the image.
+    ``scale`` is OpenCV's font scale, by default one for the image's width.
     """
     width = image.shape[1]
     scale, thick = scale or max(0.45, width / 2000), stroke(width)
     (length, _), _ = cv2.getTextSize(text, _FONT, scale, 1)
     with _patch(image, u, round(0.6 * length) + 8) as (patch, x):
-        # shifted copies, since a thicker text is also a wider one in OpenCV 5
+        # the outline is shifted copies, because in OpenCV 5 thicker text is also wider
         around = [(dx, dy, BLACK) for dx in (-thick, thick) for dy in (-thick, thick)]
         for dx, dy, shade in (*around, (0, 0, paint)):
             corner = (x - length // 2 + dx, round(v) + dy)
             cv2.putText(patch, text, corner, _FONT, scale, shade, 1, cv2.LINE_AA)
 
 
-def draw_box(image: ImageArray, box: Sequence[float], paint: Colour = WHITE) -> None:
-    """A rectangle u_min, v_min, u_max, v_max; u_min > u_max: across the seam."""
+def draw_box(image: ImageArray, box: Sequence[float], *, paint: Colour = WHITE) -> None:
+    """Draw a rectangle u_min, v_min, u_max, v_max, across the seam where u_min > u_max."""
     u_min, v_min, u_max, v_max = box
     half, thick = box_width(u_min, u_max, image.shape[1]) / 2, stroke(image.shape[1]) + 1
     with _patch(image, u_min + half, round(half) + 2 * thick) as (patch, x):
@@ -123,21 +130,25 @@ def draw_box(image: ImageArray, box: Sequence[float], paint: Colour = WHITE) -> 
 def draw_grid(
     image: ImageArray,
     grid: Equirect,
+    *,
     step: int = 30,
     paint: Colour = GREY,
     camera: CameraFrame = UPRIGHT,
 ) -> None:
-    """The frame's horizon and its meridians every ``step`` degrees, named by azimuth (left is positive)."""
+    """Draw the horizon and the meridians of a camera's frame.
+
+    Meridians are ``step`` degrees apart and labelled by azimuth (positive to the left).
+    """
     faint, names = image.copy(), []
     scale = max(0.35, grid.width / 2600)
-    first = max(15.0, 34 * scale)  # row of the names
-    turn = CameraFrame(roll=camera.roll, pitch=camera.pitch, yaw=camera.yaw)
+    first = max(15.0, 34 * scale)  # row of the labels
+    frame = CameraFrame(roll=camera.roll, pitch=camera.pitch, yaw=camera.yaw)
     along = np.linspace(-math.pi, math.pi, 361)
-    _draw_lines(faint, turn.from_frame(lonlat_to_vector(along, 0.0)), grid, paint)
+    _draw_lines(faint, frame.from_frame(lonlat_to_vector(along, 0.0)), grid, paint)
     for degrees in range(-180 + step, 181, step):
-        meridian = turn.from_frame(lonlat_to_vector(-math.radians(degrees), along / 2))
+        meridian = frame.from_frame(lonlat_to_vector(-math.radians(degrees), along / 2))
         _draw_lines(faint, meridian, grid, paint)
-        # the poles' neighbourhood is left out: names would lie on top of each other there
+        # not near the poles, where the labels would overlap
         u, v = grid.vector_to_pixel(meridian[45:-30])
         inside = np.where((v >= first) & (v < grid.height - 1), v, np.inf)
         top = int(np.argmin(inside))
@@ -146,12 +157,12 @@ def draw_grid(
             names.append((at, f"{degrees:+d}" if degrees % 180 else f"{degrees}"))
     cv2.addWeighted(faint, 0.5, image, 0.5, 0, dst=image)
     for (at_u, at_v), name in names:
-        draw_text(image, name, at_u, at_v, paint, scale)
+        draw_text(image, name, at_u, at_v, paint=paint, scale=scale)
 
 
 def _draw_lines(image: ImageArray, directions: Floats, grid: Equirect, paint: Colour) -> None:
-    """Through directions [N, 3], optical axes; interrupted where it crosses the seam."""
-    # a line halfway between two columns must not jump between them with the last digit
+    """Draw a line through directions [N, 3], optical axes, interrupted at the seam."""
+    # the offset keeps lines halfway between two columns from alternating between them by rounding
     u, v = (np.floor(x + 0.5 + 1e-6).astype(int) for x in grid.vector_to_pixel(directions))
     u %= grid.width
     breaks = np.flatnonzero(np.abs(np.diff(u)) > grid.width // 2) + 1
@@ -161,9 +172,9 @@ def _draw_lines(image: ImageArray, directions: Floats, grid: Equirect, paint: Co
 
 @contextmanager
 def _patch(image: ImageArray, u: float, half: int) -> Iterator[tuple[ImageArray, int]]:
-    """Columns u - half to u + half, across the seam, to draw on, and where ``u`` is in them.
+    """Provide columns u - half to u + half, across the seam, for drawing, and the position of ``u`` in them.
 
-    OpenCV knows no wrapping and cuts lines at an image's edge differently from one across it.
+    OpenCV does not wrap, and it clips lines at an image's edge differently than inside the image.
     """
     half = min(half, image.shape[1] // 2)
     left, right = round(u) - half, round(u) + half
@@ -177,7 +188,7 @@ def _patch(image: ImageArray, u: float, half: int) -> Iterator[tuple[ImageArray,
 
 
 def _colours_of(ids: NDArray[np.uint16]) -> NDArray[np.uint8]:
-    """[N, 3] RGB of ids [N]."""
+    """Return the colours [N, 3] RGB of ids [N]."""
     distinct, index = np.unique(ids, return_inverse=True)
     table = np.array([colour(int(i)) for i in distinct] or [BLACK], np.uint8)
     return np.asarray(table[index.reshape(-1)] if ids.size else table[:0], np.uint8)

@@ -1,4 +1,4 @@
-"""What the node and the demo show of an image: masks, directions, words and the azimuth grid."""
+"""The overlay of the node and of the demo: masks, directions, texts and the azimuth grid on an image."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from panosam2_ros.geometry.camera_frame import UPRIGHT, CameraFrame
+from panosam2_ros.geometry.camera_frame import CameraFrame
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_types import ImageArray, LabelImage
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.io.video import resized_image
 from panosam2_ros.masks.label_image import resize_labels
@@ -17,17 +18,20 @@ from panosam2_ros.tracking.motion_model import TrackState
 from panosam2_ros.visualization import drawing
 
 _STATES = {TrackState.VISIBLE: "", TrackState.OCCLUDED: " hidden", TrackState.LOST: " lost"}
-_LONGEST = 20  # characters of a label that are shown
+_MAX_LENGTH = 20  # characters of a label that are shown
 
 
 def short(label: str) -> str:
-    """A label without its folder-like ends, at most 20 ASCII characters: OpenCV draws no more."""
+    """Shorten a label to its last path component without suffix, at most 20 characters.
+
+    Others than printable ASCII, which OpenCV cannot draw, become question marks.
+    """
     plain = "".join(c if c.isascii() and c.isprintable() else "?" for c in Path(label).stem)
-    return plain[:_LONGEST]
+    return plain[:_MAX_LENGTH]
 
 
 def name(obj_id: int, label: str, state: int, score: float) -> str:
-    """Id, label, score and, unless it is visible, state: the words that every view has in common."""
+    """Format id, label, score and, unless it is visible, state of an object, as in every view."""
     return f"#{obj_id} {short(label)} {score:.2f}".replace("  ", " ") + _STATES[TrackState(state)]
 
 
@@ -39,17 +43,15 @@ def object_mark(
     direction: Floats,  # [3] unit, optical axes
     camera: CameraFrame,
 ) -> drawing.Mark:
-    """An object's name with azimuth (left positive) and elevation in the camera's frame, degrees."""
+    """Make a mark with an object's name, and its azimuth (left positive) and elevation in degrees."""
     azimuth, elevation = camera.azimuth_elevation(camera.to_frame(direction))
-    words = f"{math.degrees(float(azimuth)):+.0f}/{math.degrees(float(elevation)):+.0f} deg"
-    text = f"{name(obj_id, label, state, score)} {words}"
-    return drawing.Mark(obj_id, np.asarray(direction), text, state == TrackState.VISIBLE)
+    angles = f"{math.degrees(float(azimuth)):+.0f}/{math.degrees(float(elevation)):+.0f} deg"
+    text = f"{name(obj_id, label, state, score)} {angles}"
+    return drawing.Mark(obj_id, np.asarray(direction), text, seen=state == TrackState.VISIBLE)
 
 
-def fitted(
-    image: drawing.ImageArray, labels: drawing.LabelImage, grid: Equirect
-) -> tuple[drawing.ImageArray, drawing.LabelImage]:
-    """Copies of the image and of its labels, of the grid's size."""
+def fitted(image: ImageArray, labels: LabelImage, grid: Equirect) -> tuple[ImageArray, LabelImage]:
+    """Copy an image and its labels at the grid's size."""
     picture = resized_image(image, grid.width, grid.height)
     if picture is image:
         picture = image.copy()
@@ -57,14 +59,14 @@ def fitted(
 
 
 def draw_overlay(
-    picture: drawing.ImageArray,  # [H, W, 3], drawn on
-    labels: drawing.LabelImage,  # [H, W]
+    picture: ImageArray,  # [H, W, 3], changed in place
+    labels: LabelImage,  # [H, W]
     marks: Sequence[drawing.Mark],
     grid: Equirect,
-    camera: CameraFrame = UPRIGHT,
+    camera: CameraFrame,
 ) -> None:
-    """The azimuth grid of the camera's frame, masks filled and outlined, and marks."""
+    """Draw the azimuth grid of the camera's frame, filled and outlined masks, and marks."""
     drawing.draw_grid(picture, grid, camera=camera)
     drawing.fill_masks(picture, labels)
-    drawing.outline_masks(picture, labels, drawing.stroke(grid.width))
+    drawing.outline_masks(picture, labels, thickness=drawing.stroke(grid.width))
     drawing.draw_marks(picture, marks, grid)

@@ -1,4 +1,4 @@
-"""What a 3D view shows of a panorama: the sphere of its pixels, and shapes round a direction.
+"""Geometry for 3D views of a panorama: the sphere of its pixels, and curves around a bearing.
 
 All directions are unit vectors in camera optical axes.
 """
@@ -17,9 +17,9 @@ from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import Floats, tangent_basis
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SpherePoints:
-    """Points that lie evenly on the sphere, and the pixels of ``grid`` that they show."""
+    """Evenly distributed points on the sphere, and the pixels of ``grid`` at which they lie."""
 
     grid: Equirect
     rows: NDArray[np.intp]  # [N]
@@ -29,7 +29,7 @@ class SpherePoints:
 
 @lru_cache(maxsize=2)
 def sphere_points(columns: int, vertical_fov: float) -> SpherePoints:
-    """``columns`` points round the horizon, fewer towards the poles: as far from each other everywhere."""
+    """Distribute points evenly on the sphere: ``columns`` on the horizon, fewer towards the poles."""
     grid = Equirect(columns, max(1, round(columns * vertical_fov / (2 * math.pi))), vertical_fov)
     counts = np.maximum(1, np.round(columns * np.cos(grid.row_latitudes()))).astype(int)
     rows = np.repeat(np.arange(grid.height), counts)
@@ -40,18 +40,18 @@ def sphere_points(columns: int, vertical_fov: float) -> SpherePoints:
     return SpherePoints(grid, rows, nearest, directions)
 
 
-def extent_border(bearing: Bearing, count: int = 32) -> Floats:
-    """The ellipse [count, 3] in an object's bounding field of view, closed after its last point."""
+def extent_border(bearing: Bearing, *, count: int = 32) -> Floats:
+    """Compute the ellipse [count, 3] inside an object's bounding field of view, without a closing point."""
     angle = np.arange(count) * (2 * math.pi / count)
     across = np.clip(bearing.extent_horizontal / 2, 0, math.pi) * np.cos(angle)
     up = np.clip(bearing.extent_vertical / 2, 0, math.pi / 2) * np.sin(angle)
     east, north = tangent_basis(bearing.direction)
     level = np.outer(np.cos(across), bearing.direction) + np.outer(np.sin(across), east)
-    return np.cos(up)[:, None] * level + np.outer(np.sin(up), north)
+    return np.asarray(np.cos(up)[:, None] * level + np.outer(np.sin(up), north))
 
 
-def covariance_border(bearing: Bearing, count: int = 32) -> Floats:
-    """The ellipse [count, 3] that holds the direction with 95 % probability, by its covariance."""
+def covariance_border(bearing: Bearing, *, count: int = 32) -> Floats:
+    """Compute the ellipse [count, 3] that contains the direction with 95 % probability, by its covariance."""
     angle = np.arange(count) * (2 * math.pi / count)
     values, axes = np.linalg.eigh(bearing.covariance)
     radii = np.sqrt(ELLIPSE_95) * np.sqrt(np.clip(values, 0, None))
@@ -59,4 +59,4 @@ def covariance_border(bearing: Bearing, count: int = 32) -> Floats:
     length = np.linalg.norm(plane, axis=-1, keepdims=True)
     reach = np.minimum(length, math.pi)
     across = plane / np.maximum(length, 1e-12) @ np.stack(tangent_basis(bearing.direction))
-    return np.cos(reach) * bearing.direction + np.sin(reach) * across
+    return np.asarray(np.cos(reach) * bearing.direction + np.sin(reach) * across)

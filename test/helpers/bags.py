@@ -1,4 +1,4 @@
-"""ROS bags that are written without ROS."""
+"""ROS bags with images, as ``ros2 bag`` writes them; needs the package ``rosbags``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,7 @@ from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
 TYPES = get_typestore(Stores.ROS2_JAZZY)
-
-
 START = 1_700_000_000_123_456_789
-
-
 PERIOD = 200_000_000  # ns
 
 
@@ -24,7 +20,7 @@ def picture(index: int) -> np.ndarray:
 
 
 def write_bag(path: Path, kind: str = "raw", storage: Any = StoragePlugin.MCAP, frames: int = 6) -> Path:
-    """Images of 5 Hz on one topic and something else beside them; headers are 5 ms before the recording."""
+    """Write images of 5 Hz on one topic and strings on another; headers are 5 ms older than the recording."""
     with Writer(path, version=9, storage_plugin=storage) as writer:
         name = "sensor_msgs/msg/" + ("Image" if kind == "raw" else "CompressedImage")
         images = writer.add_connection("/pano/image", name, typestore=TYPES)

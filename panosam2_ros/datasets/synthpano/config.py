@@ -140,7 +140,7 @@ class BenchmarkConfig:
     def library(self, split: Split, sources: Path, *, reserved: bool) -> AssetLibrary:
         """Read the material of a split; ``sources`` holds the unpacked npm packages."""
         if self.material == SHIPPED:
-            return AssetLibrary.shipped(split, reserved)
+            return AssetLibrary.shipped(split, reserved=reserved)
         if self.material != VERSIONS:
             raise ValueError(f"{self.name} needs the material {self.material}; only {VERSIONS} is supported")
         return library_from_npm(sources, split, reserved=reserved)

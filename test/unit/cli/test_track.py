@@ -1,4 +1,4 @@
-"""panosam2_track: a whole video, folder or bag into files; a run that was killed goes on as if it had not."""
+"""panosam2_track: tracking of a video, a folder or a bag into files, and the resumption of killed runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def direction(index: int) -> np.ndarray:
 
 
 def write_images(folder: Path, frames: int = FRAMES) -> Path:
-    """A red ball that crosses the seam, before sky and ground."""
+    """Draw a red ball that crosses the seam, in front of sky and ground."""
     folder.mkdir()
     noise = np.random.default_rng(0).integers(0, 12, (128, 256, 3), np.uint8)
     for index in range(frames):
@@ -67,13 +67,13 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that nobody disturbed."""
+    """A run that was not interrupted."""
     out = tmp_path_factory.mktemp("whole") / "out"
     track.main(arguments(images, out))
     return out
 
 
-def test_masks_and_bearings_are_the_balls(whole: Path) -> None:
+def test_masks_and_bearings_are_those_of_the_ball(whole: Path) -> None:
     rows = table(whole)
     assert [int(row["frame"]) for row in rows] == list(range(FRAMES))
     assert [int(row["stamp_ns"]) for row in rows] == [i * 200_000_000 for i in range(FRAMES)]
@@ -88,7 +88,7 @@ def test_masks_and_bearings_are_the_balls(whole: Path) -> None:
         assert labels.dtype == np.uint16 and set(np.unique(labels)) == {0, 1}
         assert (true & (labels == 1)).sum() / (true | (labels == 1)).sum() > 0.7
         area = GRID.pixel_solid_angles() @ (labels == 1).sum(1)
-        assert float(row["solid_angle"]) == pytest.approx(area, rel=1e-3)  # also where it was prompted
+        assert float(row["solid_angle"]) == pytest.approx(area, rel=1e-3)  # also in the prompted frame
 
 
 def test_masks_have_16_bits(whole: Path) -> None:
@@ -96,7 +96,7 @@ def test_masks_have_16_bits(whole: Path) -> None:
     assert raw.dtype == np.uint16 and raw.shape == (128, 256)
 
 
-def test_the_video_has_every_frame(whole: Path) -> None:
+def test_video_has_every_frame(whole: Path) -> None:
     video = cv2.VideoCapture(str(whole / "overlay.mp4"))
     frames = [frame for read, frame in iter(video.read, (False, None)) if read]
     assert len(frames) == FRAMES and frames[0].shape == (128, 256, 3)
@@ -104,7 +104,7 @@ def test_the_video_has_every_frame(whole: Path) -> None:
     assert not (whole / "overlay.part.mp4").exists()
 
 
-def test_parquet_says_the_same(whole: Path) -> None:
+def test_parquet_equals_the_table(whole: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet", reason="needs pyarrow", exc_type=ImportError)
     found = parquet.read_table(whole / "bearings.parquet").to_pylist()
     assert tuple(found[0]) == COLUMNS
@@ -113,7 +113,7 @@ def test_parquet_says_the_same(whole: Path) -> None:
         assert ours["azimuth"] == pytest.approx(float(row["azimuth"]))
 
 
-def test_a_run_that_is_killed_goes_on_as_if_it_had_not(images: Path, whole: Path, tmp_path: Path) -> None:
+def test_killed_runs_are_resumed_exactly(images: Path, whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     with Process("panosam2_ros.cli.track", *arguments(images, out), log=tmp_path / "log") as process:
         wait_for(lambda: (out / "masks" / "000004.png").exists() or not process.running, 120, "five masks")
@@ -121,7 +121,7 @@ def test_a_run_that_is_killed_goes_on_as_if_it_had_not(images: Path, whole: Path
         process.stop(signal.SIGKILL)
     assert 1 <= len(list(out.glob("frame-*.safetensors"))) <= 2
     with (out / "bearings.csv").open("a") as file:
-        file.write("1,17")  # what a crash may leave
+        file.write("1,17")  # an incomplete row, as after a crash
     track.main(arguments(images, out))
     assert (out / "bearings.csv").read_bytes() == (whole / "bearings.csv").read_bytes()
     masks = [path.name for path in sorted((whole / "masks").iterdir())]
@@ -130,7 +130,7 @@ def test_a_run_that_is_killed_goes_on_as_if_it_had_not(images: Path, whole: Path
         assert (out / "masks" / name).read_bytes() == (whole / "masks" / name).read_bytes()
 
 
-def test_a_finished_run_and_one_of_other_settings(images: Path, whole: Path) -> None:
+def test_finished_runs_are_kept_and_other_settings_refused(images: Path, whole: Path) -> None:
     before = (whole / "masks" / "000000.png").stat().st_mtime_ns
     track.main(arguments(images, whole, "--no-video"))
     assert (whole / "masks" / "000000.png").stat().st_mtime_ns == before and len(table(whole)) == FRAMES
@@ -138,7 +138,7 @@ def test_a_finished_run_and_one_of_other_settings(images: Path, whole: Path) -> 
         track.main(arguments(images, whole, "--click=1,2"))
 
 
-def test_a_bag_keeps_its_stamps(tmp_path: Path) -> None:
+def test_bag_stamps_are_kept(tmp_path: Path) -> None:
     pytest.importorskip("rosbags", reason="needs rosbags: make, or pip install rosbags")
     from helpers.bags import PERIOD, START, write_bag
 
@@ -151,14 +151,14 @@ def test_a_bag_keeps_its_stamps(tmp_path: Path) -> None:
     assert len(list((out / "masks").iterdir())) == 3 and not (out / "overlay.mp4").exists()
 
 
-def test_a_prompt_that_is_refused_ends_the_run(images: Path, tmp_path: Path) -> None:
+def test_refused_prompts_end_the_run(images: Path, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.yaml"
     prompts.write_text("[{frame: 1, object_id: 7, box: [10, 5, 40, 25]}]")
     with pytest.raises(SystemExit, match=r"frame 1, prompt .*object 7 is not known"):
         track.main([str(images), f"--out={tmp_path / 'out'}", f"--prompts={prompts}"])
 
 
-def test_prompts_of_every_kind() -> None:
+def test_prompts_by_frame_reads_every_kind_of_prompt() -> None:
     entries: list[Any] = [
         {"label": "cup", "box": [250, 1, 5, 9]},
         {"frame": 3, "points": [[1, 2], [3, 4]], "point_labels": [1, 0], "object_id": 1},
@@ -186,21 +186,21 @@ def test_prompts_of_every_kind() -> None:
         ("[{direction: [0, 91]}]", "prompt 1.*within 90 degrees"),
     ],
 )
-def test_prompts_that_cannot_be_read(tmp_path: Path, text: str, reason: str) -> None:
+def test_invalid_prompts_are_refused(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "prompts.yaml").write_text(text)
     with pytest.raises(PromptListError, match=reason):
         prompts_by_frame(read_prompts(tmp_path / "prompts.yaml"), GRID)
 
 
 @pytest.mark.parametrize("order", [(1, 2), (2, 1)])
-def test_small_prompts_lie_on_large_ones_in_their_frame(order: tuple[int, int]) -> None:
+def test_small_prompted_objects_are_drawn_over_large_ones(order: tuple[int, int]) -> None:
     masks = {1: np.zeros((128, 256), bool), 2: np.zeros((128, 256), bool)}
     masks[1][20:60, 20:60] = masks[2][30:40, 30:40] = True
     before = np.full((128, 256), 3, np.uint16)
-    before[:10] = 1  # where it was before it was corrected
+    before[:10] = 1  # its mask before the correction
 
     class Prompted:
-        """Segments the two objects as they are."""
+        """A tracker that returns the two masks."""
 
         def step(self, image: np.ndarray, stamp: int) -> TrackedFrame:
             return TrackedFrame(stamp, before, ())
@@ -212,21 +212,21 @@ def test_small_prompts_lie_on_large_ones_in_their_frame(order: tuple[int, int]) 
             return ()
 
     run = track.TrackRun(SimpleNamespace(grid=GRID), [{"box": [1, 2, 3, 4]}] * 2, Prompted())  # type: ignore[arg-type]
-    labels = run._tracked(0, StampedFrame(np.zeros((128, 256, 3), np.uint8), 0, "")).labels
+    labels = run._tracked(0, StampedFrame(np.zeros((128, 256, 3), np.uint8), 0, frame_id="")).labels
     assert (labels[masks[2]] == 2).all() and (labels[masks[1] & ~masks[2]] == 1).all()
     assert (labels[:10] == 0).all() and (labels[70:] == 3).all() and labels.dtype == np.uint16
 
 
-def test_a_direction_beyond_a_cropped_image_is_refused() -> None:
+def test_directions_outside_a_cropped_image_are_refused() -> None:
     with pytest.raises(PromptListError, match=r"above or below the image.*within 45 degrees"):
         prompts_by_frame([{"direction": [0, 80]}], Equirect(256, 64, math.pi / 2))
 
 
-def test_labels_that_yaml_takes_for_dates(images: Path, tmp_path: Path) -> None:
+def test_labels_that_yaml_reads_as_dates_are_kept(images: Path, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.yaml"
     prompts.write_text("[{label: 2024-05-01, box: [235, 46, 20, 80]}]")
     given = [str(images), f"--out={tmp_path / 'out'}", f"--prompts={prompts}", "--frames=2"]
-    for _ in range(2):  # begun and gone on with
+    for _ in range(2):  # started and resumed
         track.main(given)
     assert {row["label"] for row in table(tmp_path / "out")} == {"2024-05-01"}
 
@@ -240,12 +240,12 @@ def test_labels_that_yaml_takes_for_dates(images: Path, tmp_path: Path) -> None:
         (["--frame=99"], "there are 9 frames, so no frame 99"),
     ],
 )
-def test_what_cannot_work_is_said(images: Path, tmp_path: Path, more: list[str], reason: str) -> None:
+def test_invalid_options_are_refused(images: Path, tmp_path: Path, more: list[str], reason: str) -> None:
     with pytest.raises(SystemExit, match=reason):
         track.main(arguments(images, tmp_path / "out", *more))
 
 
-def test_it_needs_no_ros() -> None:
+def test_command_needs_no_ros() -> None:
     code = (
         "import sys; sys.modules['rclpy'] = sys.modules['sensor_msgs'] = None; "
         "import panosam2_ros.cli.track; assert 'panosam2_ros.msg' not in sys.modules"

@@ -1,4 +1,4 @@
-"""Bearings of masks against exact truth on the sphere."""
+"""Bearings of masks against exact ground truth on the sphere."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def vectors(grid: Equirect) -> Floats:
 
 
 def cap(grid: Equirect, centre: Floats, radius: float) -> NDArray[np.bool_]:
-    """Mask of a spherical cap: every pixel whose centre is within ``radius`` rad."""
+    """Return the mask of a spherical cap: every pixel whose centre is within ``radius`` rad."""
     return np.asarray(vectors(grid) @ centre > math.cos(radius))
 
 
 @pytest.mark.parametrize("latitude", LATITUDES)
 @pytest.mark.parametrize("longitude", LONGITUDES)
-def test_caps_everywhere(latitude: float, longitude: float) -> None:
+def test_bearing_of_caps_at_all_latitudes_and_longitudes(latitude: float, longitude: float) -> None:
     centre = lonlat_to_vector(math.radians(longitude), math.radians(latitude))
     radius = math.radians(12)
     bearing = mask_bearing(cap(GRID, centre, radius), GRID)
@@ -50,8 +50,8 @@ def test_caps_everywhere(latitude: float, longitude: float) -> None:
     sine=st.floats(-1, 1),
     radius=st.floats(math.radians(3), math.radians(80)),
 )
-@example(longitude=0.0, sine=0.99999, radius=0.40625)  # rows are as coarse as that beside a pole
-def test_any_cap(longitude: float, sine: float, radius: float) -> None:
+@example(longitude=0.0, sine=0.99999, radius=0.40625)  # the rows beside a pole are that coarse
+def test_bearing_of_any_cap(longitude: float, sine: float, radius: float) -> None:
     centre = lonlat_to_vector(longitude, math.asin(sine))
     bearing = mask_bearing(cap(GRID, centre, radius), GRID)
     assert bearing is not None
@@ -74,7 +74,7 @@ def test_rolling_the_mask_rolls_the_bearing(seed: int, shift: int) -> None:
     turn = np.array(
         [[math.cos(angle), 0, math.sin(angle)], [0, 1, 0], [-math.sin(angle), 0, math.cos(angle)]]
     )
-    assert angle_between(turn @ before.direction, after.direction) < 1e-12  # regions are put there
+    assert angle_between(turn @ before.direction, after.direction) < 1e-12  # search regions are placed by it
     assert after.solid_angle == pytest.approx(before.solid_angle)
     # loose only where the mask just touches a point at which the local longitude jumps
     assert after.extent_vertical == pytest.approx(before.extent_vertical, abs=1e-4)
@@ -130,8 +130,8 @@ def test_covariance_shrinks_with_a_better_mask() -> None:
     assert variances[-1] == pytest.approx(2 * PIXEL**2 / 12)
 
 
-def test_the_ellipse_of_a_gaussian_holds_95_percent_of_it() -> None:
-    """Across the seam and near a pole; drawn from the covariance, on the sphere's great circles."""
+def test_the_95_percent_ellipse_holds_95_percent_of_a_gaussian() -> None:
+    """Samples lie across the seam and near a pole, along great circles."""
     rng = np.random.default_rng(11)
     covariance = np.array([[0.04, 0.01], [0.01, 0.01]])
     for centre in (lonlat_to_vector(math.pi, 0.0), lonlat_to_vector(1.0, 1.5)):
@@ -145,7 +145,7 @@ def test_the_ellipse_of_a_gaussian_holds_95_percent_of_it() -> None:
     assert squared_deviation(centre, covariance, centre) == pytest.approx(0, abs=1e-12)
 
 
-def test_no_mask_is_less_certain_than_nothing() -> None:
+def test_covariance_is_bounded_by_that_of_an_unknown_direction() -> None:
     most = mask_bearing(cap(GRID, lonlat_to_vector(0.3, 0.2), 2.0), GRID, 0.0)
     assert most is not None
     assert np.linalg.eigvalsh(most.covariance).max() == pytest.approx(UNKNOWN_VARIANCE)
@@ -175,7 +175,7 @@ def test_cropped_panorama() -> None:
     assert math.degrees(angle_between(bearing.direction, centre)) < 0.1
 
 
-def test_fast_enough_for_every_frame() -> None:
+def test_bearing_takes_less_than_5_ms() -> None:
     grid = Equirect(960, 480)
     mask = cap(grid, lonlat_to_vector(math.pi, 0.2), math.acos(1 - 2 * 0.05))  # 5 % of the sphere
     times = []

@@ -1,4 +1,4 @@
-"""The visual gyroscope: exact turns of exact directions, of rendered scenes and of rolled panoramas."""
+"""Estimation of the camera rotation: from exact directions, rendered scenes and rolled panoramas."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def library() -> AssetLibrary:
 
 
 def apart(one: Floats, other: Floats) -> float:
-    """Degrees between two rotations."""
+    """Return the angle, degrees, between two rotations."""
     return math.degrees(float(np.linalg.norm(rotation_vector(one @ other.T))))
 
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), metres=st.sampled_from([0.0, 0.1, 0.3]), moving=st.integers(0, 30))
-def test_a_turn_is_found_whatever_the_camera_and_some_things_do(
+def test_estimate_rotation_despite_translation_and_moving_points(
     seed: int, metres: float, moving: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -47,13 +47,13 @@ def test_a_turn_is_found_whatever_the_camera_and_some_things_do(
     after = normalised(places @ turn.T)
     after[:moving] = normalised(after[:moving] + rng.normal(0, 0.05, (moving, 3)))
     after = normalised(after + rng.normal(0, 5e-4, after.shape))
-    found, off = estimate_rotation(before, after)
+    found, residuals = estimate_rotation(before, after)
     assert apart(found, turn) < 0.5
-    assert off.shape == (120,) and np.median(off[moving:]) < 2e-3
+    assert residuals.shape == (120,) and np.median(residuals[moving:]) < 2e-3
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_of_a_scene_it_is_the_cameras(seed: int, library: AssetLibrary) -> None:
+def test_estimator_finds_the_rotation_of_a_rendered_scene(seed: int, library: AssetLibrary) -> None:
     scene, camera, whole, truth = Scene(CONFIG, library, seed), RotationEstimator(), np.eye(3), np.eye(3)
     for index in range(CONFIG.frames):
         found = camera.turn(scene.render(index).image)
@@ -66,9 +66,7 @@ def test_of_a_scene_it_is_the_cameras(seed: int, library: AssetLibrary) -> None:
 
 
 @pytest.mark.parametrize("size", [(1920, 960), (640, 322), (200, 100)])
-def test_rolled_columns_are_a_turn_to_the_side_through_the_seam(
-    size: tuple[int, int], library: AssetLibrary
-) -> None:
+def test_estimator_takes_rolled_columns_for_a_yaw(size: tuple[int, int], library: AssetLibrary) -> None:
     config = replace(CONFIG, width=size[0], height=size[1], frames=1)
     if size == (640, 322):
         config = replace(config, height=320)
@@ -80,7 +78,7 @@ def test_rolled_columns_are_a_turn_to_the_side_through_the_seam(
 
 
 @pytest.mark.parametrize("columns", [1, 130, 511])
-def test_it_is_told_the_same_wherever_the_seam_lies(columns: int, library: AssetLibrary) -> None:
+def test_estimate_does_not_depend_on_the_seam(columns: int, library: AssetLibrary) -> None:
     scene, plain, turned = Scene(CONFIG, library, 3), RotationEstimator(), RotationEstimator()
     yaw = rotation_matrix([0.0, 2 * math.pi * columns / CONFIG.width, 0.0])
     for index in range(4):
@@ -90,8 +88,8 @@ def test_it_is_told_the_same_wherever_the_seam_lies(columns: int, library: Asset
         assert (apart(found, np.eye(3)) > 0) == (index > 0)
 
 
-def test_a_cropped_panorama_has_its_own_rows(library: AssetLibrary) -> None:
-    """Of a band of 90 degrees every direction is where it was in the whole sphere."""
+def test_estimator_knows_the_field_of_view_of_cropped_panoramas(library: AssetLibrary) -> None:
+    """A band of 90 degrees gives the same rotation as the full sphere."""
     scene = Scene(CONFIG, library, 1)
     whole, band = RotationEstimator(), RotationEstimator(math.pi / 2)
     for index in (0, 3):
@@ -100,16 +98,16 @@ def test_a_cropped_panorama_has_its_own_rows(library: AssetLibrary) -> None:
     assert apart(turns[0], np.eye(3)) > 2 and apart(*turns) < 0.5
 
 
-def test_where_it_cannot_be_told_nothing_turns(library: AssetLibrary) -> None:
+def test_estimate_is_the_identity_where_there_is_none(library: AssetLibrary) -> None:
     first, other = (Scene(CONFIG, library, seed).render(0).image for seed in (3, 4))
     grey, camera = np.full_like(first, 90), RotationEstimator()
     noise = np.random.default_rng(0).integers(0, 255, first.shape, np.uint8)
     for image in (first, first[::2, ::2], other, grey, first, noise, first):
-        assert apart(camera.turn(image), np.eye(3)) < 1.0  # a smaller picture of the same is the same
+        assert apart(camera.turn(image), np.eye(3)) < 1.0  # a smaller copy of the same image shows the same
     assert (camera.turn(grey) == np.eye(3)).all()
 
 
-def test_a_thing_that_fills_a_quarter_of_the_view_does_not_turn_the_camera(library: AssetLibrary) -> None:
+def test_estimator_ignores_a_large_moving_object(library: AssetLibrary) -> None:
     image = Scene(CONFIG, library, 6).render(0).image
     moved = image.copy()
     moved[64:192, 100:300] = np.roll(image, 10, 1)[64:192, 100:300]
@@ -118,8 +116,8 @@ def test_a_thing_that_fills_a_quarter_of_the_view_does_not_turn_the_camera(libra
     assert apart(camera.turn(moved), np.eye(3)) < 0.3
 
 
-def test_it_turns_the_way_directions_go(library: AssetLibrary) -> None:
-    """What the rotation does to a direction is what the image shows of it."""
+def test_estimate_rotates_directions_as_the_image_shows(library: AssetLibrary) -> None:
+    """The rotated direction is where the rolled image shows its content."""
     image, camera = Scene(replace(CONFIG, frames=1), library, 7).render(0).image, RotationEstimator()
     camera.turn(image)
     turn = camera.turn(np.roll(image, -16, 1))
@@ -127,8 +125,8 @@ def test_it_turns_the_way_directions_go(library: AssetLibrary) -> None:
     assert np.allclose(turn @ lonlat_to_vector(0.5, 0.2), shown, atol=5e-3)
 
 
-def test_what_lies_across_the_seam_is_seen(library: AssetLibrary) -> None:
-    """Where nothing else is to be seen, corners that go over the last column tell the turn."""
+def test_estimator_tracks_corners_across_the_seam(library: AssetLibrary) -> None:
+    """Corners beside the seam suffice where the rest of the image is empty."""
     image = Scene(replace(CONFIG, frames=1), library, 5).render(0).image
     image[:, 40:-40] = 90
     camera = RotationEstimator()
@@ -137,9 +135,7 @@ def test_what_lies_across_the_seam_is_seen(library: AssetLibrary) -> None:
     assert np.allclose(found, [0, 2 * math.pi * 10 / 512, 0], atol=math.radians(0.5))
 
 
-def test_a_turn_that_few_corners_agree_on_is_none(
-    library: AssetLibrary, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_estimate_needs_enough_inliers(library: AssetLibrary, monkeypatch: pytest.MonkeyPatch) -> None:
     image, camera = Scene(replace(CONFIG, frames=1), library, 5).render(0).image, RotationEstimator()
     turn, agreeing = rotation_matrix([0.0, 0.1, 0.0]), [0.2]
 

@@ -30,7 +30,7 @@ def truth(width: int) -> Floats:
 
 @pytest.mark.parametrize("camera", [CALIBRATED, DualFisheye.side_by_side(800, 400)])
 @pytest.mark.parametrize("width", [256, 640])
-def test_the_panorama_is_the_world(camera: DualFisheye, width: int) -> None:
+def test_remap_reproduces_the_world(camera: DualFisheye, width: int) -> None:
     found = Remap(camera, (camera.width, camera.height), width)(photographed(camera))
     assert found.shape == (width // 2, width, 3) and found.dtype == np.uint8
     assert np.abs(found - truth(width)).max() < 6  # everywhere, also where the lenses meet and at the poles
@@ -40,20 +40,20 @@ def test_the_panorama_is_the_world(camera: DualFisheye, width: int) -> None:
 @pytest.mark.parametrize(
     "change", [{"center": (206.3, 208.1)}, {"roll": 0.32}, {"pitch": -0.08}, {"yaw": 0.07}]
 )
-def test_every_number_of_a_lens_counts(change: dict[str, Any]) -> None:
+def test_every_lens_parameter_has_an_effect(change: dict[str, Any]) -> None:
     wrong = replace(CALIBRATED, front=replace(CALIBRATED.front, **change))
     found = Remap(wrong, (800, 420), 640)(photographed(CALIBRATED))
     assert np.abs(found - truth(640)).max() > 6
 
 
-def test_larger_images_than_the_calibrated_ones() -> None:
+def test_remap_scales_the_calibration_to_larger_images() -> None:
     found = Remap(CALIBRATED, (1600, 840), 640)(photographed(CALIBRATED, 2.0))
     assert np.abs(found - truth(640)).max() < 6
 
 
-def test_lenses_fade_over_the_blend_width_and_never_where_one_sees_nothing() -> None:
+def test_lenses_blend_over_the_blend_width_within_their_fields_of_view() -> None:
     image = np.zeros((400, 800, 3), np.uint8)
-    image[:, :400] = 200  # the front lens sees grey, the back one nothing
+    image[:, :400] = 200  # the front lens sees grey, the back lens black
     for blend, share in ((0.0, 0.003), (math.radians(8), 8 / 360)):
         camera = replace(DualFisheye.side_by_side(800, 400), blend_width=blend)
         row = Remap(camera, (800, 400), 720)(image)[180, :360, 0]  # the horizon, its left half
@@ -85,14 +85,14 @@ def test_the_shipped_calibration_is_a_template() -> None:
         ("{width: 9, height: 9, front: {center: [1, 2], radius: wide, fov: 3}, back: {}}", "see the example"),
     ],
 )
-def test_bad_calibrations_say_what_is_wrong(tmp_path: Path, text: str, reason: str) -> None:
+def test_invalid_calibrations_name_the_error(tmp_path: Path, text: str, reason: str) -> None:
     (tmp_path / "camera.yaml").write_text(text)
     with pytest.raises(CalibrationError, match=rf"camera\.yaml.*{reason}"):
         DualFisheye.load(tmp_path / "camera.yaml")
 
 
 def test_impossible_sizes_are_refused() -> None:
-    with pytest.raises(CalibrationError, match=r"of 800x420 images, got 800x400.*calibrate"):
+    with pytest.raises(CalibrationError, match=r"for 800x420 images, got 800x400.*calibrate"):
         Remap(CALIBRATED, (800, 400), 640)
     for width in (0, 63, 641, 20000):
         with pytest.raises(ValueError, match=f"even and 64 to 16384, got {width}"):

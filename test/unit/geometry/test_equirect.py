@@ -37,7 +37,7 @@ def test_pixel_to_lonlat_and_back_is_the_identity(grid, across, along):
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=lambda grid: f"{grid.width}x{grid.height}")
-def test_every_pixel_on_the_border_survives_the_way_through_its_vector(grid):
+def test_vector_to_pixel_inverts_pixel_to_vector_at_the_borders(grid):
     """Both sides of the seam, and the rows next to both poles."""
     columns, rows = np.arange(grid.width), np.arange(grid.height)
     u = np.concatenate([columns, columns, 0 * rows, 0 * rows + grid.width - 1])
@@ -47,7 +47,7 @@ def test_every_pixel_on_the_border_survives_the_way_through_its_vector(grid):
     np.testing.assert_allclose(back_v, v, atol=1e-7)
 
 
-def test_the_image_spans_the_sphere_with_half_a_pixel_beyond_the_centres():
+def test_the_image_extends_half_a_pixel_beyond_the_outer_centres():
     grid = Equirect(640, 322)
     assert grid.pixel_to_lonlat(-0.5, -0.5) == (-math.pi, math.pi / 2)
     assert grid.pixel_to_lonlat(639.5, 321.5) == (math.pi, -math.pi / 2)
@@ -107,7 +107,9 @@ def test_a_block_of_rotated_vectors_equals_the_product():
     rows, columns = slice(0, 9), slice(50, 64)
     u, v = np.meshgrid(np.arange(64)[columns], np.arange(32)[rows])
     expected = np.moveaxis(grid.pixel_to_vector(u, v) @ rotation.T, -1, 0)
-    np.testing.assert_allclose(grid.rotated_vectors(rotation, rows, columns), expected, atol=3e-7)
+    np.testing.assert_allclose(
+        grid.rotated_vectors(rotation, rows=rows, columns=columns), expected, atol=3e-7
+    )
 
 
 def test_contains_is_half_open():
@@ -125,15 +127,15 @@ def test_contains_is_half_open():
         ((640, 320), 4.0, "vertical_fov must lie"),
     ],
 )
-def test_what_is_no_panorama_is_refused_with_the_remedy(size, fov, words):
+def test_sizes_of_no_panorama_are_refused_with_the_remedy(size, fov, words):
     with pytest.raises(ValueError, match=words):
         Equirect(*size, fov)
 
 
 @given(st.integers(100, 4000), st.floats(1.9, 2.1), st.integers(64, 4000), st.booleans())
-def test_a_panorama_of_another_width_is_a_panorama(height, ratio, width, even):
+def test_of_width_returns_a_panorama(height, ratio, width, even):
     grid = Equirect(min(max(round(height * ratio), math.ceil(1.9 * height)), int(2.1 * height)), height)
-    other = grid.of_width(width, even)
+    other = grid.of_width(width, even=even)
     assert other.width == (width // 2 * 2 if even else width)
     assert other.height == pytest.approx(grid.height * other.width / grid.width, abs=1 + even)
     assert not even or other.height % 2 == 0
@@ -162,7 +164,7 @@ def test_a_rounded_pi_is_pi(fov):
         ("base_link", FrameConvention.BODY),
     ],
 )
-def test_the_frame_id_promises_a_convention(frame_id, convention):
+def test_frame_id_implies_a_convention(frame_id, convention):
     assert FrameConvention.of_frame_id(frame_id) is convention
 
 
@@ -280,7 +282,7 @@ def test_roll_columns_rolls_each_item_by_its_own_shift():
         assert torch.equal(rolled[item], x[item].roll(shift, -1))
 
 
-def test_the_mean_column_goes_across_the_seam():
+def test_mean_column_is_circular():
     weights = torch.zeros(3, 16)
     weights[0, [15, 1]] = 1.0
     weights[1, 4:7] = 2.0
@@ -309,12 +311,12 @@ def test_resizing_keeps_constants_and_leaves_equal_sizes_alone():
     x = torch.ones(1, 6, 10)
     torch.testing.assert_close(wrap_resize(x, 13, 27), torch.ones(1, 13, 27))
     assert wrap_resize(x, 6, 10) is x
-    assert resize_matrix(4, 8, True, x.double()).dtype == torch.float64
+    assert resize_matrix(4, 8, x.double(), wrap=True).dtype == torch.float64
 
 
 @pytest.mark.parametrize("convention", list(FrameConvention))
-def test_covariance_turns_with_the_camera(convention: FrameConvention) -> None:
-    """A camera on its side: what it calls horizontal is vertical in its frame."""
+def test_covariance_rotates_with_the_camera(convention: FrameConvention) -> None:
+    """The horizontal axis of a camera on its side is vertical in its frame."""
     covariance = np.diag([4.0, 1.0])
     forward = np.array([0.0, 0.0, 1.0])
     upright = CameraFrame(convention).covariance_to_frame(forward, covariance)

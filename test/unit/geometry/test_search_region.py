@@ -1,4 +1,4 @@
-"""Search regions on the sphere: exact projections, no seam, no poles, and what follows an object."""
+"""Search regions: exact projections without seam and poles, and how a region follows its object."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def region(lon: float, lat: float, diameter: float = 0.2) -> SearchRegion:
 
 @settings(max_examples=80, deadline=None)
 @given(LON, LAT, st.floats(0.02, 2.0))
-def test_pixels_lead_to_directions_and_back(lon: float, lat: float, diameter: float) -> None:
+def test_region_project_inverts_directions(lon: float, lat: float, diameter: float) -> None:
     own = region(lon, lat, diameter)
     assert own.axes @ own.axes.T == pytest.approx(np.eye(3), abs=1e-9) and np.linalg.det(own.axes) > 0
     x, y = np.meshgrid(np.arange(32), np.arange(32))
@@ -48,7 +48,7 @@ def test_pixels_lead_to_directions_and_back(lon: float, lat: float, diameter: fl
 
 
 @pytest.mark.parametrize("lat", [0.0, 0.8, -1.4])
-def test_north_is_up_and_right_is_right(lat: float) -> None:
+def test_region_has_north_up_and_east_right(lat: float) -> None:
     own = region(0.5, lat)
     centre = own.project(lonlat_to_vector(0.5, lat), 64)
     assert own.project(lonlat_to_vector(0.5, lat + 0.05), 64)[1] < centre[1] - 2
@@ -57,7 +57,7 @@ def test_north_is_up_and_right_is_right(lat: float) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(LON, LAT, st.floats(0.1, 0.5))
-def test_a_disc_is_measured_and_painted_wherever_it_lies(lon: float, lat: float, radius: float) -> None:
+def test_region_measures_and_patches_a_disc_anywhere(lon: float, lat: float, radius: float) -> None:
     truth = disc(lon, lat, radius)
     target = TargetExtent.of_mask(truth, GRID)
     assert target is not None
@@ -75,7 +75,7 @@ def test_a_disc_is_measured_and_painted_wherever_it_lies(lon: float, lat: float,
     assert iou(labels == 7, truth) > 0.85 and list(regions) == [7]
 
 
-def test_what_is_not_there_has_no_target_and_no_patch() -> None:
+def test_empty_masks_have_no_target_and_no_patch() -> None:
     nothing = np.zeros((40, 40), bool)
     assert (
         region(0, 0).target(nothing) is None and TargetExtent.of_mask(np.zeros((8, 16), bool), GRID) is None
@@ -85,8 +85,10 @@ def test_what_is_not_there_has_no_target_and_no_patch() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(LON, LAT, st.integers(1, 511), st.sampled_from([0.2, 1.0, 2.0]))
-def test_a_turned_camera_shows_the_same_region(lon: float, lat: float, columns: int, wide: float) -> None:
-    """To the bit, also where pixels are averaged, over two and four columns."""
+def test_region_pixels_are_the_same_in_a_rolled_panorama(
+    lon: float, lat: float, columns: int, wide: float
+) -> None:
+    """Bit-identical, also where two or four columns are averaged."""
     image = np.random.default_rng(0).integers(0, 255, (256, 512, 3), np.uint8)
     there = region(lon, lat, wide).pixels(ImagePyramid(image), 64)
     rolled = ImagePyramid(np.roll(image, columns, 1))
@@ -94,8 +96,8 @@ def test_a_turned_camera_shows_the_same_region(lon: float, lat: float, columns: 
     assert np.array_equal(there, turned)
 
 
-def test_pixels_are_those_of_opencv_at_the_equator() -> None:
-    """In the middle of a small region the projection is that of a camera of the same scale."""
+def test_region_pixels_equal_opencv_at_the_equator() -> None:
+    """At the centre of a small region the projection is that of a pinhole camera of the same scale."""
     image = cv2.GaussianBlur(np.random.default_rng(1).integers(0, 255, (256, 512), np.uint8), (0, 0), 3)
     own = region(0.0, 0.0)
     middle = own.pixels(ImagePyramid(image[..., None].repeat(3, 2)), 160)[60:100, 60:100, 0]
@@ -106,7 +108,7 @@ def test_pixels_are_those_of_opencv_at_the_equator() -> None:
     assert np.abs(middle.astype(int) - expected).mean() < 0.5
 
 
-def test_rows_end_where_a_cropped_panorama_does() -> None:
+def test_region_repeats_the_border_rows_of_a_cropped_panorama() -> None:
     image = np.zeros((100, 512, 3), np.uint8)
     image[:30], image[-30:] = 200, 100
     seen = SearchRegion.around(TargetExtent(lonlat_to_vector(0.0, 0.0), 0.6, 0.6)).pixels(
@@ -116,19 +118,19 @@ def test_rows_end_where_a_cropped_panorama_does() -> None:
 
 
 @pytest.mark.parametrize("channels", [(3,), ()])
-def test_levels_of_a_pyramid_are_means_over_squares(channels: tuple[int, ...]) -> None:
+def test_pyramid_levels_are_means_over_squares(channels: tuple[int, ...]) -> None:
     image = np.random.default_rng(0).integers(0, 255, (64, 128, *channels), np.uint8)
     pyramid = ImagePyramid(image)
     for span, density in ((1, 128.0), (2, 9.0), (4, 4.0)):
-        level, beside = pyramid.at(density)
-        assert level.shape == (64 // span, *image.shape[1:]) and beside == (span - 1) / 2
+        level, offset = pyramid.at(density)
+        assert level.shape == (64 // span, *image.shape[1:]) and offset == (span - 1) / 2
         rows = image.reshape(64 // span, span, 128, *channels).mean(1)
         means = np.mean([np.roll(rows, k, 1) for k in range(span)], 0)
         assert np.abs(level - means).max() <= span / 2  # 8 bits at each level
     assert pyramid.at(1e-9)[0].shape[0] >= 2
 
 
-def test_a_coarse_look_averages() -> None:
+def test_large_regions_are_sampled_without_aliasing() -> None:
     image = np.tile(np.array([[0, 255]], np.uint8), (512, 512))[..., None].repeat(3, 2)  # 1024 columns
     wide = SearchRegion.around(TargetExtent(lonlat_to_vector(0.0, 0.0), 2.0, 2.0))
     assert abs(wide.pixels(ImagePyramid(image), 64).astype(int) - 127).max() <= 2
@@ -159,7 +161,7 @@ def moved_target() -> TargetExtent:
     return TargetExtent(lonlat_to_vector(0.1, 0.05), 0.4, 0.5)
 
 
-def test_over_a_pole_it_does_not_spin_and_elsewhere_north_is_up_again() -> None:
+def test_region_does_not_spin_over_a_pole_and_returns_to_north_up() -> None:
     own = region(0.0, 1.2, 0.2)
     across: list[Floats] = []
     for step in range(1, 60):
@@ -168,13 +170,13 @@ def test_over_a_pole_it_does_not_spin_and_elsewhere_north_is_up_again() -> None:
         before = own.axes
         own = own.next_region(TargetExtent(lonlat_to_vector(lon, lat), 0.2, 0.2))
         turned = math.acos(min(1.0, (np.trace(before.T @ own.axes) - 1) / 2))
-        assert turned < 0.7, step  # that of north up is pi
+        assert turned < 0.7, step  # with north always up it would be pi
         across.append(own.axes)
     up = -across[-1][1]
     assert up @ region(math.pi, lat, 0.2).axes[1] == pytest.approx(-1.0, abs=0.01)
 
 
-def test_it_goes_ahead_by_a_quarter_of_its_side_at_most() -> None:
+def test_predicted_moves_by_a_quarter_of_the_side_at_most() -> None:
     region = SearchRegion(np.eye(3), 0.2, 0.2)
     near, far = lonlat_to_vector(0.8 * AHEAD * region.fov, 0.0), lonlat_to_vector(0.4, 0.0)
     assert np.allclose(region.predicted(near).axes[2], near)
@@ -185,7 +187,7 @@ def test_it_goes_ahead_by_a_quarter_of_its_side_at_most() -> None:
     assert there.fov == region.fov and abs(there.axes[2][1]) < 1e-9
 
 
-def test_it_survives_json() -> None:
+def test_region_survives_json() -> None:
     own = region(1.0, -0.4).next_region(None)
     again = SearchRegion.from_dict(json.loads(json.dumps(own.to_dict())))
     assert again.to_dict() == own.to_dict() and again.fov == own.fov

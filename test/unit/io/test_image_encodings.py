@@ -1,4 +1,4 @@
-"""Every encoding, padding and byte order against conversions written plainly, and against rosbags-image."""
+"""Every encoding, padding and byte order against plainly written conversions and rosbags-image."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BAYER = {"rggb": [0, 1, 1, 2], "bggr": [2, 1, 1, 0], "gbrg": [1, 2, 0, 1], "grbg
 
 @dataclass
 class Message:
-    """What sensor_msgs/Image has."""
+    """The fields of sensor_msgs/Image."""
 
     height: int
     width: int
@@ -36,7 +36,7 @@ class Message:
 
 @dataclass
 class Compressed:
-    """What sensor_msgs/CompressedImage has."""
+    """The fields of sensor_msgs/CompressedImage."""
 
     format: str
     data: Any
@@ -47,13 +47,13 @@ def depth_of(encoding: str) -> int:
 
 
 def mosaic(encoding: str) -> NDArray[np.intp]:
-    """[H, W] the channel that a pixel of a Bayer image has."""
+    """Return the channel [H, W] of every pixel of a Bayer image."""
     pattern = np.array(BAYER[encoding[6:10]]).reshape(2, 2)
     return np.tile(pattern, (HEIGHT // 2, WIDTH // 2))
 
 
 def rows_of(encoding: str) -> NDArray[Any]:
-    """[rows, values] as a camera writes them, without padding."""
+    """Encode the test image as a camera would, [rows, values], without padding."""
     known = COLOURS if depth_of(encoding) == 2 else (COLOURS >> 8).astype(np.uint8)
     y, u, v = np.moveaxis(YUV, -1, 0)
     if encoding.startswith("bayer"):
@@ -72,7 +72,7 @@ def rows_of(encoding: str) -> NDArray[Any]:
 
 
 def expected(encoding: str) -> NDArray[np.float64]:
-    """[H, W, 3] RGB by the plain formulas."""
+    """Compute RGB [H, W, 3] by the formulas of the standard."""
     eight = (COLOURS >> 8).astype(float)
     if encoding.startswith("bayer"):
         return demosaiced(encoding, eight)
@@ -95,7 +95,7 @@ def of_yuv(luma: NDArray[np.uint8], chroma: NDArray[np.uint8]) -> NDArray[np.flo
 
 
 def demosaiced(encoding: str, full: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Missing channels are the mean of the nearest pixels that have them; borders stay NaN."""
+    """Fill missing channels with the mean of the nearest pixels that have them; borders stay NaN."""
     has, found = mosaic(encoding), np.full((HEIGHT, WIDTH, 3), np.nan)
     for row in range(1, HEIGHT - 1):
         for column in range(1, WIDTH - 1):
@@ -127,7 +127,7 @@ def message(encoding: str, padding: int = 0, big_endian: bool = False) -> Messag
 @pytest.mark.parametrize("big_endian", [False, True])
 @pytest.mark.parametrize("padding", [0, 5, 64])
 @pytest.mark.parametrize("encoding", ENCODINGS)
-def test_every_encoding(encoding: str, padding: int, big_endian: bool) -> None:
+def test_image_to_array_converts_every_encoding(encoding: str, padding: int, big_endian: bool) -> None:
     found = image_to_array(message(encoding, padding, big_endian))
     wanted = expected(encoding)
     tolerance = 2 if "yuv" in encoding or "uyvy" in encoding or "nv" in encoding else 1
@@ -140,7 +140,7 @@ def test_every_encoding(encoding: str, padding: int, big_endian: bool) -> None:
 
 @pytest.mark.parametrize("big_endian", [False, True])
 @pytest.mark.parametrize("encoding", [e for e in ENCODINGS if not e.startswith(("nv", "8UC", "16UC"))])
-def test_rosbags_image_agrees(encoding: str, big_endian: bool) -> None:
+def test_image_to_array_agrees_with_rosbags_image(encoding: str, big_endian: bool) -> None:
     reference = pytest.importorskip("rosbags.image")
     msg = message(encoding, 0, big_endian)
     msg.data = np.frombuffer(msg.data, np.uint8)
@@ -152,7 +152,7 @@ def test_rosbags_image_agrees(encoding: str, big_endian: bool) -> None:
 
 @pytest.mark.parametrize("size", [(1920, 960), (3840, 1920), (5760, 2880)])
 @pytest.mark.parametrize(("encoding", "pixel"), [("rgb8", 3), ("bgr16", 6), ("nv12", 1.5), ("yuyv", 2)])
-def test_sizes(size: tuple[int, int], encoding: str, pixel: float) -> None:
+def test_image_to_array_takes_large_images(size: tuple[int, int], encoding: str, pixel: float) -> None:
     width, height = size
     step = width if encoding == "nv12" else int(width * pixel)
     data = np.full(int(width * height * pixel), 128, np.uint8)
@@ -162,7 +162,7 @@ def test_sizes(size: tuple[int, int], encoding: str, pixel: float) -> None:
 
 
 @pytest.mark.parametrize("kind", [bytes, partial(array.array, "B"), partial(np.frombuffer, dtype=np.uint8)])
-def test_rgb8_is_not_copied_whatever_holds_the_data(kind: Any) -> None:
+def test_rgb8_is_not_copied(kind: Any) -> None:
     msg = message("rgb8")
     msg.data = kind(bytes(msg.data))
     found = image_to_array(msg)
@@ -172,8 +172,8 @@ def test_rgb8_is_not_copied_whatever_holds_the_data(kind: Any) -> None:
 @pytest.mark.parametrize(
     ("encoding", "change", "reason"),
     [
-        ("rgb8", {"encoding": "32FC1"}, "'32FC1' is not understood; needed is one of rgb8, bgr8, .*driver"),
-        ("rgb8", {"encoding": ""}, "'' is not understood"),
+        ("rgb8", {"encoding": "32FC1"}, "'32FC1' is not supported; needed is one of rgb8, bgr8, .*driver"),
+        ("rgb8", {"encoding": ""}, "'' is not supported"),
         ("rgb8", {"height": 0}, "no pixels.*driver"),
         ("rgb8", {"step": 35}, "a row of 12x8 rgb8 has 36 bytes.*driver"),
         ("rgb8", {"height": 9}, "needs 324 bytes, got 288.*driver"),
@@ -184,14 +184,16 @@ def test_rgb8_is_not_copied_whatever_holds_the_data(kind: Any) -> None:
         ("nv24", {"height": 9}, "needs 324 bytes, got 288"),
     ],
 )
-def test_bad_images_are_refused_with_the_numbers(encoding: str, change: dict[str, Any], reason: str) -> None:
+def test_invalid_images_are_refused_with_the_numbers(
+    encoding: str, change: dict[str, Any], reason: str
+) -> None:
     with pytest.raises(ImageError, match=reason):
         image_to_array(replace(message(encoding), **change))
 
 
 @pytest.mark.parametrize("shape", ["colour", "grey"])
 @pytest.mark.parametrize(("form", "depth"), [("png", 8), ("png", 16), ("jpeg", 8)])
-def test_compressed(form: str, depth: int, shape: str) -> None:
+def test_compressed_to_array_decodes_png_and_jpeg(form: str, depth: int, shape: str) -> None:
     smooth = cv2.resize(COLOURS[..., :3], (96, 64), interpolation=cv2.INTER_CUBIC)
     stored = smooth if depth == 16 else (smooth >> 8).astype(np.uint8)
     stored = stored[..., ::-1] if shape == "colour" else stored[..., 1]
@@ -204,7 +206,7 @@ def test_compressed(form: str, depth: int, shape: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["png compressed ", "jpeg compressed bgr8"])
-def test_a_mosaic_that_was_compressed_as_it_is(how: str) -> None:
+def test_compressed_to_array_decodes_bayer_mosaics(how: str) -> None:
     kept = "bgr8" not in how
     stored = rows_of("bayer_rggb8") if kept else expected("bgr8").astype(np.uint8)[..., ::-1]
     data = cv2.imencode(".png", np.ascontiguousarray(stored))[1].tobytes()
@@ -213,6 +215,6 @@ def test_a_mosaic_that_was_compressed_as_it_is(how: str) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"no image at all", b"\xff\xd8\xff\xe0 cut"])
-def test_compressed_rubbish_is_refused(data: bytes) -> None:
+def test_compressed_to_array_refuses_undecodable_data(data: bytes) -> None:
     with pytest.raises(ImageError, match=rf"{len(data)} bytes of format 'jpeg' .* set the publisher"):
         compressed_to_array(Compressed("jpeg", array.array("B", data)))

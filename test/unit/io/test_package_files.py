@@ -1,4 +1,4 @@
-"""Files of the package are found in a checkout, under an ament prefix and under sys.prefix."""
+"""Search for package files in a checkout, under ament prefixes and under sys.prefix."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from panosam2_ros.io.package_files import package_file
 
 @pytest.fixture
 def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The package as if it lay in site-packages, with no checkout around it."""
+    """Pretend that the package is installed in site-packages, without a checkout around it."""
     package = tmp_path / "site-packages" / "panosam2_ros"
     package.mkdir(parents=True)
     monkeypatch.setattr(package_files, "PACKAGE", package)
@@ -38,7 +38,7 @@ def put(path: Path) -> Path:
     ],
     ids="/".join,
 )
-def test_checkout_has_its_files(parts: tuple[str, ...]) -> None:
+def test_package_file_finds_the_files_of_the_checkout(parts: tuple[str, ...]) -> None:
     assert package_file(*parts).exists()
 
 

@@ -13,6 +13,7 @@ pytest.importorskip("rosbags", reason="needs rosbags: make, or pip install rosba
 
 from rosbags.rosbag2 import StoragePlugin, Writer
 
+from helpers import bags
 from helpers.bags import PERIOD, START, TYPES, image_message, picture, write_bag
 from panosam2_ros.demo.playback import Playback, PlaybackConfig
 from panosam2_ros.io.frame_source import open_frames, stamped_frames
@@ -23,7 +24,7 @@ KINDS = ["raw", "compressed"]
 
 @pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
 @pytest.mark.parametrize("kind", KINDS)
-def test_images_come_with_their_stamps_and_frame_ids(tmp_path: Path, kind: str, storage: Any) -> None:
+def test_bag_images_have_their_stamps_and_frame_ids(tmp_path: Path, kind: str, storage: Any) -> None:
     path = write_bag(tmp_path / "bag", kind, storage)
     source = open_frames(path)
     assert (source.width, source.height, source.frames) == (64, 32, 6)
@@ -36,7 +37,7 @@ def test_images_come_with_their_stamps_and_frame_ids(tmp_path: Path, kind: str, 
 
 
 @pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
-def test_the_file_inside_names_the_bag(tmp_path: Path, storage: Any) -> None:
+def test_a_file_of_a_bag_opens_the_bag(tmp_path: Path, storage: Any) -> None:
     folder = write_bag(tmp_path / "bag", storage=storage)
     (file,) = (p for p in folder.iterdir() if p.suffix in (".mcap", ".db3"))
     assert open_frames(file).frames == 6
@@ -52,14 +53,14 @@ def test_playback_keeps_stamps_and_resizes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("topic", "reason"), [("/words", "/pano/image.*'/words'"), ("/none", "'/none'")])
-def test_topics_that_are_not_there(tmp_path: Path, topic: str, reason: str) -> None:
+def test_missing_topics_are_refused(tmp_path: Path, topic: str, reason: str) -> None:
     path = write_bag(tmp_path / "bag")
     with pytest.raises(VideoError, match=rf"give topic.*{reason}"):
-        open_frames(path, topic)
-    assert open_frames(path, "/pano/image").frames == 6
+        open_frames(path, topic=topic)
+    assert open_frames(path, topic="/pano/image").frames == 6
 
 
-def test_a_bag_that_is_broken_or_empty(tmp_path: Path) -> None:
+def test_broken_and_empty_bags_are_refused(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="has no image; record it again"):
         open_frames(write_bag(tmp_path / "empty", frames=0))
     path = write_bag(tmp_path / "bag")
@@ -68,15 +69,17 @@ def test_a_bag_that_is_broken_or_empty(tmp_path: Path) -> None:
         open_frames(path)
 
 
-def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_undecodable_images_are_refused_with_their_stamp(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     good = image_message("raw", 0, START)
     bad = type(good)(**{**vars(good), "encoding": "32FC1"})
-    monkeypatch.setattr("helpers.bags.image_message", lambda *_: bad)
+    monkeypatch.setattr(bags, "image_message", lambda *_: bad)
     with pytest.raises(VideoError, match=rf"image of stamp {START} ns: encoding '32FC1'"):
         open_frames(write_bag(tmp_path / "bag"))
 
 
-def test_without_rosbags_the_remedy_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_rosbags_is_reported_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, real = write_bag(tmp_path / "bag"), builtins.__import__
 
     def missing(name: str, *rest: Any) -> Any:
@@ -89,8 +92,8 @@ def test_without_rosbags_the_remedy_is_told(tmp_path: Path, monkeypatch: pytest.
         open_frames(path)
 
 
-def test_the_rate_is_of_the_images_whatever_else_was_recorded(tmp_path: Path) -> None:
-    """Words from ten seconds before the first image until 300 s after the last."""
+def test_bag_rate_is_that_of_the_image_topic(tmp_path: Path) -> None:
+    """Another topic begins 10 s before the first image and ends 300 s after the last."""
     with Writer(tmp_path / "bag", version=9, storage_plugin=StoragePlugin.MCAP) as writer:
         images = writer.add_connection("/pano/image", "sensor_msgs/msg/Image", typestore=TYPES)
         words = writer.add_connection("/words", "std_msgs/msg/String", typestore=TYPES)

@@ -1,4 +1,4 @@
-"""Frames from files: order, colours, and errors that say what to do."""
+"""Frames from files: order, colours, and errors that name the remedy."""
 
 from pathlib import Path
 
@@ -16,10 +16,10 @@ def write_images(folder: Path, sizes: list[tuple[int, int]]) -> None:
         cv2.imwrite(str(folder / f"frame_{i:03d}.png"), image)
 
 
-def test_a_folder_gives_its_images_by_name_in_rgb_and_again_from_the_start(tmp_path):
+def test_image_files_are_ordered_rgb_and_restartable(tmp_path):
     write_images(tmp_path, [(64, 32)] * 3)
     (tmp_path / "notes.txt").write_text("not an image")
-    (tmp_path / "._frame_000.png").write_text("what macOS knows of an image")
+    (tmp_path / "._frame_000.png").write_text("metadata of macOS")
     source = open_frames(tmp_path)
     assert (source.width, source.height, source.frames, source.rate) == (64, 32, 3, 0.0)
     for _ in range(2):
@@ -33,7 +33,7 @@ def test_a_single_image_is_a_source_of_one_frame(tmp_path):
 
 
 def test_a_video_keeps_its_size_rate_and_colours(tmp_path):
-    path = tmp_path / "100%d of red.mp4"  # a per cent sign must not read as a numbering pattern
+    path = tmp_path / "100%d of red.mp4"  # a percent sign must not be taken for a numbering pattern
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 12.5, (64, 32))
     for _ in range(5):
         writer.write(np.full((32, 64, 3), (0, 0, 220), np.uint8))
@@ -66,7 +66,7 @@ def test_images_of_several_sizes_are_refused_by_name(tmp_path):
         list(open_frames(tmp_path))
 
 
-def test_resized_leaves_the_right_size_alone():
+def test_resized_image_returns_a_frame_of_that_size_as_it_is():
     frame = np.zeros((32, 64, 3), np.uint8)
     assert resized_image(frame, 64, 32) is frame
     assert resized_image(frame, 32, 16).shape == (16, 32, 3)

@@ -1,4 +1,4 @@
-"""Windows round objects, and masks that are redrawn in them from the camera's pixels."""
+"""Windows around objects, and masks that are refined in them from the camera's pixels."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GRID = Equirect(256, 128)  # the camera's
 
 
 def distances(grid: Equirect, lon: float, lat: float) -> np.ndarray:
-    """Angle in degrees of every pixel [H, W] from a direction."""
+    """Compute the angle, degrees, of every pixel [H, W] from a direction."""
     vectors = lonlat_to_vector(*np.meshgrid(grid.column_longitudes(), grid.row_latitudes()))
     return np.degrees(angle_between(vectors, lonlat_to_vector(lon, lat)))
 
@@ -39,13 +39,13 @@ def outlined_model(size: int = 96) -> PanoSAM2:
 
 
 def picture(mask: np.ndarray) -> np.ndarray:
-    """A yellow thing [H, W] on a dark, uneven ground."""
+    """Draw a yellow object [H, W] on a dark, noisy background."""
     noise = np.random.default_rng(0).normal(0, 12, (*mask.shape, 3))
     return np.clip(np.where(mask[..., None], (230, 200, 40), (30, 40, 90)) + noise, 0, 255).astype(np.uint8)
 
 
 def disc_logits(lon: float, lat: float, radius: float = 30) -> np.ndarray:
-    """Logits of a disc as the network has them: too large, at its own resolution."""
+    """Make logits of a disc at the network's resolution; the disc is too large."""
     coarse = distances(Equirect(WIDTH // 2, HEIGHT // 2), lon, lat)
     return ((radius - coarse) / 4).astype(np.float32)
 
@@ -56,7 +56,7 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 
 @settings(max_examples=60, deadline=None)
 @given(st.floats(-3.1, 3.1), st.floats(-1.5, 1.5), st.floats(4, 70))
-def test_a_window_holds_its_object_and_some_of_what_is_around(lon: float, lat: float, radius: float) -> None:
+def test_window_contains_its_object_and_a_margin(lon: float, lat: float, radius: float) -> None:
     grid = Equirect(256, 128)
     mask = distances(grid, lon, lat) < radius
     window = Window.around(mask)
@@ -74,7 +74,7 @@ def test_a_window_holds_its_object_and_some_of_what_is_around(lon: float, lat: f
 
 
 @pytest.mark.parametrize("lat", [0.0, 0.7, -1.1])
-def test_a_window_is_as_wide_as_it_is_high_on_the_sphere(lat: float) -> None:
+def test_window_is_square_on_the_sphere(lat: float) -> None:
     window = Window.around(distances(Equirect(512, 256), 0.5, lat) < 8)
     assert window is not None
     middle = (0.5 - window.top - window.height / 2) * np.pi
@@ -82,20 +82,22 @@ def test_a_window_is_as_wide_as_it_is_high_on_the_sphere(lat: float) -> None:
     assert 2 * window.width * np.cos(middle) / window.height == pytest.approx(1, rel=0.03)
 
 
-def test_a_window_over_the_pole_turns_with_what_is_in_it() -> None:
-    """Its box has all columns, and says nothing of where to cut it open."""
+def test_window_over_the_pole_is_equivariant_to_rolls() -> None:
+    """The box of such a mask has all columns, so that it does not determine the window."""
     mask = distances(Equirect(256, 128), 0.4, 1.3) < 25
     first, turned = Window.around(mask), Window.around(np.roll(mask, 64, 1))
     assert first is not None and turned is not None and first.width == 1
     assert (turned.left - first.left) % 1 == pytest.approx(0.25, abs=1e-6)
 
 
-def test_a_window_of_a_cropped_panorama_is_square_on_the_sphere_too() -> None:
+def test_window_of_a_cropped_panorama_is_square_on_the_sphere() -> None:
     """A disc of 16 degrees in a band of 90, whose rows are half as high as its columns are wide."""
     fov = np.pi / 2
     grid = Equirect(512, 128, fov)
-    mask = cv2.resize((distances(grid, 0.5, 0.3) < 8).astype(np.uint8), (256, 128)) > 0  # as networks see it
-    window = Window.around(mask, fov)
+    mask = (
+        cv2.resize((distances(grid, 0.5, 0.3) < 8).astype(np.uint8), (256, 128)) > 0
+    )  # at a network's resolution
+    window = Window.around(mask, vertical_fov=fov)
     assert window is not None
     middle = (0.5 - window.top - window.height / 2) * fov
     angles = window.height * fov, window.width * 2 * np.pi * np.cos(middle)
@@ -104,8 +106,8 @@ def test_a_window_of_a_cropped_panorama_is_square_on_the_sphere_too() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.floats(-1, 1), st.floats(0, 0.5), st.floats(0.1, 0.5), st.floats(0.1, 1.0))
-def test_cutting_samples_what_lies_there(left: float, top: float, height: float, width: float) -> None:
-    """A smooth panorama, whose values are known between its pixels and across the seam."""
+def test_cut_samples_the_window(left: float, top: float, height: float, width: float) -> None:
+    """The panorama is a function whose values are known between pixels and across the seam."""
     rows, columns = (np.arange(128) + 0.5) / 128, (np.arange(256) + 0.5) / 256
     panorama = torch.from_numpy(rows[:, None] + np.sin(2 * np.pi * columns))[None].float()
     cut = Window(top, left, height, width).cut(panorama, 24)[0].numpy()
@@ -114,7 +116,7 @@ def test_cutting_samples_what_lies_there(left: float, top: float, height: float,
     assert np.abs(cut - expected)[2:-2].max() < 0.01
 
 
-def test_cutting_shrinks_large_panoramas_by_averages() -> None:
+def test_cut_averages_where_it_shrinks() -> None:
     rows, columns = (np.arange(1024) + 0.5) / 1024, (np.arange(2048) + 0.5) / 2048
     panorama = torch.from_numpy(rows[:, None] + np.sin(2 * np.pi * columns))[None].float()
     cut = Window(0.1, 0.8, 0.8, 0.6).cut(panorama, 24)[0].numpy()
@@ -122,7 +124,7 @@ def test_cutting_shrinks_large_panoramas_by_averages() -> None:
     assert np.abs(cut - ((0.1 + at * 0.8)[:, None] + np.sin(2 * np.pi * (0.8 + at * 0.6)))).max() < 0.02
 
 
-def test_a_window_of_whole_pixels_is_a_slice() -> None:
+def test_cut_of_whole_pixels_is_a_slice() -> None:
     panorama = torch.arange(3 * 16 * 32).view(3, 16, 32).to(torch.uint8)
     cut = Window(4 / 16, -2 / 32, 8 / 16, 8 / 32).cut(panorama, 8)
     assert torch.allclose(cut, panorama.roll(2, -1)[:, 4:12, :8].float())
@@ -130,7 +132,7 @@ def test_a_window_of_whole_pixels_is_a_slice() -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(st.floats(-3.1, 3.1), st.floats(-1.4, 1.4), st.sampled_from([128, 200, 512]))
-def test_masks_of_windows_are_painted_where_they_lie(lon: float, lat: float, width: int) -> None:
+def test_patches_are_rendered_in_their_windows(lon: float, lat: float, width: int) -> None:
     coarse, grid = distances(Equirect(256, 128), lon, lat), Equirect(width, width // 2)
     window = Window.around(coarse < 20)
     assert window is not None
@@ -142,7 +144,7 @@ def test_masks_of_windows_are_painted_where_they_lie(lon: float, lat: float, wid
     assert ((labels == 9) == regions[9].whole(grid.height)).all()
 
 
-def test_nothing_is_painted_of_a_window_whose_mask_is_empty() -> None:
+def test_empty_patches_are_not_rendered() -> None:
     patch = MaskPatch(np.full((8, 8), -1, np.float32), Window(0, 0, 1, 1))
     labels, regions = render_label_image({1: patch}, Equirect(64, 32))
     assert not labels.any() and not regions
@@ -152,7 +154,7 @@ PLACES = [(0.3, 0.0), (3.1, -0.4), (-1.0, 1.2)]  # in the middle, on the seam, o
 
 
 @pytest.mark.parametrize("lon, lat", PLACES)
-def test_a_mask_that_is_too_large_is_cut_to_what_is_there(lon: float, lat: float) -> None:
+def test_refinement_shrinks_a_mask_to_its_object(lon: float, lat: float) -> None:
     truth, coarse = distances(GRID, lon, lat) < 24, {1: disc_logits(lon, lat)}
     before = render_label_image(coarse, GRID)[0] == 1
     after = render_label_image(coarse | refine_boundaries(picture(truth), coarse, 96, np.pi), GRID)[0] == 1
@@ -160,42 +162,42 @@ def test_a_mask_that_is_too_large_is_cut_to_what_is_there(lon: float, lat: float
 
 
 @pytest.mark.parametrize("lon, lat", PLACES)
-def test_outlines_turn_with_the_image(lon: float, lat: float) -> None:
+def test_refinement_is_equivariant_to_rolls(lon: float, lat: float) -> None:
     image, coarse = picture(distances(GRID, lon, lat) < 24), {1: disc_logits(lon, lat)}
-    turned = {1: np.roll(coarse[1], 8, 1)}  # 8 of 64 columns: 32 of the image's
+    turned = {1: np.roll(coarse[1], 8, 1)}  # 8 of 64 columns are 32 of the image
     plain = render_label_image(coarse | refine_boundaries(image, coarse, 96, np.pi), GRID)[0]
     moved = render_label_image(turned | refine_boundaries(np.roll(image, 32, 1), turned, 96, np.pi), GRID)[0]
     assert (np.roll(plain, 32, 1) == moved).mean() > 0.999
 
 
-def test_an_outline_is_the_same_every_time() -> None:
+def test_refinement_is_deterministic() -> None:
     coarse = {1: disc_logits(0, 0)}
     image = cv2.resize(np.random.default_rng(3).integers(0, 255, (12, 24, 3), np.uint8), (256, 128))
     found = []
-    for seed in range(8):  # what OpenCV did before
+    for seed in range(8):  # the state of OpenCV's generator
         cv2.setRNGSeed(seed)
         found.append(refine_boundaries(image, coarse, 96, np.pi)[1])
     assert all((one.logits == found[0].logits).all() and one.window == found[0].window for one in found)
 
 
-def test_colours_that_say_something_else_leave_a_mask_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refined_masks_that_differ_too_much_are_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
     def elsewhere(image: np.ndarray, labels: np.ndarray, *_: object) -> None:
         labels[:] = cv2.GC_PR_BGD
         labels[:8, :8] = cv2.GC_PR_FGD
 
-    monkeypatch.setattr("panosam2_ros.masks.boundary.cv2.grabCut", elsewhere)
+    monkeypatch.setattr(cv2, "grabCut", elsewhere)
     assert not refine_boundaries(picture(distances(GRID, 0, 0) < 24), {1: disc_logits(0, 0)}, 96, np.pi)
 
 
 @pytest.mark.parametrize("value", [-1.0, 1.0])
-def test_empty_and_full_masks_have_no_outline(value: float) -> None:
+def test_empty_and_full_masks_are_not_refined(value: float) -> None:
     coarse = {1: np.full((32, 64), value, np.float32)}
     assert not refine_boundaries(picture(np.zeros((128, 256), bool)), coarse, 96, np.pi)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([24, 96]))
-def test_any_mask_is_redrawn_or_left(seed: int, size: int) -> None:
+def test_refinement_takes_any_mask(seed: int, size: int) -> None:
     rng = np.random.default_rng(seed)
     coarse = cv2.resize(rng.normal(-0.5, 1, (5, 9)).astype(np.float32), (64, 32))
     for patch in refine_boundaries(
@@ -206,7 +208,7 @@ def test_any_mask_is_redrawn_or_left(seed: int, size: int) -> None:
 
 
 def told(monkeypatch: pytest.MonkeyPatch, coarse: np.ndarray) -> None:
-    """Make networks find what is told, logits [h, w]."""
+    """Make the decoder return given logits [h, w]."""
     fine = torch.from_numpy(coarse)[None, None]
 
     def found(model: PanoSAM2, *_: object) -> MaskPrediction:
@@ -216,8 +218,8 @@ def told(monkeypatch: pytest.MonkeyPatch, coarse: np.ndarray) -> None:
     monkeypatch.setattr(PanoSAM2, "decode", found)
 
 
-def test_what_is_published_is_redrawn_and_what_is_remembered_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a network that finds a disc that is too large; a parameter turns it off."""
+def test_published_masks_are_refined_and_stored_masks_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network predicts a disc that is too large; ``redraw_outlines`` turns the refinement off."""
     truth = distances(GRID, 0.3, 0.0) < 24
     told(monkeypatch, disc_logits(0.3, 0.0))
     image, right, banks = picture(truth), {}, []
@@ -232,7 +234,7 @@ def test_what_is_published_is_redrawn_and_what_is_remembered_is_not(monkeypatch:
     assert torch.equal(banks[0].read().maskmem_features, banks[1].read().maskmem_features)
 
 
-def test_masks_that_are_given_stay_as_they_are() -> None:
+def test_mask_prompts_are_not_refined() -> None:
     mask = distances(GRID, 0.0, 0.0) < 30
     image = picture(distances(GRID, 0.0, 0.0) < 24)
     masks = [

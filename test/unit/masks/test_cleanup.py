@@ -1,4 +1,4 @@
-"""What does not belong to a mask goes: on the sphere, across the seam and over the poles."""
+"""Removal of islands and holes on the sphere, across the seam and over the poles."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from panosam2_ros.masks.cleanup import CleanupConfig, ExpectedPlace, remove_isla
 
 
 def disc(*centres: tuple[int, int, int], height: int = 32, width: int = 64) -> np.ndarray:
-    """Logits of discs at (row, column) with a radius in pixels, across the seam."""
+    """Make logits of discs at (row, column) with a radius in pixels, across the seam."""
     rows, columns = np.mgrid[:height, :width]
     logits = np.full((height, width), -2.0, np.float32)
     for v, u, radius in centres:
@@ -20,7 +20,7 @@ def disc(*centres: tuple[int, int, int], height: int = 32, width: int = 64) -> n
     return logits
 
 
-def test_small_islands_go_and_large_parts_stay() -> None:
+def test_small_islands_are_removed_and_large_parts_stay() -> None:
     main, far = (16, 1, 5), (16, 30, 1)  # the first lies across the seam
     cleaned = remove_islands_and_holes(disc(main, far), CleanupConfig(0.2, 0.0))
     assert ((cleaned > 0) == (disc(main) > 0)).all()
@@ -29,17 +29,17 @@ def test_small_islands_go_and_large_parts_stay() -> None:
     assert (remove_islands_and_holes(both, CleanupConfig(0.2, 0.0)) == both).all()
 
 
-def test_a_square_map_is_tidied_too() -> None:
-    """Upstream's own networks are square."""
+def test_square_masks_are_cleaned() -> None:
+    """Upstream's own networks have square inputs."""
     main, far = (16, 8, 5), (16, 24, 1)
     both = disc(main, far, width=32)
     assert ((remove_islands_and_holes(both, CleanupConfig(0.2, 0.0)) > 0) == (disc(main, width=32) > 0)).all()
 
 
-def test_a_part_that_only_the_seam_or_a_pole_cuts_off_is_none() -> None:
+def test_parts_are_connected_across_the_seam_and_poles() -> None:
     sliver = np.full((32, 64), -1.0, np.float32)
     sliver[10:20, 50:] = 1.0
-    sliver[19, 0] = 1.0  # joined by nothing but its corner with row 18 or its side with row 19
+    sliver[19, 0] = 1.0  # connected only by its side to row 19 across the seam
     sliver[20, 0] = 1.0
     assert (remove_islands_and_holes(sliver, CleanupConfig(0.5, 0.0)) == sliver).all()
     assert (
@@ -67,12 +67,12 @@ def test_small_holes_are_filled_and_large_ones_stay() -> None:
 
 
 def place(row: float, column: float, deviation: float = 0.02) -> ExpectedPlace:
-    """As of maps of 32 rows."""
+    """Make the prediction at a pixel of masks of 32 rows."""
     return ExpectedPlace(Equirect(64, 32).pixel_to_vector(column, row), deviation)
 
 
-def test_of_two_alike_the_one_stays_where_the_object_should_be() -> None:
-    """A look-alike's part is even larger; across the seam, too, and in a square map."""
+def test_of_similar_parts_the_predicted_one_stays() -> None:
+    """The distractor's part is larger; also across the seam and in square masks."""
     for width in (64, 32):
         own, twin = (16, 1, 4), (16, width // 2, 5)
         both = disc(own, twin, width=width)
@@ -88,17 +88,17 @@ def test_of_two_alike_the_one_stays_where_the_object_should_be() -> None:
         assert (remove_islands_and_holes(both, CleanupConfig()) == both).all()
 
 
-def test_who_knows_little_of_where_it_is_keeps_more() -> None:
+def test_uncertain_predictions_remove_less() -> None:
     both = disc((16, 10, 4), (16, 30, 4))
     assert (remove_islands_and_holes(both, CleanupConfig(), place(16, 10, deviation=2.0)) == both).all()
 
 
-def test_a_mask_of_one_part_stays_wherever_it_is() -> None:
-    """The network may be right: an object that was hidden comes back elsewhere."""
+def test_masks_of_one_part_are_unchanged() -> None:
+    """The prediction may be wrong: an object that was occluded may reappear elsewhere."""
     far = disc((16, 40, 3))
     assert (remove_islands_and_holes(far, CleanupConfig(), place(16, 5)) == far).all()
 
 
-def test_parts_of_an_object_that_is_cut_in_two_stay_together() -> None:
-    halves = disc((16, 20, 4), (16, 29, 4))  # by a pole in front of it: one pixel apart, 6 degrees
+def test_parts_of_a_divided_object_stay() -> None:
+    halves = disc((16, 20, 4), (16, 29, 4))  # divided by a pole in front of it: one pixel, 6 degrees
     assert (remove_islands_and_holes(halves, CleanupConfig(), place(16, 24.5)) == halves).all()

@@ -1,4 +1,4 @@
-"""Masks at the image's size, a band and a crop at a time, against the whole picture at once."""
+"""Rendering in bands and crops, against rendering of the whole image at once."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from panosam2_ros.masks.label_image import render_label_image, resize_labels
 
 
 def blobs(seed: int, height: int = 16, width: int = 32) -> torch.Tensor:
-    """Smooth logits with a few positive islands anywhere, also on the seam."""
+    """Make smooth logits with a few positive islands, also on the seam."""
     coarse = torch.randn(4, 8, generator=torch.Generator().manual_seed(seed)) - 0.8
     return wrap_resize(coarse, height, width)
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.sampled_from([(128, 64), (160, 80), (267, 134), (20, 10)]))
-def test_the_bands_equal_the_whole_image_resized(seed: int, size: tuple[int, int]) -> None:
+def test_bands_equal_the_whole_resized_image(seed: int, size: tuple[int, int]) -> None:
     grid, names = Equirect(*size), (5, 65535, 7)
     maps = {name: blobs(seed + i) for i, name in enumerate(names)}
     whole = torch.stack([wrap_resize(maps[name], grid.height, grid.width) for name in names])
@@ -38,13 +38,13 @@ def test_the_bands_equal_the_whole_image_resized(seed: int, size: tuple[int, int
     assert not labels[first.numpy() == 0].any()
 
 
-def test_an_empty_mask_has_no_region() -> None:
+def test_empty_masks_have_no_region() -> None:
     labels, regions = render_label_image({3: np.full((16, 32), -1.0, np.float32)}, Equirect(128, 64))
     assert not labels.any() and not regions
 
 
-def test_large_panoramas_need_no_float_plane_per_object() -> None:
-    """The label image, one byte per pixel of each mask, and one band of numbers."""
+def test_large_panoramas_need_no_float_array_per_object() -> None:
+    """Memory holds the label image, one byte per pixel of each mask, and one band of floats."""
     grid = Equirect(3840, 1920)
     logits = {i: np.full((112, 224), 1.0 + i, np.float32) for i in range(1, 9)}
     tracemalloc.start()
@@ -57,7 +57,7 @@ def test_large_panoramas_need_no_float_plane_per_object() -> None:
 
 
 @pytest.mark.parametrize("width", [512, 700, 1280])
-def test_labels_stay_where_they_are_at_another_size(width: int) -> None:
+def test_resize_labels_does_not_shift_labels(width: int) -> None:
     labels = np.zeros((400, 1920), np.uint16)
     labels[100:181, 900:1001] = 7
     small = resize_labels(labels, width, 100)

@@ -1,4 +1,4 @@
-"""The memory bank: what stays, what goes, what it costs."""
+"""The memory bank: which frames stay, which are replaced, and how large it is."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def write(
     confidence: float = 0.9,
     pointer: Tensor | None = None,  # [4]
 ) -> MemoryBank:
-    """One frame whose memories are all ``value``."""
+    """Write one frame whose memories are all ``value``."""
     count = len(before)
     return before.write(
         FrameMemory(
@@ -69,7 +69,7 @@ def test_prompted_frames_are_capped_and_the_first_survives() -> None:
     assert values(read.maskmem_features, read.maskmem_valid) == [0, 4, 9]
 
 
-def test_a_frame_that_is_not_kept_passes_time_and_changes_nothing_else() -> None:
+def test_frames_that_are_not_kept_only_increase_ages() -> None:
     memory = write(bank(2), 1, [True, True], cond=True)
     after = write(memory, 2, [True, False])
     read = after.read()
@@ -78,19 +78,19 @@ def test_a_frame_that_is_not_kept_passes_time_and_changes_nothing_else() -> None
     assert read.ptr_age[1, 0] == 2 and after.mask_logits[1].max() == 1
 
 
-def test_what_was_seen_is_what_the_newest_frame_showed() -> None:
+def test_seen_refers_to_the_newest_frame() -> None:
     assert bank(2).seen.tolist() == [False, False]
     memory = write(bank(2), 1, [True, True], cond=True)
     assert memory.seen.tolist() == [True, True]
     after = write(memory, 2, [True, False])
     assert after.seen.tolist() == [True, False]
-    absent = write(after, 3, [True, True], present=False)  # SAM2 remembers such frames too
+    absent = write(after, 3, [True, True], present=False)  # SAM2 stores such frames too
     assert absent.seen.tolist() == [False, False]
     kept = absent.keeping_masks(replace(after, mask_logits=after.mask_logits + 5))
     assert torch.equal(kept.mask_logits, after.mask_logits + 5)
 
 
-def test_ages_are_clamped_however_long_ago() -> None:
+def test_ages_are_clamped() -> None:
     memory = write(bank(1), 1, [True], cond=True)
     for _ in range(100):
         memory = write(memory, 0, [False])
@@ -105,7 +105,7 @@ def test_ages_are_clamped_however_long_ago() -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=30))
 def test_invariants_of_any_history(history: list[tuple[bool, bool]]) -> None:
-    """Whatever is kept and prompted: no slot holds two frames, the newest kept one is there."""
+    """Every kept frame has at most one slot, and the newest kept frame has one."""
     memory = bank(1)
     for value, (keep, cond) in enumerate(history):
         memory = write(memory, value, [keep], cond)
@@ -120,7 +120,7 @@ def test_invariants_of_any_history(history: list[tuple[bool, bool]]) -> None:
     assert int(memory.maskmem.cond.sum()) <= MAX_COND
 
 
-def test_objects_of_different_ages_keep_to_themselves() -> None:
+def test_objects_of_different_ages_are_independent() -> None:
     old = bank(1)
     for value in range(4):
         old = write(old, value, [True], cond=value == 0)
@@ -157,7 +157,7 @@ def test_the_long_term_pointer_is_a_bounded_mean_of_confident_frames() -> None:
     assert abs(memory.long_ptr - 7).max() < 0.01
 
 
-def test_anchors_are_confident_unlike_each_other_and_outlive_newer_frames() -> None:
+def test_anchors_are_confident_differ_and_stay() -> None:
     memory = bank(1, BankRules(6, POINTERS, MAX_COND, anchors=2, anchor_interval=4))
     memory = write(memory, 0, [True], cond=True)
     axes = torch.eye(4)
@@ -170,8 +170,8 @@ def test_anchors_are_confident_unlike_each_other_and_outlive_newer_frames() -> N
     assert values(read.maskmem_features, read.maskmem_valid) == [0, 13, 26, 37, 38, 39]
 
 
-def test_an_absence_longer_than_the_slots_leaves_memories_only_with_re_creation() -> None:
-    """SAM2 remembers that the object was absent until nothing else is remembered."""
+def test_re_creation_keeps_memories_in_a_long_absence() -> None:
+    """SAM2 stores frames without the object until they fill all slots but the prompt's."""
     found = {}
     for recreate in (False, True):
         memory = write(bank(1, BankRules(SLOTS, POINTERS, MAX_COND, recreate=recreate)), 1, [True], cond=True)
@@ -189,7 +189,7 @@ def test_rules_that_leave_no_slot_for_the_newest_frame_are_refused() -> None:
         BankRules(4, POINTERS, MAX_COND, anchors=2)
 
 
-def test_before_the_newest_frame_it_is_not_there() -> None:
+def test_before_newest_removes_the_newest_frame() -> None:
     memory = write(write(bank(1), 1, [True], cond=True), 2, [True])
     before = memory.before_newest()
     read = before.read()

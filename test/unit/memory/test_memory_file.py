@@ -1,4 +1,4 @@
-"""What is remembered survives the disk exactly, and nothing else is ever taken for it."""
+"""Memory files: exact round trips, atomic writing, and refusal of everything else."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def new_tracker(seed: int = 1, size: tuple[int, int] = (128, 256)) -> PanoTracke
 
 @pytest.fixture(scope="module")
 def tracker() -> PanoTracker:
-    """Two objects, one of them unseen for a while, the first id gone."""
+    """A tracker with two objects, one of them unseen for a while, whose first object was removed."""
     tracker = new_tracker()
     for i, label in enumerate(("gone", "mug", "bär")):
         mask = np.zeros((128, 256), bool)
@@ -64,7 +64,7 @@ def load(path: Path, tracker: PanoTracker, max_objects: int = 8) -> TrackerSnaps
     return load_snapshot(path, empty_bank(tracker.model, 0), tracker.network, max_objects)
 
 
-def test_a_tracker_goes_on_as_if_nothing_had_happened(tracker: PanoTracker, tmp_path: Path) -> None:
+def test_a_restored_tracker_continues_exactly(tracker: PanoTracker, tmp_path: Path) -> None:
     path = tmp_path / "deep" / "memory.safetensors"
     save_snapshot(path, tracker.snapshot(), tracker.network)
     again = new_tracker()
@@ -88,7 +88,7 @@ def test_a_tracker_goes_on_as_if_nothing_had_happened(tracker: PanoTracker, tmp_
     tracker.restore(kept)
 
 
-def test_an_empty_memory_is_one_too(tmp_path: Path) -> None:
+def test_empty_memories_can_be_saved(tmp_path: Path) -> None:
     tracker = new_tracker()
     save_snapshot(tmp_path / "m.safetensors", tracker.snapshot(), tracker.network)
     assert load(tmp_path / "m.safetensors", tracker).objects == ()
@@ -97,12 +97,12 @@ def test_an_empty_memory_is_one_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["", ".", "..", "../x", "a/b", "/etc/passwd", ".hidden", "a\0", "x" * 101, "a b"]
 )
-def test_names_that_lead_elsewhere_are_refused(name: str, tmp_path: Path) -> None:
+def test_names_with_paths_are_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(MemoryFileError, match="no path"):
         memory_path(tmp_path, name)
 
 
-def test_names_become_files_of_the_directory(tmp_path: Path) -> None:
+def test_memory_path_is_inside_the_directory(tmp_path: Path) -> None:
     assert memory_path(tmp_path, "lab_2") == tmp_path / "lab_2.safetensors"
     assert memory_path(tmp_path, "lab.safetensors") == tmp_path / "lab.safetensors"
 
@@ -131,13 +131,13 @@ def test_a_file_of_another_network_is_refused(saved: Path, tracker: PanoTracker,
         load(saved, tracker, 1)
 
 
-def test_the_weights_are_known_by_their_file(tmp_path: Path) -> None:
+def test_weights_are_identified_by_the_digest_of_their_file(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_weights(random_model(3), path)
     assert len(build_model(str(path), "cpu").weights_sha256) == 64
 
 
-def test_whatever_is_cut_or_flipped_is_noticed(saved: Path, tracker: PanoTracker) -> None:
+def test_cut_files_and_flipped_bits_are_detected(saved: Path, tracker: PanoTracker) -> None:
     whole = saved.read_bytes()
     rng = np.random.default_rng(0)
     for length in (0, 7, 8, 100, len(whole) // 2, len(whole) - 1):
@@ -154,7 +154,7 @@ def test_whatever_is_cut_or_flipped_is_noticed(saved: Path, tracker: PanoTracker
             load(saved, tracker)
 
 
-def test_strangers_and_giants_are_refused(saved: Path, tracker: PanoTracker) -> None:
+def test_files_of_other_kinds_and_sizes_are_refused(saved: Path, tracker: PanoTracker) -> None:
     state = load_file(saved)
     save_file(state, saved)
     with pytest.raises(MemoryFileError, match="no memory file"):
@@ -168,14 +168,14 @@ def test_strangers_and_giants_are_refused(saved: Path, tracker: PanoTracker) -> 
 
 
 def _rewritten(path: Path, change: dict[str, object], **tensors: torch.Tensor) -> None:
-    """The file with another header or other tensors, and a digest that fits."""
+    """Write a file with another header or other tensors, and the digest of these."""
     state = load_file(path) | tensors
     with safe_open(path, framework="pt") as file:
         header = json.dumps(json.loads(file.metadata()[HEADER_KEY]) | change)
     save_file(state, path, {HEADER_KEY: header, DIGEST_KEY: memory_file._digest(header, state)})
 
 
-def test_a_file_that_was_made_up_is_refused(saved: Path, tracker: PanoTracker) -> None:
+def test_inconsistent_files_are_refused(saved: Path, tracker: PanoTracker) -> None:
     whole = saved.read_bytes()
     cases: list[tuple[str, dict[str, object], dict[str, torch.Tensor]]] = [
         ("format 9", {"format": 9}, {}),
@@ -192,7 +192,7 @@ def test_a_file_that_was_made_up_is_refused(saved: Path, tracker: PanoTracker) -
 
 
 @pytest.mark.parametrize("hard_links", [True, False])
-def test_the_file_before_is_kept_and_there_is_a_file_at_any_time(
+def test_the_previous_file_is_kept_at_all_times(
     hard_links: bool, saved: Path, tracker: PanoTracker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, rename, before = saved.read_bytes(), Path.replace, saved.with_name(saved.name + PREVIOUS)
@@ -220,16 +220,14 @@ def test_the_file_before_is_kept_and_there_is_a_file_at_any_time(
     assert before.read_bytes() == second
 
 
-def test_a_file_that_was_taken_away_stays_away(saved: Path, tracker: PanoTracker) -> None:
+def test_the_previous_file_is_not_loaded_by_itself(saved: Path, tracker: PanoTracker) -> None:
     save_snapshot(saved, tracker.snapshot(), tracker.network)
     saved.unlink()
     with pytest.raises(FileNotFoundError):
         load(saved, tracker)
 
 
-def test_a_disk_that_takes_nothing_leaves_what_was_there(
-    saved: Path, tracker: PanoTracker, monkeypatch
-) -> None:
+def test_a_full_disk_leaves_the_file_unchanged(saved: Path, tracker: PanoTracker, monkeypatch) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -240,9 +238,7 @@ def test_a_disk_that_takes_nothing_leaves_what_was_there(
     assert saved.read_bytes() == whole and list(saved.parent.glob("*.part")) == []
 
 
-def test_memory_is_saved_on_another_thread_while_the_tracker_goes_on(
-    tracker: PanoTracker, tmp_path: Path
-) -> None:
+def test_snapshots_can_be_saved_in_another_thread(tracker: PanoTracker, tmp_path: Path) -> None:
     memory, path = tracker.snapshot(), tmp_path / "m.safetensors"
     thread = threading.Thread(target=save_snapshot, args=(path, memory, tracker.network))
     thread.start()

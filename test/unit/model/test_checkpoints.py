@@ -1,10 +1,9 @@
-"""Official checkpoints: fetched once, whole or not at all, checked, and read strictly."""
+"""Official checkpoints: resumable, atomic and checked downloads, and strict loading."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -30,7 +29,7 @@ CONTENT = np.random.default_rng(0).bytes(3_000_000)
 
 
 class Server(ThreadingHTTPServer):
-    """Serves ``CONTENT``; ``cut`` ends an answer early, ``ranges`` says whether parts can be had."""
+    """A server of ``CONTENT``; ``cut`` ends responses early, ``ranges`` permits range requests."""
 
     cut: int | None = None
     ranges = True
@@ -42,7 +41,7 @@ class Server(ThreadingHTTPServer):
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One answer."""
+    """One response."""
 
     server: Server
 
@@ -65,7 +64,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    """A server of a small file that passes for the tiny checkpoint, and an empty cache."""
+    """Serve a small file in place of the tiny checkpoint, with an empty cache."""
     server = Server()
     Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv(checkpoints.SOURCE_VARIABLE, f"http://127.0.0.1:{server.server_port}/")
@@ -76,7 +75,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     server.shutdown()
 
 
-def test_a_checkpoint_is_fetched_once(server: Server, tmp_path: Path) -> None:
+def test_checkpoints_are_downloaded_once(server: Server, tmp_path: Path) -> None:
     path = fetch_official(NAME)
     assert path == tmp_path / "cache" / f"{NAME}.pt" and path.read_bytes() == CONTENT
     assert fetch_official(NAME) == path and len(server.asked) == 1
@@ -84,7 +83,7 @@ def test_a_checkpoint_is_fetched_once(server: Server, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ranges", [True, False])
-def test_an_interrupted_download_goes_on(server: Server, ranges: bool) -> None:
+def test_interrupted_downloads_are_resumed(server: Server, ranges: bool) -> None:
     server.cut, server.ranges = 1_200_000, ranges
     with pytest.raises(ConnectionError, match="start again"):
         fetch_official(NAME)
@@ -93,20 +92,20 @@ def test_an_interrupted_download_goes_on(server: Server, ranges: bool) -> None:
     assert server.asked == [None, "bytes=1200000-"]
 
 
-def test_a_download_that_was_only_not_renamed_is_taken(server: Server, tmp_path: Path) -> None:
+def test_complete_partial_files_are_used(server: Server, tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / f"{NAME}.part").write_bytes(CONTENT)
     assert fetch_official(NAME).read_bytes() == CONTENT
 
 
-def test_another_content_is_refused_and_not_kept(server: Server, tmp_path: Path) -> None:
+def test_other_contents_are_refused_and_removed(server: Server, tmp_path: Path) -> None:
     server.content = CONTENT[:-1] + b"x"
     with pytest.raises(ValueError, match="SHA-256"):
         fetch_official(NAME)
     assert not list((tmp_path / "cache").iterdir())
 
 
-def test_a_damaged_file_in_the_cache_is_named_not_deleted(server: Server, tmp_path: Path) -> None:
+def test_damaged_files_in_the_cache_are_named_not_deleted(server: Server, tmp_path: Path) -> None:
     path = fetch_official(NAME)
     path.write_bytes(b"damaged")
     with pytest.raises(ValueError, match=f"{path}.*delete it"):
@@ -114,7 +113,7 @@ def test_a_damaged_file_in_the_cache_is_named_not_deleted(server: Server, tmp_pa
     assert path.exists()
 
 
-def test_without_a_network_the_place_to_put_the_file_is_named(
+def test_failed_downloads_name_the_place_to_put_the_file(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(checkpoints.SOURCE_VARIABLE, "http://127.0.0.1:9/")
@@ -131,14 +130,15 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_a_checkpoint_says_which_network_it_is(checkpoint: Path) -> None:
+def test_build_model_recognises_the_network_of_a_checkpoint(checkpoint: Path) -> None:
     model = build_model(str(checkpoint), "cpu")
     assert model.config.name == NAME and model.input_size == OFFICIAL_SIZE
     assert model.config.wrap and model.config.canonical_yaw
 
 
-def test_by_name_the_cache_is_used(server: Server, checkpoint: Path, tmp_path: Path,
-                                   monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
+def test_build_model_uses_the_cache(
+    server: Server, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cached = tmp_path / "cache" / f"{NAME}.pt"
     cached.parent.mkdir()
     cached.write_bytes(checkpoint.read_bytes())
@@ -148,7 +148,7 @@ def test_by_name_the_cache_is_used(server: Server, checkpoint: Path, tmp_path: P
     assert not server.asked
 
 
-def test_files_of_other_things_are_refused(checkpoint: Path, tmp_path: Path) -> None:
+def test_files_of_other_kinds_are_refused(checkpoint: Path, tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.pt"
     wrong.write_bytes(checkpoint.read_bytes()[:100_000])
     with pytest.raises(ValueError, match="damaged"):
@@ -166,17 +166,3 @@ def test_files_of_other_things_are_refused(checkpoint: Path, tmp_path: Path) -> 
         load_official(wrong, OFFICIAL_SIZE)
     with pytest.raises(FileNotFoundError):
         load_official(tmp_path / "none.pt", OFFICIAL_SIZE)
-
-
-def test_a_wrap_margin_shows_the_encoder_what_is_across_the_seam_and_is_cut_off_again() -> None:
-    torch.manual_seed(1)
-    config = replace(official_config(NAME, 64, 128), wrap=False)
-    plain = PanoSAM2(config).eval().requires_grad_(False)
-    with_margin = PanoSAM2(replace(config, wrap_margin=32)).eval().requires_grad_(False)
-    with_margin.load_state_dict(plain.state_dict())
-    image = torch.rand(1, 3, 64, 128) * 255
-    found = with_margin.encode_image(image)
-    wider = plain.encode_image(torch.cat([image[..., 96:], image, image[..., :32]], -1))
-    assert torch.equal(found.embedding, wider.embedding[..., 2:10])
-    assert torch.equal(found.high_res_s4, wider.high_res_s4[..., 8:40])
-    assert torch.equal(found.high_res_s8, wider.high_res_s8[..., 4:20])

@@ -1,4 +1,4 @@
-"""Evidence of colour: exact on scenes of two colours, seamless, and what the tracker makes of it."""
+"""Colour evidence: exact on scenes of two colours, seamless, and its effect on the tracker."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from panosam2_ros.tracking.tracker import PanoTracker
 ANYWHERE = torch.full((1, 1, HEIGHT, WIDTH), 1.0)
 
 
-def test_bins_tell_colours_apart_and_have_bounds() -> None:
+def test_bins_separate_colours_and_are_bounded() -> None:
     colours = [(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)]
     image = torch.tensor(colours).float().T.view(1, 3, 1, 6).repeat(1, 1, 2, 1).repeat_interleave(2, 3)
     bins = colour_bins(image, 2)
@@ -35,7 +35,7 @@ def test_bins_tell_colours_apart_and_have_bounds() -> None:
 
 
 @pytest.mark.parametrize("column", [20, 0, 63])
-def test_what_has_the_objects_colour_is_spoken_for(column: int) -> None:
+def test_evidence_favours_the_objects_colour(column: int) -> None:
     mask = disc(column)
     bins = colour_bins(painted(mask, RED, BLUE), 1)
     colours = colour_histograms(bins, logits(mask))
@@ -47,7 +47,7 @@ def test_what_has_the_objects_colour_is_spoken_for(column: int) -> None:
     assert histogram_intersection(bins, colours, logits(~disc(column, 10)))[0] < 0.05
 
 
-def test_it_turns_with_the_image() -> None:
+def test_evidence_is_equivariant_to_rolls() -> None:
     image = torch.randint(0, 255, (1, 3, HEIGHT, WIDTH), generator=torch.manual_seed(0)).float()
     mask = logits(disc(15))
     bins = colour_bins(image, 1)
@@ -68,7 +68,7 @@ def test_objects_of_two_images_have_their_own_colours() -> None:
     assert (likeness < 0.05).all()
 
 
-def test_nothing_is_said_of_an_object_whose_colours_are_not_known() -> None:
+def test_unknown_colours_are_no_evidence() -> None:
     bins = colour_bins(painted(disc(10), RED, BLUE), 1)
     nothing = torch.zeros(1, 2, BINS)
     assert not colour_evidence(bins, nothing).any()
@@ -79,7 +79,7 @@ def network(weight: float, likeness: float) -> PanoSAM2:
     config = ModelConfig(colour_evidence=weight, colour_likeness=likeness, mask_stride=2)
     model = random_model(0, config).eval().requires_grad_(False)
     model.set_input_size(64, 128)
-    model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias += 3  # it takes everything for present
+    model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias += 3  # every object counts as present
     return model
 
 
@@ -95,7 +95,7 @@ def prompted(weight: float, likeness: float = 0.0) -> PanoTracker:
     return tracker
 
 
-def test_colours_lead_even_a_network_that_has_learned_nothing() -> None:
+def test_evidence_guides_an_untrained_network() -> None:
     tracker = prompted(50.0)
     with_colours = tracker.step(image(100, RED), 10**8).labels > 0
     target = disc(100, 12, (64, 128))
@@ -104,15 +104,15 @@ def test_colours_lead_even_a_network_that_has_learned_nothing() -> None:
     assert (without & target).sum() / (without | target).sum() < 0.3
 
 
-def test_what_has_other_colours_is_not_the_object() -> None:
+def test_masks_of_other_colours_do_not_count_as_the_object() -> None:
     for likeness, written in ((0.0, 1), (0.2, 0)):
         tracker = prompted(1e-3, likeness)
         frame = tracker.step(image(30, GREEN, (200, 200, 40)), 10**8)
         assert (frame.tracks[0].score > 0.01) == frame.labels.any() == bool(written)
-        assert tracker._live.bank.maskmem.written.max() == written  # the newest frame that is remembered
+        assert tracker._live.bank.maskmem.written.max() == written  # the newest frame in memory
 
 
-def test_a_correction_learns_colours_anew_and_memory_keeps_them() -> None:
+def test_corrections_replace_histograms_and_snapshots_keep_them() -> None:
     tracker = prompted(4.0)
     before = tracker._live.bank.colours.clone()
     assert before.shape == (1, 2, BINS)
@@ -124,7 +124,7 @@ def test_a_correction_learns_colours_anew_and_memory_keeps_them() -> None:
     assert torch.equal(tracker.snapshot().bank.colours, tracker._live.bank.colours)
 
 
-def test_colours_follow_the_light_where_the_mask_is_likely_right() -> None:
+def test_histograms_are_updated_where_the_predicted_iou_is_high() -> None:
     for least, learned in ((0.0, True), (1.1, False)):  # predicted IoUs are within 0..1
         tracker = prompted(4.0)
         tracker.model.config = replace(tracker.model.config, colour_learning=0.5, colour_iou=least)
@@ -138,7 +138,7 @@ def test_colours_follow_the_light_where_the_mask_is_likely_right() -> None:
         assert torch.allclose(tracker._live.bank.colours.sum(-1), torch.ones(1, 2), atol=1e-4)
 
 
-def test_colours_are_learned_in_bfloat16_too() -> None:
+def test_histograms_are_updated_in_bfloat16() -> None:
     tracker = prompted(50.0)
     tracker.model.config = replace(tracker.model.config, colour_learning=0.5, colour_iou=0.0)
     tracker.model.compute_dtype = torch.bfloat16
@@ -149,7 +149,7 @@ def test_colours_are_learned_in_bfloat16_too() -> None:
     )
 
 
-def test_networks_without_it_keep_no_colours() -> None:
+def test_networks_without_evidence_keep_no_histograms() -> None:
     tracker = prompted(0.0)
     assert tracker._live.bank.colours.shape == (1, 2, 0)
     assert replace(ModelConfig()).colour_evidence == 0.0

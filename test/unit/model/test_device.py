@@ -1,4 +1,4 @@
-"""What a step asks of its device: nothing leaves it, and the work is the same at every age."""
+"""Operations of a step: none moves data between devices, and they do not depend on the age of the memory."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NETWORKS = {"nano": ModelConfig(), "tiny": official_config("sam2.1_hiera_tiny", 
 
 
 class Watch(TorchDispatchMode):
-    """Every operation with the shapes of what it made, and those that joined two devices."""
+    """Records every operation with the shapes of its results, and those that involve two devices."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -46,11 +46,11 @@ def step(model: PanoSAM2, bank: MemoryBank, image: Tensor) -> PropagationResult:
 @torch.inference_mode()
 @pytest.mark.parametrize("name", NETWORKS)
 def test_no_tensor_leaves_the_device_and_shapes_do_not_depend_on_age(name: str, monkeypatch) -> None:
-    """On the meta device, which has no numbers: whoever asks for one, as ``.item()`` does, raises."""
+    """The meta device has no values: an operation that reads one, such as ``.item()``, raises."""
     model = random_model(0, NETWORKS[name]).eval().requires_grad_(False).to("meta")
     image = torch.zeros(1, 3, *model.input_size, dtype=torch.uint8, device="meta")
     bank = step(model, empty_bank(model, 4), image).bank  # constants are moved at the first step
-    for maker in ("tensor", "as_tensor", "from_numpy"):  # they would copy from the host
+    for maker in ("tensor", "as_tensor", "from_numpy"):  # these would copy from the host
         monkeypatch.setattr(torch, maker, None)
     seen = []
     for _ in range(model.config.slots + 2):
@@ -61,7 +61,7 @@ def test_no_tensor_leaves_the_device_and_shapes_do_not_depend_on_age(name: str, 
     assert len(seen[0]) > 100 and all(work == seen[0] for work in seen)
 
 
-def test_the_watch_sees_a_tensor_that_comes_from_elsewhere() -> None:
+def test_watch_records_copies_between_devices() -> None:
     with Watch() as watch:
         torch.zeros(3).to("meta")
     assert watch.moves
@@ -70,7 +70,7 @@ def test_the_watch_sees_a_tensor_that_comes_from_elsewhere() -> None:
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @torch.inference_mode()
-def test_a_step_is_captured_in_a_graph_and_replayed_on_another_image() -> None:
+def test_a_step_can_be_captured_in_a_cuda_graph() -> None:
     model = random_model(0).eval().requires_grad_(False).to("cuda")
     images = torch.randint(0, 255, (3, 1, 3, *model.input_size), dtype=torch.uint8, device="cuda")
     bank = step(model, step(model, empty_bank(model, 4), images[0]).bank, images[1]).bank

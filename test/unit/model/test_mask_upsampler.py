@@ -1,4 +1,4 @@
-"""Masks at stride 2: where they come from, that they roll, and that the tracker shows them."""
+"""Masks at stride 2: their initial values, their equivariance to rolls, and their use by the tracker."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ def pictures() -> torch.Tensor:
     return torch.randint(0, 255, (2, 3, HEIGHT, WIDTH), generator=torch.manual_seed(0)).float()
 
 
-def test_untrained_masks_are_those_of_stride_4_interpolated() -> None:
+def test_untrained_upsampler_interpolates() -> None:
     torch.manual_seed(0)
     logits, stem = torch.randn(4, 1, 8, 16), torch.randn(2, 24, 16, 32)
-    assert torch.equal(MaskUpsampler(24, True)(logits, stem), wrap_resize(logits, 16, 32))
+    assert torch.equal(MaskUpsampler(24, wrap=True)(logits, stem), wrap_resize(logits, 16, 32))
 
 
-def test_masks_at_stride_2_are_remembered_as_their_means() -> None:
+def test_memory_holds_means_of_masks_at_stride_2() -> None:
     model = fine_model(learned=True)
     for step in two_frames(model, pictures(), BOX):
         assert step.fine_logits.shape == (1, 1, HEIGHT // 2, WIDTH // 2)
@@ -62,7 +62,7 @@ def test_masks_at_stride_2_are_remembered_as_their_means() -> None:
     assert (plain.fine_logits - two_frames(model, pictures(), BOX)[0].fine_logits).abs().max() > 0.1
 
 
-def test_rolled_images_give_rolled_masks_at_stride_2() -> None:
+def test_masks_at_stride_2_are_equivariant_to_rolls() -> None:
     model, images, roll = fine_model(learned=True), pictures(), 64  # whole strides of the trunk, 32
     moved = replace(BOX, box=((30.0 + roll) % WIDTH, 20.0, (70.0 + roll) % WIDTH, 50.0))
     for still, rolled in zip(
@@ -71,8 +71,8 @@ def test_rolled_images_give_rolled_masks_at_stride_2() -> None:
         assert (still.fine_logits.roll(roll // 2, -1) - rolled.fine_logits).abs().max() < 1e-4
 
 
-def test_the_tracker_shows_masks_at_stride_2() -> None:
-    """A part of three pixels, which stride 4 cannot show, is in the label image."""
+def test_tracker_publishes_masks_at_stride_2() -> None:
+    """Label images are rendered from masks at stride 2, memory keeps those at stride 4."""
     tracker = PanoTracker(fine_model(learned=False))
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     mask = np.zeros((HEIGHT, WIDTH), bool)
@@ -83,7 +83,7 @@ def test_the_tracker_shows_masks_at_stride_2() -> None:
     assert tracker._live.bank.mask_logits.shape[-2:] == (HEIGHT // 4, WIDTH // 4)
 
 
-def test_detail_can_be_added_to_weights_that_have_none() -> None:
+def test_reconfigured_adds_the_upsampler() -> None:
     plain = random_model(3)
     finer = reconfigured(plain, {"mask_stride": 2})
     assert finer.detail is not None and plain.detail is None

@@ -1,4 +1,4 @@
-"""The network: rolls roll, objects do not see each other, parts equal upstream's where they must."""
+"""The network: equivariance to rolls, independence of objects, and parts that equal upstream's."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from panosam2_ros.model.image_encoder import (
     WrapConv2d,
     build_trunk,
     fold_batch_norm,
+    wrap_convolutions,
 )
 from panosam2_ros.model.mask_decoder import DecoderPrompts, embed_prompts
 from panosam2_ros.model.memory_attention import rotary_attention, whole_turn_rotations
@@ -40,7 +41,7 @@ GRID = Equirect(WIDTH, HEIGHT)
 
 @pytest.fixture(scope="module")
 def model() -> PanoSAM2:
-    """Random weights, strong enough that every part matters in the result."""
+    """Random weights, large enough that every part has an effect on the result."""
     model = random_model(3)
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
@@ -60,7 +61,7 @@ def video(frames: int) -> list[Tensor]:
 
 
 def prompts(shift: int, count: int = 2) -> list[Prompt]:
-    """A box and a click, and more clicks, all moved right by ``shift`` pixels."""
+    """Make a box and clicks, all shifted right by ``shift`` pixels."""
     clicks = [
         Prompt(points=np.array([[(200 + 29 * i + shift) % WIDTH, 40.0 + 9 * i]]), point_labels=np.array([1]))
         for i in range(count - 1)
@@ -69,7 +70,7 @@ def prompts(shift: int, count: int = 2) -> list[Prompt]:
 
 
 def track(model: PanoSAM2, shift: int, count: int = 2) -> tuple[list[Tensor], MemoryBank]:
-    """Mask logits [N, 1, 32, 64] of every frame of a video rolled right by ``shift`` pixels."""
+    """Compute mask logits [N, 1, 32, 64] of every frame of a video rolled right by ``shift`` pixels."""
     encoding = PromptEncoder(GRID, model.input_size, model.config)
     bank, masks = empty_bank(model, count), []
     for t, image in enumerate(video(5)):
@@ -87,18 +88,18 @@ def track(model: PanoSAM2, shift: int, count: int = 2) -> tuple[list[Tensor], Me
 
 @pytest.mark.parametrize("shift", [32, 128, 224])
 def test_rolling_the_video_rolls_masks_and_keeps_pointers(model: PanoSAM2, shift: int) -> None:
-    """By multiples of the trunk's stride (32 pixels): every part from pixels to memory."""
+    """Every part from pixels to memory is equivariant to multiples of the trunk's stride (32 pixels)."""
     masks, bank = track(model, 0)
     rolled, rolled_bank = track(model, shift)
     for mask, other in zip(masks, rolled, strict=True):
         assert (mask.roll(shift // 4, -1) - other).abs().max() < 1e-4
     assert (bank.obj_ptrs - rolled_bank.obj_ptrs).abs().max() < 1e-4
-    assert masks[-1].std() > 1e-2  # the equality says something
+    assert masks[-1].std() > 1e-2  # the masks are not constant
 
 
 @pytest.mark.parametrize("tokens", [1, 5, 15])
 def test_rolling_features_memories_and_prompts_by_tokens(model: PanoSAM2, tokens: int) -> None:
-    """From the encoder's output on, single tokens (16 pixels) are enough."""
+    """From the encoder's output on, every part is equivariant to single tokens (16 pixels)."""
     _, bank = track(model, 0)
     features = model.encode_image(video(1)[0])
     rolled_features = ImageFeatures(
@@ -115,25 +116,25 @@ def test_rolling_features_memories_and_prompts_by_tokens(model: PanoSAM2, tokens
     assert (step.mask_logits - other.mask_logits).abs().max() > 1e-2
 
 
-def test_an_object_is_the_same_alone_and_beside_seven_others(model: PanoSAM2) -> None:
+def test_masks_of_an_object_do_not_depend_on_other_objects(model: PanoSAM2) -> None:
     together, _ = track(model, 0, count=8)
     alone, _ = track(model, 0, count=1)
     for mask, other in zip(together, alone, strict=True):
         assert (mask[:1] - other).abs().max() < 1e-4
 
 
-def test_a_pointer_matters(model: PanoSAM2) -> None:
-    """Without this, the tests above could pass on a network that ignores its memory."""
+def test_pointers_and_maps_have_an_effect(model: PanoSAM2) -> None:
+    """The tests above would also pass with a network that ignores its memory."""
     _, bank = track(model, 0)
     features = model.encode_image(video(1)[0])
     changed = MemoryBank(**{**vars(bank), "obj_ptrs": bank.obj_ptrs.flip(-1)})
     a, b = model.condition(features, bank.read()), model.condition(features, changed.read())
-    assert (a - b).abs().max() > 1e-3  # ten times what the tests above allow
+    assert (a - b).abs().max() > 1e-3  # ten times the tolerance of the tests above
     emptied = MemoryBank(**{**vars(bank), "maskmem_features": bank.maskmem_features * 0})
     assert (a - model.condition(features, emptied.read())).abs().max() > 1e-2
 
 
-def test_rotations_turn_whole_times_and_equal_plain_attention_without_them() -> None:
+def test_rotary_factors_are_whole_turns() -> None:
     rotations = whole_turn_rotations(48, 4, 8).unflatten(0, (4, 8))
     ahead = rotations[:, 1] / rotations[:, 0]
     round_once = ahead**8
@@ -143,9 +144,9 @@ def test_rotations_turn_whole_times_and_equal_plain_attention_without_them() -> 
 
 @pytest.mark.parametrize("learning", [True, False])
 def test_rotary_attention_equals_the_definition(learning: bool, monkeypatch) -> None:
-    """Against an explicit softmax over explicitly rotated keys, with a mask and plain keys."""
-    monkeypatch.setattr(attention, "_LEAST", 0)
-    monkeypatch.setattr(attention, "_BLOCK", 3)
+    """Compare with an explicit softmax over explicitly rotated keys, partly invalid and without positions."""
+    monkeypatch.setattr(attention, "_MIN_WEIGHTS", 0)
+    monkeypatch.setattr(attention, "_MAX_QUERIES", 3)
     torch.manual_seed(0)
     layer = RoPEAttention(24, 1, feat_sizes=(1, 1), kv_in_dim=8, rope_k_repeat=True).eval()
     size, plain = (2, 4), 3
@@ -166,21 +167,22 @@ def test_rotary_attention_equals_the_definition(learning: bool, monkeypatch) -> 
         weights = scores.masked_fill(~valid[:, None], -torch.inf).softmax(-1)
         expected = layer.out_proj(weights @ v)
     with torch.set_grad_enabled(learning):
-        found = rotary_attention(layer, query, key, key, size, plain, valid)
+        found = rotary_attention(layer, query, key, key, size, plain=plain, key_valid=valid)
     assert (expected - found).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("least", [16, 10**6], ids=["by blocks", "at once"])
 @pytest.mark.parametrize("pooled", [False, True])
-def test_attention_in_hiera_is_hieras(least: int, pooled: bool, monkeypatch) -> None:
-    monkeypatch.setattr(attention, "_LEAST", least)
-    monkeypatch.setattr(attention, "_BLOCK", 5)
+def test_hiera_attention_equals_upstreams(least: int, pooled: bool, monkeypatch) -> None:
+    monkeypatch.setattr(attention, "_MIN_WEIGHTS", least)
+    monkeypatch.setattr(attention, "_MAX_QUERIES", 5)
     torch.manual_seed(0)
-    layer = MultiScaleAttention(12, 24, 3, nn.MaxPool2d(2) if pooled else None)
+    upstream = MultiScaleAttention(12, 24, 3, nn.MaxPool2d(2) if pooled else None)
     x = torch.randn(2, 4, 6, 12)
-    expected = layer(x)
-    layer.__class__ = HieraAttention
-    assert torch.equal(layer(x), expected)  # with gradients as upstream has it
+    expected = upstream(x)
+    layer = HieraAttention.of(upstream)
+    assert layer.state_dict().keys() == upstream.state_dict().keys()
+    assert torch.equal(layer(x), expected)  # with gradients it is upstream's implementation
     with torch.inference_mode():
         assert torch.allclose(layer(x), expected, atol=1e-6)
         rough = layer.to(torch.bfloat16)(x.to(torch.bfloat16))
@@ -188,7 +190,7 @@ def test_attention_in_hiera_is_hieras(least: int, pooled: bool, monkeypatch) -> 
     assert expected.std() > 0.1
 
 
-def test_hieras_positions_follow_its_weights() -> None:
+def test_cached_positions_of_hiera_follow_its_weights() -> None:
     trunk = build_trunk(official_config("sam2.1_hiera_tiny", 64, 128))
     assert isinstance(trunk, SteadyHiera)
     nn.init.normal_(trunk.pos_embed)
@@ -206,8 +208,18 @@ def test_wrap_convolution_equals_padding_by_hand() -> None:
     x = torch.randn(2, 3, 8, 16)
     padded = F.pad(F.pad(x, (1, 1, 0, 0), mode="circular"), (0, 0, 1, 1))
     by_hand = F.conv2d(padded, conv.weight, conv.bias, 2)
-    conv.__class__ = WrapConv2d
-    assert torch.allclose(conv(x), by_hand, atol=1e-6)
+    assert torch.allclose(WrapConv2d.of(conv)(x), by_hand, atol=1e-6)
+
+
+def test_wrap_convolutions_keeps_parameters_and_random_numbers() -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Sequential(nn.Conv2d(4, 2, 1)))
+    before, random = dict(module.named_parameters()), torch.get_rng_state()
+    wrap_convolutions(module)
+    assert type(module[0]) is WrapConv2d and type(module[2][0]) is nn.Conv2d
+    assert torch.equal(torch.get_rng_state(), random)
+    after = dict(module.named_parameters())
+    assert list(after) == list(before) and all(after[name] is before[name] for name in before)
 
 
 def test_folding_batch_norm_changes_nothing(model: PanoSAM2) -> None:
@@ -229,8 +241,8 @@ def test_no_convolution_pads_with_zeros_at_the_seam(model: PanoSAM2) -> None:
     assert any(isinstance(m, MaskDownSampler) for m in model.modules())
 
 
-def test_decoding_in_the_middle_is_upstreams_decoder(model: PanoSAM2) -> None:
-    """With nothing to roll, canonical yaw is a plain call of SAM2's decoder."""
+def test_decoding_in_the_centre_column_equals_upstreams_decoder(model: PanoSAM2) -> None:
+    """Without a roll, decoding in canonical yaw is a plain call of SAM2's decoder."""
     features = model.encode_image(video(1)[0])
     encoded = PromptEncoder(GRID, model.input_size, model.config).encode(prompts(0, 1))
     embedding = model.without_memory(features, 1)
@@ -251,7 +263,7 @@ def test_decoding_in_the_middle_is_upstreams_decoder(model: PanoSAM2) -> None:
     assert torch.equal(ours.object_score_logits, score[:, 0])
 
 
-def test_prompts_of_objects_with_and_without_masks_mix(model: PanoSAM2) -> None:
+def test_embed_prompts_mixes_objects_with_and_without_masks(model: PanoSAM2) -> None:
     mask = torch.randn(2, 1, 32, 64)
     both = DecoderPrompts.of_masks(mask, torch.tensor([True, False]))
     _, dense = embed_prompts(model.sam_prompt_encoder, both)
@@ -261,7 +273,7 @@ def test_prompts_of_objects_with_and_without_masks_mix(model: PanoSAM2) -> None:
     assert torch.allclose(dense[1:], nothing.expand_as(dense[1:]))
 
 
-def test_another_input_size_is_refused_unless_a_multiple_of_32(model: PanoSAM2) -> None:
+def test_set_input_size_needs_multiples_of_32(model: PanoSAM2) -> None:
     with pytest.raises(ValueError, match="multiple of 32"):
         model.set_input_size(100, 200)
 

@@ -1,7 +1,7 @@
-"""With every switch off, the base is upstream's SAM 2.1, to rounding: the oracle of the model.
+"""Without its adaptations the network equals upstream's SAM 2.1, up to rounding.
 
-Default random weights would make this empty (without its fuser the memory encoder changes logits by
-4e-7), so what matters is made to matter, and parts taken away must be missed.
+Default random weights would make this test weak (the fuser of the memory encoder changes logits by
+4e-7), so the weights are scaled until every part has an effect, and removed parts must be detected.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.propagation import NO_OBJ_SCORE, empty_bank, propagate, segment_prompts
 
 SIZE, FRAMES, DECLARED, CORRECTED = 256, 8, 16, 4
-GRID = Equirect(2 * SIZE, SIZE)  # prompts have to be a panorama's: columns count double
+GRID = Equirect(2 * SIZE, SIZE)  # prompts refer to a panorama, so that columns count twice
 CLICK, CORRECTION = (150.0, 90.0), (170.0, 120.0)
 BOX = (30.0, 40.0, 110.0, 150.0)
 
 
 def video(folder: Path) -> list[NDArray[np.uint8]]:
-    """JPEG frames as upstream reads them; blobs that move over a texture."""
+    """Write JPEG frames as upstream reads them, of shapes that move over a texture."""
     folder.mkdir()
     rng = np.random.default_rng(9)
     coarse = torch.from_numpy(rng.uniform(0, 255, (1, 3, 40, 40))).float()
@@ -59,7 +59,7 @@ def prompt_mask() -> NDArray[np.bool_]:
 
 @torch.inference_mode()
 def upstream_logits(predictor: Any, folder: Path) -> list[Tensor]:
-    """Low-resolution logits [3, 1, 64, 64] of each frame; the corrected one as corrected."""
+    """Compute upstream's low-resolution logits [3, 1, 64, 64] of each frame, after the correction."""
     state = predictor.init_state(str(folder), offload_video_to_cpu=True)
     click = {"points": np.array([CLICK], np.float32), "labels": np.array([1], np.int32)}
     predictor.add_new_points_or_box(state, 0, 1, **click)
@@ -95,7 +95,7 @@ def prompts() -> list[Prompt]:
 
 @torch.inference_mode()
 def our_logits(model: PanoSAM2, frames: list[NDArray[np.uint8]]) -> list[Tensor]:
-    """The same of ours: objects prompted one by one, then tracked as one batch."""
+    """Compute our logits of the same: objects prompted one by one, then tracked as one batch."""
     encoding = PromptEncoder(GRID, model.input_size, model.config)
     bank: MemoryBank | None = None
     logits = []
@@ -126,7 +126,7 @@ def our_logits(model: PanoSAM2, frames: list[NDArray[np.uint8]]) -> list[Tensor]
 
 @dataclass(frozen=True)
 class Case:
-    """One network, upstream's result of it, and what is needed to run ours."""
+    """A network with its inputs and upstream's result."""
 
     weights: Path
     frames: list[NDArray[np.uint8]]
@@ -137,7 +137,7 @@ class Case:
         return model.eval().requires_grad_(False)
 
     def difference(self, model: PanoSAM2, count: int = FRAMES) -> float:
-        """In the first ``count`` frames."""
+        """Return the largest difference in the first ``count`` frames."""
         pairs = zip(our_logits(model, self.frames[:count]), self.expected[:count], strict=True)
         return max(float((a - b).abs().max()) for a, b in pairs)
 
@@ -156,12 +156,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Case:
     return make_case("tiny", tmp_path_factory.mktemp("tiny"))
 
 
-def test_every_frame_is_upstreams(tiny: Case) -> None:
+def test_tiny_network_equals_upstream(tiny: Case) -> None:
     assert max(float(e.abs().max()) for e in tiny.expected) > 0.1
     assert tiny.difference(tiny.model()) < 1e-4
 
 
-def test_frames_without_the_object_are_remembered_as_upstream_does(tmp_path: Path) -> None:
+def test_frames_without_the_object_are_stored_as_upstream_does(tmp_path: Path) -> None:
     """Every object is found when prompted, then absent in some frames and back in others."""
     case = make_case("tiny", tmp_path, presence=0.1025)
     absent = torch.stack([(e <= NO_OBJ_SCORE).flatten(1).all(1) for e in case.expected])
@@ -174,7 +174,7 @@ def test_frames_without_the_object_are_remembered_as_upstream_does(tmp_path: Pat
 
 @pytest.mark.large
 @pytest.mark.parametrize("variant", ["small", "base_plus", "large"])
-def test_every_frame_of_larger_networks_is_upstreams(variant: str, tmp_path: Path) -> None:
+def test_larger_networks_equal_upstream(variant: str, tmp_path: Path) -> None:
     case = make_case(variant, tmp_path)
     assert case.difference(case.model()) < 1e-4
 
@@ -193,7 +193,7 @@ def _without_time(model: PanoSAM2) -> None:
 
 
 @pytest.mark.parametrize("spoil", [_without_fuser, _without_pointers, _without_time])
-def test_a_missing_part_is_missed(tiny: Case, spoil: Callable[[PanoSAM2], None]) -> None:
+def test_a_removed_part_is_detected(tiny: Case, spoil: Callable[[PanoSAM2], None]) -> None:
     model = tiny.model()
     spoil(model)
     assert tiny.difference(model, 4) > 1e-3

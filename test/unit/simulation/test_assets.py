@@ -47,13 +47,13 @@ def test_the_extension_belongs_to_the_hashed_name():
 
 
 @pytest.mark.parametrize("load", [AssetLibrary.shipped, lambda s: library_from_npm(".", s)])
-def test_reserved_material_has_to_be_asked_for_by_name(load):
+def test_reserved_material_must_be_requested(load):
     with pytest.raises(ValueError, match="pass reserved=True"):
         load(Split.RESERVED)
 
 
 @pytest.mark.parametrize("split", Split)
-def test_the_shipped_set_serves_every_split_and_only_that(split):
+def test_shipped_material_of_every_split(split):
     library = AssetLibrary.shipped(split, reserved=True)
     assert {Split.of_panorama(name) for name in library.panoramas} == {split}
     assert {Split.of_sprite(name) for name in library.sprites} == {split}
@@ -68,7 +68,7 @@ def test_the_shipped_set_serves_every_split_and_only_that(split):
         assert rgba[..., 3].min() == 0
 
 
-def test_what_is_shipped_is_small_and_comes_with_its_licences():
+def test_shipped_material_is_small_and_licensed():
     files = [path for path in assets.ASSETS.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 3e6
     readme = (assets.ASSETS / "README.md").read_text()
@@ -79,7 +79,7 @@ def test_what_is_shipped_is_small_and_comes_with_its_licences():
             assert path.stem in readme, f"{path.name} is not listed"
 
 
-def test_a_library_travels_to_worker_processes():
+def test_library_can_be_pickled():
     library = AssetLibrary.shipped(Split.VAL)
     copy = pickle.loads(pickle.dumps(library))
     assert copy.sprites == library.sprites
@@ -90,7 +90,7 @@ def test_an_empty_library_is_refused():
         AssetLibrary({}, {})
 
 
-def test_missing_packages_are_named_with_the_commands_that_fetch_them(tmp_path):
+def test_missing_packages_are_named_with_the_remedy(tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         library_from_npm(tmp_path, Split.TRAIN)
     assert "npm pack @pmndrs/assets@1.7.0" in str(error.value)
@@ -104,7 +104,7 @@ def _package(root, name):
     return root
 
 
-def test_the_npm_packages_are_read_as_they_unpack(tmp_path):
+def test_npm_packages_are_read_as_unpacked(tmp_path):
     exr = pytest.importorskip("OpenEXR")
     panoramas = _package(tmp_path / "a" / "package", "@pmndrs/assets") / "hdri"
     sprites = _package(tmp_path / "b" / "package", "@lobehub/fluent-emoji-3d") / "assets"
@@ -130,7 +130,7 @@ def test_the_npm_packages_are_read_as_they_unpack(tmp_path):
     assert list(held_back.panoramas) == ["city"]
 
 
-def test_fetching_unpacks_what_npm_packs(tmp_path, monkeypatch):
+def test_fetch_npm_unpacks_archives(tmp_path, monkeypatch):
     import tarfile
 
     def packs(command, **_):
@@ -147,11 +147,11 @@ def test_fetching_unpacks_what_npm_packs(tmp_path, monkeypatch):
     assert set(npm_assets._find_packages(tmp_path / "out")) >= set(npm_assets.VERSIONS)
 
 
-def test_without_npm_the_error_names_it_and_how_to_get_it(tmp_path, monkeypatch):
+def test_missing_npm_is_reported_with_the_remedy(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"npm is needed .* apt install npm"):
         npm_assets.fetch_npm(tmp_path / "out")
-    assert not (tmp_path / "out").exists(), "an empty folder would be taken for what was fetched"
+    assert not (tmp_path / "out").exists(), "an empty folder would be taken for fetched packages"
 
 
 # exposure
@@ -166,8 +166,8 @@ def test_hdr_is_cleaned_and_scaled_to_its_key():
     assert clean[15, 15] == pytest.approx([1, 1, 1])
 
 
-def test_black_rings_round_lamps_become_glare():
-    """The sources were resampled with overshoot: suns had black channels, lamps black fringes."""
+def test_black_rings_around_lamps_become_glare():
+    """The sources were resampled with overshoot: suns have black channels, lamps black fringes."""
     pixels = np.ones((20, 20, 3), np.float32)
     pixels[10, 10] = 500.0
     pixels[10, 12] = (-4.0, 0.2, -3.0)
@@ -181,8 +181,8 @@ def test_black_rings_round_lamps_become_glare():
 def test_more_exposure_is_brighter_and_zero_is_the_middle(dtype):
     scale = 120 if dtype is np.uint8 else 1
     panorama = (np.linspace(0, 2, 300).reshape(10, 10, 3) * scale).astype(dtype)
-    means = [tone_map(panorama, stops).mean() for stops in (-1.5, 0.0, 1.5)]
+    means = [tone_map(panorama, exposure=stops).mean() for stops in (-1.5, 0.0, 1.5)]
     assert means == sorted(means)
     assert 90 < means[1] < 200
-    assert tone_map(panorama, 3.0).max() == 255
+    assert tone_map(panorama, exposure=3.0).max() == 255
     assert tone_map(panorama).dtype == np.uint8

@@ -1,4 +1,4 @@
-"""Painting on the sphere: the right place, size and shape, seamless and over the poles."""
+"""Rendering on the sphere: position, size and shape, across the seam and over the poles."""
 
 import math
 
@@ -25,7 +25,7 @@ def library():
 
 
 def disc(side=128):
-    """A white disc that fills its square."""
+    """Make a white disc that fills its square."""
     rgba = np.full((side, side, 4), 255, np.uint8)
     y, x = np.mgrid[:side, :side] - (side - 1) / 2
     # anti-aliased: the edge is half covered where it should be
@@ -39,21 +39,21 @@ def pose_towards(direction):
 
 
 def painted(sprite, pose, diameter, grid):
-    """Labels [H, W] and their solid angle, sr."""
+    """Render labels [H, W], and measure their solid angle, sr."""
     labels, areas = paint_labels([(1, project(sprite, pose, diameter, grid))], grid)
     return labels, areas[0]
 
 
 def yawed(columns, grid):
-    """Camera rotation that moves everything right by a number of columns."""
+    """Return the camera rotation that shifts the image right by a number of columns."""
     return rotation_matrix([0, 2 * math.pi * columns / grid.width, 0])
 
 
 @pytest.mark.parametrize("lat", [0.0, 0.9, math.pi / 2, -1.45, -math.pi / 2])
-def test_a_disc_has_its_solid_angle_wherever_it_is(lat):
+def test_disc_has_its_solid_angle_at_all_latitudes(lat):
     """A disc of angular radius r covers 2 pi (1 - cos r), also over a pole and the seam."""
     grid = Equirect(512, 256)
-    radius = 30 * math.pi / 256  # whole rows: round a pole, the edge lies in one and the same row
+    radius = 30 * math.pi / 256  # whole rows, because around a pole the edge lies in a single row
     direction = lonlat_to_vector(math.pi, lat)
     labels, area = painted(disc(), pose_towards(direction), 2 * radius, grid)
     assert area == pytest.approx(2 * math.pi * (1 - math.cos(radius)), rel=0.01)
@@ -86,8 +86,8 @@ def test_the_background_rolls_with_the_camera(library, width, columns):
     assert abs(np.roll(still, columns, 1) - turned).max() <= 2
 
 
-def test_an_almost_upright_camera_sees_what_an_upright_one_sees(library):
-    """The two ways of computing angles, exact and fast, agree; so do both sides of the seam."""
+def test_fast_and_exact_angles_agree(library):
+    """A nearly upright camera sees what an upright one sees; the image is continuous across the seam."""
     grid = Equirect(256, 128)
     smooth = cv2.GaussianBlur(library.panoramas["park"], (0, 0), 6)
     background = Background(smooth, grid)
@@ -97,8 +97,8 @@ def test_an_almost_upright_camera_sees_what_an_upright_one_sees(library):
     assert abs(leaning[:, 0] - leaning[:, -1]).max() <= abs(np.diff(leaning, axis=1)).max() + 2
 
 
-def test_the_background_is_where_the_panorama_has_it():
-    """A bright spot at a known direction, seen by a turned camera."""
+def test_background_is_rotated_with_the_camera():
+    """A bright spot in a known direction is seen by a rotated camera."""
     grid = Equirect(256, 128)
     panorama = np.zeros((128, 256, 3), np.uint8)
     panorama[30:33, 200:203] = 255
@@ -119,8 +119,8 @@ def test_a_wide_background_is_enlarged_without_a_shift(library):
     assert abs(shrunk.astype(int) - narrow).mean() < 1.0
 
 
-def test_sprites_look_as_py360convert_sees_them(library):
-    """Looking at a sprite through another library's tangent plane gives the sprite back."""
+def test_sprites_agree_with_py360convert(library):
+    """The perspective view of another library recovers the sprite."""
     py360convert = pytest.importorskip("py360convert")
     grid, sprite = Equirect(1024, 512), Sprite(library.sprite(sorted(library.sprites)[3]))
     for lon, lat in ((0.5, 0.3), (-3.1, 1.1)):
@@ -131,7 +131,7 @@ def test_sprites_look_as_py360convert_sees_them(library):
         assert both / either > 0.96
 
 
-def test_a_sprite_behind_the_camera_does_not_show_in_front():
+def test_sprites_do_not_show_on_the_opposite_side():
     grid = Equirect(128, 64)
     patches = project(disc(), pose_towards(lonlat_to_vector(0, math.pi / 2)), 2.4, grid)
     labels, _ = paint_labels([(1, patches)], grid)
@@ -147,7 +147,7 @@ def test_blending_keeps_edges_between_both_colours():
     assert (image[:, 1:] == 200).all()
 
 
-def test_nearer_things_hide_farther_ones():
+def test_nearer_objects_occlude_farther_ones():
     grid, ahead = Equirect(128, 64), pose_towards(lonlat_to_vector(0, 0))
     far, near = project(disc(), ahead, 0.5, grid), project(disc(), ahead, 0.3, grid)
     labels, areas = paint_labels([(1, far), (0, near)], grid)

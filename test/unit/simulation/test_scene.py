@@ -23,7 +23,7 @@ def library():
 # reproducible
 
 
-def test_a_seed_decides_everything(library):
+def test_scene_is_determined_by_its_seed(library):
     once, again = (render_clip(SMALL, library, seed=3) for _ in range(2))
     np.testing.assert_array_equal(once[0], again[0])
     np.testing.assert_array_equal(once[1], again[1])
@@ -39,7 +39,7 @@ def test_frames_are_the_same_in_any_order(library):
         np.testing.assert_array_equal(frame.labels, labels[index])
 
 
-def test_one_seed_is_one_scene_at_any_resolution(library):
+def test_seed_gives_the_same_scene_at_any_resolution(library):
     large = replace(SMALL, width=320, height=160)
     for seed in range(3):
         few, many = (Scene(c, library, seed).render(6) for c in (SMALL, large))
@@ -49,7 +49,7 @@ def test_one_seed_is_one_scene_at_any_resolution(library):
             assert b.solid_angle == pytest.approx(a.solid_angle, rel=0.25, abs=0.003)
 
 
-def test_frames_have_the_promised_shapes_types_and_stamps(library):
+def test_frames_have_their_shapes_types_and_stamps(library):
     frame = Scene(replace(SMALL, rate=4.0), library, seed=0).render(6)
     assert (frame.image.shape, frame.image.dtype) == ((80, 160, 3), np.uint8)
     assert (frame.labels.shape, frame.labels.dtype) == ((80, 160), np.uint8)
@@ -58,7 +58,7 @@ def test_frames_have_the_promised_shapes_types_and_stamps(library):
     assert set(np.unique(frame.labels)) <= {0} | {truth.obj_id for truth in frame.objects}
 
 
-def test_a_frame_beyond_the_end_is_refused(library):
+def test_frames_beyond_the_end_are_refused(library):
     with pytest.raises(IndexError, match="frame 12 of a scene of 12"):
         Scene(SMALL, library, seed=0).render(12)
 
@@ -74,7 +74,7 @@ def test_a_frame_beyond_the_end_is_refused(library):
         ({"size_change": 0.5}, "at least 1"),
     ],
 )
-def test_impossible_configurations_are_refused(change, words):
+def test_invalid_configurations_are_refused(change, words):
     with pytest.raises(ValueError, match=words):
         replace(SMALL, **change)
 
@@ -84,12 +84,12 @@ def test_a_scene_of_one_frame(library):
     assert not frame.objects[0].angular_velocity.any()
 
 
-# truth
+# ground truth
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_truth_is_that_of_the_label_image(library, seed):
-    """Independently: every pixel's vector, weighted with the exact area of its row."""
+def test_ground_truth_is_that_of_the_label_image(library, seed):
+    """Compare with sums over every pixel's vector, weighted with the exact area of its row."""
     config = replace(PLAIN, width=256, height=128, seam=1.0, pole=1.0)
     scene, grid = Scene(config, library, seed), Equirect(256, 128)
     vectors = grid.pixel_to_vector(*np.meshgrid(np.arange(256), np.arange(128)))
@@ -111,7 +111,7 @@ def test_truth_is_that_of_the_label_image(library, seed):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_every_tracked_object_can_be_seen_at_the_start(library, seed):
+def test_every_tracked_object_is_visible_in_frame_0(library, seed):
     crowded = replace(PLAIN, objects=(3, 4), distractors=(3, 3), size=(0.5, 1.0))
     for truth in Scene(crowded, library, seed).render(0).objects:
         assert truth.visible_fraction > START_VISIBLE - 0.05  # checked at another resolution
@@ -126,17 +126,17 @@ def test_angular_velocity_is_that_of_the_centre(library):
 
 def test_camera_rotation_takes_world_to_camera(library):
     scene = Scene(PLAIN, library, seed=2)
-    body = next(b for b in scene._cast.bodies if b.obj_id == 1)
+    body = next(b for b in scene._spec.bodies if b.obj_id == 1)
     frame = scene.render(8)
     np.testing.assert_allclose(
         frame.camera_rotation @ body.poses[8][:, 2], frame.objects[0].centre, atol=1e-12
     )
 
 
-# who hides whom
+# occlusion
 
 
-def test_a_full_occlusion_hides_its_object_and_lets_it_go(library):
+def test_full_occlusions_begin_and_end(library):
     config = replace(PLAIN, frames=40, occlusion=1.0, hidden_frames=(5, 8), size=(0.2, 0.5))
     hidden_runs = 0
     for seed in range(4):
@@ -157,13 +157,13 @@ def test_a_full_occlusion_hides_its_object_and_lets_it_go(library):
 
 def test_distractors_have_no_label(library):
     config = replace(PLAIN, objects=(1, 1), distractors=(3, 3), look_alike=1.0, occlusion=0.0)
-    cast = sample_scene(config, library, seed=0)
-    assert sorted(body.obj_id for body in cast.bodies) == [0, 0, 0, 0, 1]
-    assert sum(body.name.startswith("look-alike") for body in cast.bodies) == 1
+    spec = sample_scene(config, library, seed=0)
+    assert sorted(body.obj_id for body in spec.bodies) == [0, 0, 0, 0, 1]
+    assert sum(body.name.startswith("look-alike") for body in spec.bodies) == 1
 
 
 @pytest.mark.parametrize(("event", "check"), [("seam", "columns"), ("pole", "rows")])
-def test_seam_and_pole_are_reached_when_asked_for(library, event, check):
+def test_seam_and_pole_are_reached_where_configured(library, event, check):
     config = replace(PLAIN, **{"seam": 0.0, "pole": 0.0, event: 1.0}, occlusion=0.0, distractors=(0, 0))
     reached = 0
     for seed in range(5):
@@ -179,7 +179,7 @@ def test_seam_and_pole_are_reached_when_asked_for(library, event, check):
     assert reached >= 4
 
 
-# looks
+# appearance
 
 
 def test_noise_exposure_and_blur_change_images_but_not_labels(library):
@@ -190,7 +190,7 @@ def test_noise_exposure_and_blur_change_images_but_not_labels(library):
         assert not np.array_equal(other.image, plain.image)
 
 
-def test_noise_has_the_asked_for_strength(library):
+def test_noise_has_its_standard_deviation(library):
     quiet = Scene(PLAIN, library, seed=1).render(5).image.astype(int)
     noisy = Scene(replace(PLAIN, noise=4.0), library, seed=1).render(5).image
     middle = (quiet > 30) & (quiet < 220)
@@ -200,17 +200,17 @@ def test_noise_has_the_asked_for_strength(library):
 def test_motion_stays_within_its_limits(library):
     config = replace(PLAIN, frames=30, camera_speed=0.05, object_speed=(0.0, 0.1), size_change=2.0)
     for seed in range(4):
-        cast = sample_scene(config, library, seed)
-        relative = np.einsum("tij,tkj->tik", cast.camera[1:], cast.camera[:-1])
+        spec = sample_scene(config, library, seed)
+        relative = np.einsum("tij,tkj->tik", spec.camera[1:], spec.camera[:-1])
         cosine = (np.trace(relative, axis1=1, axis2=2) - 1) / 2
         assert np.arccos(np.clip(cosine, -1, 1)).max() < 0.05 + 1e-6
-        for body in cast.bodies:
+        for body in spec.bodies:
             assert body.diameters.max() / body.diameters.min() < 2.0 + 1e-6
             if not body.name.startswith("occluder"):
                 steps = angle_between(body.poses[1:, :, 2], body.poses[:-1, :, 2])
                 assert steps.max() < 0.1 + 1e-6
 
 
-def test_an_upright_camera_only_turns(library):
-    cast = sample_scene(replace(PLAIN, full_rotation=0.0), library, seed=0)
-    np.testing.assert_allclose(cast.camera[:, 1], [[0, 1, 0]] * 12, atol=1e-12)
+def test_upright_camera_rotates_about_the_vertical(library):
+    spec = sample_scene(replace(PLAIN, full_rotation=0.0), library, seed=0)
+    np.testing.assert_allclose(spec.camera[:, 1], [[0, 1, 0]] * 12, atol=1e-12)

@@ -1,4 +1,4 @@
-"""Motion: great circles, and poses between frames."""
+"""Motion: great circles, interpolated poses and occluders."""
 
 from itertools import islice
 
@@ -9,27 +9,27 @@ from panosam2_ros.geometry.sphere import lonlat_to_vector, rotation_matrix
 from panosam2_ros.simulation import scene_motion as motion
 
 
-def test_a_great_circle_is_one():
+def test_object_path_is_a_great_circle():
     anchor = motion.Anchor(4, lonlat_to_vector(1.0, 0.5))
     path = motion.object_path(np.random.default_rng(0), 20, 0.1, 0.0, anchor)
     directions = path.transport[:, :, 2]
     np.testing.assert_allclose(directions[4], anchor.direction, atol=1e-12)
-    assert np.linalg.svd(directions)[1][2] < 1e-9, "all in one plane through the centre"
+    assert np.linalg.svd(directions)[1][2] < 1e-9, "the directions lie in one plane through the centre"
 
 
-def test_poses_between_frames_are_half_way():
+def test_pose_at_interpolates():
     poses = motion.accumulate(np.array([[0.0, 0.4, 0.0]]))
     np.testing.assert_allclose(motion.pose_at(poses, 0.5), rotation_matrix([0, 0.2, 0]))
     np.testing.assert_allclose(motion.pose_at(poses, 7.0), poses[1], atol=1e-12)
 
 
-def test_an_occluder_covers_comes_and_goes():
+def test_occluder_approaches_covers_and_leaves():
     hiding = motion.Hiding(start=10, frames=5, lead=4, clear=0.8, slack=0.1)
     offsets = hiding.offsets(30)
     assert (abs(offsets[10:15]) <= 0.1 + 1e-12).all()
     assert (abs(offsets[:7]) >= 0.8 - 1e-12).all()
     assert (abs(offsets[18:]) >= 0.8 - 1e-12).all()
-    assert (np.diff(offsets) >= 0).all(), "it passes by instead of turning round"
+    assert (np.diff(offsets) >= 0).all(), "it passes by instead of returning"
 
 
 def test_smooth_noise_is_smooth_and_reaches_one():
@@ -38,7 +38,7 @@ def test_smooth_noise_is_smooth_and_reaches_one():
     assert np.linalg.norm(np.diff(noise, axis=0), axis=1).max() < 0.4
 
 
-def test_true_velocities_turn_round_where_a_scene_is_played_backwards(monkeypatch):
+def test_ground_truth_velocities_are_reversed_in_reversed_playback(monkeypatch):
     monkeypatch.setattr(playback, "_CYCLE", 4)
     scene = playback.Playback(playback.PlaybackConfig(width=128, height=64, rate=10.0))
     played = list(islice(scene, 8))  # frames 0 1 2 3 2 1 0 1

@@ -1,4 +1,4 @@
-"""Prompts from the truth: on the object, across the seam, or not at all."""
+"""Prompts from the ground truth: on the object, across the seam, or none."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def four_objects() -> np.ndarray:
     return labels
 
 
-def test_the_box_goes_to_the_object_on_the_seam_and_the_others_to_the_largest():
+def test_plan_has_a_box_on_the_seam_and_prompts_for_the_largest_objects():
     labels = four_objects()
     box, click, direction = plan_prompts(labels, NAMES, GRID)
     assert (box.truth_id, box.kind, box.label) == (3, "box", "three") and box.crosses_seam
@@ -34,28 +34,28 @@ def test_the_box_goes_to_the_object_on_the_seam_and_the_others_to_the_largest():
     assert np.degrees(angle_between(direction.direction, GRID.pixel_to_vector(60, 60))) < 1
 
 
-def test_without_an_object_on_the_seam_it_waits_or_takes_the_largest():
+def test_plan_without_an_object_on_the_seam():
     labels = np.roll(four_objects(), 40, 1)
     assert plan_prompts(labels, NAMES, GRID) is None
     box, _, _ = plan_prompts(labels, NAMES, GRID, need_seam=False)
     assert box.truth_id == 1 and not box.crosses_seam
 
 
-def test_slivers_are_not_pointed_at():
+def test_small_objects_are_not_prompted():
     labels = four_objects()
     labels[labels == 2] = 0
     assert plan_prompts(labels, NAMES, GRID) is None  # the small fourth does not count
 
 
 @pytest.mark.parametrize("u", [0, 3, 128, 252])
-def test_the_deepest_pixel_is_in_the_middle_also_on_the_seam(u):
+def test_deepest_pixel_is_in_the_centre(u):
     labels = np.zeros((128, 256), np.uint16)
     disc(labels, 1, u, 60, 15)
     column, row = deepest_pixel(labels == 1)
     assert abs((column - u + 128) % 256 - 128) <= 2 and abs(row - 60) <= 2
 
 
-def test_a_ring_is_pointed_at_where_it_is():
+def test_direction_to_a_ring_is_on_the_ring():
     labels = np.zeros((128, 256), np.uint16)
     disc(labels, 2, 60, 60, 24)
     disc(labels, 0, 60, 60, 14)

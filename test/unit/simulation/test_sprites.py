@@ -8,7 +8,7 @@ import pytest
 from panosam2_ros.simulation.sprites import Sprite, recoloured, textured_shape
 
 
-def test_a_sprite_is_cropped_to_a_square_that_it_fills():
+def test_sprites_are_cropped_to_a_square():
     rgba = np.zeros((50, 80, 4), np.uint8)
     rgba[10:30, 5:65] = 255
     sprite = Sprite(rgba)
@@ -32,20 +32,20 @@ def test_a_sprite_without_opaque_pixels_is_refused():
         Sprite(np.zeros((8, 8, 4), np.uint8))
 
 
-def test_small_sprites_come_from_a_smaller_level():
+def test_level_is_the_nearest_in_size():
     sprite = Sprite(np.full((128, 128, 4), (200, 100, 50, 180), np.uint8))
     assert [sprite.level(side).shape[0] for side in (500, 128, 60, 17, 1)] == [128, 128, 64, 16, 4]
     assert (sprite.level(30)[..., :3] <= sprite.level(30)[..., 3:]).all(), "premultiplied"
 
 
-def test_recolouring_turns_the_hue_and_keeps_the_outline():
+def test_recolouring_rotates_the_hue_and_keeps_alpha():
     rgba = np.full((2, 2, 4), (200, 20, 20, 77), np.uint8)
     green = recoloured(rgba, math.radians(120), 1.0, 1.0)
     np.testing.assert_allclose(green[0, 0], (20, 200, 20, 77), atol=8)  # hue has steps of 2 deg
 
 
-def test_the_core_of_a_shape_is_opaque_and_large():
-    """An occluder is as large as its core requires, so nothing may shine through the core."""
+def test_core_of_a_shape_is_opaque_and_large():
+    """The size of an occluder is determined by its core, which must be opaque."""
     rng = np.random.default_rng(0)
     texture = np.full((9, 9, 3), 90, np.uint8)
     for _ in range(20):

@@ -95,7 +95,7 @@ def test_solid_models_turn_while_they_are_tracked(library: AssetLibrary) -> None
         exposure_drift=0, noise=0, look_alike=0,
     )  # fmt: skip
     scene = Scene(config, library, 3)
-    (body,) = scene._cast.bodies
+    (body,) = scene._spec.bodies
     assert body.name == "box" and len(body.views) == VIEWS
     areas = [scene.truth(t).objects[0].solid_angle for t in range(12)]
     assert max(areas) > 1.1 * min(areas)  # the object neither moves nor grows: it shows another side
@@ -113,7 +113,7 @@ def test_a_swaying_sprite_bends_and_comes_back() -> None:
 
 def test_clutter_stands_still_behind_everything_and_is_not_tracked(library: AssetLibrary) -> None:
     config = SceneConfig(width=128, height=64, frames=5, clutter=(6, 6), models=1.0, distractors=(0, 0))
-    bodies = Scene(config, library, 1)._cast.bodies
+    bodies = Scene(config, library, 1)._spec.bodies
     behind = bodies[:6]
     assert all(body.obj_id == 0 for body in behind) and {b.obj_id for b in bodies} > {0, 1}
     assert all(np.allclose(body.poses[0][:, 2], body.poses[-1][:, 2]) for body in behind)

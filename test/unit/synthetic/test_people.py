@@ -113,9 +113,9 @@ def test_people_are_shown_where_a_scene_asks_for_them(library: AssetLibrary) -> 
     assert list(library.people) == [f"{PREFIX}0001"] and list(library.models) == ["chair"]
     config = SceneConfig(width=128, height=64, frames=3, people=1.0, look_alike=0, occlusion=0)
     scene = Scene(config, library, 1)
-    assert {body.name for body in scene._cast.bodies} == {f"{PREFIX}0001"}
-    assert all(len(body.views) == VIEWS for body in scene._cast.bodies)
-    with pytest.raises(ValueError, match=r"wants people, the library has none: see synthetic/people\.py"):
+    assert {body.name for body in scene._spec.bodies} == {f"{PREFIX}0001"}
+    assert all(len(body.views) == VIEWS for body in scene._spec.bodies)
+    with pytest.raises(ValueError, match=r"needs people, the library has none: see synthetic/people\.py"):
         Scene(config, replace(library, people={}), 1)
     nobody = Scene(replace(config, people=0.0), library, 1)
     without = Scene(replace(config, people=0.0), replace(library, people={}), 1)

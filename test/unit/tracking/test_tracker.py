@@ -78,10 +78,17 @@ def test_islands_go_while_tracking_and_stay_in_a_mask_that_was_given(
 
     def as_found(*arguments: Any, **options: Any) -> PropagationResult:
         result = propagate(*arguments, **options)
-        bank = result.bank.write(FrameMemory(
-            result.bank.confident_map, result.bank.long_ptr, found, result.bank.centre,
-            *(torch.tensor([flag]) for flag in (True, False, True)), torch.ones(1),
-        ))  # fmt: skip
+        memory = FrameMemory(
+            maskmem_features=result.bank.confident_map,
+            obj_ptrs=result.bank.long_ptr,
+            mask_logits=found,
+            centre=result.bank.centre,
+            keep=torch.tensor([True]),
+            cond=torch.tensor([False]),
+            present=torch.tensor([True]),
+            confidence=torch.ones(1),
+        )
+        bank = result.bank.write(memory)
         sure = torch.full((1,), 5.0)
         return replace(result, mask_logits=found, fine_logits=found, scores=sure, bank=bank)
 

@@ -104,7 +104,8 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     weights = models / "panosam2_nano.safetensors"
     assert manifest["sha256"] == sha256(weights) and manifest["steps"] == 4
     shipped, average = load_weights(weights).state_dict(), again.average.module.state_dict()
-    assert all(torch.equal(shipped[name], average[name]) for name in average)
+    half = {name: x.half().float() if x.is_floating_point() else x for name, x in average.items()}
+    assert all(torch.equal(shipped[name], half[name]) for name in half)
     path = weights.with_suffix(".json")
     longer = json.loads(
         export_weights(tmp_path / "run", small, models, after=path).read_text()
@@ -174,7 +175,8 @@ def test_adapters_alone_are_learned_and_written(small: Path, tmp_path: Path) -> 
     assert {name.split(".")[0] for name in moved} == {"refinement", "long_short", "detail"}
     other = reconfigured(load_weights(weights), parts)
     load_adapters(other, tmp_path / "run" / "panosam2_nano_adapters.safetensors")
-    assert torch.equal(other.long_short.gate, trainer.average.module.long_short.gate)  # type: ignore[union-attr]
+    gate = trainer.average.module.long_short.gate  # type: ignore[union-attr]
+    assert torch.equal(other.long_short.gate, gate.half().float())
     nothing = write_recipe(small, start=str(weights), learn="adapters")
     with pytest.raises(ValueError, match="nothing of panosam2_nano would be learned"):
         Trainer(read_config(nothing), tmp_path / "none", sources(tmp_path), workers=0)
@@ -209,7 +211,7 @@ def test_low_rank_changes_are_learned_and_merged(small: Path, tmp_path: Path) ->
     assert torch.linalg.matrix_rank(layer.weight - before) <= 2
     saved = load_weights(tmp_path / "run" / "panosam2_nano.safetensors")
     average = trainer.average.module.memory_attention.layers[0].linear1.weight
-    assert torch.allclose(saved.memory_attention.layers[0].linear1.weight, average)
+    assert torch.allclose(saved.memory_attention.layers[0].linear1.weight, average, rtol=1e-3, atol=1e-6)
 
 
 def test_several_processes_learn_as_one(small: Path, tmp_path: Path) -> None:

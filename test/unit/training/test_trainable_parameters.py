@@ -63,7 +63,7 @@ def test_channels_are_mixed_before_neighbours_are_sampled_to_the_same_end() -> N
     refine = _shaken(DistortionRefinement(5, 1))
     features = torch.randn(2, 5, 16, 32, generator=generator)
     expected = refine.from_features(tangent_neighbours(features))
-    assert torch.allclose(refine._seen_nearby(features), expected, atol=1e-4)
+    assert torch.allclose(refine._neighbourhood(features), expected, atol=1e-4)
 
 
 def test_refinement_is_the_identity_until_trained_then_local_and_seamless() -> None:

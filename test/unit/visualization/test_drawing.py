@@ -1,4 +1,4 @@
-"""Pictures that continue through the seam: drawing, then rolling, equals rolling, then drawing."""
+"""Drawing across the seam: drawing and rolling commute."""
 
 import math
 
@@ -31,7 +31,7 @@ def test_colours_are_stable_and_neighbouring_ids_differ():
 
 
 @pytest.mark.parametrize("draw", [drawing.fill_masks, drawing.outline_masks])
-def test_masks_across_the_seam_look_like_masks_elsewhere(draw):
+def test_masks_are_drawn_across_the_seam(draw):
     middle, seam = blank(), blank()
     draw(middle, labels_at(128))
     draw(seam, labels_at(0))
@@ -39,11 +39,11 @@ def test_masks_across_the_seam_look_like_masks_elsewhere(draw):
     assert np.array_equal(np.roll(middle, 128, 1), seam)
 
 
-def test_an_outline_has_no_edge_on_the_seam_and_none_at_the_pole():
+def test_outlines_have_no_edge_at_the_seam_and_at_the_pole():
     labels = np.zeros((128, 256), np.uint16)
-    labels[:20] = 5  # a cap round the pole meets the seam and the top row
+    labels[:20] = 5  # a cap around the pole touches the seam and the top row
     image = blank()
-    drawing.outline_masks(image, labels, 1)
+    drawing.outline_masks(image, labels, thickness=1)
     rows = np.flatnonzero(image.any((1, 2)))
     assert set(rows) <= {18, 19, 20, 21} and image[rows].any(-1).all(1).any()
 
@@ -52,13 +52,13 @@ def test_outlines_separate_objects_that_touch():
     labels = labels_at(128)
     labels[50:70, 128:138] = 9
     image = blank()
-    drawing.outline_masks(image, labels, 1)
+    drawing.outline_masks(image, labels, thickness=1)
     assert image[60, 127:129].any()
     assert tuple(image[60, 138]) == drawing.colour(9)
 
 
 @pytest.mark.parametrize("v_lat", [0.0, 1.3, -1.5])
-def test_marks_and_boxes_continue_through_the_seam(v_lat):
+def test_marks_and_boxes_are_drawn_across_the_seam(v_lat):
     middle, seam = blank(), blank()
     for image, lon, left in ((middle, 0.0, 108), (seam, math.pi, 236)):
         direction = lonlat_to_vector(lon, v_lat)
@@ -67,7 +67,7 @@ def test_marks_and_boxes_continue_through_the_seam(v_lat):
     assert np.array_equal(np.roll(middle, 128, 1), seam)
 
 
-def test_an_unseen_object_is_drawn_hollow():
+def test_marks_of_unseen_objects_are_hollow():
     seen, unseen = blank(), blank()
     ahead = lonlat_to_vector(0.0, 0.0)
     drawing.draw_marks(seen, [drawing.Mark(2, ahead, "")], GRID)
