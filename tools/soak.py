@@ -31,7 +31,8 @@ from panosam2_ros.io.json_file import write_json
 from panosam2_ros.model.build import build_model
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.ros.inference.frame_buffer import ReceivedImage
-from panosam2_ros.ros.inference.worker import Callbacks, Worker, WorkerLimits
+from panosam2_ros.ros.inference.worker import Callbacks, Worker
+from panosam2_ros.ros.inference.worker_state import WorkerLimits
 from panosam2_ros.tracking.track import TrackedFrame
 from panosam2_ros.tracking.tracker import PanoTracker
 

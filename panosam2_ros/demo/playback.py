@@ -14,7 +14,8 @@ from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.io.frame_source import DEFAULT_RATE, open_frames, stamped_frames
 from panosam2_ros.io.video import resized_image
 from panosam2_ros.simulation.assets import AssetLibrary, Split
-from panosam2_ros.simulation.scene import ObjectTruth, Scene, SceneConfig
+from panosam2_ros.simulation.scene import ObjectTruth, Scene
+from panosam2_ros.simulation.scene_config import SceneConfig
 
 SYNTHETIC = "synthetic"
 _DEFAULT_SIZE = (1920, 960)

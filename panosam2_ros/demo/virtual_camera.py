@@ -129,7 +129,7 @@ class VirtualCamera(Node):
     def _may_start(self) -> bool:
         if self._get("fill_first") and not self._frames.full:
             return False
-        return self._image.get_subscription_count() >= int(self._get("start_when_subscribed"))
+        return bool(self._image.get_subscription_count() >= self._get("start_when_subscribed"))
 
     def _publish(self, played: Played) -> None:
         stamp, frame_id = self.get_clock().now().to_msg(), self._get("frame_id")

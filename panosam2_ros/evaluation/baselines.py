@@ -16,7 +16,7 @@ from panosam2_ros.datasets.sequence import VideoSequence
 from panosam2_ros.evaluation.method import Prediction
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.image_types import ImageArray, LabelImage, MaskArray
-from panosam2_ros.geometry.search_region import PATCH, SearchRegion, TargetExtent
+from panosam2_ros.geometry.search_region import DEFAULT_PATCH_SIZE, SearchRegion, TargetExtent
 from panosam2_ros.masks.label_image import render_label_image
 from panosam2_ros.prompts.encoding import GIVEN_LOGIT
 from panosam2_ros.prompts.prompt import Prompt
@@ -144,7 +144,7 @@ def region_labels(labels: LabelImage, ids: set[int], side: int, stride: int, gri
         region = SearchRegion.around(target)
         inside = region.mask(labels == obj_id, side * stride, grid.vertical_fov).astype(np.float32)
         share = cv2.resize(inside, (side, side), interpolation=cv2.INTER_AREA)
-        patch = region.patch(2 * np.asarray(share) - 1, PATCH, grid.vertical_fov)
+        patch = region.patch(2 * np.asarray(share) - 1, DEFAULT_PATCH_SIZE, grid.vertical_fov)
         if patch is not None:
             patches[obj_id] = patch
     return render_label_image(patches, grid)[0]

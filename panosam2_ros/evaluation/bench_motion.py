@@ -75,7 +75,7 @@ def sequence_errors(
     for t in range(len(ground_truth)):
         image = sequence.image(t)
         begun = time.perf_counter()
-        rotations.append(camera.turn(image))
+        rotations.append(camera.update(image))
         seen["ms"].append((time.perf_counter() - begun) * 1e3)
         if t:
             true = ground_truth.camera[t] @ ground_truth.camera[t - 1].T

@@ -45,7 +45,7 @@ class RotationEstimator:
         self._before: tuple[ImageArray, Floats] | None = None  # small copy, and its corners [N, 2]
         self.first_column = first_column
 
-    def turn(self, image: ImageArray) -> Floats:
+    def update(self, image: ImageArray) -> Floats:
         """Estimate the camera rotation since the last image, and keep this one for the next call.
 
         ``image`` is RGB [H, W, 3]. Returns the rotation [3, 3] that takes directions of distant static

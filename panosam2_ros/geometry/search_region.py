@@ -37,7 +37,9 @@ WIDENING, WIDEST = 1.08, 2.5  # factors on the side: of each frame without the o
 _WIDENED = 100  # frames after which a region has its largest side
 # Assumed size of a clicked object; on val the masks of clicks score 0.60 with 15 degrees, 0.68 with 22, 28.
 UNKNOWN_SIZE = math.radians(25)
-PATCH = 96  # side, pixels, of the windows in which masks are published without boundary refinement
+DEFAULT_PATCH_SIZE = (
+    96  # side, pixels, of the windows in which masks are published without boundary refinement
+)
 _POLAR = 0.06  # 1 - |sin(latitude)|, about 20 degrees: nearer to a pole the region keeps its orientation
 _SURE = 1.6  # rad; a larger angle to north is corrected slowly, because either way round is as long
 _MAX_TWIST = 0.3  # rad a frame, of that slow correction

@@ -140,7 +140,7 @@ class Client:
 
     def _name(self, name: str) -> str:
         """Return the resolved name of a service or topic of the node; of the node for an empty one."""
-        return self._node.resolve_service_name(f"{self._target}/{name}".rstrip("/"))
+        return str(self._node.resolve_service_name(f"{self._target}/{name}".rstrip("/")))
 
     def _missing(self, name: str) -> str:
         """Describe that there is no such service, and which nodes there are."""

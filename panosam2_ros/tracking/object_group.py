@@ -32,7 +32,7 @@ class ObjectGroup:
 
     def rotate_to(self, image: ImageArray) -> None:
         """Take what is known to the axes of ``image``, from those of the image that was seen last."""
-        rotation = self.camera_motion.turn(image)
+        rotation = self.camera_motion.update(image)
         for item in self.objects:
             item.rotate(rotation)
 

@@ -197,7 +197,7 @@ class PanoTracker:
     def _take_in(self, group: ObjectGroup, frame: Frame) -> None:
         """Track prompted objects with all others, or replay them to the newest image first."""
         if self._is_older(frame) and group.objects:
-            group.camera_motion.turn(frame.image)
+            group.camera_motion.update(frame.image)
             self._replaying.append(group)
         else:
             self._live = merge(self._live, group)
@@ -288,4 +288,4 @@ class PanoTracker:
         self._replaying = []
         self._next_id, self.epoch = snapshot.next_id, snapshot.epoch
         if image is not None and self.config.camera_motion:
-            camera_motion.turn(image)
+            camera_motion.update(image)

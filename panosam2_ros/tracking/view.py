@@ -17,7 +17,7 @@ from torch import Tensor
 
 from panosam2_ros.geometry.circular import fit_image
 from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.geometry.search_region import PATCH, SearchRegion
+from panosam2_ros.geometry.search_region import DEFAULT_PATCH_SIZE, SearchRegion
 from panosam2_ros.geometry.sphere import Floats, rotation_matrix
 from panosam2_ros.geometry.window import Logits, MaskPatch
 from panosam2_ros.masks.cleanup import ExpectedPlace
@@ -44,7 +44,7 @@ class NetworkInput:
     def of(cls, model: PanoSAM2, vertical_fov: float) -> NetworkInput:
         """Return the input of a network at its present size."""
         config = model.config
-        patch_size = config.outline_size or PATCH
+        patch_size = config.outline_size or DEFAULT_PATCH_SIZE
         return cls(*model.input_size, config.stride, config.mask_stride, patch_size, vertical_fov)
 
 

@@ -178,6 +178,6 @@ def _mask(msg: Image) -> NDArray[np.bool_] | None:
     if msg.encoding not in ("mono8", "8UC1"):
         raise PromptError(f"a mask is a mono8 image, non-zero is the object; got {msg.encoding!r}")
     try:
-        return pixel_bytes(msg, 1)[..., 0] != 0
+        return np.asarray(pixel_bytes(msg, 1)[..., 0] != 0)
     except ImageError as error:
         raise PromptError(f"mask: {error}") from error

@@ -70,7 +70,7 @@ class PointTransformer:
             ) from error
         transform = await self._transform(frame_id, msg.header.frame_id)
         t = transform.translation
-        return own @ rotation_of(transform.rotation).T + np.array([t.x, t.y, t.z])
+        return np.asarray(own @ rotation_of(transform.rotation).T + np.array([t.x, t.y, t.z]))
 
     async def _transform(self, target: str, source: str) -> Any:
         for _ in range(_TRIES):  # the listener may only just have begun to receive transforms

@@ -93,7 +93,7 @@ def describe_publishers(publishers: Sequence[Any], wanted: QoSProfile, wanted_ty
 def is_compatible(publisher: Any, wanted: QoSProfile, wanted_type: str) -> bool:
     """Return whether a subscription of this QoS and type can receive from a publisher."""
     verdict, _ = qos_check_compatible(publisher.qos_profile, wanted)
-    return publisher.topic_type == wanted_type and verdict != QoSCompatibility.ERROR
+    return bool(publisher.topic_type == wanted_type and verdict != QoSCompatibility.ERROR)
 
 
 def _describe_publisher(publisher: Any, wanted: QoSProfile, wanted_type: str) -> str:

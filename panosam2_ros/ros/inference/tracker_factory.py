@@ -7,8 +7,9 @@ import torch
 from panosam2_ros.model.build import build_model
 from panosam2_ros.ros.inference.worker_state import WorkerLimits
 from panosam2_ros.ros.parameters import Parameters
+from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.motion_model import StateConfig
-from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
+from panosam2_ros.tracking.tracker import PanoTracker
 
 
 def build_tracker(parameters: Parameters) -> PanoTracker:

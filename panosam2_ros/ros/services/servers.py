@@ -140,6 +140,7 @@ class ServiceServers:
             raise CallRefusedError.of(error) from error
         except RuntimeError as error:  # the store was closed meanwhile
             raise CallRefusedError(PromptResult.NOT_ACTIVE, _UNCONFIGURED) from error
+        result: Result
         result, raised = await answer
         if isinstance(raised, OSError):
             message = f"{raised}; make room there or set memory_directory"
@@ -164,6 +165,7 @@ class ServiceServers:
             worker.submit(partial(self._run, job, worker), partial(self._done, answer), stamp=stamp)
         except Exception as error:  # too many wait, or the worker was stopped
             raise CallRefusedError.of(error) from error
+        result: Result
         result, raised = await answer
         if raised is not None:
             raise self._refusal(raised) from raised

@@ -56,7 +56,7 @@ def test_estimate_rotation_despite_translation_and_moving_points(
 def test_estimator_finds_the_rotation_of_a_rendered_scene(seed: int, library: AssetLibrary) -> None:
     scene, camera, whole, truth = Scene(CONFIG, library, seed), RotationEstimator(), np.eye(3), np.eye(3)
     for index in range(CONFIG.frames):
-        found = camera.turn(scene.render(index).image)
+        found = camera.update(scene.render(index).image)
         if index:
             truth = scene.camera[index] @ scene.camera[index - 1].T
         assert apart(found, truth) < 0.4
@@ -71,9 +71,9 @@ def test_estimator_takes_rolled_columns_for_a_yaw(size: tuple[int, int], library
     if size == (640, 322):
         config = replace(config, height=320)
     image, camera = Scene(config, library, 5).render(0).image, RotationEstimator()
-    camera.turn(image)
+    camera.update(image)
     columns = size[0] // 40  # 9 degrees to the right
-    found = rotation_vector(camera.turn(np.roll(image, columns, 1)))
+    found = rotation_vector(camera.update(np.roll(image, columns, 1)))
     assert np.allclose(found, [0, 2 * math.pi * columns / size[0], 0], atol=math.radians(0.3))
 
 
@@ -83,7 +83,7 @@ def test_estimate_does_not_depend_on_the_seam(columns: int, library: AssetLibrar
     yaw = rotation_matrix([0.0, 2 * math.pi * columns / CONFIG.width, 0.0])
     for index in range(4):
         image = scene.render(index).image
-        found, there = plain.turn(image), turned.turn(np.roll(image, columns, 1))
+        found, there = plain.update(image), turned.update(np.roll(image, columns, 1))
         assert np.allclose(there, yaw @ found @ yaw.T, atol=1e-9)
         assert (apart(found, np.eye(3)) > 0) == (index > 0)
 
@@ -94,7 +94,7 @@ def test_estimator_knows_the_field_of_view_of_cropped_panoramas(library: AssetLi
     whole, band = RotationEstimator(), RotationEstimator(math.pi / 2)
     for index in (0, 3):
         image = scene.render(index).image
-        turns = whole.turn(image), band.turn(image[64:192])
+        turns = whole.update(image), band.update(image[64:192])
     assert apart(turns[0], np.eye(3)) > 2 and apart(*turns) < 0.5
 
 
@@ -103,8 +103,8 @@ def test_estimate_is_the_identity_where_there_is_none(library: AssetLibrary) -> 
     grey, camera = np.full_like(first, 90), RotationEstimator()
     noise = np.random.default_rng(0).integers(0, 255, first.shape, np.uint8)
     for image in (first, first[::2, ::2], other, grey, first, noise, first):
-        assert apart(camera.turn(image), np.eye(3)) < 1.0  # a smaller copy of the same image shows the same
-    assert (camera.turn(grey) == np.eye(3)).all()
+        assert apart(camera.update(image), np.eye(3)) < 1.0  # a smaller copy of the same image shows the same
+    assert (camera.update(grey) == np.eye(3)).all()
 
 
 def test_estimator_ignores_a_large_moving_object(library: AssetLibrary) -> None:
@@ -112,15 +112,15 @@ def test_estimator_ignores_a_large_moving_object(library: AssetLibrary) -> None:
     moved = image.copy()
     moved[64:192, 100:300] = np.roll(image, 10, 1)[64:192, 100:300]
     camera = RotationEstimator()
-    camera.turn(image)
-    assert apart(camera.turn(moved), np.eye(3)) < 0.3
+    camera.update(image)
+    assert apart(camera.update(moved), np.eye(3)) < 0.3
 
 
 def test_estimate_rotates_directions_as_the_image_shows(library: AssetLibrary) -> None:
     """The rotated direction is where the rolled image shows its content."""
     image, camera = Scene(replace(CONFIG, frames=1), library, 7).render(0).image, RotationEstimator()
-    camera.turn(image)
-    turn = camera.turn(np.roll(image, -16, 1))
+    camera.update(image)
+    turn = camera.update(np.roll(image, -16, 1))
     shown = lonlat_to_vector(0.5 - math.pi / 16, 0.2)
     assert np.allclose(turn @ lonlat_to_vector(0.5, 0.2), shown, atol=5e-3)
 
@@ -130,8 +130,8 @@ def test_estimator_tracks_corners_across_the_seam(library: AssetLibrary) -> None
     image = Scene(replace(CONFIG, frames=1), library, 5).render(0).image
     image[:, 40:-40] = 90
     camera = RotationEstimator()
-    camera.turn(np.roll(image, -5, 1))
-    found = rotation_vector(camera.turn(np.roll(image, 5, 1)))
+    camera.update(np.roll(image, -5, 1))
+    found = rotation_vector(camera.update(np.roll(image, 5, 1)))
     assert np.allclose(found, [0, 2 * math.pi * 10 / 512, 0], atol=math.radians(0.5))
 
 
@@ -143,7 +143,7 @@ def test_estimate_needs_enough_inliers(library: AssetLibrary, monkeypatch: pytes
         return turn, np.where(np.arange(len(before)) < agreeing[0] * len(before), 0.0, 1.0)
 
     monkeypatch.setattr(camera_motion, "estimate_rotation", fitted)
-    camera.turn(image)
-    assert (camera.turn(image) == np.eye(3)).all()
+    camera.update(image)
+    assert (camera.update(image) == np.eye(3)).all()
     agreeing[0] = 0.6
-    assert np.allclose(camera.turn(image), turn, atol=1e-12)
+    assert np.allclose(camera.update(image), turn, atol=1e-12)
