@@ -1,4 +1,4 @@
-"""One node `panosam2` for each of several cameras, in namespaces that have the cameras' names.
+"""Start one node `panosam2` for each of several cameras, in namespaces with the cameras' names.
 
 ros2 launch panosam2_ros cameras.launch.py cameras:=front,back
 
@@ -19,7 +19,7 @@ PANOSAM2 = Path(__file__).with_name("panosam2.launch.py")
 
 
 def arguments() -> list[DeclareLaunchArgument]:
-    """What `ros2 launch --show-args` lists beside those of panosam2.launch.py."""
+    """Return the arguments beside those of panosam2.launch.py."""
     return [
         DeclareLaunchArgument(
             "cameras", default_value="front,back", description="Names of the cameras, with commas between"
@@ -28,7 +28,7 @@ def arguments() -> list[DeclareLaunchArgument]:
 
 
 def nodes(context: LaunchContext) -> list[GroupAction]:
-    """One group for each camera."""
+    """Return one group for each camera."""
     names = [name.strip() for name in LaunchConfiguration("cameras").perform(context).split(",")]
     if not all(names) or len(set(names)) < len(names):
         raise ValueError(f"cameras needs different names with commas between, got {names}")
@@ -38,5 +38,5 @@ def nodes(context: LaunchContext) -> list[GroupAction]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Called by `ros2 launch`."""
+    """Return the description; called by `ros2 launch`."""
     return LaunchDescription([*arguments(), OpaqueFunction(function=nodes)])

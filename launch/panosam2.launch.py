@@ -1,4 +1,4 @@
-"""Starts the node `panosam2`, with the settings that let images arrive.
+"""Start the node `panosam2`, with the settings that let images arrive.
 
 ros2 launch panosam2_ros panosam2.launch.py image:=/camera/image_raw rviz:=true
 
@@ -25,7 +25,7 @@ ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "
 
 
 def arguments() -> list[DeclareLaunchArgument]:
-    """What `ros2 launch --show-args` lists."""
+    """Return the arguments of this file."""
     return [
         DeclareLaunchArgument(
             "image", default_value="image", description="Topic of the equirectangular images"
@@ -82,7 +82,7 @@ def arguments() -> list[DeclareLaunchArgument]:
 
 
 def environment() -> list[SetEnvironmentVariable]:
-    """Variables for every process started after them; what the user has set stays."""
+    """Return variables for every process started after them; what the user has set stays."""
     defaults = {PROFILES_VARIABLE: LaunchConfiguration("dds_profile"), **ALLOCATOR}
     return [
         SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=value))
@@ -91,7 +91,7 @@ def environment() -> list[SetEnvironmentVariable]:
 
 
 def node(context: LaunchContext) -> list[Node]:
-    """The node itself; what is given on the command line goes before the file of parameters."""
+    """Return the node; what is given on the command line takes precedence over the parameter file."""
     image = LaunchConfiguration("image")
     switched = ("autostart", "use_sim_time")
     given = {name: LaunchConfiguration(name).perform(context) for name in switched}
@@ -112,7 +112,7 @@ def node(context: LaunchContext) -> list[Node]:
 
 
 def rviz(context: LaunchContext) -> list[Node]:
-    """RViz with the topics and the frame of this node, and that frame where z is not up in the camera's."""
+    """Return RViz with the names of this node, and a frame with z up where the camera's has none."""
     named = ("namespace", "image", "camera_frame")
     config = rviz_config.write(*(LaunchConfiguration(name).perform(context) for name in named))
     started = [Node(package="rviz2", executable="rviz2", name="panosam2_rviz", arguments=["-d", str(config)])]
@@ -122,7 +122,7 @@ def rviz(context: LaunchContext) -> list[Node]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Called by `ros2 launch`."""
+    """Return the description; called by `ros2 launch`."""
     see = OpaqueFunction(function=rviz, condition=IfCondition(LaunchConfiguration("rviz")))
     started = OpaqueFunction(function=node)
     return LaunchDescription([*arguments(), *environment(), started, see])

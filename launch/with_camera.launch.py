@@ -1,4 +1,4 @@
-"""Starts a camera driver together with the node `panosam2`, in an environment in which images arrive.
+"""Start a camera driver together with the node `panosam2`, in an environment in which images arrive.
 
 ros2 launch panosam2_ros with_camera.launch.py camera_package:=theta_driver \\
     camera_executable:=theta_driver_node image:=/image_raw camera_frame:=FRAME
@@ -25,7 +25,7 @@ PANOSAM2 = Path(__file__).with_name("panosam2.launch.py")
 
 
 def arguments() -> list[DeclareLaunchArgument]:
-    """What `ros2 launch --show-args` lists beside those of panosam2.launch.py."""
+    """Return the arguments beside those of panosam2.launch.py."""
     return [
         DeclareLaunchArgument(
             "camera_package", default_value="panosam2_ros", description="Package of the camera's driver"
@@ -37,7 +37,7 @@ def arguments() -> list[DeclareLaunchArgument]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Called by `ros2 launch`."""
+    """Return the description; called by `ros2 launch`."""
     panosam2 = IncludeLaunchDescription(PythonLaunchDescriptionSource(str(PANOSAM2)))
     camera = Node(
         package=LaunchConfiguration("camera_package"),

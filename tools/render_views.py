@@ -26,7 +26,7 @@ from panosam2_ros.io.image_encodings import compressed_to_array
 from panosam2_ros.msg import ObjectPrompt
 from panosam2_ros.ros.conversion.messages import camera_frame, stamp_to_ns
 from panosam2_ros.ros.spin import ros_running
-from panosam2_ros.srv import Prompt
+from panosam2_ros.srv import PromptObjects
 from tools.vtk_scene import Eye, render_scene
 
 _START = 240.0  # s for the network and the first image to be ready
@@ -41,7 +41,7 @@ class ViewRecorder(Node):
         self.seen: dict[int, dict[str, Any]] = {}  # by stamp, ns
         for name, kind in _VIEWS.items():
             self.create_subscription(kind, f"/panosam2/{name}", self._keeper(name), 10)
-        self._prompts = self.create_client(Prompt, "/panosam2/prompt")
+        self._prompts = self.create_client(PromptObjects, "/panosam2/prompt")
 
     def _keeper(self, name: str) -> Callable[[Any], None]:
         """Return the callback that keeps the messages of a view."""
@@ -73,7 +73,7 @@ class ViewRecorder(Node):
         self._prompts.wait_for_service(_START)
         self.spin_until(lambda: bool(self.seen), _START, "the first image")
         made = [ObjectPrompt(label=f"object {i + 1}", box=list(box)) for i, box in enumerate(boxes)]
-        answer = self._prompts.call_async(Prompt.Request(prompts=made))
+        answer = self._prompts.call_async(PromptObjects.Request(prompts=made))
         self.spin_until(answer.done, 60.0, "an answer to the prompt")
         if not answer.result().success:
             raise RuntimeError(answer.result().message)

@@ -1,7 +1,7 @@
-"""`panosam2_demo`: a 360 camera, the node and a planner as processes of their own, and the results.
+"""`panosam2_demo`: run a 360 camera, the node and a planner as processes, and report the results.
 
-By default the camera renders a scene whose truth is known, made of pictures that no shipped model
-was trained on; with --video it plays a recording, and --box and --click say what to track.
+By default the camera renders a scene with ground truth, made of pictures that no shipped model was
+trained on. With --video it plays a recording, and --box and --click name the objects to track.
 """
 
 from __future__ import annotations
@@ -31,22 +31,22 @@ from panosam2_ros.ros.dds import loss_remedy
 
 FRAMES, RATE, SCENE_SEED = 240, 6.0, 7  # scene 7: seam crossings of all three, one occlusion
 RECEIVED = 0.95  # of the published images, at least
-LEGEND = "in colour: what the node says, with id, azimuth and elevation"
+LEGEND = "in colour: the node's masks, with id, azimuth and elevation"
 _START = 240.0  # s for models and pictures to be ready
 _LONGEST_BUFFER = 2048  # MiB
 
 
 class DemoError(RuntimeError):
-    """What keeps the demo from a result; says what to do."""
+    """The demo has no result; the message says why, and what to do."""
 
 
 def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="panosam2_demo", description=__doc__)
     add = parser.add_argument
     add("--video", help="a video, or a folder of images, instead of the synthetic scene")
-    boxed = "with --video: what to track, a box in pixels of its first frame; U0 > U1: over the seam"
-    clicked = "with --video: what to track, one pixel on it; repeat these two for more objects"
+    boxed = "with --video: a box round an object, in pixels of the first frame; U0 > U1: it crosses the seam"
+    clicked = "with --video: a pixel on an object; repeat --box and --click for more objects"
     add("--box", type=_numbers(4), action="append", default=[], metavar="U0,V0,U1,V1", help=boxed)
     add("--click", type=_numbers(2), action="append", default=[], metavar="U,V", help=clicked)
     add("--frames", type=int, default=0, help=f"default {FRAMES}, or the whole video")
@@ -60,7 +60,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point; status 0 for a complete run, 1 for none, 130 after Ctrl-C."""
+    """Run the demo; exit with 0 after a complete run, 1 without a result, 130 after Ctrl-C."""
     options = parse_options(arguments)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as Ctrl-C does
     try:
@@ -78,11 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def check_options(options: argparse.Namespace) -> None:
-    """Raises where the options make no sense together."""
+    """Raise DemoError for options that contradict each other, or that the video does not fit."""
     prompts = options.box + options.click
     if options.video is None:
         if prompts:
-            raise DemoError("--box and --click go with --video; the synthetic scene has its own")
+            raise DemoError("--box and --click need --video: the synthetic scene has prompts of its own")
         return
     source = open_frames(options.video)
     width = options.width or source.width
@@ -93,7 +93,7 @@ def check_options(options: argparse.Namespace) -> None:
         first = ruled(next(iter(source)))
         cv2.imwrite(str(path), cv2.cvtColor(first, cv2.COLOR_RGB2BGR))
         raise DemoError(
-            f"say what to track in {options.video}: --click U,V (repeat for more objects) or "
+            f"name the objects to track in {options.video}: --click U,V (repeat for more objects) or "
             f"--box U0,V0,U1,V1 (U0 > U1: across the seam), in pixels of its first frame, which is "
             f"{grid.width}x{grid.height}; {path} shows it with rulers.\nWith make: make demo "
             f"VIDEO={options.video} ARGS='--click {grid.width // 2},{grid.height // 2}'"
@@ -104,9 +104,9 @@ def check_options(options: argparse.Namespace) -> None:
 
 
 def run_processes(options: argparse.Namespace, folder: Path) -> None:
-    """Runs camera, node and planner until the planner has ended."""
+    """Run camera, node and planner until the planner has ended."""
     frames, rate = _length(options)
-    print(f"[1/4] camera: {_what_it_plays(options, frames, rate)}")
+    print(f"[1/4] camera: {_source_text(options, frames, rate)}")
     print(f"[2/4] node: panosam2{f' with {options.model}' if options.model else ''}")
     print("[3/4] planner: prompts through ~/prompt, reads ~/masks and ~/bearings", flush=True)
     task = {
@@ -114,7 +114,7 @@ def run_processes(options: argparse.Namespace, folder: Path) -> None:
         "frames": frames,
         "boxes": options.box,
         "clicks": options.click,
-        "from_truth": options.video is None,
+        "from_ground_truth": options.video is None,
         "start_timeout": _START,
     }
     model = ["-p", f"model:={options.model}"] if options.model else []
@@ -126,7 +126,7 @@ def run_processes(options: argparse.Namespace, folder: Path) -> None:
 
 
 def wait(processes: Processes, planner: Child, longest: float) -> None:
-    """Until the planner has ended well; DemoError if anything else comes first."""
+    """Wait until the planner has ended with status 0; raise DemoError for any other end."""
     deadline = time.monotonic() + longest
     while time.monotonic() < deadline:
         for child in processes.ended():
@@ -137,20 +137,22 @@ def wait(processes: Processes, planner: Child, longest: float) -> None:
                 logs = _logs({child.name: child, "node": processes.find("node")})
                 raise DemoError(f"the {child.name} ended with status {status}{logs}")
         time.sleep(0.1)
-    raise DemoError(f"no end after {longest:.0f} s{_logs({'node': processes.find('node')})}")
+    raise DemoError(
+        f"the planner did not end within {longest:.0f} s{_logs({'node': processes.find('node')})}"
+    )
 
 
 def finish(options: argparse.Namespace, run: DemoRun) -> None:
-    """Numbers, picture and video."""
+    """Write and print the numbers, the picture and the video."""
     report = run.report() | {"settings": vars(options) | {"out": str(options.out)}}
     target = options.out / "demo.json"
     target.write_text(json.dumps(report, indent=2) + "\n")
     if not run.stamps:
-        raise DemoError(f"the node answered for none of the images{tail(options.out / 'node.log')}")
+        raise DemoError(f"the node published no result{tail(options.out / 'node.log')}")
     often = 0.5 if sys.stderr.isatty() else 5.0
     with tqdm(run.stamps, desc="[4/4] video", unit="frame", mininterval=often) as bar:
         write_video(run, options.out / "demo.mp4", bar.update)
-    legend = LEGEND + ("" if report["mean_iou"] is None else "; white outlines: the truth")
+    legend = LEGEND + ("" if report["mean_iou"] is None else "; white outlines: the ground truth")
     picture = contact_picture(run, [*summary(report), legend])
     cv2.imwrite(str(options.out / "demo.png"), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
     print()
@@ -160,7 +162,7 @@ def finish(options: argparse.Namespace, run: DemoRun) -> None:
 
 
 def summary(report: dict[str, Any]) -> list[str]:
-    """The totals in words."""
+    """Return the totals as lines of text."""
     lines = [
         "frames: {frames_published} published, {frames_received} received, {frames_processed} "
         "processed, {frames_dropped} dropped for newer ones".format(**report)
@@ -168,18 +170,18 @@ def summary(report: dict[str, Any]) -> list[str]:
         f"(p95 {_number(report['latency_ms_p95'])} ms)"
     ]
     if report["mean_iou"] is None:
-        return [*lines, "no truth to compare with: look at the picture and the video"]
+        return [*lines, "no ground truth to compare with: look at the picture and the video"]
     return [
         *lines,
-        f"against the truth: mean IoU {_number(report['mean_iou'], 3)} over {report['pairs']} pairs "
-        f"of object and frame, on the seam {_number(report['mean_iou_on_seam'], 3)}; bearing error "
+        f"against the ground truth: mean IoU {_number(report['mean_iou'], 3)} over {report['pairs']} "
+        f"object-frames, on the seam {_number(report['mean_iou_on_seam'], 3)}; bearing error "
         f"{_number(report['bearing_error_deg_median'], 2)} deg "
         f"(p95 {_number(report['bearing_error_deg_p95'], 2)} deg)",
     ]
 
 
 def objects(report: dict[str, Any]) -> list[str]:
-    """One line per prompt."""
+    """Return one line for each prompt."""
     lines = []
     for item in report["objects"]:
         how = item["prompt"] + (" across the seam" if item["prompt_crosses_seam"] else "")
@@ -193,11 +195,11 @@ def objects(report: dict[str, Any]) -> list[str]:
                 f"{_number(item['bearing_error_deg_median'], 2)} deg, {item['pairs']} frames"
             )
         lines.append(line)
-    return lines or ["  NOTHING WAS PROMPTED: no frame showed three objects; try another --seed"]
+    return lines or ["  NO PROMPTS: no frame showed three objects; try another --seed"]
 
 
 def warnings(report: dict[str, Any]) -> list[str]:
-    """What is not as it should be."""
+    """Return warnings on the run."""
     share, found = report["received_share"], []
     if share is not None and share < RECEIVED:
         found.append(
@@ -206,12 +208,12 @@ def warnings(report: dict[str, Any]) -> list[str]:
         )
     known, asked = report["mean_iou"] is not None, report["objects"]
     if known and not any(item["prompt_crosses_seam"] for item in asked):
-        found.append("note: no object lay across the seam in time; the box does not cross it")
+        found.append("note: no object lay across the seam in time, so the box does not cross it")
     return found
 
 
 def camera_arguments(options: argparse.Namespace) -> list[str]:
-    """The camera's parameters."""
+    """Return the camera's parameters as arguments."""
     frames, rate = _length(options)
     parameters = {
         "source": options.video or "synthetic",
@@ -239,7 +241,7 @@ def _length(options: argparse.Namespace) -> tuple[int, float]:
     return min(options.frames or available, available), options.rate or source.rate or 10.0
 
 
-def _what_it_plays(options: argparse.Namespace, frames: int, rate: float) -> str:
+def _source_text(options: argparse.Namespace, frames: int, rate: float) -> str:
     if options.video is None:
         width = options.width or 1920
         scene = f"a synthetic scene (seed {options.seed}, pictures the model never saw)"
@@ -248,7 +250,7 @@ def _what_it_plays(options: argparse.Namespace, frames: int, rate: float) -> str
 
 
 def _buffer_mib() -> int:
-    """So much memory as may hold frames that are rendered beforehand."""
+    """Return how much memory may hold frames that are rendered beforehand."""
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
     return max(64, min(_LONGEST_BUFFER, free // 3))
 
@@ -266,7 +268,7 @@ def _numbers(count: int) -> Any:
     def numbers(text: str) -> tuple[float, ...]:
         values = tuple(float(part) for part in text.split(","))
         if len(values) != count:
-            raise argparse.ArgumentTypeError(f"needed are {count} numbers with commas: {text!r}")
+            raise argparse.ArgumentTypeError(f"needs {count} numbers separated by commas, got {text!r}")
         return values
 
     return numbers

@@ -1,4 +1,4 @@
-"""The demo's video and its contact picture, drawn after the run from what the planner recorded."""
+"""Draw the demo's video and its contact picture from what the planner recorded."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ _CHART_HEIGHT = 320
 
 
 class Painter:
-    """Draws frames of one run."""
+    """Draws the frames of one run."""
 
     def __init__(self, run: DemoRun, width: int = CONTACT_PICTURE_WIDTH) -> None:
         self._run, self._width = run, width
 
     def frame(self, stamp: int) -> ImageArray | None:
-        """The image with masks, ids, bearings and the truth's outline; None if it was lost."""
+        """Draw the image with masks, ids, bearings and ground truth outlines; None if it was lost."""
         encoded = self._run.recording.get("image", stamp)
         if encoded is None:
             return None
@@ -55,7 +55,7 @@ class Painter:
         return picture
 
     def prompt_frame(self, stamp: int) -> ImageArray | None:
-        """The image on which the planner pointed, with what it pointed at."""
+        """Draw the prompted image with the prompts on it; None if it was lost."""
         encoded = self._run.recording.get("image", stamp)
         if encoded is None:
             return None
@@ -79,13 +79,13 @@ class Painter:
 
 
 def seen_mark(seen: Seen) -> drawing.Mark:
-    """As the node's overlay has it, in the camera's own axes."""
+    """Make the mark of an object as in the node's overlay, in the camera's own axes."""
     direction = np.asarray(seen.direction)
     return overlay.object_mark(seen.obj_id, seen.label, seen.state, seen.score, direction, UPRIGHT)
 
 
 def draw_prompt(picture: ImageArray, prompt: dict[str, Any], grid: Equirect, scale: float) -> None:
-    """A box, a click or a direction as it was given, ``scale`` from the image's pixels."""
+    """Draw a box, a click or a direction as it was given; ``scale``: picture pixels per image pixel."""
     paint = drawing.colour(prompt["obj_id"])
     if prompt["kind"] == "box":
         u_min, v_min, u_max, v_max = (x * scale for x in prompt["box"])
@@ -105,7 +105,7 @@ def draw_prompt(picture: ImageArray, prompt: dict[str, Any], grid: Equirect, sca
 
 
 def write_video(run: DemoRun, path: Path, progress: Callable[[], Any]) -> int:
-    """Every processed frame at the rate at which they came; frames written."""
+    """Write every processed frame at the rate at which they came; return how many were written."""
     writer: Any = None
     painter, written = Painter(run), 0
     for number, stamp in enumerate(run.stamps):
@@ -129,7 +129,7 @@ def write_video(run: DemoRun, path: Path, progress: Callable[[], Any]) -> int:
 
 
 def make_playable(path: Path) -> None:
-    """Encodes as H.264, which browsers play, where an ffmpeg is at hand; else leaves it alone."""
+    """Encode a video as H.264, which browsers play, where ffmpeg is installed; else leave it as it is."""
     ffmpeg = shutil.which("ffmpeg")
     if ffmpeg is None:
         return
@@ -143,13 +143,13 @@ def make_playable(path: Path) -> None:
 
 
 def contact_picture(run: DemoRun, title: Sequence[str]) -> ImageArray:
-    """The prompts, several moments, and azimuths over time."""
+    """Draw the prompts, several moments, and azimuths over time."""
     painter = Painter(run, _PANEL)
     prompted = run.prompts[0]["stamp"] if run.prompts else 0
     after = [stamp for stamp in run.stamps if stamp > prompted] or run.stamps
     chosen = [after[i] for i in np.linspace(0, len(after) - 1, _MOMENTS - 1).astype(int)]
     panels = [painter.prompt_frame(prompted), *(painter.frame(stamp) for stamp in chosen)]
-    texts = ["the planner points", *(f"{(s - prompted) * 1e-9:.1f} s later" for s in chosen)]
+    texts = ["the prompts", *(f"{(s - prompted) * 1e-9:.1f} s later" for s in chosen)]
     height = next((p.shape[0] for p in panels if p is not None), _PANEL // 2)
     drawn = [_panel(p, text, height) for p, text in zip(panels, texts, strict=True)]
     rows = [np.hstack(drawn[i : i + _COLUMNS]) for i in range(0, len(drawn), _COLUMNS)]
@@ -158,7 +158,7 @@ def contact_picture(run: DemoRun, title: Sequence[str]) -> ImageArray:
 
 
 def azimuth_chart(run: DemoRun, width: int) -> ImageArray:
-    """Azimuth of every prompted object over time: truth in grey, the node's in colour."""
+    """Draw the azimuth of every prompted object over time: ground truth in grey, the node's in colour."""
     chart = np.full((_CHART_HEIGHT, width, 3), 24, np.uint8)
     start, span = (run.stamps[0], max(run.stamps[-1] - run.stamps[0], 1)) if run.stamps else (0, 1)
     left, right, top, bottom = 70, width - 20, 34, _CHART_HEIGHT - 14
@@ -172,7 +172,7 @@ def azimuth_chart(run: DemoRun, width: int) -> ImageArray:
         y = round(bottom - (bottom - top) * (degrees + 180) / 360)
         cv2.line(chart, (left, y), (right, y), (70, 70, 70), 1)
         drawing.draw_text(chart, f"{degrees:+d}", 36, y + 5, paint=drawing.GREY, scale=0.5)
-    words = "azimuth in degrees over time (left positive, seam at 180): truth grey, node coloured"
+    words = "azimuth in degrees over time (left positive, seam at 180): ground truth grey, node coloured"
     drawing.draw_text(chart, words, width / 2, 22, scale=0.6)
     for stamp in run.stamps:
         truth, known = run.bearings(stamp, "true_bearings"), run.bearings(stamp)
@@ -188,14 +188,14 @@ def azimuth_chart(run: DemoRun, width: int) -> ImageArray:
 
 
 def caption(picture: ImageArray, text: str) -> None:
-    """Words at the lower left."""
+    """Write text at the lower left."""
     scale = picture.shape[1] / 2200
     half = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0][0] / 2
     drawing.draw_text(picture, text, half + 10, picture.shape[0] - 10, scale=scale)
 
 
 def ruled(image: ImageArray) -> ImageArray:
-    """The image with pixel coordinates along its edges, to choose a box or a click by."""
+    """Draw an image with pixel coordinates along its edges, to choose a box or a click by."""
     height, width = image.shape[:2]
     zoom = max(1, math.ceil(CONTACT_PICTURE_WIDTH / width))
     picture = resized_image(image, zoom * width, zoom * height).copy()

@@ -1,8 +1,7 @@
-"""Node `planner`: what a task planner does with panosam2, and a notebook of all that it saw.
+"""Node `planner`: does with panosam2 what a task planner does, and records all that it receives.
 
-Waits for the node's prompt service and for an image on which it can point at things, prompts once,
-then reads `~/masks` and `~/bearings` until the camera has finished. The demo runs it as a process
-of its own; what it saw is left in a recording.
+Waits for the node's prompt service and for an image with objects to prompt, prompts once, then reads
+`~/masks` and `~/bearings` until the camera has finished. The demo runs it as a process of its own.
 """
 
 from __future__ import annotations
@@ -12,62 +11,46 @@ import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import cv2
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from geometry_msgs.msg import Vector3
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 from tqdm import tqdm
 
+from panosam2_ros.demo.asked_prompt import AskedPrompt, describe_prompt, prompt_message
 from panosam2_ros.demo.recorder import Recorder, mono16
 from panosam2_ros.demo.recording import Bearings, Seen
 from panosam2_ros.geometry.camera_frame import CameraFrame
 from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.msg import ObjectBearing, ObjectBearingArray, ObjectPrompt
+from panosam2_ros.msg import ObjectBearing, ObjectBearingArray, PromptResult
 from panosam2_ros.ros.conversion.messages import camera_frame, ns_to_stamp, stamp_to_ns
 from panosam2_ros.ros.dds import keep_buffers
 from panosam2_ros.ros.spin import ros_running
 from panosam2_ros.simulation.simulated_prompts import PlannedPrompt, plan_prompts
-from panosam2_ros.srv import Prompt
+from panosam2_ros.srv import PromptObjects
 
 _QUIET = 2.5  # s without a new result after the camera's last frame: the run is over
-_PATIENCE = 1 / 4  # of the run, in which an object is waited for on the seam
+_SEAM_SHARE = 1 / 4  # of the run, in which the planner waits for an object on the seam
 
 
 @dataclass(frozen=True)
 class PlannerTask:
-    """What to do; all stamps are the images'."""
+    """What the planner has to do."""
 
     folder: str  # for the recording
-    frames: int = 0  # that the camera will publish; 0: not known
+    frames: int = 0  # that the camera will publish; 0: unknown
     boxes: tuple[tuple[float, ...], ...] = ()  # u_min, v_min, u_max, v_max
     clicks: tuple[tuple[float, ...], ...] = ()  # u, v
-    from_truth: bool = True  # derive the prompts from the camera's truth instead
+    from_ground_truth: bool = True  # derive the prompts from the camera's ground truth instead
     start_timeout: float = 120.0  # s until images come
     silence_timeout: float = 30.0  # s without any message in mid-run
-
-
-@dataclass
-class Asked:
-    """A prompt and what came of it."""
-
-    plan: PlannedPrompt
-    stamp: int
-    obj_id: int = 0
-    success: bool = False
-    message: str = ""
-    answer_ms: float = 0.0
-
-    def summary(self) -> dict[str, Any]:
-        """For the recording."""
-        return {**asdict(self.plan), **{k: v for k, v in vars(self).items() if k != "plan"}}
 
 
 @dataclass
@@ -80,19 +63,19 @@ class _Progress:
 
 
 class Planner(Node):
-    """Subscribes, prompts, records; the caller spins it through ``run``."""
+    """A node that subscribes, prompts and records; the caller spins it through ``run``."""
 
     def __init__(self, task: PlannerTask) -> None:
         super().__init__("planner")
         self._task, self._progress = task, _Progress()
         self._frame_of: dict[str, CameraFrame] = {}
-        self._truth: dict[int, dict[str, Any]] = {}  # by stamp, until the prompts are sent
-        self._truth_frames = 0
-        self._asked: list[Asked] = []
+        self._ground_truth: dict[int, dict[str, Any]] = {}  # by stamp, until the prompts are sent
+        self._ground_truth_frames = 0
+        self._asked: list[AskedPrompt] = []
         self._answer: Any = None
         self._sent = 0.0
         self._recorder = Recorder(Path(task.folder))
-        self._client = self.create_client(Prompt, "/panosam2/prompt")
+        self._client = self.create_client(PromptObjects, "/panosam2/prompt")
         self._images: Subscription[Image] | None = None
         subscribe = self.create_subscription
         self._needed: list[Subscription[Any]] = [
@@ -100,7 +83,7 @@ class Planner(Node):
             subscribe(ObjectBearingArray, "/panosam2/bearings", self._on_bearings, 20),
         ]
         subscribe(DiagnosticArray, "/diagnostics", self._on_diagnostics, 20)
-        if task.from_truth:
+        if task.from_ground_truth:
             camera = "/virtual_camera"
             self._needed += [
                 subscribe(Image, f"{camera}/true_masks", self._on_true_masks, 20),
@@ -108,7 +91,7 @@ class Planner(Node):
             ]
 
     def run(self) -> None:
-        """Until the camera has finished and the last result is in; RuntimeError where it stalls."""
+        """Run until the camera has finished and the last result is in; raise RuntimeError where it stalls."""
         total = self._task.frames or None
         often = 0.5 if sys.stderr.isatty() else 5.0
         with tqdm(total=total, unit="frame", mininterval=often) as bar:
@@ -116,7 +99,7 @@ class Planner(Node):
                 rclpy.spin_once(self, timeout_sec=0.1)
                 self._subscribe_to_images()
                 self._look_at_answer(bar)
-                bar.set_description(self._doing(), refresh=False)
+                bar.set_description(self._activity(), refresh=False)
                 bar.update(self._progress.results - bar.n)
         summary = {
             "prompts": [asked.summary() for asked in self._asked],
@@ -127,19 +110,19 @@ class Planner(Node):
         self._recorder.close(summary)
 
     def _subscribe_to_images(self) -> None:
-        """Once all else is connected: the demo's camera starts when it has this subscriber."""
+        """Subscribe to images once all else is connected: the demo's camera starts at this subscriber."""
         if self._images is not None or not self._client.service_is_ready():
             return
         if all(subscription.get_publisher_count() for subscription in self._needed):
             lossy = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
             self._images = self.create_subscription(Image, "image", self._on_image, lossy)
 
-    def _doing(self) -> str:
+    def _activity(self) -> str:
         progress = self._progress
         if progress.images:
             return f"tracking, {progress.node.get('rate_hz', '-')} Hz"
         ready, total = (progress.camera.get(f"frames_{key}", "-") for key in ("ready", "total"))
-        return f"camera renders ahead {ready}/{total}, node {progress.node.get('state', 'starts')}"
+        return f"camera renders ahead {ready}/{total}, node {progress.node.get('state', 'starting')}"
 
     def _over(self) -> bool:
         progress, quiet = self._progress, time.monotonic() - self._progress.newest
@@ -147,7 +130,7 @@ class Planner(Node):
             return quiet > _QUIET
         limit = self._task.silence_timeout if progress.images else self._task.start_timeout
         if quiet > limit:
-            what = "anything came" if progress.images else "the first image came"
+            what = "any message arrived" if progress.images else "the first image arrived"
             raise RuntimeError(f"{limit:.0f} s passed before {what}")
         return False
 
@@ -156,7 +139,7 @@ class Planner(Node):
         self._progress.images += 1
         stamp = stamp_to_ns(message.header.stamp)
         self._recorder.put("image", stamp, message)
-        if not self._task.from_truth and not self._asked:
+        if not self._task.from_ground_truth and not self._asked:
             plans = [PlannedPrompt("box", f"box {i}", box=b) for i, b in _from_1(self._task.boxes)]
             plans += [PlannedPrompt("click", f"click {i}", click=c) for i, c in _from_1(self._task.clicks)]
             self._ask(stamp, message.header.frame_id, plans)
@@ -187,10 +170,10 @@ class Planner(Node):
                 self._progress.camera = values
             elif "panosam2" in status.name:
                 self._progress.node |= values
-                # an active node only lacks images: the camera may render ahead for longer than it accepts
+                # an active node only lacks images: the camera may render ahead for longer than its time-out
                 starting = not self._progress.images and values.get("state") != "active"
                 if status.level == DiagnosticStatus.ERROR and starting:
-                    raise RuntimeError(f"the node says: {status.message}")
+                    raise RuntimeError(f"the node reports: {status.message}")
 
     def _heard(self) -> None:
         self._progress.newest = time.monotonic()
@@ -203,27 +186,27 @@ class Planner(Node):
         return Bearings(received, tuple(_seen(item, axes) for item in message.objects))
 
     def _consider(self, stamp: int, **parts: Any) -> None:
-        """Prompts on the first frame that has an object on the seam and two others in sight."""
+        """Prompt on the first frame that has an object on the seam and two others in sight."""
         if self._asked:
             return
-        truth = self._truth.setdefault(stamp, {})
+        truth = self._ground_truth.setdefault(stamp, {})
         truth.update(parts)
         if len(truth) < 2:
             return
-        del self._truth[stamp]
-        self._truth_frames += 1
+        del self._ground_truth[stamp]
+        self._ground_truth_frames += 1
         labels = mono16(truth["masks"])
         names = {item.object_id: item.label for item in truth["bearings"].objects}
         grid = Equirect(labels.shape[1], labels.shape[0])
-        waited = self._truth_frames > max(self._task.frames * _PATIENCE, 10)
+        waited = self._ground_truth_frames > max(self._task.frames * _SEAM_SHARE, 10)
         plans = plan_prompts(labels, names, grid, need_seam=not waited)
         if plans:
             self._ask(stamp, truth["masks"].header.frame_id, plans)
 
     def _ask(self, stamp: int, frame_id: str, plans: Sequence[PlannedPrompt]) -> None:
-        request = Prompt.Request(stamp=ns_to_stamp(stamp))
+        request = PromptObjects.Request(stamp=ns_to_stamp(stamp))
         request.prompts = [prompt_message(plan, self._axes(frame_id)) for plan in plans]
-        self._asked = [Asked(plan, stamp) for plan in plans]
+        self._asked = [AskedPrompt(plan, stamp) for plan in plans]
         self._sent = time.monotonic()
         self._answer = self._client.call_async(request)
 
@@ -237,52 +220,26 @@ class Planner(Node):
             asked.message = answer.message
             if i < len(answer.results):
                 result = answer.results[i]
-                asked.success, asked.obj_id = result.success, result.bearing.object_id
+                asked.success = result.code == PromptResult.OK
+                asked.obj_id = result.bearing.object_id
                 asked.message = result.message
             bar.write(f"planner: {describe_prompt(asked)}", file=sys.stdout)
         sys.stdout.flush()
-
-
-def prompt_message(plan: PlannedPrompt, axes: CameraFrame) -> ObjectPrompt:
-    """The request for a new object."""
-    message = ObjectPrompt(label=plan.label)
-    if plan.kind == "box":
-        message.box = list(plan.box)
-    elif plan.kind == "click":
-        message.points, message.point_labels = list(plan.click), [1]
-    else:
-        x, y, z = (float(c) for c in axes.to_frame(plan.direction))
-        message.directions, message.direction_labels = [Vector3(x=x, y=y, z=z)], [1]
-    return message
-
-
-def describe_prompt(asked: Asked) -> str:
-    """One line for the reader."""
-    plan = asked.plan
-    where = ", ".join(f"{x:.2f}" if plan.kind == "direction" else f"{x:.0f}" for x in _values(plan))
-    how = f"{plan.kind}{' across the seam' if plan.crosses_seam else ''} ({where})"
-    if not asked.success:
-        return f"{how} was REFUSED: {asked.message or 'no reason given'}"
-    return f"{how} -> id {asked.obj_id} '{plan.label}', answered in {asked.answer_ms:.0f} ms"
 
 
 def _from_1(values: Sequence[tuple[float, ...]]) -> Iterator[tuple[int, tuple[float, ...]]]:
     return enumerate(values, start=1)
 
 
-def _values(plan: PlannedPrompt) -> tuple[float, ...]:
-    return plan.box or plan.click or plan.direction
-
-
 def _seen(item: ObjectBearing, axes: CameraFrame) -> Seen:
     direction = axes.from_frame([item.direction.x, item.direction.y, item.direction.z])
     x, y, z = (float(c) for c in direction)
-    visible = item.state == ObjectBearing.VISIBLE
+    visible = item.state == ObjectBearing.STATE_VISIBLE
     return Seen(item.object_id, item.label, visible, item.state, item.score, (x, y, z))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point: one argument, the task as JSON."""
+    """Run the planner; its one argument is the task as JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("task", type=json.loads, help="the fields of PlannerTask as JSON")
     task = parser.parse_args(arguments).task

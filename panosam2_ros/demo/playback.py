@@ -1,4 +1,4 @@
-"""What a virtual camera plays: frames of a file or of a synthetic scene, with truth where known."""
+"""Produce a virtual camera's frames from a file or a synthetic scene, with ground truth where known."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ _SYNTHETIC_RATE = 6.0  # Hz
 _CYCLE = 600  # frames of an endless scene, played to and fro so that nothing ever jumps
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Played:
-    """One frame; labels and objects are None where the truth is not known."""
+    """One frame; labels and objects are None where there is no ground truth."""
 
     image: ImageArray  # [H, W, 3] RGB
     labels: NDArray[np.uint8] | None = None  # [H, W] object id, 0 = none
@@ -61,12 +61,12 @@ class PlaybackConfig:
 
     @property
     def synthetic(self) -> bool:
-        """Whether frames are rendered, with truth."""
+        """Whether frames are rendered, with ground truth."""
         return self.source == SYNTHETIC
 
 
 class Playback:
-    """Frames to be played at ``rate``; iterating may take longer than that.
+    """Frames to be played at ``rate``; iterating may be slower than that.
 
     Raises VideoError for a file that cannot be read and ValueError for impossible settings.
     """
@@ -85,7 +85,7 @@ class Playback:
 
     @property
     def frames(self) -> int:
-        """How many there will be; 0: endless or not known."""
+        """How many frames there will be; 0: endless or unknown."""
         if self.config.frames or self.config.synthetic or self.config.loop:
             return self.config.frames
         return self._file.frames
@@ -121,7 +121,7 @@ class Playback:
 
 
 def readable(name: str) -> str:
-    """What a sprite shows: its file is named after the code points of an emoji."""
+    """Return the name of what a sprite shows: its file is named after the code points of an emoji."""
     try:
         return unicodedata.name(chr(int(name.split(".")[0].split("-")[0], 16))).lower()
     except ValueError:
@@ -129,7 +129,7 @@ def readable(name: str) -> str:
 
 
 def make_scene(config: PlaybackConfig, width: int, height: int, rate: float) -> Scene:
-    """The synthetic scene of a configuration."""
+    """Make the synthetic scene of a configuration."""
     frames = config.frames or _CYCLE
     scene = SceneConfig(
         width=width,

@@ -1,4 +1,4 @@
-"""Produces items on a low-priority thread before they are needed, within a bound of memory."""
+"""Produce items on a low-priority thread before they are needed, within a bound of memory."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
-_NICENESS = 10  # rendering ahead takes the time that others leave
+_NICENESS = 10  # rendering ahead gets the time that other threads leave
 
 
 class PrefetchBuffer(Generic[Item]):
-    """Runs through ``items`` on a thread of its own and hands them out in order.
+    """Iterates over ``items`` on a thread of its own and hands them out in order.
 
-    ``size_of`` tells the bytes of an item; at least two items and at most ``limit`` bytes, by the
-    size of the first, wait at a time. What goes wrong in ``items`` is raised by ``next``.
+    ``size_of`` returns the bytes of an item. At least two items and at most ``limit`` bytes, by the
+    size of the first, wait at a time. An exception in ``items`` is raised by ``next``.
     """
 
     def __init__(self, items: Iterable[Item], size_of: Callable[[Item], int], limit: int) -> None:
@@ -33,7 +33,7 @@ class PrefetchBuffer(Generic[Item]):
         self._thread.start()
 
     def next(self, timeout: float) -> Item | None:
-        """The next item, or None where none came in ``timeout`` seconds or ``ended`` is true."""
+        """Return the next item, or None where none came in ``timeout`` seconds or ``ended`` is true."""
         if self._waiting is None and not self._first.wait(timeout):
             return None
         with contextlib.suppress(queue.Empty):
@@ -45,22 +45,22 @@ class PrefetchBuffer(Generic[Item]):
 
     @property
     def ended(self) -> bool:
-        """Whether all items were handed out; not where something went wrong, which ``next`` raises."""
+        """Whether all items were handed out; False after an exception, which ``next`` raises."""
         over = self._ended.is_set() and self._error is None
         return over and (self._waiting is None or self._waiting.empty())
 
     @property
     def full(self) -> bool:
-        """Whether nothing more will come before an item is taken."""
+        """Whether no more items are produced before one is taken."""
         return self._ended.is_set() or (self._waiting is not None and self._waiting.full())
 
     @property
     def ready(self) -> int:
-        """How many items wait."""
+        """Number of items that wait."""
         return 0 if self._waiting is None else self._waiting.qsize()
 
     def close(self) -> None:
-        """Stops the thread and waits for it."""
+        """Stop the thread and wait for its end."""
         self._stop.set()
         self._thread.join()
 
@@ -73,7 +73,7 @@ class PrefetchBuffer(Generic[Item]):
                 if self._waiting is None:
                     self._waiting = queue.Queue(max(2, self._limit // max(1, self._size_of(item))))
                     self._first.set()
-                if not self._put(item):
+                if not self._put(item, self._waiting):
                     return
         except BaseException as error:
             self._error = error
@@ -81,10 +81,10 @@ class PrefetchBuffer(Generic[Item]):
             self._ended.set()
             self._first.set()
 
-    def _put(self, item: Item) -> bool:
-        assert self._waiting is not None
+    def _put(self, item: Item, waiting: queue.Queue[Item]) -> bool:
+        """Put an item where there is room; return False where the thread is stopped meanwhile."""
         while not self._stop.is_set():
             with contextlib.suppress(queue.Full):
-                self._waiting.put(item, timeout=0.1)
+                waiting.put(item, timeout=0.1)
                 return True
         return False

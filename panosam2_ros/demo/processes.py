@@ -1,4 +1,4 @@
-"""Starts the processes of a demo and makes sure that none outlives it."""
+"""Start the processes of a demo and end all of them with it."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ class Child:
 
 
 class Processes:
-    """A context: on leaving, however that happens, everything that was started has ended."""
+    """A context that ends every process that was started in it, however it is left."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder  # for the logs
         self._children: list[Child] = []
         self._environment = process_environment(folder)
 
-    def start(self, name: str, module: str, arguments: Sequence[str], quiet: bool = True) -> Child:
-        """Runs a module of this package; its output goes to a log file if ``quiet``."""
+    def start(self, name: str, module: str, arguments: Sequence[str], *, quiet: bool = True) -> Child:
+        """Run a module of this package; its output goes to a log file if ``quiet``."""
         log = self._folder / f"{name}.log" if quiet else None
         command = [sys.executable, "-m", module, *arguments]
         with contextlib.ExitStack() as stack:
@@ -51,18 +51,18 @@ class Processes:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT if output else None,
-                start_new_session=True,  # Ctrl-C reaches us alone; we end the others in order
+                start_new_session=True,  # Ctrl-C reaches this process alone, which ends the others in order
                 preexec_fn=_end_with_parent(),
             )
         self._children.append(Child(name, process, log))
         return self._children[-1]
 
     def ended(self) -> list[Child]:
-        """Those that run no more."""
+        """Return the processes that have ended."""
         return [child for child in self._children if child.process.poll() is not None]
 
     def find(self, name: str) -> Child:
-        """The one of that name."""
+        """Return the process of that name."""
         return next(child for child in self._children if child.name == name)
 
     def __enter__(self) -> Processes:
@@ -90,7 +90,7 @@ class Processes:
 
 
 def process_environment(log_folder: Path) -> dict[str, str]:
-    """Ours, with what it takes for images to arrive and a ROS domain of our own."""
+    """Return our environment, with settings that let images arrive, and a ROS domain of its own."""
     ours = {
         PROFILES_VARIABLE: str(package_file("config", "fastdds.xml")),
         "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
@@ -105,7 +105,7 @@ def process_environment(log_folder: Path) -> dict[str, str]:
 
 
 def clean_shared_memory(folder: Path = Path("/dev/shm")) -> int:
-    """Removes the segments that killed processes left, 128 MiB each; how many.
+    """Remove the segments that killed processes left, 128 MiB each; return how many.
 
     A process keeps the lock file of its segment locked while it lives. (`fastdds shm clean` does
     the same but needs a package that ROS does not bring.)
@@ -121,14 +121,14 @@ def clean_shared_memory(folder: Path = Path("/dev/shm")) -> int:
 
 
 def tail(log: Path | None, lines: int = 25) -> str:
-    """The end of a log."""
+    """Return the last lines of a log."""
     if log is None or not log.is_file():
         return ""
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
 
 
 def _end_with_parent() -> Callable[[], None] | None:
-    """What a child runs first, so that Linux ends it even where we are killed outright."""
+    """Return what a child runs first, so that Linux ends it even where its parent is killed."""
     if not sys.platform.startswith("linux"):
         return None
     prctl = ctypes.CDLL(None).prctl  # looked up here: little may be done after the fork

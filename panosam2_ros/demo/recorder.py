@@ -1,4 +1,4 @@
-"""Keeps what a planner receives: compressed and written on a thread of its own."""
+"""Record what a planner receives: compress and write it on a thread of its own."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PICTURE_WIDTH = 1280  # of the images that are kept
 
 
 class Recorder:
-    """Compresses and writes on a thread of its own, so that receiving is never held up."""
+    """A recording that is compressed and written on a thread of its own, so that receiving never waits."""
 
     def __init__(self, folder: Path) -> None:
         self._writer = RecordingWriter(folder)
@@ -29,11 +29,11 @@ class Recorder:
         self._thread.start()
 
     def put(self, kind: str, stamp: int, value: Any) -> None:
-        """Takes a message or a value to be kept."""
+        """Record a message or a value; never wait."""
         self._waiting.put((kind, stamp, value))
 
     def close(self, summary: dict[str, Any]) -> None:
-        """Writes what waits, then the summary."""
+        """Write what waits, then the summary."""
         self._waiting.put(None)
         self._thread.join()
         self._writer.close(summary)
@@ -49,7 +49,7 @@ class Recorder:
 
 
 def encode_picture(image: NDArray[np.uint8]) -> bytes:
-    """JPEG of an RGB image at the width at which pictures are made."""
+    """Encode an RGB image as JPEG, at most PICTURE_WIDTH wide."""
     height, width = image.shape[:2]
     if width > PICTURE_WIDTH:
         image = resized_image(image, PICTURE_WIDTH, round(height * PICTURE_WIDTH / width))
@@ -58,7 +58,7 @@ def encode_picture(image: NDArray[np.uint8]) -> bytes:
 
 
 def mono16(message: Image) -> NDArray[np.uint16]:
-    """Labels [H, W] of a mono16 message."""
+    """Return the labels [H, W] of a mono16 message."""
     order = ">u2" if message.is_bigendian else "<u2"
     labels = np.frombuffer(message.data, order).reshape(message.height, message.step // 2)
     return labels[:, : message.width].astype(np.uint16, copy=False)

@@ -1,4 +1,4 @@
-"""What a planner saw in a run, on disk: memory stays bounded however long the run is."""
+"""Keep what a planner received on disk, so that memory stays bounded however long a run is."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-# records: a line of JSON that says what follows and how long it is, then so many bytes
+# a record: a line of JSON with the kind and length of what follows, then as many bytes
 _FRAMES, _SUMMARY = "frames.records", "summary.json"
 
 
 @dataclass(frozen=True)
 class Seen:
-    """One object in one image, as a message told it."""
+    """One object in one image, as a message reported it."""
 
     obj_id: int
     label: str
@@ -36,20 +36,22 @@ class Bearings:
     objects: tuple[Seen, ...]
 
     def find(self, obj_id: int) -> Seen | None:
-        """The object of that id."""
+        """Return the object of that id, or None."""
         return next((seen for seen in self.objects if seen.obj_id == obj_id), None)
 
     def to_bytes(self) -> bytes:
+        """Encode as JSON."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Bearings:
+        """Decode what ``to_bytes`` returned."""
         stored = json.loads(content)
         objects = (Seen(**{**item, "direction": tuple(item["direction"])}) for item in stored["objects"])
         return cls(stored["received"], tuple(objects))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RunLengths:
     """A label image as runs of equal values in row order: small, and fast to make."""
 
@@ -59,22 +61,24 @@ class RunLengths:
 
     @classmethod
     def of(cls, labels: NDArray[Any]) -> RunLengths:
-        """Encodes labels [H, W]."""
+        """Encode labels [H, W]."""
         flat = labels.reshape(-1)
         changes = np.flatnonzero(flat[1:] != flat[:-1]) + 1
         starts = np.concatenate([[0], changes]).astype(np.int32)
         return cls((labels.shape[0], labels.shape[1]), starts, flat[starts].astype(np.uint16))
 
     def decode(self) -> NDArray[np.uint16]:
-        """The labels [H, W]."""
+        """Return the labels [H, W]."""
         lengths = np.diff(self.starts, append=self.shape[0] * self.shape[1])
         return np.repeat(self.values, lengths).reshape(self.shape)
 
     def to_bytes(self) -> bytes:
+        """Encode as shape, starts and values."""
         return np.array(self.shape, np.int32).tobytes() + self.starts.tobytes() + self.values.tobytes()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> RunLengths:
+        """Decode what ``to_bytes`` returned."""
         runs = (len(content) - 8) // 6  # 4 bytes of each start, 2 of each value, after the shape's 8
         height, width = np.frombuffer(content, np.int32, 2).tolist()
         starts = np.frombuffer(content, np.int32, runs, 8)
@@ -86,26 +90,26 @@ _TYPES = {kind.__name__: kind for kind in (Bearings, RunLengths)}
 
 
 class RecordingWriter:
-    """Appends (kind, stamp, value); several values of one frame may come in any order."""
+    """A file of (kind, stamp, value), in any order."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._file = (folder / _FRAMES).open("wb")
 
     def put(self, kind: str, stamp: int, value: Value) -> None:
-        """Stores a value; a later one of the same kind and stamp replaces it."""
+        """Store a value; a later one of the same kind and stamp replaces it."""
         content = value if isinstance(value, bytes) else value.to_bytes()
         record = {"kind": kind, "stamp": stamp, "type": type(value).__name__, "bytes": len(content)}
         self._file.write(json.dumps(record).encode() + b"\n" + content)
 
     def close(self, summary: dict[str, Any]) -> None:
-        """Ends the recording."""
+        """End the recording."""
         self._file.close()
         (self._folder / _SUMMARY).write_text(json.dumps(summary))
 
 
 class Recording:
-    """Reads what a RecordingWriter wrote."""
+    """A recording that a RecordingWriter wrote."""
 
     def __init__(self, folder: Path) -> None:
         self.summary: dict[str, Any] = json.loads((folder / _SUMMARY).read_text())
@@ -126,11 +130,11 @@ class Recording:
         self._file.close()
 
     def stamps(self, kind: str) -> list[int]:
-        """In order."""
+        """Return the stamps of a kind, ascending."""
         return sorted(self._places.get(kind, {}))
 
     def get(self, kind: str, stamp: int) -> Any:
-        """A stored value, or None."""
+        """Return a stored value, or None."""
         found = self._places.get(kind, {}).get(stamp)
         if found is None:
             return None
@@ -140,7 +144,7 @@ class Recording:
         return _TYPES[record["type"]].from_bytes(content) if record["type"] in _TYPES else content
 
     def _scan(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Where every value begins, and what it is."""
+        """Yield where every value begins, and its record."""
         while line := self._file.readline():
             record = json.loads(line)
             place = self._file.tell()

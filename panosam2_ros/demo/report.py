@@ -1,4 +1,4 @@
-"""The numbers of a demo run, from what the planner recorded; nothing here talks to ROS."""
+"""Compute the numbers of a demo run from what the planner recorded; imports no ROS."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ PACKAGES = ("panosam2_ros", "torch", "numpy", "opencv-python-headless", "rclpy",
 
 @dataclass
 class Pairs:
-    """One object in all frames in which its truth is visible; entries go together."""
+    """The frames in which one object's ground truth is visible: the lists have one entry for each."""
 
     stamps: list[int] = field(default_factory=list)
     iou: list[float] = field(default_factory=list)
     iou_sphere: list[float] = field(default_factory=list)  # pixels weighted by their solid angle
     error: list[float] = field(default_factory=list)  # deg, of the bearing; NaN where there is none
     on_seam: list[bool] = field(default_factory=list)
-    seen: list[bool] = field(default_factory=list)  # the node says VISIBLE
-    absent: int = 0  # frames in which the truth is hidden
-    false_alarms: int = 0  # of those, with the node saying VISIBLE
+    seen: list[bool] = field(default_factory=list)  # the node reports STATE_VISIBLE
+    absent: int = 0  # frames in which the ground truth is hidden
+    false_alarms: int = 0  # of those, with STATE_VISIBLE reported
 
     def extend(self, other: Pairs) -> None:
-        """Adds another object's."""
+        """Append another object's."""
         for name, value in vars(other).items():
             setattr(self, name, getattr(self, name) + value)
 
     def summary(self) -> dict[str, Any]:
-        """Means over all pairs; None where there are none."""
+        """Return means over all object-frames; None where there are none."""
         on_seam = [iou for iou, there in zip(self.iou, self.on_seam, strict=True) if there]
         return {
             "pairs": len(self.iou),
@@ -60,7 +60,7 @@ class Pairs:
 
 
 class DemoRun:
-    """A recording with what follows from it."""
+    """A recording, and the numbers that follow from it."""
 
     def __init__(self, recording: Recording) -> None:
         self.recording = recording
@@ -68,26 +68,26 @@ class DemoRun:
 
     @property
     def prompts(self) -> list[dict[str, Any]]:
-        """What was asked, and the answers."""
+        """The prompts and their answers."""
         return list(self.recording.summary["prompts"])
 
     @property
     def rate(self) -> float:
-        """Hz of processed frames, by their stamps; 10 where there are too few."""
+        """Rate of processed frames, Hz, by their stamps; 10 where there are too few."""
         return _rate(self.stamps) or 10.0
 
     def bearings(self, stamp: int, kind: str = "bearings") -> Bearings | None:
-        """What the node (or the camera: "true_bearings") said of a frame."""
+        """Return what the node (or the camera: "true_bearings") reported of a frame."""
         found: Bearings | None = self.recording.get(kind, stamp)
         return found
 
     def labels(self, stamp: int, kind: str = "masks") -> NDArray[np.uint16] | None:
-        """Label image [H, W] of the node (or the camera: "true_masks")."""
+        """Return the label image [H, W] of the node (or the camera: "true_masks")."""
         runs = self.recording.get(kind, stamp)
         return None if runs is None else np.asarray(runs.decode(), np.uint16)
 
     def first_stamp(self, prompt: dict[str, Any]) -> int | None:
-        """Of the first frame that counts: the one after which the node knows the object.
+        """Return the stamp, ns, of the first frame that counts: from it on the node knows the object.
 
         A refused prompt's object counts from the frame it was meant for.
         """
@@ -98,7 +98,7 @@ class DemoRun:
 
     @cached_property
     def pairs(self) -> list[Pairs]:
-        """One per prompt."""
+        """The object-frames of each prompt."""
         found = [Pairs() for _ in self.prompts]
         starts = [self.first_stamp(prompt) for prompt in self.prompts]
         for stamp in self.stamps:
@@ -132,7 +132,7 @@ class DemoRun:
         pairs.seen.append(seen)
 
     def report(self) -> dict[str, Any]:
-        """Everything that goes into demo.json, but for the settings."""
+        """Return the content of demo.json, without the settings."""
         total = Pairs()
         for pairs in self.pairs:
             total.extend(pairs)
@@ -167,7 +167,7 @@ class DemoRun:
 
 
 def overlap(a: MaskArray, b: MaskArray) -> tuple[float, float]:
-    """IoU of two masks [H, W], by pixels and by solid angle."""
+    """Return the IoU of two masks [H, W], by pixels and by solid angle."""
     areas = Equirect(a.shape[1], a.shape[0], vertical_fov=math.pi).pixel_solid_angles()
     both, either = (a & b).sum(1), (a | b).sum(1)
     if not either.any():
@@ -176,7 +176,7 @@ def overlap(a: MaskArray, b: MaskArray) -> tuple[float, float]:
 
 
 def machine_summary() -> dict[str, Any]:
-    """Machine, versions and date."""
+    """Return machine, versions and date."""
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:

@@ -1,10 +1,10 @@
-"""Node `virtual_camera`: a 360 camera that plays a file or renders a scene with its truth.
+"""Node `virtual_camera`: a 360 camera that plays a file or renders a scene with its ground truth.
 
-Publishes `image` as a driver does: in real time, stamped when the image is taken; images of a ROS bag
-keep their stamps and frame ids, unless `restamp` says otherwise. Of a synthetic
-scene also `~/true_masks` (mono16) and `~/true_bearings`, with the image's header. It never makes up
-for lost time by a burst: where rendering is too slow the rate falls, and the log says so. After the
-last frame the process ends with status 0.
+Publishes `image` as a driver does: in real time, stamped when the image is taken. Images of a ROS bag
+keep their stamps and frame ids unless `restamp` is set. Of a synthetic scene it also publishes
+`~/true_masks` (mono16) and `~/true_bearings`, with the image's header. It never makes up for lost time
+by a burst: where rendering is too slow the rate falls, and the log says so. After the last frame the
+process ends with status 0.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ from panosam2_ros.geometry.bearing import mask_bearing
 from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray
-from panosam2_ros.ros.conversion.messages import image_message, masks_msg, ns_to_stamp
+from panosam2_ros.ros.conversion.messages import image_message, masks_msg, ns_to_stamp, vector_msg
 from panosam2_ros.ros.dds import keep_buffers
 from panosam2_ros.ros.spin import ros_running
 from panosam2_ros.simulation.scene import ObjectTruth
 
 CAMERA_ENCODINGS = ("rgb8", "bgr8")
-_SETTLE = 0.3  # s: we know of a subscriber before it knows of us, and it drops what comes then
+_SETTLE = 0.3  # s: a subscriber is known here before it knows this publisher, and drops images until then
 DESCRIPTIONS = {
     "source": '"synthetic", or the path of a video, a ROS bag, an image or a folder of images',
     "topic": "of a bag; empty: its only image topic",
@@ -47,14 +47,14 @@ DESCRIPTIONS = {
     "loop": "start a file again at its end",
     "frames": "how many to publish, then end; 0: all (a synthetic scene is endless)",
     "seed": "of the synthetic scene",
-    "material": "of the synthetic scene: reserved (no shipped model has seen it), val or train",
-    "objects": "of the synthetic scene, with truth",
-    "distractors": "of the synthetic scene, without truth; they occlude",
+    "material": "of the synthetic scene: reserved (no shipped model was trained on it), val or train",
+    "objects": "of the synthetic scene, with ground truth",
+    "distractors": "of the synthetic scene, without ground truth; they occlude",
     "object_size": "rad, smallest and largest",
     "object_speed": "rad/s at most",
     "camera_speed": "rad/s at most",
     "camera_tilt": "rad at most at the start; 0: the camera stays upright",
-    "occlusion": "probability that an object is hidden whole for a while",
+    "occlusion": "probability that an object is completely hidden for a while",
     "encoding": "rgb8 or bgr8",
     "frame_id": "of the images; `..._optical_frame`: x right, y down, z forward",
     "restamp": "true: images of a bag are stamped when published and have this frame_id; false: their own",
@@ -66,7 +66,7 @@ DESCRIPTIONS = {
 
 
 class VirtualCamera(Node):
-    """Plays; the caller spins it through ``play``."""
+    """A node that plays; the caller spins it through ``play``."""
 
     def __init__(self, **overrides: Any) -> None:
         super().__init__("virtual_camera", **overrides)
@@ -90,7 +90,7 @@ class VirtualCamera(Node):
         self._frames = PrefetchBuffer(self.playback, lambda played: played.size, limit)
 
     def play(self) -> None:
-        """Publishes every frame at its time; returns after the last one was delivered."""
+        """Publish every frame at its time; return after the last one was delivered."""
         executor = SingleThreadedExecutor()
         executor.add_node(self)
         try:
@@ -147,7 +147,7 @@ class VirtualCamera(Node):
 
     def _bearing(self, truth: ObjectTruth, labels: np.ndarray, stamp: Any) -> ObjectBearing:
         message = ObjectBearing(object_id=truth.obj_id, label=truth.name)
-        message.state = ObjectBearing.VISIBLE if truth.visible else ObjectBearing.OCCLUDED
+        message.state = ObjectBearing.STATE_VISIBLE if truth.visible else ObjectBearing.STATE_OCCLUDED
         message.score = message.mask_iou = float(truth.visible)
         if truth.visible:
             self._last_seen[truth.obj_id] = stamp
@@ -155,8 +155,8 @@ class VirtualCamera(Node):
         direction = self._axes.to_frame(truth.direction)
         azimuth, elevation = self._axes.azimuth_elevation(direction)
         message.azimuth, message.elevation = float(azimuth), float(elevation)
-        _fill(message.direction, direction)
-        _fill(message.angular_velocity, self._axes.to_frame(truth.angular_velocity))
+        message.direction = vector_msg(direction)
+        message.angular_velocity = vector_msg(self._axes.to_frame(truth.angular_velocity))
         grid = Equirect(self.playback.width, self.playback.height)
         extent = mask_bearing(labels == truth.obj_id, grid)
         if extent is not None:
@@ -165,7 +165,7 @@ class VirtualCamera(Node):
         message.solid_angle = float(truth.solid_angle)
         return message
 
-    def _report(self, finished: bool = False) -> None:
+    def _report(self, *, finished: bool = False) -> None:
         values = {
             "frames_published": self.published,
             "frames_ready": self._frames.ready,
@@ -199,14 +199,10 @@ class VirtualCamera(Node):
         return self.get_parameter(name).value
 
 
-def _fill(vector: Any, values: np.ndarray) -> None:
-    vector.x, vector.y, vector.z = (float(value) for value in values)
-
-
 def main(args: list[str] | None = None) -> None:
-    """Entry point."""
+    """Run the node until its last frame, SIGINT or SIGTERM."""
     keep_buffers()
-    cv2.setNumThreads(1)  # what is rendered ahead is in no hurry
+    cv2.setNumThreads(1)  # rendering ahead is not urgent
     try:
         with ros_running(args):
             camera = VirtualCamera()

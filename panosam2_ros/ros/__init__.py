@@ -1,4 +1,4 @@
-"""The ROS 2 side; the only folder that imports rclpy or a message."""
+"""The ROS 2 node, its client and its commands; beside demo/ the only room that imports rclpy or a message."""
 
 from importlib.util import find_spec
 
@@ -8,4 +8,6 @@ _NEEDED = {
 }
 for _module, _remedy in _NEEDED.items():
     if find_spec(_module) is None:
-        raise ImportError(f"panosam2_ros's nodes and commands need {_module}, which is not here: {_remedy}")
+        raise ImportError(
+            f"panosam2_ros's nodes and commands need {_module}, which is not installed: {_remedy}"
+        )

@@ -1,4 +1,4 @@
-"""What Fast DDS and the C library need so that large images arrive; imports no rclpy."""
+"""Set up Fast DDS and the C library so that large images arrive; imports no rclpy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ def _rclpy_version() -> str:
 
 
 def profiles_variable(rclpy_version: str) -> str:
-    """What names Fast DDS's profile: until Jazzy (rclpy 7) it is Fast DDS 2, since Kilted (rclpy 9) 3."""
+    """Return the environment variable that names Fast DDS's profile.
+
+    ROS 2 has Fast DDS 2 until Jazzy (rclpy 7), and Fast DDS 3 since Kilted (rclpy 9).
+    """
     fast_dds_2 = int(rclpy_version.split(".")[0]) < 9
     return f"{'FASTRTPS' if fast_dds_2 else 'FASTDDS'}_DEFAULT_PROFILES_FILE"
 
@@ -30,8 +33,8 @@ PROFILES_VARIABLE = profiles_variable(_rclpy_version())
 def keep_buffers() -> bool:
     """Stop glibc from giving image buffers back to the kernel after each message.
 
-    Every message would page-fault them again: tens of milliseconds for a large image. False
-    where the C library has no ``mallopt``.
+    Every message would page-fault them again: tens of milliseconds for a large image. Return
+    False where the C library has no ``mallopt``.
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
@@ -42,12 +45,12 @@ def keep_buffers() -> bool:
 
 
 def profile_line() -> str:
-    """The line to run where the camera driver is started."""
+    """Return the line to run where the camera driver is started."""
     return f"export {PROFILES_VARIABLE}={package_file('config', 'fastdds.xml')}"
 
 
 def loss_remedy(middleware: str) -> str:
-    """What to do about lost images, for the RMW implementation in use."""
+    """Return what to do about lost images with the RMW implementation in use."""
     if "fastrtps" not in middleware:
         return f"{middleware}: raise its receive buffers (sysctl net.core.rmem_max)"
     here = "this node has it" if os.environ.get(PROFILES_VARIABLE) else "this node lacks it too"

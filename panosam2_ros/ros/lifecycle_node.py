@@ -1,4 +1,4 @@
-"""A lifecycle node that behaves alike with every rclpy from Humble's on."""
+"""A lifecycle node that behaves in the same way with every rclpy from Humble's on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rclpy.timer import Timer
 
 
 class SteadyLifecycleNode(LifecycleNode):
-    """Refuses transitions that its state does not have, and goes on where simulated time stands still."""
+    """A node that survives transitions its state does not have, and simulated time that stands still."""
 
     # Until Jazzy rclpy lets the exception end the executor, and with it the process. This is rclpy's own
     # method by its mangled name: nothing public lies between the service and the exception.
@@ -35,7 +35,7 @@ class SteadyLifecycleNode(LifecycleNode):
         clock: Clock | None = None,
         **options: Any,
     ) -> Timer:
-        """As rclpy's, by default with a clock that always goes on."""
+        """Create a timer as rclpy does, by default on the steady clock: simulated time does not stop it."""
         clock = clock or Clock(clock_type=ClockType.STEADY_TIME)
         return super().create_timer(timer_period_sec, callback, callback_group, clock, **options)
 
@@ -52,25 +52,25 @@ class SteadyLifecycleNode(LifecycleNode):
     def watch_parameters(
         self, refusal: Callable[[list[Parameter]], str], changed: Callable[[], None]
     ) -> None:
-        """Changes for which ``refusal`` has a reason are not made; ``changed`` is called after others.
+        """Refuse changes for which ``refusal`` returns a reason, and call ``changed`` after others.
 
-        With Humble's rclpy, which tells only beforehand, ``changed`` comes on the executor's next turn.
+        With Humble's rclpy, which calls only beforehand, ``changed`` is called by the executor soon after.
         """
-        tells_afterwards = hasattr(self, "add_post_set_parameters_callback")
+        calls_afterwards = hasattr(self, "add_post_set_parameters_callback")
 
         def check(changes: list[Parameter]) -> SetParametersResult:
             reason = refusal(changes)
-            if not reason and not tells_afterwards:
+            if not reason and not calls_afterwards:
                 self.soon(changed)
             return SetParametersResult(successful=not reason, reason=reason)
 
         self.add_on_set_parameters_callback(check)
-        if tells_afterwards:
+        if calls_afterwards:
             self.add_post_set_parameters_callback(lambda _: changed())
 
 
 def with_info(callback: Callable[[Any, dict[str, Any]], None]) -> Callable[..., None]:
-    """The callback of a message and rclpy's information about it; Humble's rclpy has none: empty."""
+    """Return a callback that is given a message and rclpy's information on it, {} with Humble's rclpy."""
     if hasattr(Subscription, "CallbackType"):
         return callback
     return lambda message: callback(message, {})

@@ -1,50 +1,43 @@
-"""The node: subscribe, hand over, publish. What takes long is done on the worker's thread."""
+"""The node: subscribe, hand over, publish. Inference runs on the worker's thread."""
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
-from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
-import torch
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
-from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.subscription import Subscription
-from rclpy.timer import Timer
 from rclpy.utilities import get_rmw_implementation_identifier
-from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from panosam2_ros.geometry.camera_frame import CameraFrame
 from panosam2_ros.io.image_encodings import ImageError
-from panosam2_ros.ros.conversion import messages
-from panosam2_ros.ros.conversion.messages import stamp_to_ns
+from panosam2_ros.ros.conversion.messages import camera_frame
 from panosam2_ros.ros.conversion.panorama_decoder import PanoramaDecoder
 from panosam2_ros.ros.conversion.target_frame import TargetFrame
 from panosam2_ros.ros.conversion.transforms import Transforms
 from panosam2_ros.ros.dds import keep_buffers, profile_line
 from panosam2_ros.ros.diagnostics.findings import WARN, Finding
-from panosam2_ros.ros.diagnostics.image_loss import QOS_BY_PARAMETER
-from panosam2_ros.ros.diagnostics.image_monitor import ImageMonitor, ImageTopic
 from panosam2_ros.ros.diagnostics.reporting import Reporter
 from panosam2_ros.ros.diagnostics.status import ModelInfo, NodeStatus, TrackerStatus
+from panosam2_ros.ros.image_subscription import ImageMsg, ImageSubscription
 from panosam2_ros.ros.inference.frame_buffer import ReceivedImage
 from panosam2_ros.ros.inference.memory_store import MemoryStore
-from panosam2_ros.ros.inference.tracker_factory import build_tracker, use_threads, worker_limits
-from panosam2_ros.ros.inference.worker import Callbacks, Worker, WorkerCounts, WorkerQueue
-from panosam2_ros.ros.lifecycle_node import SteadyLifecycleNode, with_info
-from panosam2_ros.ros.parameters import Parameters, declare_parameters, read_parameters, refusal
+from panosam2_ros.ros.inference.worker import Callbacks, Worker
+from panosam2_ros.ros.inference.worker_state import WorkerCounts, WorkerQueue
+from panosam2_ros.ros.lifecycle_node import SteadyLifecycleNode
+from panosam2_ros.ros.parameter_access import declare_parameters, read_parameters, refusal
+from panosam2_ros.ros.parameters import Parameters
 from panosam2_ros.ros.publishing.results import ResultPublishers
 from panosam2_ros.ros.publishing.visualization_messages import VisualizationInput, VisualizationStyle
+from panosam2_ros.ros.runtime import TrackingRuntime, free_memory
 from panosam2_ros.ros.services.clicked_point import ClickedPoints
+from panosam2_ros.ros.services.handlers import ImageGeometry
 from panosam2_ros.ros.services.servers import ServiceServers
 from panosam2_ros.ros.spin import ros_running
 from panosam2_ros.tracking.track import TrackedFrame
 
-ImageMsg: TypeAlias = Any  # sensor_msgs Image or CompressedImage
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -55,35 +48,32 @@ class PanoSam2Node(SteadyLifecycleNode):
         super().__init__("panosam2", **options)
         self._settings = declare_parameters(self)
         self._state = "unconfigured"
-        self._worker: Worker[ImageMsg] | None = None
-        self._epoch = 0  # of a tracker that remembers nothing
-        self._keeper: MemoryStore | None = None
-        self._save_timer: Timer | None = None
-        self._subscription: Subscription | None = None
-        self._watch: ImageMonitor | None = None
-        self._tracked = TrackerStatus()  # written by the worker's thread, whole
-        self._machinery, self._frame_id = ModelInfo(), ""
+        self._runtime: TrackingRuntime | None = None  # None while unconfigured
+        self._epoch = 0  # of the next runtime
         self._transforms = Transforms(self)
         self._target = TargetFrame(self._transforms, "")
-        self._create_interfaces()
+        self._reporter = Reporter(self)
+        self._outputs = ResultPublishers(self, self._reporter)
+        self._images = ImageSubscription(self, self._receive, self._frame_changed)
+        self._clicks = ClickedPoints(
+            self,
+            ServiceServers(self, self),
+            self._reporter,
+            self._transforms,
+            label=lambda: self._settings.click_label,
+            camera_frame=lambda: self._images.frame_id,
+        )
         self.watch_parameters(self._refusal, self._apply_parameters)
         self._report_timer = self.create_timer(self._settings.diagnostics_period, self._report)
         if self._settings.autostart:
             self.soon(self._autostart)
-
-    def _create_interfaces(self) -> None:
-        self._reporter = Reporter(self)
-        self._outputs = ResultPublishers(self, self._reporter)
-        desk = ServiceServers(self, self)
-        label, frame_id = lambda: self._settings.click_label, lambda: self._frame_id
-        self._clicks = ClickedPoints(self, desk, self._reporter, label, frame_id, self._transforms)
 
     # --- lifecycle
 
     def _autostart(self) -> None:
         if self._state != "unconfigured" or self.trigger_configure() != SUCCESS:
             return
-        if self.context.ok():  # a model can take longer to load than the user's patience lasts
+        if self.context.ok():  # the user may have ended the process while the model was loaded
             self.trigger_activate()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -94,7 +84,7 @@ class PanoSam2Node(SteadyLifecycleNode):
         return super().on_configure(state)
 
     def _attempt(self, action: Callable[[Parameters], None], otherwise: str) -> bool:
-        """Whether it succeeded; rclpy would swallow what it raises."""
+        """Return whether an action succeeds, and report why not: rclpy would swallow an exception."""
         try:
             action(self._settings)
         except Exception as error:
@@ -103,65 +93,28 @@ class PanoSam2Node(SteadyLifecycleNode):
         return True
 
     def _configure(self, parameters: Parameters) -> None:
-        panoramas = PanoramaDecoder(parameters)
-        tracker = build_tracker(parameters)
-        tracker.epoch = self._epoch
-        keeper = MemoryStore(
-            tracker, parameters.memory_directory, parameters.memory_file, self._memory_failed
-        )
-        if restored := keeper.restore():
-            self.get_logger().info(restored)
-        device = str(tracker.model.device)
-        self._machinery = ModelInfo(device, parameters.model, tracker.model.weights_sha256)
+        callbacks: Callbacks[ImageMsg] = Callbacks(PanoramaDecoder(parameters), self._publish, self._failed)
         self._target = TargetFrame(self._transforms, parameters.target_frame)
-        self._worker = Worker(
-            tracker,
-            Callbacks(panoramas, self._publish, self._failed),
-            worker_limits(parameters),
-            partial(use_threads, parameters.num_threads),
-        )
-        tracker.batcher.release_caches = self._worker.forget_frames
-        self._keeper = keeper
-        self.tracker_changed()
-        self._worker.start()
-        if keeper.restored:
-            self._save_soon()  # that file is not final any more
-        if parameters.memory_file and parameters.save_interval > 0:
-            self._save_timer = self.create_timer(parameters.save_interval, self._save_soon)
-        self.get_logger().info(f"model {parameters.model} on {device}")
-
-    def save_soon(self) -> None:
-        """Something has changed that should survive a kill."""
-        if self._save_timer is not None:
-            self._save_soon()
-
-    def _save_soon(self) -> None:
-        if self._worker is not None and self._keeper is not None:
-            self._keeper.save_soon(self._worker)
+        runtime = TrackingRuntime(self, parameters, callbacks, self._memory_failed, epoch=self._epoch)
+        self._runtime = runtime
+        runtime.start()
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Subscribe."""
+        """Subscribe to images."""
         if not self._attempt(self._subscribe, "could not be activated"):
             return FAILURE
         self._state = "active"
         return super().on_activate(state)
 
     def _subscribe(self, parameters: Parameters) -> None:
-        compressed = parameters.image_transport == "compressed"
-        name = self.resolve_topic_name("image") + ("/compressed" if compressed else "")
-        kind = CompressedImage if compressed else Image
-        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-        self._subscription = self.create_subscription(
-            kind, name, with_info(self._receive), qos, qos_overriding_options=QOS_BY_PARAMETER
-        )
         self._outputs.views.start()
-        self._watch = ImageMonitor(self, ImageTopic(name, f"sensor_msgs/msg/{kind.__name__}", qos))
-        self.get_logger().info(f"waiting for images on {name} ({qos.reliability.name.lower()})")
+        self._images.start(parameters.image_transport)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe; weights and what is remembered stay."""
+        """Unsubscribe; keep the weights and what is remembered."""
         self._unsubscribe()
-        self._save_soon()
+        if self._runtime is not None:
+            self._runtime.save()
         self._state = "inactive"
         return super().on_deactivate(state)
 
@@ -172,85 +125,73 @@ class PanoSam2Node(SteadyLifecycleNode):
         return super().on_cleanup(state)
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """From any state."""
+        """Free everything, from any state."""
         self.close()
         self._state = "finalized"
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """After a transition that raised: back to unconfigured."""
+        """Return to unconfigured after a transition that raised."""
         self.close()
         self._state = "unconfigured"
         return SUCCESS
 
     def close(self) -> None:
-        """Unsubscribe, end the worker, save, free what it held; more than once does no harm."""
+        """Unsubscribe, end the runtime, and free what it held; more than once does no harm."""
         self._unsubscribe()
-        if self._save_timer is not None:
-            self.destroy_timer(self._save_timer)
-            self._save_timer = None
-        worker, self._worker = self._worker, None
-        keeper, self._keeper = self._keeper, None
-        if worker is None:
+        runtime, self._runtime = self._runtime, None
+        if runtime is None:
             return
-        stopped = worker.stop(timeout=30.0)
-        if not stopped:
-            self.get_logger().error("inference does not end; leaving it behind")
-        if keeper is not None:
-            keeper.close(stopped)
-        self._epoch = worker.tracker.epoch + 1
-        self._tracked, self._machinery = TrackerStatus(), ModelInfo()
-        del worker, keeper
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        self._epoch = runtime.close()
+        del runtime
+        free_memory()
 
     def _unsubscribe(self) -> None:
-        self._watch = None
-        if self._subscription is not None:
-            self.destroy_subscription(self._subscription)
-            self._subscription = None
+        self._images.stop()
         self._outputs.views.stop()
 
     # --- parameters
 
     def _refusal(self, changes: list[Parameter]) -> str:
-        return refusal(changes, self._settings, self._worker is not None)
+        return refusal(changes, self._settings, configured=self._runtime is not None)
 
     def _apply_parameters(self) -> None:
         self._settings = parameters = read_parameters(self)
         self._report_timer.timer_period_ns = int(parameters.diagnostics_period * 1e9)
-        if self._worker is not None:
-            self._worker.set_history(parameters.history_seconds, parameters.history_mib)
+        if self._runtime is not None:
+            self._runtime.worker.set_history(parameters.history_seconds, parameters.history_mib)
 
     # --- images
 
-    def _receive(self, msg: ImageMsg, info: dict[str, Any]) -> None:
-        if self._worker is None or self._watch is None:
-            return
-        stamp = stamp_to_ns(msg.header.stamp)
-        self._watch.arrived(stamp, info)
-        self._worker.offer(ReceivedImage(stamp, msg, len(msg.data)))
-        if msg.header.frame_id != self._frame_id:
-            self._frame_id = msg.header.frame_id
-            axes = self.camera_of(msg.header).convention.value
-            self.get_logger().info(f"directions are in frame {self._frame_id!r}, axes: {axes}")
+    def _receive(self, image: ReceivedImage[ImageMsg]) -> None:
+        if self._runtime is not None:
+            self._runtime.worker.offer(image)
+
+    def _frame_changed(self, header: Header) -> None:
+        axes = self._camera_of(header).convention.value
+        self.get_logger().info(f"images are in frame {header.frame_id!r}, axes: {axes}")
+
+    def _camera_of(self, header: Header) -> CameraFrame:
+        """Return how the camera of an image with this header sits in the header's frame."""
+        now = self._settings
+        angles = (now.camera_roll, now.camera_pitch, now.camera_yaw)
+        return camera_frame(now.frame_convention, header.frame_id, *angles)
 
     def _publish(self, frame: ReceivedImage[ImageMsg], tracked: TrackedFrame) -> None:
-        """On the worker's thread."""
-        worker = self._worker
-        if worker is None or not self.context.ok():
+        """Publish the results of an image; called on the worker's thread."""
+        runtime = self._runtime
+        if runtime is None or not self.context.ok():
             return
         header, now = frame.message.header, self._settings
         look = VisualizationStyle(now.overlay_width, now.sphere_radius, now.cloud_width)
-        image = worker.frame_at(0)[1]  # the one that was tracked
-        scene = VisualizationInput(header, image, tracked, self.camera_of(header), now.vertical_fov, look)
-        self._outputs.publish(scene, worker.tracker.epoch, self._target)
-        self.tracker_changed()
+        image = runtime.worker.frame_at(0)[1]  # the one that was tracked
+        scene = VisualizationInput(header, image, tracked, self._camera_of(header), now.vertical_fov, look)
+        self._outputs.publish(scene, runtime.worker.tracker.epoch, self._target)
+        runtime.update_status()
         self._reporter.processed(frame.stamp)
 
     def _failed(self, _: ReceivedImage[ImageMsg], error: Exception) -> None:
-        """On the worker's thread."""
+        """Report an image without results; called on the worker's thread."""
         if not self.context.ok():
             return  # publishing fails while the process ends
         self.tracker_changed()
@@ -259,68 +200,67 @@ class PanoSam2Node(SteadyLifecycleNode):
             return
         self._reporter.failed(f"inference failed: {type(error).__name__}: {error}", "inference", error)
 
-    # --- what the services need (service_desk.Desk)
+    # --- what the services need (services.servers.NodeContext)
 
     @property
     def worker(self) -> Worker[ImageMsg] | None:
         """None while unconfigured."""
-        return self._worker
+        return self._runtime.worker if self._runtime else None
 
     @property
-    def vertical_fov(self) -> float:
-        """rad"""
-        return self._settings.vertical_fov
-
-    def camera_of(self, header: Header) -> CameraFrame:
-        """How the camera of an image with this header sits in the header's frame."""
-        now = self._settings
-        angles = (now.camera_roll, now.camera_pitch, now.camera_yaw)
-        return messages.camera_frame(now.frame_convention, header.frame_id, *angles)
-
-    @property
-    def keeper(self) -> MemoryStore | None:
+    def memory_store(self) -> MemoryStore | None:
         """None while unconfigured."""
-        return self._keeper
+        return self._runtime.memory_store if self._runtime else None
+
+    @property
+    def geometry(self) -> ImageGeometry:
+        """How pixels and directions of requests and answers relate to the images."""
+        return ImageGeometry(self._settings.vertical_fov, self._camera_of, self._target)
 
     def tracker_changed(self) -> None:
-        """On the worker's thread: keep what the diagnostics tell of the tracker."""
-        worker = self._worker
-        if worker is not None:
-            self._tracked = TrackerStatus.of(worker.tracker)
+        """Note what the diagnostics report of the tracker; called on the worker's thread."""
+        runtime = self._runtime
+        if runtime is not None:
+            runtime.update_status()
+
+    def save_soon(self) -> None:
+        """Save what is remembered, since a call has changed it."""
+        if self._runtime is not None:
+            self._runtime.changed()
+
+    def service_failed(self, error: Exception) -> None:
+        """Report a service call that raised."""
+        self._reporter.failed(f"service failed: {type(error).__name__}: {error}", "service", error)
 
     def _memory_failed(self, reason: str) -> None:
-        """On any thread."""
+        """Report a memory file that could not be written or read; called on any thread."""
         if self.context.ok():
             self._reporter.failed(reason, "memory")
         else:
             self.get_logger().error(reason)
 
-    def service_failed(self, error: Exception) -> None:
-        """A service call raised."""
-        self._reporter.failed(f"service failed: {type(error).__name__}: {error}", "service", error)
-
     # --- diagnostics
 
     def _report(self) -> None:
-        worker = self._worker
-        health = NodeStatus(
+        runtime = self._runtime
+        status = NodeStatus(
             state=self._state,
-            counts=worker.counts if worker else WorkerCounts(),
-            queue=worker.queue if worker else WorkerQueue(),
-            lost=self._watch.lost if self._watch else 0,
-            tracked=self._tracked,
-            machinery=self._machinery,
+            counts=runtime.worker.counts if runtime else WorkerCounts(),
+            queue=runtime.worker.queue if runtime else WorkerQueue(),
+            lost=self._images.lost,
+            tracked=runtime.tracked if runtime else TrackerStatus(),
+            model=runtime.model if runtime else ModelInfo(),
             dds=f"{get_rmw_implementation_identifier()}; for the camera driver: {profile_line()}",
             views=self._outputs.views.counts,
         )
-        found = self._watch.findings(self._settings) if self._watch else {}
+        found = self._images.findings(self._settings)
         if self._target.problem:
             found["target_frame"] = Finding(WARN, self._target.problem)
-        self._reporter.report(health, found, self._settings)
+        self._reporter.report(status, found, self._settings)
 
 
 def main(args: list[str] | None = None) -> None:
-    """Runs the node until it is told to stop by SIGINT or SIGTERM."""
+    """Run the node until SIGINT or SIGTERM ends it."""
     keep_buffers()
     with ros_running(args):
         executor, node = SingleThreadedExecutor(), None

@@ -1,20 +1,15 @@
-"""The node's parameters, declared once: name, default, meaning, range and when they may change."""
+"""The node's parameters: name, default, meaning, range and when each may change."""
 
 from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Sequence
-from dataclasses import MISSING, Field, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
-
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.node import Node
-from rclpy.parameter import Parameter
 
 
 class Change(enum.Enum):
-    """When a parameter may be set."""
+    """When a parameter may be changed."""
 
     LIVE = "takes effect at once"
     UNCONFIGURED = "can be set while the node is unconfigured"
@@ -25,6 +20,7 @@ def _declared(
     default: Any,
     description: str,
     change: Change,
+    *,
     span: tuple[float, float] | None = None,  # both included
     choices: tuple[str, ...] = (),
 ) -> Any:
@@ -36,7 +32,7 @@ def _declared(
 class Parameters:
     """A snapshot of all parameters."""
 
-    autostart: bool = _declared(True, "configure and activate without being asked", Change.START)
+    autostart: bool = _declared(True, "configure and activate by itself", Change.START)
     model: str = _declared(
         "panosam2_nano",
         "panosam2_nano, an official sam2.1_hiera_*, or path of a weights file",
@@ -60,14 +56,14 @@ class Parameters:
         "compile the image encoder with torch.compile; configuring takes about a minute longer",
         Change.UNCONFIGURED,
     )
-    seam_steering: bool = _declared(
+    seam_placement: bool = _declared(
         False,
         "roll the network's view so that its seam keeps away from objects; for networks that are not "
         "periodic; objects then depend on each other",
         Change.UNCONFIGURED,
     )
     num_threads: int = _declared(
-        0, "CPU threads of the model; 0: torch's choice", Change.UNCONFIGURED, (0, 1024)
+        0, "CPU threads of the model; 0: torch's choice", Change.UNCONFIGURED, span=(0, 1024)
     )
     image_transport: str = _declared(
         "raw",
@@ -89,67 +85,74 @@ class Parameters:
         Change.UNCONFIGURED,
     )
     panorama_width: int = _declared(
-        0, "columns of panoramas made of fisheye images; 0: the image's", Change.UNCONFIGURED, (0, 16384)
+        0, "columns of panoramas made of fisheye images; 0: the image's", Change.UNCONFIGURED, span=(0, 16384)
     )
     vertical_fov: float = _declared(
         math.pi,
         "vertical field of view, rad, symmetric about the horizon; pi: a full sphere",
         Change.UNCONFIGURED,
-        (0.1, math.pi),
+        span=(0.1, math.pi),
     )
-    max_objects: int = _declared(32, "objects that can be tracked at once", Change.UNCONFIGURED, (1, 65535))
+    max_objects: int = _declared(
+        32, "objects that can be tracked at once", Change.UNCONFIGURED, span=(1, 65535)
+    )
     mask_width: int = _declared(
         0,
         "columns of ~/masks, to spare time and bandwidth with large panoramas, from 64; 0: the image's",
         Change.UNCONFIGURED,
-        (0, 16384),
+        span=(0, 16384),
     )
-    redraw_outlines: bool = _declared(
+    refine_boundaries: bool = _declared(
         True,
-        "outlines of panosam2_nano's masks follow the camera's pixels, 6 or 7 ms for each object",
+        "refine the boundaries of panosam2_nano's masks at the camera's resolution; takes 6 or 7 ms for each "
+        "object",
         Change.UNCONFIGURED,
     )
     camera_motion: bool = _declared(
         True,
-        "see in the images how the camera turns: objects out of sight are expected where they are then",
+        "estimate the camera's rotation from the images, so that objects out of sight are expected where "
+        "they are after it",
         Change.UNCONFIGURED,
     )
     min_island: float = _declared(
         0.25,
         "smaller parts of a mask are dropped below this share of the solid angle of its largest; 0: none",
         Change.UNCONFIGURED,
-        (0.0, 1.0),
+        span=(0.0, 1.0),
     )
     island_reach: float = _declared(
         0.1,
         "rad; for min_island a part of the mask counts less the farther it is from where the object should "
         "be: 0.61 of its size at this distance; 0: distance does not matter",
         Change.UNCONFIGURED,
-        (0.0, math.pi),
+        span=(0.0, math.pi),
     )
     max_hole: float = _declared(
         0.0,
         "holes are filled up to this share of the solid angle of the mask; 0: none",
         Change.UNCONFIGURED,
-        (0.0, 1.0),
+        span=(0.0, 1.0),
     )
     appear_score: float = _declared(
-        0.5, "score from which an object that was not seen counts as VISIBLE", Change.UNCONFIGURED, (0.0, 1.0)
+        0.5,
+        "score from which an object that was not seen counts as visible",
+        Change.UNCONFIGURED,
+        span=(0.0, 1.0),
     )
     disappear_score: float = _declared(
         0.5,
-        "score down to which a VISIBLE object stays so, at most appear_score",
+        "score down to which a visible object stays so, at most appear_score",
         Change.UNCONFIGURED,
-        (0.0, 1.0),
+        span=(0.0, 1.0),
     )
     velocity_smoothing: float = _declared(
-        0.1, "s, time constant of the angular velocity; 0: none", Change.UNCONFIGURED, (0.0, 60.0)
+        0.1, "s, time constant of the angular velocity; 0: none", Change.UNCONFIGURED, span=(0.0, 60.0)
     )
     lost_after: float = _declared(
-        3.0, "s unseen until OCCLUDED becomes LOST", Change.UNCONFIGURED, (0.0, 3600.0)
+        3.0, "s unseen until an occluded object is lost", Change.UNCONFIGURED, span=(0.0, 3600.0)
     )
     prompt_queue: int = _declared(
-        16, "service calls that may wait for the tracker", Change.UNCONFIGURED, (1, 1000)
+        16, "service calls that may wait for the tracker", Change.UNCONFIGURED, span=(1, 1000)
     )
     frame_convention: str = _declared(
         "auto",
@@ -162,30 +165,30 @@ class Parameters:
         0.0,
         "rad, the camera's roll in its frame, about x forward",
         Change.LIVE,
-        (-math.pi, math.pi),
+        span=(-math.pi, math.pi),
     )
     camera_pitch: float = _declared(
-        0.0, "rad, its pitch, about y left: positive looks down", Change.LIVE, (-math.pi, math.pi)
+        0.0, "rad, its pitch, about y left: positive looks down", Change.LIVE, span=(-math.pi, math.pi)
     )
     camera_yaw: float = _declared(
-        0.0, "rad, its yaw, about z up: positive looks left", Change.LIVE, (-math.pi, math.pi)
+        0.0, "rad, its yaw, about z up: positive looks left", Change.LIVE, span=(-math.pi, math.pi)
     )
     target_frame: str = _declared(
         "",
-        "frame in which ~/bearings are published, by tf2; empty, without tf2 or without a transform at the "
-        "image's stamp: the image's frame",
+        "frame of all directions that are published and answered, by tf2; empty, without tf2 or without a "
+        "transform at the image's stamp: the image's frame",
         Change.UNCONFIGURED,
     )
     history_seconds: float = _declared(
-        4.0, "s of images that are kept for prompts at their stamp", Change.LIVE, (0.0, 600.0)
+        4.0, "s of images that are kept for prompts at their stamp", Change.LIVE, span=(0.0, 600.0)
     )
-    history_mib: float = _declared(512.0, "MiB that these images may hold", Change.LIVE, (0.0, 65536.0))
+    history_mib: float = _declared(512.0, "MiB that these images may hold", Change.LIVE, span=(0.0, 65536.0))
     replay_every: int = _declared(
         3,
         "an object that was prompted on an older image is tracked to the newest through every n-th "
         "of the images that are kept",
         Change.UNCONFIGURED,
-        (1, 1000),
+        span=(1, 1000),
     )
     memory_directory: str = _declared(
         "~/.ros/panosam2",
@@ -199,115 +202,54 @@ class Parameters:
         Change.UNCONFIGURED,
     )
     save_interval: float = _declared(
-        10.0, "s between savings of memory_file; 0: only at the end", Change.UNCONFIGURED, (0.0, 86400.0)
+        10.0, "s between savings of memory_file; 0: only at the end", Change.UNCONFIGURED, span=(0.0, 86400.0)
     )
     click_label: str = _declared("clicked", "label of the objects that ~/clicked_point prompts", Change.LIVE)
     overlay_width: int = _declared(
         1280,
         "columns of ~/overlay at most, which bounds its cost, from 64; 0: the image's",
         Change.LIVE,
-        (0, 16384),
+        span=(0, 16384),
     )
     sphere_radius: float = _declared(
         2.0,
         "m, radius of the sphere in ~/mask_cloud and length of the arrows in ~/markers",
         Change.LIVE,
-        (0.01, 10_000.0),
+        span=(0.01, 10_000.0),
     )
     cloud_width: int = _declared(
         512,
         "points of ~/mask_cloud round the horizon; 512 are 83,000 in all, 1.7 MB",
         Change.LIVE,
-        (64, 4096),
+        span=(64, 4096),
     )
     image_timeout: float = _declared(
-        3.0, "s without images until /diagnostics warns", Change.LIVE, (0.1, 3600.0)
+        3.0, "s without images until /diagnostics warns", Change.LIVE, span=(0.1, 3600.0)
     )
     image_timeout_error: float = _declared(
-        30.0, "s without images until that is an error; 0: never", Change.LIVE, (0.0, 86400.0)
+        30.0, "s without images until that is an error; 0: never", Change.LIVE, span=(0.0, 86400.0)
     )
     loss_warning: float = _declared(
-        0.05, "share of images lost on the way above which it warns; 0: never", Change.LIVE, (0.0, 1.0)
+        0.05, "share of images lost on the way above which it warns; 0: never", Change.LIVE, span=(0.0, 1.0)
     )
     loss_error: float = _declared(
-        0.5, "share above which that is an error; 0: never", Change.LIVE, (0.0, 1.0)
+        0.5, "share above which that is an error; 0: never", Change.LIVE, span=(0.0, 1.0)
     )
     latency_warning: float = _declared(
-        1.0, "s from stamp to results (p95) above which it warns; 0: never", Change.LIVE, (0.0, 3600.0)
+        1.0, "s from stamp to results (p95) above which it warns; 0: never", Change.LIVE, span=(0.0, 3600.0)
     )
     latency_error: float = _declared(
-        0.0, "s above which that is an error; 0: never", Change.LIVE, (0.0, 3600.0)
+        0.0, "s above which that is an error; 0: never", Change.LIVE, span=(0.0, 3600.0)
     )
     rate_warning: float = _declared(
-        0.0, "images processed per s below which it warns; 0: never", Change.LIVE, (0.0, 1000.0)
+        0.0, "images processed per s below which it warns; 0: never", Change.LIVE, span=(0.0, 1000.0)
     )
     rate_error: float = _declared(
-        0.0, "images per s below which that is an error; 0: never", Change.LIVE, (0.0, 1000.0)
+        0.0, "images per s below which that is an error; 0: never", Change.LIVE, span=(0.0, 1000.0)
     )
     error_stays: float = _declared(
-        5.0, "s for which the last error shows as the level of /diagnostics", Change.LIVE, (0.0, 3600.0)
+        5.0, "s for which the last error shows as the level of /diagnostics", Change.LIVE, span=(0.0, 3600.0)
     )
     diagnostics_period: float = _declared(
-        1.0, "s between messages on /diagnostics", Change.LIVE, (0.05, 60.0)
+        1.0, "s between messages on /diagnostics", Change.LIVE, span=(0.05, 60.0)
     )
-
-
-def declare_parameters(node: Node) -> Parameters:
-    """Declare all on the node; raises where an override has a wrong type or is out of range."""
-    for item in fields(Parameters):
-        node.declare_parameter(item.name, item.default, _descriptor(item))
-    parameters = read_parameters(node)
-    for item in fields(Parameters):
-        wrong = _not_a_choice(item, getattr(parameters, item.name))
-        if wrong:
-            raise ValueError(wrong)
-    return parameters
-
-
-def read_parameters(node: Node) -> Parameters:
-    """The values that are set now."""
-    names = [item.name for item in fields(Parameters)]
-    return Parameters(**{name: node.get_parameter(name).value for name in names})
-
-
-def refusal(changes: Sequence[Parameter], current: Parameters, configured: bool) -> str:
-    """Why these changes cannot be made, with the remedy; empty where they can."""
-    known = {item.name: item for item in fields(Parameters)}
-    for change in changes:
-        item = known.get(change.name)
-        if item is None or change.value == getattr(current, change.name):
-            continue
-        wrong = _not_a_choice(item, change.value)
-        if wrong:
-            return wrong
-        if item.metadata["change"] is Change.UNCONFIGURED and configured:
-            return (
-                f"{change.name} {Change.UNCONFIGURED.value}: deactivate it and clean it up first "
-                "(lifecycle), or set it at start"
-            )
-    return ""
-
-
-def _not_a_choice(item: Field[Any], value: Any) -> str:
-    choices = item.metadata["choices"]
-    if not choices or value in choices:
-        return ""
-    return f"{item.name} must be one of {', '.join(choices)}, got {value!r}"
-
-
-def _descriptor(item: Field[Any]) -> ParameterDescriptor:
-    assert item.default is not MISSING
-    change, span = item.metadata["change"], item.metadata["span"]
-    descriptor = ParameterDescriptor(
-        name=item.name,
-        description=f"{item.metadata['description']} ({change.value})",
-        additional_constraints=", ".join(item.metadata["choices"]),
-        read_only=change is Change.START,
-    )
-    if span and isinstance(item.default, int):
-        descriptor.integer_range = [IntegerRange(from_value=span[0], to_value=span[1], step=1)]
-    elif span:
-        descriptor.floating_point_range = [
-            FloatingPointRange(from_value=float(span[0]), to_value=float(span[1]))
-        ]
-    return descriptor

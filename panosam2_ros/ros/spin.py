@@ -1,4 +1,4 @@
-"""How every process of ours begins and ends."""
+"""Begin and end ROS in a process."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rclpy.executors import ExternalShutdownException
 
 @contextmanager
 def ros_running(args: list[str] | None = None) -> Iterator[None]:
-    """ROS from here to the end of the block; SIGINT and SIGTERM leave the block quietly.
+    """Initialise ROS for the block, and leave the block quietly at SIGINT and SIGTERM.
 
-    Other exceptions pass, unless they came of the context's end.
+    Other exceptions pass, unless the end of the context caused them.
     """
     # rclpy notices both signals; a KeyboardInterrupt besides could hit anything, also the clean-up.
     signal.signal(signal.SIGINT, lambda *_: None)

@@ -1,19 +1,27 @@
-"""The real node with one thing broken: python -m faulty_node FAULT [ROS arguments]."""
+"""The real node with one thing broken or replaced: python -m faulty_node FAULT [ROS arguments]."""
 
 from __future__ import annotations
 
 import errno
+import math
 import os
 import sys
 import time
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import torch
 from rclpy.node import Node
 
 from panosam2_ros.memory import memory_file
-from panosam2_ros.ros import lifecycle_node, node
+from panosam2_ros.ros import lifecycle_node, node, runtime
+from panosam2_ros.ros.conversion import transforms
 from panosam2_ros.tracking import tracker
+
+KNOWN_FRAME, CAMERA_FRAME = "map", "camera_optical_frame"
+_QUARTER = math.sqrt(0.5)
+KNOWN_ROTATION = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])  # a quarter turn about z
 
 
 def inference_raises() -> None:
@@ -59,6 +67,33 @@ def disk_full() -> None:
     memory_file.os.fsync = fsync  # type: ignore[assignment]
 
 
+def prompting_raises() -> None:
+    """Always."""
+
+    def prompt(*_: Any) -> Any:
+        raise RuntimeError("injected")
+
+    tracker.PanoTracker.prompt = prompt  # type: ignore[method-assign]
+
+
+def knows_a_transform() -> None:
+    """From the camera's frame to KNOWN_FRAME; tf2 is not to be had from PyPI."""
+
+    class Buffer:
+        def __init__(self, node: Any) -> None:
+            pass
+
+        def lookup_transform(self, target: str, source: str, _: Any) -> Any:
+            if (target, source) != (KNOWN_FRAME, CAMERA_FRAME):
+                raise LookupError(f'"{source}" is not connected to "{target}"')
+            rotation = SimpleNamespace(x=0.0, y=0.0, z=_QUARTER, w=_QUARTER)
+            return SimpleNamespace(transform=SimpleNamespace(rotation=rotation))
+
+    transforms.tf2_ros = SimpleNamespace(
+        Buffer=Buffer, TransformListener=lambda *_, **__: None, TransformException=LookupError
+    )
+
+
 def slow() -> None:
     """A second for each image."""
     real = tracker.PanoTracker.step
@@ -72,14 +107,14 @@ def slow() -> None:
 
 def slow_to_configure() -> None:
     """Loading the weights takes three seconds."""
-    real = node.build_tracker
+    real = runtime.build_tracker
 
     def build(parameters: Any) -> Any:
         print("configuring", flush=True)
         time.sleep(3.0)
         return real(parameters)
 
-    node.build_tracker = build
+    runtime.build_tracker = build
 
 
 def like_humble() -> None:
@@ -90,7 +125,8 @@ def like_humble() -> None:
 
 if __name__ == "__main__":
     FAULTS = (
-        inference_raises, out_of_memory, no_memory_at_all, disk_full, slow, slow_to_configure, like_humble,
+        inference_raises, out_of_memory, no_memory_at_all, disk_full, prompting_raises, knows_a_transform,
+        slow, slow_to_configure, like_humble,
     )  # fmt: skip
     {fault.__name__: fault for fault in FAULTS}[sys.argv.pop(1)]()
     node.main()

@@ -1,4 +1,4 @@
-"""Synthetic scenes shown to a node in a process of its own, with the truth of every frame."""
+"""Synthetic scenes shown to a node in a process of its own, with the ground truth of every frame."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from panosam2_ros.simulation.scene import Scene, SceneConfig
 
 
 class Film:
-    """A scene that is shown frame by frame, each when the one before it has been answered."""
+    """A scene that is shown frame by frame, each after the results of the one before it."""
 
     def __init__(self, station: Station, config: SceneConfig, seed: int) -> None:
         self.station, self.scene = station, Scene(config, AssetLibrary.shipped(Split.VAL), seed)
@@ -25,7 +25,7 @@ class Film:
         self.stamps: list[int] = []
 
     def show(self) -> int:
-        """The next frame, in time at the earliest, again where it was lost on the way; its index."""
+        """Show the next frame, not before its time, again where it was lost; return its index."""
         index, rate = len(self.stamps), self.scene.config.rate
         frame, begun = self.scene.render(index), time.monotonic()
         stamp = self.station.stamp + round(index / rate * 1e9)
@@ -46,7 +46,7 @@ class Film:
         return stamp in self.station.bearings and stamp in self.station.masks
 
     def box(self, obj_id: int, index: int = 0) -> ObjectPrompt:
-        """The box of an object in a frame."""
+        """Return a prompt by the box of an object in a frame."""
         box = mask_box(self.scene.truth(index).labels == obj_id)
         assert box is not None
         return ObjectPrompt(label=f"object {obj_id}", box=[float(x) for x in box])
@@ -55,17 +55,17 @@ class Film:
         return list(self.station.bearings[self.stamps[index]].objects)
 
     def error(self, seen: ObjectBearing, obj_id: int, index: int) -> float:
-        """rad, of a bearing at its message's own stamp."""
+        """Return the error of a bearing at its message's own stamp, rad."""
         truth = next(o for o in self.scene.truth(index).objects if o.obj_id == obj_id)
         direction = np.array([seen.direction.x, seen.direction.y, seen.direction.z])
         return float(angle_between(truth.direction, direction))
 
     def masks(self, index: int) -> NDArray[np.uint16]:
-        """The published label image [H, W]."""
+        """Return the published label image [H, W]."""
         msg = self.station.masks[self.stamps[index]]
         return np.frombuffer(msg.data, np.uint16).reshape(msg.height, msg.width)
 
     def iou(self, obj_id: int, published_id: int, index: int) -> float:
-        """Of the published mask and the truth's."""
+        """Return the IoU of the published mask with the ground truth."""
         truth, found = self.scene.truth(index).labels == obj_id, self.masks(index) == published_id
         return float((truth & found).sum() / max(1, (truth | found).sum()))

@@ -17,8 +17,8 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch_testing.proc_info_handler import ProcInfoHandler
 
 from launch import LaunchDescription
-from panosam2_ros.msg import ObjectBearing, ObjectBearingArray, ObjectPrompt
-from panosam2_ros.srv import Prompt
+from panosam2_ros.msg import ObjectBearing, ObjectBearingArray, ObjectPrompt, PromptPoint, PromptResult
+from panosam2_ros.srv import PromptObjects
 
 FILE = Path(__file__).resolve().parents[2] / "launch" / "with_camera.launch.py"
 DOMAIN = str(os.getpid() % 101)  # nothing else on this network answers
@@ -26,7 +26,7 @@ DOMAIN = str(os.getpid() % 101)  # nothing else on this network answers
 
 @pytest.mark.launch_test
 def generate_test_description() -> LaunchDescription:
-    """What is started before the tests."""
+    """Describe what is started before the tests."""
     os.environ["ROS_DOMAIN_ID"] = DOMAIN
     source = PythonLaunchDescriptionSource(str(FILE))
     arguments = {"namespace": "robot"}.items()
@@ -49,9 +49,9 @@ class TestWhileItRuns(unittest.TestCase):
         self.node.destroy_node()
         rclpy.shutdown()
 
-    def ask(self, request: Prompt.Request) -> Any:
-        """The answer to a prompt; fails where none comes."""
-        client = self.node.create_client(Prompt, "/robot/panosam2/prompt")
+    def ask(self, request: PromptObjects.Request) -> Any:
+        """Return the answer to a prompt; fail where none comes."""
+        client = self.node.create_client(PromptObjects, "/robot/panosam2/prompt")
         self.assertTrue(client.wait_for_service(60.0), "no prompt service within a minute")
         answer = client.call_async(request)
         rclpy.spin_until_future_complete(self.node, answer, timeout_sec=30.0)
@@ -59,13 +59,14 @@ class TestWhileItRuns(unittest.TestCase):
         return answer.result()
 
     def test_an_object_is_tracked(self) -> None:
-        prompt = ObjectPrompt(label="ahead", points=[480.0, 240.0], point_labels=[1])
+        ahead = PromptPoint(u=480.0, v=240.0, label=PromptPoint.FOREGROUND)
+        prompt = ObjectPrompt(label="ahead", points=[ahead])
         deadline = time.monotonic() + 60
-        result = self.ask(Prompt.Request(prompts=[prompt])).results[0]
-        while not result.success and time.monotonic() < deadline:  # no image yet
+        result = self.ask(PromptObjects.Request(prompts=[prompt])).results[0]
+        while result.code != PromptResult.OK and time.monotonic() < deadline:  # no image yet
             time.sleep(1.0)
-            result = self.ask(Prompt.Request(prompts=[prompt])).results[0]
-        self.assertTrue(result.success, result.message)
+            result = self.ask(PromptObjects.Request(prompts=[prompt])).results[0]
+        self.assertEqual(result.code, PromptResult.OK, result.message)
         seen: list[ObjectBearing] = []
         self.node.create_subscription(
             ObjectBearingArray, "/robot/panosam2/bearings", lambda m: seen.extend(m.objects), 5

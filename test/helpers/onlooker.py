@@ -1,4 +1,4 @@
-"""A station that also looks at views and clicks at points, as somebody with RViz does."""
+"""A station that also subscribes to visualizations and clicks at points, as somebody with RViz does."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TYPES = {
 
 
 class Onlooker(Station):
-    """Also looks at views, while it wants to."""
+    """A station that subscribes to visualizations from ``look`` to ``look_away``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Onlooker(Station):
         self.spin_for(0.5)
 
     def shown(self, name: str) -> Any:
-        """The view of a new image."""
+        """Return the visualization of a new image."""
         for _ in range(10):
             stamp = self.show()
             end = time.monotonic() + 3
@@ -65,6 +65,6 @@ class Onlooker(Station):
 
 
 def _stamps(msg: Any) -> set[int]:
-    """ns; of markers or of any other message, empty where there is none."""
+    """Return the stamps of markers or of any other message, ns; empty where there is none."""
     headers = [m.header for m in msg.markers] if isinstance(msg, MarkerArray) else [msg.header]
     return {stamp_to_ns(header.stamp) for header in headers}

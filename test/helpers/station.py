@@ -26,9 +26,9 @@ from std_srvs.srv import Trigger
 from helpers.process import Process, wait_for
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import Floats, lonlat_to_vector
-from panosam2_ros.msg import ObjectBearingArray, ObjectPrompt
-from panosam2_ros.ros.conversion.messages import ns_to_stamp, stamp_to_ns
-from panosam2_ros.srv import Prompt
+from panosam2_ros.msg import ObjectBearingArray, ObjectPrompt, PromptDirection, PromptPoint, PromptResult
+from panosam2_ros.ros.conversion.messages import ns_to_stamp, stamp_to_ns, vector_msg
+from panosam2_ros.srv import PromptObjects
 
 WIDTH, HEIGHT = 256, 128
 GRID = Equirect(WIDTH, HEIGHT)
@@ -43,7 +43,7 @@ def cap(centre: Floats, radius: float = RADIUS) -> NDArray[np.bool_]:
 
 
 def scene() -> NDArray[np.uint8]:
-    """A red ball across the seam, before sky and ground."""
+    """Draw a red ball across the seam, before sky and ground."""
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     image[: HEIGHT // 2], image[HEIGHT // 2 :] = (120, 160, 220), (90, 110, 60)
     image += np.random.default_rng(0).integers(0, 12, image.shape, np.uint8)
@@ -52,6 +52,13 @@ def scene() -> NDArray[np.uint8]:
 
 
 SCENE = scene()
+CODE_NAMES = {
+    getattr(PromptResult, name): name
+    for name in (
+        "OK", "INVALID", "UNKNOWN_OBJECT", "NOTHING_FOUND", "LIMIT_REACHED", "NO_IMAGE", "STAMP_NOT_HELD",
+        "BUSY", "NOT_ACTIVE", "INTERNAL",
+    )
+}  # fmt: skip
 
 
 def image_msg(stamp: int, pixels: NDArray[np.uint8] = SCENE, encoding: str = "rgb8") -> Image:
@@ -99,7 +106,7 @@ class Station(Node):
             rclpy.spin_once(self, timeout_sec=0.02)
 
     def call(self, kind: Any, name: str, request: Any = None, tries: int = 1) -> Any:
-        """``tries``: of what changes nothing; answers to a client that is not discovered yet are lost."""
+        """Return a service's answer; ``tries``: of what changes nothing, as answers can be lost at first."""
         client = self.create_client(kind, f"panosam2/{name}")
         assert client.wait_for_service(20), f"no service {name}"
         for left in reversed(range(tries)):
@@ -114,7 +121,7 @@ class Station(Node):
         return future.result()
 
     def show(self, **how: Any) -> int:
-        """Publish an image, again with a later stamp where it was lost, and wait for its results."""
+        """Publish an image, again with a later stamp where it was lost; return the stamp that has results."""
         for _ in range(10):
             self.stamp += 100_000_000
             stamp = self.stamp
@@ -126,9 +133,9 @@ class Station(Node):
                     return stamp
         raise AssertionError("no results for any of ten images")
 
-    def prompt(self, *prompts: ObjectPrompt, stamp: int = 0) -> Prompt.Response:
-        request = Prompt.Request(stamp=ns_to_stamp(stamp), prompts=list(prompts))
-        return self.call(Prompt, "prompt", request)
+    def prompt(self, *prompts: ObjectPrompt, stamp: int = 0) -> PromptObjects.Response:
+        request = PromptObjects.Request(stamp=ns_to_stamp(stamp), prompts=list(prompts))
+        return self.call(PromptObjects, "prompt", request)
 
     def change(self, transition: int) -> bool:
         request = ChangeState.Request(transition=Transition(id=transition))
@@ -143,7 +150,7 @@ class Station(Node):
         return list(self.call(SetParameters, "set_parameters", request).results)
 
     def value(self, key: str) -> str:
-        """Of the newest diagnostics."""
+        """Return a value of the newest diagnostics."""
         values = {} if self.status is None else {v.key: v.value for v in self.status.values}
         return str(values.get(key, ""))
 
@@ -152,7 +159,7 @@ class Station(Node):
 
 
 def stations(kind: Any = Station) -> Iterator[Any]:
-    """What a fixture yields from: a station of that kind, with rclpy running."""
+    """Yield a station of that kind, with rclpy running, for a fixture."""
     rclpy.init()
     node = kind()
     yield node
@@ -161,7 +168,7 @@ def stations(kind: Any = Station) -> Iterator[Any]:
 
 
 def forgetful(process: Process, station: Station) -> Station:
-    """A fixture: the station beside a node that has seen an image and knows no object."""
+    """Return the station, beside a node that has seen an image and knows no object; for a fixture."""
     station.call(Trigger, "reset")
     station.show()
     return station
@@ -174,7 +181,7 @@ def start(
     fault: str = "",  # of faulty_node.py; empty: the node as it is
     **parameters: Any,
 ) -> Process:
-    """The node in a process of its own, with small settings."""
+    """Start the node in a process of its own, with small settings."""
     settings = {"model": weights, "num_threads": 1, "diagnostics_period": 0.2, **parameters}
     arguments = [a for k, v in settings.items() for a in ("-p", f"{k}:={v}")]
     if namespace:
@@ -191,9 +198,23 @@ def until_active(process: Process) -> None:
 
 
 def ball_prompt(**more: Any) -> ObjectPrompt:
-    """The ball, by its mask: taken as it is, whatever the weights."""
+    """Return a prompt of the ball by its mask, which is taken as it is, whatever the weights."""
     return ObjectPrompt(mask=mask_msg(cap(SEAM)), **more)
 
 
 def mask_msg(mask: NDArray[np.bool_]) -> Image:
     return image_msg(0, mask.astype(np.uint8) * 255, "mono8")
+
+
+def point(u: float, v: float, label: int = PromptPoint.FOREGROUND) -> PromptPoint:
+    """Make a point, on the object by default; of floats, since rclpy would send an int as 0.0."""
+    return PromptPoint(u=float(u), v=float(v), label=label)
+
+
+def direction(vector: Floats, label: int = PromptDirection.FOREGROUND) -> PromptDirection:
+    return PromptDirection(direction=vector_msg(vector), label=label)
+
+
+def codes(answer: PromptObjects.Response) -> list[str]:
+    """Return the names of the codes of the results."""
+    return [CODE_NAMES[result.code] for result in answer.results]

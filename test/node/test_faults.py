@@ -24,6 +24,7 @@ from lifecycle_msgs.msg import Transition
 from numpy.typing import NDArray
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from helpers.process import Process
@@ -32,6 +33,7 @@ from helpers.station import (
     SEAM,
     Station,
     ball_prompt,
+    codes,
     forgetful,
     image_msg,
     start,
@@ -39,9 +41,9 @@ from helpers.station import (
     until_active,
 )
 from panosam2_ros.geometry.sphere import angle_between
-from panosam2_ros.msg import ObjectPrompt
+from panosam2_ros.msg import ObjectPrompt, PromptDirection, PromptPoint, PromptResult
 from panosam2_ros.ros.conversion.messages import ns_to_stamp
-from panosam2_ros.srv import Prompt
+from panosam2_ros.srv import GetObjects, PromptObjects
 
 pytestmark = pytest.mark.faults
 HOUR, YEARS = 3600 * 10**9, 300_000_000 * 10**9
@@ -66,7 +68,7 @@ def ball(station: Station, stamp: int) -> Any:
     assert found.object_id == 1
     direction = np.array([found.direction.x, found.direction.y, found.direction.z])
     assert np.isfinite(direction).all() and np.linalg.norm(direction) == pytest.approx(1)
-    if found.state == found.VISIBLE:
+    if found.state == found.STATE_VISIBLE:
         assert angle_between(direction, SEAM) < 0.3
     return found
 
@@ -151,13 +153,13 @@ def test_more_data_than_pixels_is_taken(planner: Station) -> None:
 
 
 def test_two_hundred_prompts_a_second(planner: Station, process: Process) -> None:
-    client = planner.create_client(Prompt, "panosam2/prompt", qos_profile=QoSProfile(depth=200))
+    client = planner.create_client(PromptObjects, "panosam2/prompt", qos_profile=QoSProfile(depth=200))
     assert client.wait_for_service(20)
     planner.bearings.clear()
     answers = []
     begin = time.monotonic()
     for i in range(200):
-        answers.append(client.call_async(Prompt.Request(prompts=[ball_prompt(label=str(i))])))
+        answers.append(client.call_async(PromptObjects.Request(prompts=[ball_prompt(label=str(i))])))
         if i % 10 == 0:
             planner.stamp += 100_000_000
             planner.camera.publish(image_msg(planner.stamp))
@@ -167,8 +169,8 @@ def test_two_hundred_prompts_a_second(planner: Station, process: Process) -> Non
     planner.destroy_client(client)
     results = [a.result() for a in answers]
     assert all(len(r.results) == 1 and (r.success or r.message) for r in results)
-    known = {"calls wait for the tracker already", "objects are known already", "of 1 refused"}
-    assert all(r.success or any(text in r.message for text in known) for r in results)
+    given = {code for r in results for code in codes(r)}
+    assert {"OK", "BUSY"} <= given <= {"OK", "BUSY", "LIMIT_REACHED"}, given
     ids = [r.results[0].bearing.object_id for r in results if r.success]
     assert ids and len(ids) == len(set(ids)) <= 32
     assert planner.bearings, "no image was processed meanwhile"
@@ -179,13 +181,16 @@ def test_two_hundred_prompts_a_second(planner: Station, process: Process) -> Non
 def test_prompts_before_the_first_image(planner: Station) -> None:
     for transition in ("DEACTIVATE", "CLEANUP"):
         assert planner.change(getattr(Transition, f"TRANSITION_{transition}"))
-    assert "not configured" in planner.prompt(ball_prompt()).results[0].message
+    refused = planner.prompt(ball_prompt())
+    assert codes(refused) == ["NOT_ACTIVE"] and "not configured" in refused.results[0].message
     for transition in ("CONFIGURE", "ACTIVATE"):
         assert planner.change(getattr(Transition, f"TRANSITION_{transition}"))
     for stamp, reason in ((0, "no image has been processed yet"), (planner.stamp, "is the camera running?")):
         answer = planner.prompt(ball_prompt(), stamp=stamp)
-        assert not answer.success and reason in answer.message
+        assert not answer.success and reason in answer.message and codes(answer) == ["NO_IMAGE"]
         assert [r.message for r in answer.results] == [answer.message]
+    known = planner.call(GetObjects, "get_objects")
+    assert known.success and known.objects.objects == [] and known.objects.header == Header()
     planner.show()
     assert planner.prompt(ball_prompt()).success
 
@@ -193,8 +198,10 @@ def test_prompts_before_the_first_image(planner: Station) -> None:
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 singles = st.floats(width=32) | st.floats(-10, 300, width=32)
 doubles = st.floats() | st.sampled_from([0.0, 1.0, -1.0])
-labels = st.lists(st.sampled_from([1, 0]) | st.integers(-128, 127), max_size=4)
+labels = st.sampled_from([1, 0]) | st.integers(0, 255)
+points = st.builds(PromptPoint, u=singles, v=singles, label=labels)
 vectors = st.builds(Vector3, x=doubles, y=doubles, z=doubles)
+directions = st.builds(PromptDirection, direction=vectors, label=labels)
 masks = st.just(Image()) | st.builds(
     lambda h, w, step, encoding, data: Image(
         height=h, width=w, step=step, encoding=encoding, data=array.array("B", data)
@@ -210,20 +217,13 @@ stamps = st.just(Time()) | st.builds(
 )
 
 
-def matching(count: int, values: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
-    """Lists that are often as long as they have to be."""
-    return st.lists(values, min_size=count, max_size=count) | st.lists(values, max_size=6)
-
-
 prompts = st.builds(
     ObjectPrompt,
     object_id=st.sampled_from([0, 1, 2]) | st.integers(0, 65535),
     label=texts,
-    points=st.just([]) | matching(4, singles),
-    point_labels=st.just([]) | matching(2, st.sampled_from([1, 0])) | labels,
-    directions=st.just([]) | matching(1, vectors),
-    direction_labels=st.just([]) | st.just([1]) | labels,
-    box=st.just([]) | matching(4, singles),
+    points=st.lists(points, max_size=3),
+    directions=st.lists(directions, max_size=2),
+    box=st.just([]) | st.lists(singles, min_size=4, max_size=4) | st.lists(singles, max_size=4),
     mask=masks,
     replace=st.booleans(),
 )
@@ -233,19 +233,20 @@ prompts = st.builds(
     max_examples=150, deadline=None, derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
-@given(request=st.builds(Prompt.Request, stamp=stamps, prompts=st.lists(prompts, max_size=5)))
+@given(request=st.builds(PromptObjects.Request, stamp=stamps, prompts=st.lists(prompts, max_size=5)))
 def test_no_request_is_answered_by_an_exception(
-    request: Prompt.Request, station: Station, process: Process
+    request: PromptObjects.Request, station: Station, process: Process
 ) -> None:
     """The whole service type: always as many results as prompts, each a success or a reason."""
     if not station.masks:
         station.show()
         station.prompt(ball_prompt())
-    answer = station.call(Prompt, "prompt", request)
+    answer = station.call(PromptObjects, "prompt", request)
     assert process.running, process.output
     assert answer.success or answer.message
     assert len(answer.results) == len(request.prompts)
-    assert all(result.success or result.message for result in answer.results)
+    assert all((result.code == PromptResult.OK) != bool(result.message) for result in answer.results)
+    assert "INTERNAL" not in codes(answer), answer
     assert "Error: " not in answer.message, answer.message  # what an exception's name ends in
     assert "Traceback" not in process.output
 

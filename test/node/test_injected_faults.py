@@ -16,7 +16,8 @@ from std_srvs.srv import Trigger
 
 from helpers.process import Process, wait_for
 from helpers.station import Station, ball_prompt, image_msg, start, stations, until_active
-from panosam2_ros.srv import MemoryFile
+from panosam2_ros.msg import PromptResult
+from panosam2_ros.srv import SaveMemory
 
 pytestmark = pytest.mark.faults
 MODEL = "panosam2_nano"
@@ -86,8 +87,9 @@ def test_a_disk_that_takes_nothing(fault: str, reason: str, station: Station, tm
         assert station.prompt(ball_prompt()).success
         wait_for(lambda: "memory not saved" in process.output, 30, "the report")
         station.until_status(DiagnosticStatus.ERROR, "make room there or set memory_directory")
-        answer = station.call(MemoryFile, "save_memory", MemoryFile.Request(name="home"))
-        assert not answer.success and answer.message and reason in answer.message
+        answer = station.call(SaveMemory, "save_memory", SaveMemory.Request(name="home"))
+        assert not answer.success and answer.code == PromptResult.INTERNAL
+        assert answer.message and reason in answer.message
         assert not list(folder.glob("*.safetensors*"))
         assert [o.object_id for o in station.bearings[station.show()].objects] == [1]
         assert process.stop(timeout=60) == 0 and "Traceback" not in process.output

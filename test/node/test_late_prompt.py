@@ -17,7 +17,7 @@ from helpers.station import Station, start, stations
 from panosam2_ros.msg import ObjectBearing
 from panosam2_ros.ros.conversion.messages import ns_to_stamp, stamp_to_ns
 from panosam2_ros.simulation.scene import SceneConfig
-from panosam2_ros.srv import Prompt, RemoveObjects
+from panosam2_ros.srv import PromptObjects, RemoveObjects
 
 RATE = 10  # Hz
 LATE = 2 * RATE  # frames that the planner thinks for
@@ -48,20 +48,20 @@ def error_after_a_late_prompt(station: Station, seed: int) -> float:
     film = Film(station, MOVING, seed)
     for _ in range(LATE + 1):
         film.show()
-    client = station.create_client(Prompt, "panosam2/prompt")
+    client = station.create_client(PromptObjects, "panosam2/prompt")
     assert client.wait_for_service(20)
-    request = Prompt.Request(stamp=ns_to_stamp(film.stamps[0]), prompts=[film.box(1)])
+    request = PromptObjects.Request(stamp=ns_to_stamp(film.stamps[0]), prompts=[film.box(1)])
     answered = client.call_async(request)
     while not answered.done():  # the camera does not wait for the planner
         film.show()
     answer = answered.result()
     assert answer.success, answer.message
-    assert stamp_to_ns(answer.stamp) == film.stamps[0]
+    assert stamp_to_ns(answer.header.stamp) == film.stamps[0]
     found = math.inf
     for _ in range(SOON):
         index = film.show()
         (seen,) = film.bearings(index)
-        if seen.state == ObjectBearing.VISIBLE:
+        if seen.state == ObjectBearing.STATE_VISIBLE:
             found = film.error(seen, 1, index)
     station.call(RemoveObjects, "remove_objects", RemoveObjects.Request(object_ids=[seen.object_id]))
     station.destroy_client(client)

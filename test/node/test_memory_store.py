@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,9 +27,10 @@ from panosam2_ros.memory.memory_file import (
     save_snapshot,
 )
 from panosam2_ros.model.build import build_model, random_model
+from panosam2_ros.msg import PromptResult
 from panosam2_ros.ros.inference import memory_store
 from panosam2_ros.ros.inference.memory_store import REFUSED, SKIPPED_IDS, MemoryStore
-from panosam2_ros.srv import ListObjects, MemoryFile
+from panosam2_ros.srv import GetObjects, LoadMemory, SaveMemory
 from panosam2_ros.tracking.propagation import empty_bank
 from panosam2_ros.tracking.tracker import PanoTracker
 
@@ -48,25 +50,26 @@ def ready(process: Process) -> None:
 
 
 def labels(station: Station) -> list[tuple[int, str]]:
-    listed = station.call(ListObjects, "list_objects").objects.objects
-    return [(item.object_id, item.label) for item in listed]
+    known = station.call(GetObjects, "get_objects").objects.objects
+    return [(item.object_id, item.label) for item in known]
 
 
 def test_saving_and_loading_by_name(station: Station, tmp_path: Path) -> None:
-    def call(service: str, name: str) -> MemoryFile.Response:
-        return station.call(MemoryFile, service, MemoryFile.Request(name=name))
+    def call(kind: Any, name: str) -> Any:
+        service = "save_memory" if kind is SaveMemory else "load_memory"
+        return station.call(kind, service, kind.Request(name=name))
 
     with node(tmp_path, memory_file="''") as process:
         ready(process)
         station.show()
         station.prompt(ball_prompt(label="ball"), ball_prompt(label="twin"))
-        saved = call("save_memory", "home")
+        saved = call(SaveMemory, "home")
         assert saved.success and list(saved.object_ids) == [1, 2], saved
         assert [p.name for p in tmp_path.glob("*.safetensors")] == ["home.safetensors"]
         station.call(Trigger, "reset")
         station.show()
         epoch = station.prompt(ball_prompt(label="other")).epoch
-        loaded = call("load_memory", "home")
+        loaded = call(LoadMemory, "home")
         assert loaded.success and list(loaded.object_ids) == [1, 2], loaded
         assert labels(station) == [(1, "ball"), (2, "twin")]
         message = station.bearings[station.show()]
@@ -78,16 +81,17 @@ def test_saving_and_loading_by_name(station: Station, tmp_path: Path) -> None:
         assert station.change(Transition.TRANSITION_ACTIVATE)
         station.show()
         assert station.prompt(ball_prompt()).epoch > message.epoch
-        assert call("load_memory", "home").success
+        assert call(LoadMemory, "home").success
         for name in ("../home", "/etc/passwd", "", "a/b", ".hidden"):
-            for service in ("save_memory", "load_memory"):
-                refused = call(service, name)
-                assert not refused.success and "no path" in refused.message, refused
-        missing = call("load_memory", "nowhere")
-        assert not missing.success and "no memory at" in missing.message
+            for kind in (SaveMemory, LoadMemory):
+                refused = call(kind, name)
+                assert not refused.success and refused.code == PromptResult.INVALID, refused
+                assert "no path" in refused.message, refused
+        missing = call(LoadMemory, "nowhere")
+        assert missing.code == PromptResult.INVALID and "no memory at" in missing.message
         (tmp_path / "broken.safetensors").write_bytes(b"\x10" + b"\0" * 400)
-        broken = call("load_memory", "broken")
-        assert not broken.success and "not a whole safetensors file" in broken.message
+        broken = call(LoadMemory, "broken")
+        assert broken.code == PromptResult.INVALID and "not a whole safetensors file" in broken.message
         assert labels(station) == [(1, "ball"), (2, "twin")]  # nothing is lost by a refusal
         assert process.running
 
@@ -108,7 +112,7 @@ def test_what_was_tracked_is_known_again_after_a_kill(station: Station, tmp_path
         ready(process)
         assert "remembering objects [1]" in process.output
         (track,) = station.bearings[station.show()].objects
-        assert (track.object_id, track.label, track.state) == (1, "ball", track.VISIBLE)
+        assert (track.object_id, track.label, track.state) == (1, "ball", track.STATE_VISIBLE)
         answer = station.prompt(ball_prompt(label="new"))
         # ids are never used again, and some may have been given after the file was written
         assert answer.results[0].bearing.object_id == 2 + SKIPPED_IDS and answer.epoch == 0
@@ -178,9 +182,9 @@ def test_what_was_put_aside_before_stays(tmp_path: Path) -> None:
     tracker, path, told = PanoTracker(random_model(1)), tmp_path / "state.safetensors", []
     for content in (b"one", b"two", b"three"):
         path.write_bytes(content)
-        keeper = MemoryStore(tracker, str(tmp_path), "state", told.append)
-        keeper.restore()
-        keeper.close(stopped=False)
+        store = MemoryStore(tracker, str(tmp_path), "state", told.append)
+        store.restore()
+        store.close(save=False)
     kept = [tmp_path / f"{path.name}{REFUSED}{more}" for more in ("", ".1", ".2")]
     assert [p.read_bytes() for p in kept] == [b"one", b"two", b"three"] and not path.exists()
     assert str(kept[2]) in told[2]
@@ -195,8 +199,9 @@ def test_a_folder_that_cannot_be_written_is_reported_and_survived(station: Stati
         station.show()
         assert station.prompt(ball_prompt()).success
         wait_for(lambda: "memory not saved" in process.output, 20, "the report")
-        saved = station.call(MemoryFile, "save_memory", MemoryFile.Request(name="home"))
-        assert not saved.success and saved.message
+        saved = station.call(SaveMemory, "save_memory", SaveMemory.Request(name="home"))
+        assert not saved.success and saved.code == PromptResult.INTERNAL
+        assert "make room there or set memory_directory" in saved.message
         assert station.show() in station.bearings
 
 
@@ -211,12 +216,12 @@ def test_memory_that_cannot_be_had_is_reported_too(
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
     tracker = PanoTracker(random_model(1).eval().requires_grad_(False))
-    keeper = MemoryStore(tracker, str(tmp_path), "state", reasons.append)
+    store = MemoryStore(tracker, str(tmp_path), "state", reasons.append)
     if where == "written":
-        monkeypatch.setattr(memory_store, "save_memory", raises)
+        monkeypatch.setattr(memory_store, "save_snapshot", raises)
     else:
         monkeypatch.setattr(tracker, "memory", raises)
-    keeper.close(stopped=True)
+    store.close(save=True)
     assert len(reasons) == 1 and "memory not saved" in reasons[0] and "can't allocate" in reasons[0]
 
 
@@ -236,10 +241,10 @@ def test_ids_and_epochs_that_go_on_are_nobody_elses(
     memory = replace(tracker.memory(), epoch=3, next_id=next_id, final=final)
     save_snapshot(tmp_path / "state.safetensors", memory, tracker.network)
     tracker.epoch = own
-    keeper = MemoryStore(tracker, str(tmp_path), "state", pytest.fail)
-    assert "remembering objects []" in keeper.restore()
+    store = MemoryStore(tracker, str(tmp_path), "state", pytest.fail)
+    assert "remembering objects []" in store.restore()
     assert (tracker.epoch, tracker.memory().next_id) == expected
-    keeper.close(stopped=False)
+    store.close(save=False)
 
 
 def test_what_changes_while_it_is_saved_is_saved_once_more(
@@ -258,14 +263,14 @@ def test_what_changes_while_it_is_saved_is_saved_once_more(
         going.set()
         assert may_end.wait(20)
 
-    monkeypatch.setattr(memory_store, "save_memory", slowly)
+    monkeypatch.setattr(memory_store, "save_snapshot", slowly)
     tracker = PanoTracker(random_model(1).eval().requires_grad_(False))
-    keeper = MemoryStore(tracker, str(tmp_path), "state", pytest.fail)
-    keeper.save_soon(AtOnce())  # type: ignore[arg-type]
+    store = MemoryStore(tracker, str(tmp_path), "state", pytest.fail)
+    store.save_soon(AtOnce())  # type: ignore[arg-type]
     assert going.wait(20)
     for _ in range(3):
-        keeper.save_soon(AtOnce())  # type: ignore[arg-type]
+        store.save_soon(AtOnce())  # type: ignore[arg-type]
     may_end.set()
     wait_for(lambda: len(saved) == 2, 20, "the second time")
-    keeper.close(stopped=False)
+    store.close(save=False)
     assert len(saved) == 2

@@ -131,8 +131,8 @@ def test_following_prints_every_message(planner: Station, command: Command) -> N
 
 def test_a_node_elsewhere_is_named(planner: Station, command: Command) -> None:
     lost = command("--namespace", "/robot7", "--timeout", 3, "list", status=1)
-    assert "no service /robot7/panosam2/list_objects within 3 s" in lost
-    assert "nodes found: /panosam2" in lost and "a node like that is at /panosam2:" in lost
+    assert "no service /robot7/panosam2/get_objects within 3 s" in lost
+    assert "nodes found: /panosam2" in lost and "a panosam2 node is at /panosam2:" in lost
     silent = command("--timeout", 3, "follow", 1, status=1)
     assert "nothing came on /panosam2/bearings for 3 s" in silent
 
@@ -161,11 +161,7 @@ def test_angles_become_vectors_in_the_frames_axes(axes: FrameConvention) -> None
     [("auto", "cam_optical_frame", "optical"), ("auto", "cam", "body"), ("body", "cam_optical", "body")],
 )
 def test_the_axes_are_those_that_the_node_uses(chosen: str, frame_id: str, expected: str) -> None:
-    header = SimpleNamespace(frame_id=frame_id)
-    client: Any = SimpleNamespace(
-        parameter=lambda name: chosen,
-        objects=lambda: SimpleNamespace(objects=SimpleNamespace(header=header)),
-    )
+    client: Any = SimpleNamespace(parameter=lambda name: chosen, image_frame=lambda: frame_id)
     assert prompt._axes(client).value == expected
 
 

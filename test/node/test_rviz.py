@@ -75,7 +75,7 @@ def profile(topic: dict[str, Any]) -> QoSProfile:
     ],
 )
 def test_names_are_filled_in(tmp_path: Path, namespace: str, image: str, expected: tuple[str, str]) -> None:
-    path = rviz_config.write(namespace, image, "theta_optical_frame", tmp_path)
+    path = rviz_config.write(namespace, image, "theta_optical_frame", folder=tmp_path)
     config = yaml.safe_load(path.read_text())
     names = {t["Value"] for t in rviz_config.topics(config)}
     assert set(expected) <= names and len(names) == len(rviz_config.topics(shipped()))
@@ -87,7 +87,7 @@ def test_names_are_filled_in(tmp_path: Path, namespace: str, image: str, expecte
 
 
 def test_the_shipped_file_is_the_one_of_the_defaults(tmp_path: Path) -> None:
-    path = rviz_config.write("", "image", "camera", tmp_path)
+    path = rviz_config.write("", "image", "camera", folder=tmp_path)
     assert yaml.safe_load(path.read_text()) == shipped()
 
 
@@ -112,7 +112,7 @@ def node() -> Iterator[Node]:
 
 
 def test_every_display_and_tool_fits_the_node(node: Node, tmp_path: Path) -> None:
-    config = yaml.safe_load(rviz_config.write("robot", "image", "camera", tmp_path).read_text())
+    config = yaml.safe_load(rviz_config.write("robot", "image", "camera", folder=tmp_path).read_text())
     node.create_publisher(Image, "image", 5)
     arguments = ["--ros-args", "-r", "__ns:=/robot", "-p", "num_threads:=1"]
     with Process("panosam2_ros.ros.node", *arguments, log=tmp_path / "log.txt") as process:

@@ -24,9 +24,10 @@ def station() -> Iterator[Onlooker]:
 
 def test_a_view_that_fails_is_reported_and_hurts_nothing(tmp_path: Path, station: Onlooker) -> None:
     code = (
-        "from panosam2_ros.ros import node, view_messages\n"
+        "from panosam2_ros.ros import node\n"
+        "from panosam2_ros.ros.publishing import visualization_messages\n"
         "def broken(*_): raise RuntimeError('injected')\n"
-        "view_messages.cloud_msg = broken\n"
+        "visualization_messages.cloud_msg = broken\n"
         "node.main()\n"
     )
     (tmp_path / "broken_views.py").write_text(code)

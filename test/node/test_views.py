@@ -138,8 +138,8 @@ def test_a_click_prompts_its_direction(viewer: Onlooker, process: Process) -> No
 @pytest.mark.parametrize(
     "xyz, frame, reason",
     [
-        ((0, 0, 0), FRAME, "needed is a point beside the camera"),
-        ((math.nan, 0, 1), FRAME, "needed is a point beside the camera"),
+        ((0, 0, 0), FRAME, "a click needs a point away from the camera"),
+        ((math.nan, 0, 1), FRAME, "a click needs a point away from the camera"),
         ((1, 0, 1), "map", "'map'"),
     ],
 )

@@ -114,7 +114,7 @@ def test_a_synthetic_scene_comes_with_its_truth_and_the_camera_ends(viewer, tmp_
         labels = np.frombuffer(viewer.masks[stamp].data, np.uint16).reshape(128, 256)
         for item in viewer.bearings[stamp].objects:
             seen = (labels == item.object_id).any()
-            assert seen == (item.state == ObjectBearing.VISIBLE)
+            assert seen == (item.state == ObjectBearing.STATE_VISIBLE)
             if seen:
                 told = [item.direction.x, item.direction.y, item.direction.z]
                 found = mask_bearing(labels == item.object_id, grid)

@@ -29,7 +29,7 @@ MESSAGES = {
         "direction": "geometry_msgs/Vector3",
         "azimuth": "float",
         "elevation": "float",
-        "covariance": "float[4]",
+        "direction_covariance": "double[4]",
         "extent_horizontal": "float",
         "extent_vertical": "float",
         "solid_angle": "float",
@@ -43,33 +43,40 @@ MESSAGES = {
     "ObjectPrompt": {
         "object_id": "uint16",
         "label": "string",
-        "points": "sequence<float>",
-        "point_labels": "sequence<int8>",
-        "directions": "sequence<geometry_msgs/Vector3>",
-        "direction_labels": "sequence<int8>",
-        "box": "sequence<float>",
+        "points": f"sequence<{OWN}/PromptPoint>",
+        "directions": f"sequence<{OWN}/PromptDirection>",
+        "box": "sequence<float, 4>",
         "mask": "sensor_msgs/Image",
         "replace": "boolean",
     },
-    "PromptResult": {"success": "boolean", "message": "string", "bearing": f"{OWN}/ObjectBearing"},
+    "PromptDirection": {"direction": "geometry_msgs/Vector3", "label": "uint8"},
+    "PromptPoint": {"u": "float", "v": "float", "label": "uint8"},
+    "PromptResult": {"code": "uint8", "message": "string", "bearing": f"{OWN}/ObjectBearing"},
 }
-ANSWER = {"success": "boolean", "message": "string"}
+ANSWER = {"success": "boolean", "code": "uint8", "message": "string"}
 SERVICES = {
-    "Prompt": (
+    "PromptObjects": (
         {"stamp": "builtin_interfaces/Time", "prompts": f"sequence<{OWN}/ObjectPrompt>"},
         {
-            **ANSWER,
+            "success": "boolean",
+            "message": "string",
+            "header": "std_msgs/Header",
             "epoch": "uint32",
-            "stamp": "builtin_interfaces/Time",
             "results": f"sequence<{OWN}/PromptResult>",
         },
     ),
     "RemoveObjects": ({"object_ids": "sequence<uint16>"}, {**ANSWER, "removed": "sequence<uint16>"}),
-    "ListObjects": (
+    "GetObjects": (
         {},
-        {"objects": f"{OWN}/ObjectBearingArray", "memory_mib": "float", "max_objects": "uint16"},
+        {
+            **ANSWER,
+            "objects": f"{OWN}/ObjectBearingArray",
+            "memory_bytes": "uint64",
+            "max_objects": "uint16",
+        },
     ),
-    "MemoryFile": ({"name": "string"}, {**ANSWER, "object_ids": "sequence<uint16>"}),
+    "SaveMemory": ({"name": "string"}, {**ANSWER, "object_ids": "sequence<uint16>"}),
+    "LoadMemory": ({"name": "string"}, {**ANSWER, "object_ids": "sequence<uint16>"}),
 }
 
 
@@ -108,21 +115,22 @@ def test_service_has_the_fields_of_the_design(name: str) -> None:
 def test_messages_pass_through_the_middleware() -> None:
     from rclpy.serialization import deserialize_message, serialize_message
 
-    from panosam2_ros.msg import ObjectBearing, ObjectPrompt, PromptResult
-    from panosam2_ros.srv import Prompt
+    from panosam2_ros.msg import ObjectBearing, ObjectPrompt, PromptPoint, PromptResult
+    from panosam2_ros.srv import PromptObjects
 
-    bearing = ObjectBearing(object_id=7, state=ObjectBearing.LOST, covariance=[1.0, 0.5, 0.5, 2.0])
+    bearing = ObjectBearing(object_id=7, state=ObjectBearing.STATE_LOST)
+    bearing.direction_covariance[:] = [1.0, 0.5, 0.5, 2.0]
     for message in (
-        Prompt.Request(prompts=[ObjectPrompt(points=[1.5, 2.0], point_labels=[-1])]),
-        Prompt.Response(epoch=3, results=[PromptResult(success=True, bearing=bearing)]),
+        PromptObjects.Request(prompts=[ObjectPrompt(points=[PromptPoint(u=1.5, v=2.0, label=1)])]),
+        PromptObjects.Response(epoch=3, results=[PromptResult(code=PromptResult.BUSY, bearing=bearing)]),
     ):
         assert deserialize_message(serialize_message(message), type(message)) == message
-    assert (ObjectBearing.VISIBLE, ObjectBearing.OCCLUDED, ObjectBearing.LOST) == (1, 2, 3)
 
 
 def test_every_field_that_is_a_quantity_says_its_unit() -> None:
     text = (ROOT / "msg" / "ObjectBearing.msg").read_text()
-    for field in ("azimuth", "elevation", "covariance", "extent_\\w+", "solid_angle", "angular_velocity"):
+    quantities = ("azimuth", "elevation", "\\w+_covariance", "extent_\\w+", "solid_angle", "\\w+_velocity")
+    for field in quantities:
         assert re.search(rf"\b{field}\b\s+#.*\b(rad|sr|rad\^2|rad/s)\b", text), field
 
 

@@ -25,8 +25,8 @@ from sensor_msgs.msg import Image
 
 from helpers.process import ROOT, Process, wait_for
 from panosam2_ros.demo import demo
+from panosam2_ros.demo.asked_prompt import AskedPrompt
 from panosam2_ros.demo.pictures import contact_picture, short, write_video
-from panosam2_ros.demo.planner import Asked
 from panosam2_ros.demo.recorder import encode_picture
 from panosam2_ros.demo.recording import Bearings, Recording, RecordingWriter, RunLengths, Seen
 from panosam2_ros.demo.report import DemoRun, overlap
@@ -35,7 +35,7 @@ from panosam2_ros.model.build import random_model
 from panosam2_ros.model.weights import save_weights
 from panosam2_ros.msg import ObjectBearingArray
 from panosam2_ros.simulation.simulated_prompts import PlannedPrompt
-from panosam2_ros.srv import Prompt
+from panosam2_ros.srv import PromptObjects
 
 FIELDS = {
     *("frames_published", "frames_received", "frames_processed", "frames_dropped", "hz"),
@@ -75,7 +75,7 @@ def made_up(folder: Path) -> Recording:
         writer.put("masks", stamp, RunLengths.of(labels))
         writer.put("bearings", stamp, Bearings(stamp + 20_000_000 * i, objects))
     plan = PlannedPrompt("box", "mug", 5, box=(118.0, 20.0, 9.0, 39.0))
-    asked = Asked(plan, STEP, obj_id=1, success=True, answer_ms=12.0)
+    asked = AskedPrompt(plan, STEP, obj_id=1, success=True, answer_ms=12.0)
     node, camera = {"frames_received": "6"}, {"frames_published": "8"}
     writer.close({"prompts": [asked.summary()], "node": node, "camera": camera})
     return Recording(folder)
@@ -140,7 +140,7 @@ def test_video_without_a_prompt_says_how_to_prompt_and_shows_the_frame(tmp_path,
         demo.main([*arguments, "--click", "500,3"])
     with pytest.raises(SystemExit, match="there is no"):
         demo.main(["--video", str(tmp_path / "nothing.mp4"), "--click", "1,1"])
-    with pytest.raises(SystemExit, match="go with --video"):
+    with pytest.raises(SystemExit, match="need --video"):
         demo.main(["--click", "1,1"])
 
 
@@ -232,7 +232,7 @@ def test_a_node_that_cannot_start_ends_the_demo_with_its_reason(tmp_path):
 def test_the_planner_gives_up_on_a_node_that_cannot_start_not_on_one_without_images(tmp_path):
     rclpy.init()
     node = rclpy.create_node("panosam2")
-    task = json.dumps({"folder": str(tmp_path), "from_truth": False, "clicks": [[1, 1]]})
+    task = json.dumps({"folder": str(tmp_path), "from_ground_truth": False, "clicks": [[1, 1]]})
     says = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
 
     def tell(state: str) -> None:
@@ -249,7 +249,7 @@ def test_the_planner_gives_up_on_a_node_that_cannot_start_not_on_one_without_ima
             assert planner.running
             tell("unconfigured")
             wait_for(lambda: not planner.running, 10.0, "its end")
-        assert "the node says: y" in (tmp_path / "planner.log").read_text()
+        assert "the node reports: y" in (tmp_path / "planner.log").read_text()
     finally:
         node.destroy_node()
         rclpy.try_shutdown()
@@ -258,12 +258,12 @@ def test_the_planner_gives_up_on_a_node_that_cannot_start_not_on_one_without_ima
 def test_the_planner_takes_images_only_when_it_can_be_answered(tmp_path):
     rclpy.init()
     node = rclpy.create_node("panosam2")
-    task = json.dumps({"folder": str(tmp_path), "from_truth": False, "clicks": [[1, 1]]})
+    task = json.dumps({"folder": str(tmp_path), "from_ground_truth": False, "clicks": [[1, 1]]})
     try:
         with Process("panosam2_ros.demo.planner", task, log=tmp_path / "planner.log") as planner:
             node.create_publisher(Image, "panosam2/masks", 1)
             wait_for(lambda: node.count_subscribers("panosam2/masks"), 30.0, "the planner")
-            node.create_service(Prompt, "panosam2/prompt", lambda _, response: response)
+            node.create_service(PromptObjects, "panosam2/prompt", lambda _, response: response)
             time.sleep(1.0)  # of some ten looks
             assert planner.running and node.count_subscribers("image") == 0
             node.create_publisher(ObjectBearingArray, "panosam2/bearings", 1)
@@ -274,5 +274,5 @@ def test_the_planner_takes_images_only_when_it_can_be_answered(tmp_path):
 
 
 def test_prompts_are_written_down_whole():
-    asked = Asked(PlannedPrompt("click", "mug", 3, click=(1.0, 2.0)), 5, 9, True, "", 3.0)
+    asked = AskedPrompt(PlannedPrompt("click", "mug", 3, click=(1.0, 2.0)), 5, 9, True, "", 3.0)
     assert asked.summary().keys() >= asdict(asked.plan).keys() | {"stamp", "obj_id", "success"}

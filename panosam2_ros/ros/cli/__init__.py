@@ -1,1 +1,1 @@
-"""Programs for a terminal that talk to the node."""
+"""Commands that call the node."""

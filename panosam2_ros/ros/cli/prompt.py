@@ -1,6 +1,6 @@
-"""`panosam2_prompt`: point at objects and follow them, from a terminal.
+"""`panosam2_prompt`: prompt objects and follow them, from a terminal.
 
-All that it does with the node is in `client.py`: together they are an example of a planner.
+All calls of the node are in `client.py`: together they are an example of a planner.
 """
 
 from __future__ import annotations
@@ -14,69 +14,71 @@ from typing import Any
 
 import rclpy
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import Vector3
 from rclpy.utilities import remove_ros_args
-from std_srvs.srv import Trigger
 
 from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
 from panosam2_ros.geometry.sphere import lonlat_to_vector
-from panosam2_ros.msg import ObjectBearing, ObjectPrompt
+from panosam2_ros.msg import ObjectBearing, ObjectPrompt, PromptDirection, PromptPoint
 from panosam2_ros.ros.client import Client, ClientError
+from panosam2_ros.ros.conversion.messages import vector_msg
 from panosam2_ros.ros.spin import ros_running
 
 _STATES = {
-    ObjectBearing.VISIBLE: "visible", ObjectBearing.OCCLUDED: "occluded", ObjectBearing.LOST: "lost",
-}  # fmt: skip
+    ObjectBearing.STATE_VISIBLE: "visible",
+    ObjectBearing.STATE_OCCLUDED: "occluded",
+    ObjectBearing.STATE_LOST: "lost",
+}
 _EXAMPLES = """\
 examples:
   panosam2_prompt click 812 430 --label chair
   panosam2_prompt box 1850 400 60 520            # U0 > U1: across the seam
   panosam2_prompt direction -90 0                # to the right, at the horizon
   panosam2_prompt --namespace /robot1 follow 1
-  panosam2_prompt correct 1 --not 900 430        # that is no part of object 1
+  panosam2_prompt correct 1 --not 900 430        # that does not belong to object 1
 """
 
 
-# --- commands: each asks the node and prints what it answered
+# --- commands: each calls the node and prints its answer
 
 
 def print_objects(client: Client, _: argparse.Namespace) -> None:
-    """Every object that the node knows."""
+    """Print every object that the node knows."""
     answer = client.objects()
     for bearing in answer.objects.objects:
         print(describe_bearing(bearing))
     count = len(answer.objects.objects)
-    print(f"{count} of at most {answer.max_objects} objects, {answer.memory_mib:.1f} MiB of memory")
+    print(f"{count} of at most {answer.max_objects} objects, {answer.memory_bytes / 2**20:.1f} MiB of memory")
 
 
 def click(client: Client, options: argparse.Namespace) -> None:
-    """A new object at a pixel."""
+    """Prompt a new object at a pixel."""
     points = _points([[options.u, options.v]], options.background)
-    _ask(client, options, ObjectPrompt(label=options.label, **points))
+    _prompt(client, options, ObjectPrompt(label=options.label, points=points))
 
 
 def box(client: Client, options: argparse.Namespace) -> None:
-    """A new object in a box."""
+    """Prompt a new object in a box."""
     corners = [options.u0, options.v0, options.u1, options.v1]
-    _ask(client, options, ObjectPrompt(label=options.label, box=corners, **_points([], options.background)))
+    points = _points([], options.background)
+    _prompt(client, options, ObjectPrompt(label=options.label, box=corners, points=points))
 
 
 def direction(client: Client, options: argparse.Namespace) -> None:
-    """A new object in a direction."""
+    """Prompt a new object in a direction."""
     numbers = options.numbers
-    x, y, z = numbers if len(numbers) == 3 else _vector(numbers[0], numbers[1], _axes(client))
-    prompt = ObjectPrompt(label=options.label, directions=[Vector3(x=x, y=y, z=z)], direction_labels=[1])
-    _ask(client, options, prompt)
+    vector = numbers if len(numbers) == 3 else _vector(numbers[0], numbers[1], _axes(client))
+    way = PromptDirection(direction=vector_msg(vector), label=PromptDirection.FOREGROUND)
+    _prompt(client, options, ObjectPrompt(label=options.label, directions=[way]))
 
 
 def correct(client: Client, options: argparse.Namespace) -> None:
-    """A known object: this belongs to it, that does not."""
+    """Correct a known object by pixels that belong to it or do not."""
     points = _points(options.object, options.background)
-    _ask(client, options, ObjectPrompt(object_id=options.id, replace=options.replace, **points))
+    _prompt(client, options, ObjectPrompt(object_id=options.id, replace=options.replace, points=points))
 
 
 def follow(client: Client, options: argparse.Namespace) -> None:
-    """One object's bearing, message by message."""
+    """Print one object's bearing, message by message."""
     start, end = ("\r", "\033[K") if sys.stdout.isatty() else ("", "\n")
     for i, message in enumerate(client.bearings(), start=1):
         known = {bearing.object_id: bearing for bearing in message.objects}
@@ -93,25 +95,30 @@ def remove(client: Client, options: argparse.Namespace) -> None:
     print(f"removed {options.ids}")
 
 
-def memory(client: Client, options: argparse.Namespace) -> None:
-    """Save or load what is remembered."""
-    print(f"{options.command} {options.name}: objects {client.memory(options.command, options.name)}")
+def save(client: Client, options: argparse.Namespace) -> None:
+    """Save what is remembered."""
+    print(f"saved {options.name}: objects {client.save(options.name)}")
+
+
+def load(client: Client, options: argparse.Namespace) -> None:
+    """Load what was saved."""
+    print(f"loaded {options.name}: objects {client.load(options.name)}")
 
 
 def reset_tracker(client: Client, _: argparse.Namespace) -> None:
     """Forget everything."""
-    print(client.call(Trigger, "reset", Trigger.Request()).message)
+    print(client.reset())
 
 
-# --- what they share
+# --- what the commands share
 
 
-def _ask(client: Client, options: argparse.Namespace, prompt: ObjectPrompt) -> None:
-    print(describe_bearing(client.prompt(prompt, options.stamp)))
+def _prompt(client: Client, options: argparse.Namespace, prompt: ObjectPrompt) -> None:
+    print(describe_bearing(client.prompt(prompt, stamp=options.stamp)))
 
 
 def describe_bearing(bearing: ObjectBearing) -> str:
-    """One line: who, how sure, where."""
+    """Describe an object in one line: id, state, direction, score, label."""
     azimuth, elevation = math.degrees(bearing.azimuth), math.degrees(bearing.elevation)
     state = _STATES.get(bearing.state, "unknown")
     return (
@@ -120,23 +127,22 @@ def describe_bearing(bearing: ObjectBearing) -> str:
     ).rstrip()
 
 
-def _points(on_object: list[list[float]], on_background: list[list[float]]) -> dict[str, list[Any]]:
-    """Pixels as the fields of a prompt."""
-    pixels = [*on_object, *on_background]
-    labels = [1] * len(on_object) + [0] * len(on_background)
-    return {"points": [x for pixel in pixels for x in pixel], "point_labels": labels}
+def _points(on_object: list[list[float]], on_background: list[list[float]]) -> list[PromptPoint]:
+    """Return pixels u, v as the points of a prompt."""
+    labelled = ((PromptPoint.FOREGROUND, on_object), (PromptPoint.BACKGROUND, on_background))
+    return [PromptPoint(u=u, v=v, label=label) for label, pixels in labelled for u, v in pixels]
 
 
 def _axes(client: Client) -> FrameConvention:
-    """Axes of the frame in which the node takes and gives directions."""
+    """Return the axes of the images' frame, in which a prompt's directions are."""
     chosen = client.parameter("frame_convention")
     if chosen != "auto":
         return FrameConvention(chosen)
-    return FrameConvention.of_frame_id(client.objects().objects.header.frame_id)
+    return FrameConvention.of_frame_id(client.image_frame())
 
 
 def _vector(azimuth: float, elevation: float, axes: FrameConvention) -> tuple[float, float, float]:
-    """Unit vector, in a frame with these axes, of angles in degrees."""
+    """Return the unit vector of angles in degrees, in a frame with these axes."""
     lon, lat = -math.radians(azimuth), math.radians(elevation)
     x, y, z = CameraFrame(axes).to_frame(lonlat_to_vector(lon, lat)).tolist()
     return x, y, z
@@ -152,7 +158,7 @@ def _id(text: str) -> int:
 
 
 def _stamp(text: str) -> Time:
-    """Seconds of any precision, exactly: a float would lose nanoseconds."""
+    """Read seconds of any precision exactly: a float would lose nanoseconds."""
     seconds, _, rest = text.partition(".")
     if not seconds.isdecimal() or (rest and not rest.isdecimal()) or len(rest) > 9:
         raise argparse.ArgumentTypeError(f"a stamp is SECONDS.NANOSECONDS, got {text!r}")
@@ -160,16 +166,16 @@ def _stamp(text: str) -> Time:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     top = argparse.ArgumentParser(
         prog="panosam2_prompt",
-        description="Point at objects in the image of a running panosam2 node, and follow them.",
+        description="Prompt objects in the images of a running panosam2 node, and follow them.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     top.add_argument("--node", default="panosam2", metavar="NAME", help="of the node (default: panosam2)")
     top.add_argument("--namespace", default="", metavar="NS", help="of the node, such as /robot1")
-    top.add_argument("--timeout", type=float, default=10.0, metavar="S", help="to wait (default: 10)")
+    top.add_argument("--timeout", type=float, default=10.0, metavar="S", help="time to wait (default: 10)")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     def command(name: str, run: Any, text: str) -> argparse.ArgumentParser:
@@ -181,27 +187,29 @@ def parser() -> argparse.ArgumentParser:
     _add_prompts(command)
     followed = command("follow", follow, "print an object's bearing, message by message, until Ctrl-C")
     followed.add_argument("id", type=_id)
-    followed.add_argument("--count", type=int, default=0, metavar="N", help="end after so many messages")
+    followed.add_argument("--count", type=int, default=0, metavar="N", help="end after N messages")
     command("remove", remove, "forget objects").add_argument("ids", type=_id, nargs="+", metavar="ID")
-    command("save", memory, "save what is remembered to a file of the node").add_argument("name")
-    command("load", memory, "forget everything and load such a file").add_argument("name")
+    command("save", save, "save what is remembered to a file of the node").add_argument("name")
+    command("load", load, "forget everything and load a file of the node").add_argument("name")
     command("reset", reset_tracker, "forget everything; ids start again")
     return top
 
 
 def _add_prompts(command: Any) -> None:
     pixel: dict[str, Any] = {"type": float, "metavar": ("U", "V"), "nargs": 2}
-    clicked = command("click", click, "track what is at a pixel")
+    clicked = command("click", click, "track the object at a pixel")
     for name in ("u", "v"):
         clicked.add_argument(name, type=float, metavar=name.upper(), help="pixel index, from 0")
-    boxed = command("box", box, "track what is in a box; U0 > U1: it crosses the seam")
+    boxed = command("box", box, "track the object in a box; U0 > U1: the box crosses the seam")
     for name in ("u0", "v0", "u1", "v1"):
         boxed.add_argument(name, type=float, metavar=name.upper(), help="pixel index, from 0")
-    pointed = command("direction", direction, "track what is at an azimuth and elevation, or along a vector")
+    pointed = command(
+        "direction", direction, "track the object at an azimuth and elevation, or along a vector"
+    )
     pointed.usage = "panosam2_prompt direction [options] (AZIMUTH ELEVATION | X Y Z)"
     text = "AZIMUTH ELEVATION: degrees, anticlockwise and up; X Y Z: a vector in the image's frame"
     pointed.add_argument("numbers", type=float, nargs="+", metavar="NUMBER", help=text)
-    corrected = command("correct", correct, "tell what belongs to a known object and what does not")
+    corrected = command("correct", correct, "say which pixels belong to a known object and which do not")
     corrected.add_argument("id", type=_id)
     text = "a pixel on the object; may be repeated"
     corrected.add_argument("--on", dest="object", action="append", default=[], help=text, **pixel)
@@ -217,7 +225,7 @@ def _add_prompts(command: Any) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point: status 0, or 1 with the reason, or 130 after Ctrl-C (0 where it ends `follow`)."""
+    """Run the command; exit with 0, with 1 and the reason, or with 130 after Ctrl-C (0 from `follow`)."""
     arguments = list(sys.argv if arguments is None else ["panosam2_prompt", *arguments])
     top = parser()
     options = top.parse_args(remove_ros_args(arguments)[1:])
@@ -228,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with ros_running(arguments):
             name = f"panosam2_prompt_{os.getpid()}"
             node = rclpy.create_node(name, namespace=options.namespace or None, enable_rosout=False)
-            options.run(Client(node, options.node, options.timeout), options)
+            options.run(Client(node, options.node, timeout=options.timeout), options)
             status = 0
     except ClientError as error:
         sys.exit(f"panosam2_prompt: {error}")

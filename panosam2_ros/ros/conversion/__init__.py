@@ -1,1 +1,1 @@
-"""Messages to and from what the core works with."""
+"""Conversion of messages to and from the core's types."""

@@ -1,4 +1,4 @@
-"""Messages to and from what the core works with; no maths beyond calls of ``equirect``."""
+"""Convert messages to and from the core's types; no maths beyond calls of ``equirect``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.io.image_encodings import ImageError, pixel_bytes
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray, ObjectPrompt
-from panosam2_ros.prompts.prompt import Prompt
+from panosam2_ros.prompts.prompt import Prompt, PromptError
 
 if TYPE_CHECKING:
     from panosam2_ros.tracking.track import Track
@@ -29,22 +29,18 @@ _NANO = 1_000_000_000
 _SHORTEST_DIRECTION = 1e-6  # a "unit vector" that is shorter was forgotten, not meant
 
 
-class PromptError(ValueError):
-    """A prompt message that cannot be read; says what was needed, what came and the remedy."""
-
-
 def stamp_to_ns(stamp: Time) -> int:
-    """A message's stamp as int nanoseconds."""
+    """Return a message's stamp as int nanoseconds."""
     return int(stamp.sec) * _NANO + int(stamp.nanosec)
 
 
 def ns_to_stamp(nanoseconds: int) -> Time:
-    """Int nanoseconds as a message's stamp."""
+    """Return int nanoseconds as a message's stamp."""
     return Time(sec=nanoseconds // _NANO, nanosec=nanoseconds % _NANO)
 
 
 def image_message(header: Header, pixels: NDArray[np.uint8], encoding: str) -> Image:
-    """An Image of pixels [H, W] or [H, W, C]."""
+    """Make an Image of pixels [H, W] or [H, W, C]."""
     height, width = pixels.shape[:2]
     step = pixels.nbytes // height
     message = Image(header=header, height=height, width=width, encoding=encoding, step=step)
@@ -53,7 +49,7 @@ def image_message(header: Header, pixels: NDArray[np.uint8], encoding: str) -> I
 
 
 def masks_msg(header: Header, labels: NDArray[np.uint16]) -> Image:
-    """mono16 label image of labels [H, W]: value = object id, 0 = none."""
+    """Make a mono16 label image of labels [H, W]: value = object id, 0 = none."""
     height, width = labels.shape
     return Image(
         header=header,
@@ -67,14 +63,14 @@ def masks_msg(header: Header, labels: NDArray[np.uint16]) -> Image:
 
 
 def byte_array(values: NDArray[Any]) -> array.array[int]:
-    """The values' bytes in row order, in the one type that rclpy takes without looking at every element."""
+    """Return the values' bytes in row order, as the one type that rclpy does not check element by element."""
     data = array.array("B")
     data.frombytes(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
     return data
 
 
 def bearing_msg(track: Track, camera: CameraFrame) -> ObjectBearing:
-    """One object; directions are turned into the frame's axes."""
+    """Make the message of one object, with directions in the axes of ``camera``'s frame."""
     bearing = track.bearing
     direction = camera.to_frame(bearing.direction)
     azimuth, elevation = camera.azimuth_elevation(direction)
@@ -86,26 +82,27 @@ def bearing_msg(track: Track, camera: CameraFrame) -> ObjectBearing:
         score=float(track.score),
         mask_iou=float(track.mask_iou),
         last_seen=ns_to_stamp(track.last_seen),
-        direction=_vector_msg(direction),
+        direction=vector_msg(direction),
         azimuth=float(azimuth),
         elevation=float(elevation),
-        covariance=covariance.astype(np.float32).ravel(),
+        direction_covariance=np.asarray(covariance, np.float64).ravel(),
         extent_horizontal=float(bearing.extent_horizontal),
         extent_vertical=float(bearing.extent_vertical),
         solid_angle=float(bearing.solid_angle),
-        angular_velocity=_vector_msg(camera.to_frame(track.angular_velocity)),
+        angular_velocity=vector_msg(camera.to_frame(track.angular_velocity)),
     )
 
 
 def bearings_msg(
     header: Header, epoch: int, tracks: Sequence[Track], camera: CameraFrame
 ) -> ObjectBearingArray:
-    """All known objects, as of the image of ``header``."""
+    """Make the message of all known objects; ``header`` names the frame that ``camera`` sits in."""
     objects = [bearing_msg(track, camera) for track in tracks]
     return ObjectBearingArray(header=header, epoch=epoch, objects=objects)
 
 
-def _vector_msg(vector: Floats) -> Vector3:
+def vector_msg(vector: Floats | Sequence[float]) -> Vector3:
+    """Make a Vector3 of [3]."""
     x, y, z = (float(c) for c in vector)
     return Vector3(x=x, y=y, z=z)
 
@@ -117,47 +114,49 @@ def camera_frame(
     pitch: float,
     yaw: float,
 ) -> CameraFrame:
-    """How the camera of an image sits in the image's frame."""
+    """Return how the camera of an image sits in the image's frame."""
     named = convention != "auto"
     axes = FrameConvention(convention) if named else FrameConvention.of_frame_id(frame_id)
     return CameraFrame(axes, roll, pitch, yaw)
 
 
 def prompt_from_msg(msg: ObjectPrompt, grid: Equirect, camera: CameraFrame) -> Prompt:
-    """Directions become points. Raises PromptError for what cannot be read.
+    """Read a prompt message; its directions become points.
 
-    What can be read but makes no sense is the tracker's to refuse.
+    Raise PromptError for what cannot be read. What can be read but makes no sense, such as a label
+    that is neither FOREGROUND nor BACKGROUND, is the tracker's to refuse.
     """
-    points, labels = _points(msg)
-    more, more_labels = _directions(msg, grid, camera)
-    if len(msg.box) not in (0, 4):
-        raise PromptError(f"a box is u_min, v_min, u_max, v_max; got {len(msg.box)} numbers")
-    u_min, v_min, u_max, v_max = msg.box if len(msg.box) else (math.nan,) * 4
+    check_box_length(msg)
+    points = np.array([(p.u, p.v) for p in msg.points], float).reshape(-1, 2)
+    labels = [p.label for p in (*msg.points, *msg.directions)]
     return Prompt(
         obj_id=msg.object_id,
         label=msg.label,
-        points=np.concatenate([points, more]),
-        point_labels=np.concatenate([labels, more_labels]),
-        box=(u_min, v_min, u_max, v_max) if len(msg.box) else None,
+        points=np.concatenate([points, _direction_points(msg, grid, camera)]),
+        point_labels=np.array(labels, np.int64),
+        box=_box(msg),
         mask=_mask(msg.mask),
         replace=msg.replace,
     )
 
 
-def _points(msg: ObjectPrompt) -> tuple[Floats, NDArray[np.int64]]:
-    if len(msg.points) % 2:
-        raise PromptError(
-            f"points are u0, v0, u1, v1, ...: an even number of coordinates; got {len(msg.points)}"
-        )
-    count = len(msg.points) // 2
-    _check_labels("point", count, len(msg.point_labels))
-    return np.array(msg.points, float).reshape(count, 2), np.array(msg.point_labels, np.int64)
+def check_box_length(msg: ObjectPrompt) -> None:
+    """Raise PromptError for a box that has neither no number nor four."""
+    if len(msg.box) not in (0, 4):
+        raise PromptError(f"a box is empty or u_min, v_min, u_max, v_max; got {len(msg.box)} numbers")
 
 
-def _directions(msg: ObjectPrompt, grid: Equirect, camera: CameraFrame) -> tuple[Floats, NDArray[np.int64]]:
-    """Directions as points [P, 2] with their labels [P]."""
-    _check_labels("direction", len(msg.directions), len(msg.direction_labels))
-    vectors = np.array([(d.x, d.y, d.z) for d in msg.directions], float).reshape(-1, 3)
+def _box(msg: ObjectPrompt) -> tuple[float, float, float, float] | None:
+    if not msg.box:
+        return None
+    u_min, v_min, u_max, v_max = msg.box
+    return u_min, v_min, u_max, v_max
+
+
+def _direction_points(msg: ObjectPrompt, grid: Equirect, camera: CameraFrame) -> Floats:
+    """Return the directions as points [P, 2]."""
+    vectors = np.array([(d.direction.x, d.direction.y, d.direction.z) for d in msg.directions], float)
+    vectors = vectors.reshape(-1, 3)
     for vector in vectors:
         if not np.isfinite(vector).all() or np.linalg.norm(vector) < _SHORTEST_DIRECTION:
             raise PromptError(f"a direction is a unit vector, got {vector.tolist()}")
@@ -170,15 +169,7 @@ def _directions(msg: ObjectPrompt, grid: Equirect, camera: CameraFrame) -> tuple
                 f"direction {vector.tolist()} is above or below the image, which covers "
                 f"{math.degrees(grid.vertical_fov):.1f} degrees of latitude"
             )
-    return np.stack([u, v], -1), np.array(msg.direction_labels, np.int64)
-
-
-def _check_labels(what: str, count: int, labels: int) -> None:
-    if count != labels:
-        raise PromptError(
-            f"every {what} needs a label in {what}_labels, 1 (object) or 0 (background); got "
-            f"{count} {what}s and {labels} labels"
-        )
+    return np.stack([u, v], -1)
 
 
 def _mask(msg: Image) -> NDArray[np.bool_] | None:

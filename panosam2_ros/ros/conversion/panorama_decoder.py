@@ -1,23 +1,24 @@
-"""Image messages -> panoramas, whatever the camera delivers."""
+"""Convert image messages to panoramas, whatever the camera delivers."""
 
 from __future__ import annotations
 
+import importlib
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import CompressedImage
+from sensor_msgs.msg import CompressedImage, Image
 
 from panosam2_ros.geometry.dual_fisheye import CalibrationError, DualFisheye, Remap
 from panosam2_ros.geometry.equirect import Equirect, exact_fov
-from panosam2_ros.io.image_encodings import ImageError, compressed_to_array, image_to_array
+from panosam2_ros.io.image_encodings import ENCODINGS, ImageError, compressed_to_array, image_to_array
 from panosam2_ros.ros.parameters import Parameters
 
 
 class PanoramaDecoder:
-    """Called with a sensor_msgs Image or CompressedImage; used by one thread.
+    """Decodes a sensor_msgs Image or CompressedImage to a panorama; used by one thread.
 
     Raises CalibrationError, ValueError or OSError where the parameters cannot be used.
     """
@@ -25,7 +26,7 @@ class PanoramaDecoder:
     def __init__(self, parameters: Parameters) -> None:
         self._vertical_fov, self._width = parameters.vertical_fov, parameters.panorama_width
         self._fisheye = parameters.projection == "dual_fisheye"
-        self._camera: DualFisheye | None = None  # None: as cameras usually are
+        self._camera: DualFisheye | None = None  # None: two upright lenses side by side
         self._remap: Remap | None = None  # of the newest size
         if self._fisheye and exact_fov(self._vertical_fov) != math.pi:
             raise ValueError(
@@ -35,8 +36,8 @@ class PanoramaDecoder:
             self._camera = DualFisheye.load(Path(parameters.fisheye_calibration))
 
     def __call__(self, msg: Any) -> NDArray[np.uint8]:
-        """RGB [H, W, 3]; raises ImageError for what is no panorama and cannot become one."""
-        image = compressed_to_array(msg) if isinstance(msg, CompressedImage) else image_to_array(msg)
+        """Return RGB [H, W, 3]; raise ImageError for what is no panorama and cannot become one."""
+        image = compressed_to_array(msg) if isinstance(msg, CompressedImage) else raw_to_array(msg)
         height, width = image.shape[:2]
         try:
             if self._fisheye:
@@ -51,3 +52,32 @@ class PanoramaDecoder:
             camera = self._camera or DualFisheye.side_by_side(*size)
             self._remap = Remap(camera, size, self._width or size[0] // 2 * 2)
         return self._remap
+
+
+def raw_to_array(msg: Image) -> NDArray[np.uint8]:
+    """Return RGB [H, W, 3] of an Image, by cv_bridge where only that knows the encoding.
+
+    Raise ImageError for an image that cannot be read.
+    """
+    bridge = None if msg.encoding in ENCODINGS else _cv_bridge()
+    if bridge is None:
+        return image_to_array(msg)
+    try:
+        return np.asarray(bridge.imgmsg_to_cv2(msg, desired_encoding="rgb8"), np.uint8)
+    except Exception as error:  # CvBridgeError, and what NumPy and OpenCV raise for sizes that do not fit
+        raise ImageError(
+            f"encoding {msg.encoding!r} is not one of {', '.join(ENCODINGS)}, and cv_bridge cannot convert "
+            f"it either: {error}; set the camera driver's pixel format to one of these"
+        ) from error
+
+
+def _cv_bridge() -> Any:
+    """Return a CvBridge, or None where cv_bridge cannot be imported.
+
+    It is imported only for an encoding that is not known here: its C++ part is built for one version of
+    NumPy, and importing it beside another one fails.
+    """
+    try:
+        return importlib.import_module("cv_bridge").CvBridge()
+    except Exception:  # ImportError, and AttributeError beside another NumPy
+        return None

@@ -1,4 +1,4 @@
-"""Bearings in another frame than the camera's, where tf2 is installed and knows the way."""
+"""Express bearings in another frame than the camera's, where tf2 is installed and knows the transform."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from panosam2_ros.ros.conversion.transforms import FrameError, Transforms, rotat
 
 
 class TargetFrame:
-    """Turns what is published into ``name``; says in ``problem`` why it cannot.
+    """The frame of all directions that the node publishes and answers: ``name``, or the image's own.
 
-    A bearing is a direction from the camera: it is turned, never moved. Made on the executor's
+    A bearing is a direction from the camera: it is rotated, never moved. Made on the executor's
     thread, used on one other.
     """
 
@@ -28,15 +28,16 @@ class TargetFrame:
                 self.problem = f"target_frame {name!r}: {error}; bearings are in the image's frame"
 
     def of(self, header: Header, camera: CameraFrame) -> tuple[Header, CameraFrame]:
-        """Header and camera for the bearings of an image; as they were where ``problem`` says so.
+        """Return header and camera for the bearings of an image.
 
-        The target's axes are those that its name tells (see ``FrameConvention.of_frame_id``).
+        They are those given where no transform is known; ``problem`` says so then. The target's axes
+        follow from its name (see ``FrameConvention.of_frame_id``).
         """
         if not self._wanted or header.frame_id == self._name:
             return header, camera
         try:
             transform = self._transforms.now(self._name, header.frame_id, Time.from_msg(header.stamp))
-            turn = rotation_of(transform.rotation)
+            rotation = rotation_of(transform.rotation)
         except FrameError as error:
             self.problem = (
                 f"no transform from {header.frame_id!r} to target_frame {self._name!r} ({error}): bearings "
@@ -44,5 +45,5 @@ class TargetFrame:
             )
             return header, camera
         self.problem = ""
-        there = Header(stamp=header.stamp, frame_id=self._name)
-        return there, camera.seen_from(turn, FrameConvention.of_frame_id(self._name))
+        target = Header(stamp=header.stamp, frame_id=self._name)
+        return target, camera.seen_from(rotation, FrameConvention.of_frame_id(self._name))

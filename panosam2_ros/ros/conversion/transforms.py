@@ -1,4 +1,4 @@
-"""Points from other frames than the camera's, bearings in other frames: by tf2 where that is installed."""
+"""Transform points into the camera's frame, and look transforms up, by tf2 where that is installed."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _PERIOD, _TRIES = 0.1, 20  # s, and how often a transform is asked for
 
 
 class FrameError(LookupError):
-    """A point cannot be brought into the camera's frame; says why and what to do."""
+    """A transform cannot be had; the message says why, and what to do."""
 
 
 class Transforms:
-    """Listens to transforms from the first use on."""
+    """A tf2 buffer that is filled from its first use on."""
 
     def __init__(self, node: Node) -> None:
         self._node = node
@@ -33,7 +33,7 @@ class Transforms:
         self._listener: Any = None
 
     def listen(self) -> None:
-        """On the executor's thread. Raises FrameError without tf2."""
+        """Start to receive transforms, on the executor's thread; raise FrameError without tf2."""
         if tf2_ros is None:
             raise FrameError("tf2_ros is not installed")
         if self._buffer is None:
@@ -41,7 +41,7 @@ class Transforms:
             self._listener = tf2_ros.TransformListener(self._buffer, self._node, spin_thread=False)
 
     def now(self, target: str, source: str, stamp: Time) -> Any:
-        """The transform that is known now, on any thread; raises FrameError where there is none."""
+        """Return the transform that is known now, on any thread; raise FrameError where there is none."""
         try:
             return self._buffer.lookup_transform(target, source, stamp).transform
         except tf2_ros.TransformException as error:
@@ -49,16 +49,16 @@ class Transforms:
 
 
 class PointTransformer:
-    """Brings points into the camera's frame, waiting a little for transforms."""
+    """Transforms points into the camera's frame, and waits up to two seconds for a transform."""
 
     def __init__(self, node: Node, transforms: Transforms) -> None:
         self._node, self._transforms = node, transforms
 
     async def point(self, msg: PointStamped, frame_id: str) -> Floats:
-        """[3] in ``frame_id``; a message without a frame is in it already. Raises FrameError."""
+        """Return [3] in ``frame_id``; a message without a frame is in it already. Raise FrameError."""
         own = np.array([msg.point.x, msg.point.y, msg.point.z])
         if not frame_id:
-            raise FrameError("no image has come yet: click again when one has")
+            raise FrameError("no image has come yet: click again when one has come")
         if msg.header.frame_id in ("", frame_id):
             return own
         try:
@@ -73,7 +73,7 @@ class PointTransformer:
         return own @ rotation_of(transform.rotation).T + np.array([t.x, t.y, t.z])
 
     async def _transform(self, target: str, source: str) -> Any:
-        for _ in range(_TRIES):  # the listener may only just have begun to hear of transforms
+        for _ in range(_TRIES):  # the listener may only just have begun to receive transforms
             try:
                 return self._transforms.now(target, source, Time())
             except FrameError as error:
@@ -92,11 +92,11 @@ class PointTransformer:
 
 
 def rotation_of(quaternion: Any) -> Floats:
-    """[3, 3] of a geometry_msgs/Quaternion; FrameError for one that is none."""
+    """Return [3, 3] of a geometry_msgs/Quaternion; raise FrameError for one of another length than 1."""
     axis, w = np.array([quaternion.x, quaternion.y, quaternion.z]), quaternion.w
     length = float(np.sqrt(axis @ axis + w * w))
     if not 0.5 < length < 2:
         raise FrameError(f"a rotation is a unit quaternion, got {[*axis.tolist(), w]}")
     axis, w = axis / length, w / length
-    twice = 2 * np.cross(axis, np.eye(3))  # rows: the axes, turned below
+    twice = 2 * np.cross(axis, np.eye(3))  # rows: the axes, rotated below
     return np.asarray(np.eye(3) + w * twice + np.cross(axis, twice)).T

@@ -1,1 +1,1 @@
-"""How the node is, and what is wrong."""
+"""Diagnostics: what is measured, what is found wrong, and how both are reported."""

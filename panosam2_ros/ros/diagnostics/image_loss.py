@@ -1,4 +1,4 @@
-"""Counts images that were published and did not arrive, and says why a topic is silent."""
+"""Count images that were published and did not arrive, and describe why a topic is silent."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PAUSE = 2.0  # s between stamps; the same where there are no sequence numbers
 
 @dataclass(frozen=True)
 class Arrival:
-    """One image that came."""
+    """One image that arrived."""
 
     stamp: int  # ns, of its header
     publisher: bytes = b""  # gid
@@ -28,15 +28,15 @@ class Arrival:
 
     @classmethod
     def of(cls, stamp: int, info: dict[str, Any]) -> Arrival:
-        """From what rclpy tells about a message."""
+        """Make one of rclpy's information on a message."""
         publisher = info.get("publisher_gid") or {}
         return cls(stamp, publisher.get("data", b""), info.get("publication_sequence_number"))
 
 
 class LossCounter:
-    """Counts images that were published and did not come.
+    """Counts images that were published and did not arrive.
 
-    The publisher's sequence numbers tell it exactly; without them, gaps between stamps do,
+    The publisher's sequence numbers count them exactly. Without them, gaps between stamps do,
     measured in the shortest usual period, since under heavy loss the median is a multiple of it.
     """
 
@@ -47,27 +47,24 @@ class LossCounter:
         self._recent: deque[int] = deque(maxlen=window)  # lost before each arrival
 
     def add(self, arrival: Arrival) -> int:
-        """How many were lost just before this one."""
+        """Count an arrival; return how many images were lost just before it."""
         last, self._last = self._last, arrival
         if last is None:
             return 0
-        if arrival.sequence is not None and last.sequence is not None:
-            lost = self._by_sequence(last, arrival)
-        else:
+        if arrival.sequence is None or last.sequence is None:
             lost = self._by_stamp(arrival.stamp - last.stamp)
+        else:
+            lost = arrival.sequence - last.sequence - 1
+            if arrival.publisher != last.publisher or not 0 <= lost < _LONGEST_GAP:
+                lost = 0
         self.lost += lost
         self._recent.append(lost)
         return lost
 
     def share(self) -> float:
-        """Lost of those published, 0..1, over the last images."""
+        """Return the share of published images that were lost, 0..1, over the last images."""
         lost = sum(self._recent)
         return lost / (lost + len(self._recent)) if lost else 0.0
-
-    def _by_sequence(self, last: Arrival, arrival: Arrival) -> int:
-        assert arrival.sequence is not None and last.sequence is not None
-        gap = arrival.sequence - last.sequence - 1
-        return gap if arrival.publisher == last.publisher and 0 <= gap < _LONGEST_GAP else 0
 
     def _by_stamp(self, period: int) -> int:
         if not 0 < period < _PAUSE * 1e9:
@@ -78,19 +75,25 @@ class LossCounter:
 
 
 def rate(stamps: Sequence[float]) -> float:
-    """Hz, of events at these times (s, ascending); 0 for fewer than two."""
+    """Return the rate, Hz, of events at these times (s, ascending); 0 for fewer than two."""
     span = sum(b - a for a, b in pairwise(stamps))
     return (len(stamps) - 1) / span if span > 0 else 0.0
 
 
 def describe_publishers(publishers: Sequence[Any], wanted: QoSProfile, wanted_type: str) -> str:
-    """Why nothing comes from them, as far as that can be told.
+    """Describe why nothing arrives from these publishers, as far as that is known.
 
     ``publishers`` are ``TopicEndpointInfo``.
     """
     if not publishers:
         return "nobody publishes it: is the camera running, in the same ROS domain and namespace?"
     return "; ".join(_describe_publisher(p, wanted, wanted_type) for p in publishers)
+
+
+def is_compatible(publisher: Any, wanted: QoSProfile, wanted_type: str) -> bool:
+    """Return whether a subscription of this QoS and type can receive from a publisher."""
+    verdict, _ = qos_check_compatible(publisher.qos_profile, wanted)
+    return publisher.topic_type == wanted_type and verdict != QoSCompatibility.ERROR
 
 
 def _describe_publisher(publisher: Any, wanted: QoSProfile, wanted_type: str) -> str:

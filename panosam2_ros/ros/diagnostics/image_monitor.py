@@ -1,4 +1,4 @@
-"""Watches whether images arrive, and says what is wrong when they do not."""
+"""Monitor whether images arrive, and find what is wrong when they do not."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from rclpy.utilities import get_rmw_implementation_identifier
 
 from panosam2_ros.ros.dds import loss_remedy
 from panosam2_ros.ros.diagnostics.findings import OK, WARN, Finding, above
-from panosam2_ros.ros.diagnostics.image_loss import Arrival, LossCounter, describe_publishers
+from panosam2_ros.ros.diagnostics.image_loss import (
+    Arrival,
+    LossCounter,
+    describe_publishers,
+    is_compatible,
+)
 from panosam2_ros.ros.parameters import Parameters
 
 _STUCK = 5  # images in a row with one stamp: the driver does not set it
@@ -20,7 +25,7 @@ _STUCK = 5  # images in a row with one stamp: the driver does not set it
 
 @dataclass(frozen=True)
 class ImageTopic:
-    """What is subscribed to."""
+    """The topic that is subscribed to."""
 
     name: str  # fully resolved
     type_name: str  # sensor_msgs/msg/...
@@ -28,7 +33,7 @@ class ImageTopic:
 
 
 class ImageMonitor:
-    """One subscription's arrivals; used on the executor's thread only."""
+    """The arrivals of one subscription; used on the executor's thread only."""
 
     def __init__(self, node: Node, topic: ImageTopic) -> None:
         self._node, self._topic = node, topic
@@ -38,18 +43,18 @@ class ImageMonitor:
 
     @property
     def lost(self) -> int:
-        """Images that were published and did not come."""
+        """Images that were published and did not arrive."""
         return self._losses.lost
 
     def arrived(self, stamp: int, info: dict[str, Any]) -> None:
-        """An image of this stamp (ns) came; ``info`` is rclpy's about the message."""
+        """Note that an image of this stamp (ns) arrived; ``info`` is rclpy's on the message."""
         self._last = time.monotonic()
         self._losses.add(Arrival.of(stamp, info))
         self._stuck = self._stuck + 1 if stamp == self._stamp else 0
         self._stamp = stamp
 
     def findings(self, parameters: Parameters) -> dict[str, Finding]:
-        """What is wrong now, by kind; empty if all is well."""
+        """Return what is wrong now, by kind; empty if nothing is."""
         silence = time.monotonic() - self._last
         level = above(silence, parameters.image_timeout, parameters.image_timeout_error)
         if level != OK:
@@ -72,6 +77,6 @@ class ImageMonitor:
         topic = self._topic
         publishers = self._node.get_publishers_info_by_topic(topic.name)
         reason = describe_publishers(publishers, topic.qos, topic.type_name)
-        if "which fits" in reason:
+        if any(is_compatible(p, topic.qos, topic.type_name) for p in publishers):
             reason += f"; {loss_remedy(get_rmw_implementation_identifier())}"
         return f"no image on {topic.name} for {seconds:.0f} s: {reason}"

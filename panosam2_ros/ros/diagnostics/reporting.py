@@ -1,4 +1,4 @@
-"""What the node says of itself: in the log, not too often, and on /diagnostics."""
+"""Report the node's state on /diagnostics, and errors in the log, each at most once in ten seconds."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ class Reporter:
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
 
     def processed(self, stamp: int) -> None:
-        """The results of the image with this stamp, ns, were published."""
+        """Note that the results of the image with this stamp, ns, were published."""
         now = self._node.get_clock().now().nanoseconds
         self._statistics.processed((now - stamp) * 1e-9)
 
     def failed(self, text: str, kind: str, error: Exception | None = None) -> None:
-        """Something went wrong; ``kind`` says what counts as the same for the log."""
+        """Report an error; the log has each ``kind`` at most once in ten seconds."""
         self._statistics.failed(text)
         if self._throttle.due(kind):
             trace = "".join(traceback.format_exception(error)).rstrip() if error else ""
             self._node.get_logger().error(f"{text}\n{trace}".rstrip())
 
-    def report(self, health: NodeStatus, arrival: Mapping[str, Finding], limits: Parameters) -> None:
-        """One diagnostic message; into the log goes what is wrong with the ``arrival`` of images."""
+    def report(self, status: NodeStatus, arrival: Mapping[str, Finding], limits: Parameters) -> None:
+        """Publish one diagnostic message, and log what is wrong with the ``arrival`` of images."""
         for kind, finding in arrival.items():
             if self._throttle.due(kind):
                 self._node.get_logger().warning(finding.text)
         stamp = self._node.get_clock().now().to_msg()
         name = self._node.get_fully_qualified_name()
-        found = {**findings(health, self._statistics, limits), **arrival}
-        values = health.values(self._statistics)
+        found = {**findings(status, self._statistics, limits), **arrival}
+        values = status.values(self._statistics)
         self._publisher.publish(diagnostics_msg(stamp, name, found.values(), values))

@@ -1,4 +1,4 @@
-"""What goes on in the node, counted and told on /diagnostics."""
+"""Rate, latency and errors of the node, and the message that reports them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_TEXTS = 100
 
 
 class Throttle:
-    """Lets each text through once per period; forgets the oldest of too many."""
+    """Lets each text through once in a period; forgets the oldest of more than 100."""
 
     def __init__(self, period: float = 10.0) -> None:
         self._period = period  # s
@@ -27,7 +27,7 @@ class Throttle:
         self._lock = threading.Lock()
 
     def due(self, text: str) -> bool:
-        """Whether to say this text now."""
+        """Return whether to report this text now."""
         now = time.monotonic()
         with self._lock:
             last = self._last.get(text)
@@ -41,7 +41,7 @@ class Throttle:
 
 
 class Statistics:
-    """Times and errors; written by the executor's and by the worker's thread."""
+    """Times and errors; used by the executor's and by the worker's thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -50,34 +50,35 @@ class Statistics:
         self._error, self._error_at = "", -math.inf
 
     def processed(self, latency: float) -> None:
-        """An image's results were published ``latency`` s after its stamp."""
+        """Note that an image's results were published ``latency`` s after its stamp."""
         with self._lock:
             self._done.append(time.monotonic())
             self._latencies.append(latency)
 
     def failed(self, error: str) -> None:
-        """Something went wrong."""
+        """Note an error."""
         with self._lock:
             self._error, self._error_at = error, time.monotonic()
 
     def rate(self) -> float:
-        """Hz, over the last images; falls towards 0 when they stop."""
+        """Return the rate over the last images, Hz; it falls towards 0 when they stop."""
         with self._lock:
             times = [t for t in self._done if t > time.monotonic() - 10.0]
         return rate([*times, time.monotonic()][-max(len(times), 2) :]) if len(times) > 1 else 0.0
 
     def latency(self, quantile: float) -> float:
-        """s, from the image's stamp to its results; NaN before the first."""
+        """Return a quantile of the time from image stamp to results, s; NaN before the first."""
         with self._lock:
             return float(np.quantile(self._latencies, quantile)) if self._latencies else np.nan
 
     @property
     def last_error(self) -> str:
+        """Text of the last error; empty before the first."""
         return self._error
 
     @property
     def error_age(self) -> float:
-        """s since the last error; infinite before the first."""
+        """Time since the last error, s; infinite before the first."""
         return time.monotonic() - self._error_at
 
 
@@ -87,7 +88,7 @@ def diagnostics_msg(
     findings: Collection[Finding],
     values: Mapping[str, str],
 ) -> DiagnosticArray:
-    """One status: as bad as the worst of what was found, which comes first in its message."""
+    """Make one status, of the level of the worst finding, which comes first in its message."""
     ordered = sorted(findings, key=lambda finding: finding.level, reverse=True)
     status = DiagnosticStatus(
         level=ordered[0].level if ordered else OK,

@@ -1,4 +1,4 @@
-"""How the node is: what one diagnostic message says, and the limits beyond which it is not well."""
+"""The content of one diagnostic message, and the limits beyond which something is wrong."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from panosam2_ros.ros.diagnostics.findings import ERROR, OK, WARN, Finding, above, below
 from panosam2_ros.ros.diagnostics.statistics import Statistics
 from panosam2_ros.ros.inference.latest_only_thread import LatestCounts
-from panosam2_ros.ros.inference.worker import WorkerCounts, WorkerQueue
+from panosam2_ros.ros.inference.worker_state import WorkerCounts, WorkerQueue
 from panosam2_ros.ros.parameters import Parameters
 from panosam2_ros.tracking.motion_model import TrackState
 from panosam2_ros.tracking.tracker import PanoTracker
@@ -18,7 +18,7 @@ _OTHER_CLOCK = 3600.0  # s of latency that no queue explains
 
 @dataclass(frozen=True)
 class TrackerStatus:
-    """What a tracker knew when its thread last looked."""
+    """What a tracker knew when its thread last updated this."""
 
     by_state: dict[TrackState, int] = field(default_factory=dict)
     memory_mib: float = 0.0
@@ -28,7 +28,7 @@ class TrackerStatus:
 
     @classmethod
     def of(cls, tracker: PanoTracker) -> TrackerStatus:
-        """To be called on the tracker's thread."""
+        """Read a tracker's status; called on its thread."""
         states = Counter(track.state for track in tracker.tracks())
         batcher = tracker.batcher
         return cls(
@@ -41,12 +41,13 @@ class TrackerStatus:
 
     @property
     def objects(self) -> int:
+        """Number of known objects."""
         return sum(self.by_state.values())
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What tracks; empty while unconfigured."""
+    """The network and its device; empty while unconfigured."""
 
     device: str = ""
     model: str = ""
@@ -55,19 +56,19 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class NodeStatus:
-    """What one diagnostic message says."""
+    """The content of one diagnostic message."""
 
     state: str  # of the lifecycle
     counts: WorkerCounts = field(default_factory=WorkerCounts)
     queue: WorkerQueue = field(default_factory=WorkerQueue)
-    lost: int = 0  # images on the way
+    lost: int = 0  # images that were published and did not arrive
     tracked: TrackerStatus = TrackerStatus()
-    machinery: ModelInfo = ModelInfo()
+    model: ModelInfo = ModelInfo()
     views: LatestCounts = field(default_factory=LatestCounts)
     dds: str = ""
 
     def values(self, statistics: Statistics) -> dict[str, str]:
-        """Keys and values of the message; docs/diagnostics.md explains each."""
+        """Return keys and values of the message; docs/diagnostics.md explains each."""
         counts, queue, tracked = self.counts, self.queue, self.tracked
         states = {state: tracked.by_state.get(state, 0) for state in TrackState}
         each = tracked.memory_mib / tracked.objects if tracked.objects else 0.0
@@ -95,24 +96,24 @@ class NodeStatus:
             "memory_mib": f"{tracked.memory_mib:.2f}",
             "memory_per_object_mib": f"{each:.3f}",
             "out_of_memory": str(tracked.out_of_memory),
-            "device": self.machinery.device,
-            "model": self.machinery.model,
-            "weights_sha256": self.machinery.weights_sha256,
+            "device": self.model.device,
+            "model": self.model.model,
+            "weights_sha256": self.model.weights_sha256,
             "last_error": statistics.last_error,
             "dds": self.dds,
         }
 
 
-def findings(health: NodeStatus, statistics: Statistics, limits: Parameters) -> dict[str, Finding]:
-    """What is not as it should be beside the arrival of images, by kind."""
+def findings(status: NodeStatus, statistics: Statistics, limits: Parameters) -> dict[str, Finding]:
+    """Return what is wrong, except with the arrival of images, by kind."""
     found: dict[str, Finding] = {}
     if statistics.error_age < limits.error_stays:
         found["error"] = Finding(ERROR, statistics.last_error)
-    if health.state != "active":
-        found["state"] = Finding(WARN, f"the node is {health.state}")
-    if health.tracked.shortage:
-        found["shortage"] = Finding(WARN, health.tracked.shortage)
-    if health.state == "active" and health.counts.processed:
+    if status.state != "active":
+        found["state"] = Finding(WARN, f"the node is {status.state}")
+    if status.tracked.shortage:
+        found["shortage"] = Finding(WARN, status.tracked.shortage)
+    if status.state == "active" and status.counts.processed:
         found |= _speed(statistics, limits)
     return found
 
@@ -125,8 +126,8 @@ def _speed(statistics: Statistics, limits: Parameters) -> dict[str, Finding]:
         if limits.latency_warning or limits.latency_error:
             found["clock"] = Finding(WARN, text)
     elif (level := above(latency, limits.latency_warning, limits.latency_error)) != OK:
-        text = f"results come {latency:.2f} s after their images (p95); a smaller model or fewer objects help"
+        text = f"results come {latency:.2f} s after their images (p95): use a smaller model or fewer objects"
         found["latency"] = Finding(level, text)
     if (level := below(rate, limits.rate_warning, limits.rate_error)) != OK:
-        found["rate"] = Finding(level, f"{rate:.1f} images a second are processed, fewer than is asked for")
+        found["rate"] = Finding(level, f"{rate:.1f} images per second are processed, fewer than the limit")
     return found

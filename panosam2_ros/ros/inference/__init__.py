@@ -1,1 +1,1 @@
-"""The tracker on a thread of its own: images and calls in, results out. Knows no ROS."""
+"""The tracker on a thread of its own: images and calls in, results out. Knows no ROS messages."""

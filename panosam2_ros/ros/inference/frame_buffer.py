@@ -1,4 +1,4 @@
-"""The images that came last, kept for prompts that refer to them. Nothing here knows ROS."""
+"""Keep the newest images for prompts that refer to them. Nothing here knows ROS."""
 
 from __future__ import annotations
 
@@ -11,12 +11,16 @@ MIB = 1 << 20
 
 
 class NoSuchFrameError(LookupError):
-    """No image of that stamp is held; says which ones are."""
+    """No image of that stamp is held; the message says which ones are."""
+
+
+class NoImageError(NoSuchFrameError):
+    """No image has been processed yet."""
 
 
 @dataclass(frozen=True)
 class ReceivedImage(Generic[M]):
-    """An image as it came."""
+    """An image as it was received."""
 
     stamp: int  # ns
     message: M
@@ -24,7 +28,7 @@ class ReceivedImage(Generic[M]):
 
 
 class FrameBuffer(Generic[M]):
-    """The newest frames, bounded in time and in bytes."""
+    """The newest images, bounded in time and in bytes."""
 
     def __init__(self, seconds: float, mib: float) -> None:
         self.seconds, self.mib = seconds, mib
@@ -32,7 +36,7 @@ class FrameBuffer(Generic[M]):
         self._bytes = 0
 
     def add(self, frame: ReceivedImage[M]) -> None:
-        """Take a frame in and let go of those that are too old or too many."""
+        """Add an image, and drop those that are too old or too many."""
         self._frames.append(frame)
         self._bytes += frame.size
         while self._frames and self._expired(frame.stamp):
@@ -44,20 +48,21 @@ class FrameBuffer(Generic[M]):
         return age > self.seconds or self._bytes > self.mib * MIB
 
     def clear(self) -> None:
-        """Let go of all."""
+        """Drop all images."""
         self._frames.clear()
         self._bytes = 0
 
     @property
     def held_mib(self) -> float:
+        """Size of the images that are held, MiB."""
         return self._bytes / MIB
 
     def find(self, stamp: int) -> ReceivedImage[M] | None:
-        """The frame of exactly this stamp (ns)."""
+        """Return the image of exactly this stamp (ns), or None."""
         return next((f for f in reversed(self._frames) if f.stamp == stamp), None)
 
     def stamps(self) -> list[int]:
-        """ns, in the order in which they came."""
+        """Return the stamps, ns, in the order in which the images were received."""
         return [frame.stamp for frame in self._frames]
 
 
@@ -66,7 +71,7 @@ def _seconds(stamp: int) -> str:
 
 
 def not_held(stamp: int, stamps: list[int]) -> str:
-    """Why there is no such image, and which there are, ns."""
+    """Describe why there is no image of a stamp, and which stamps (ns) are held."""
     if not stamps:
         return f"no image of stamp {_seconds(stamp)} is held, nor any other: is the camera running?"
     oldest, newest = min(stamps), max(stamps)

@@ -1,4 +1,4 @@
-"""A thread that does only the newest of what it is asked for. Nothing here knows ROS."""
+"""Work on the newest of what is offered, on a thread of its own. Nothing here knows ROS."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class LatestCounts:
-    """Since the start. What was offered = done + dropped + the one that still waits or is being done."""
+    """Counts since the start: offered = done + dropped + the one that still waits or is being done."""
 
     done: int = 0
     dropped: int = 0  # replaced by a newer one before their turn
 
 
 class LatestOnlyThread(Generic[T]):
-    """Holds one item that waits and one that is being worked on, never more.
+    """A thread with one item that waits and one that is being worked on, never more.
 
     ``work`` must not raise: it ends the thread.
     """
@@ -35,11 +35,12 @@ class LatestOnlyThread(Generic[T]):
 
     @property
     def counts(self) -> LatestCounts:
+        """Counts since the start."""
         with self._change:
             return self._counts
 
     def offer(self, item: T) -> None:
-        """Hand over; what still waits is dropped. Never blocks; after ``stop`` it does nothing."""
+        """Hand an item over and drop one that still waits; never block. After ``stop`` nothing is taken."""
         with self._change:
             if self._stopping:
                 return
@@ -49,7 +50,7 @@ class LatestOnlyThread(Generic[T]):
             self._change.notify()
 
     def stop(self, timeout: float) -> bool:
-        """Finish what runs, drop what waits; False: it still runs after ``timeout`` s."""
+        """Finish what runs, drop what waits; return False where it still runs after ``timeout`` s."""
         with self._change:
             self._stopping, self._waiting = True, None
             self._change.notify()

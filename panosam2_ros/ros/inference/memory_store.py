@@ -1,4 +1,4 @@
-"""What the tracker remembers, to files and back. Files are written and read on a thread of its own.
+"""Save what the tracker remembers to files and load it again, on a thread of its own.
 
 The tracker's thread only hands over a snapshot, which costs it nothing, or takes one in. Nothing here
 knows ROS.
@@ -35,7 +35,7 @@ Failed = Callable[[str], None]  # told why a file could not be written or read; 
 class MemoryStore:
     """The memory files of one tracker.
 
-    ``file``: the one that is restored at the start and saved again and again; empty: none.
+    ``file``: the one that is restored at the start and saved repeatedly; empty: none.
     """
 
     def __init__(self, tracker: PanoTracker, directory: str, file: str, failed: Failed) -> None:
@@ -48,7 +48,7 @@ class MemoryStore:
         self.restored = False
 
     def restore(self) -> str:
-        """Recall the file, before the tracker has a thread; what came of it, for the log.
+        """Restore the file before the tracker has a thread; return what happened, for the log.
 
         A file that cannot be used is put aside, and the tracker starts empty.
         """
@@ -67,13 +67,13 @@ class MemoryStore:
                 kept = f"nor could it be put aside: {also}"
             self._failed(f"memory not restored: {error}; {kept}; starting empty")
             return ""
-        self._tracker.restore(self._unmistakable(memory))
+        self._tracker.restore(self._with_unused_ids(memory))
         self.restored = True
         ids = [item.obj_id for item in memory.objects]
         return f"remembering objects {ids} from {self._path}"
 
-    def _unmistakable(self, memory: TrackerSnapshot) -> TrackerSnapshot:
-        """With ids and an epoch that nobody can have for anything else."""
+    def _with_unused_ids(self, memory: TrackerSnapshot) -> TrackerSnapshot:
+        """Return the snapshot with a next id and an epoch that no other object can have had."""
         epoch, next_id = max(memory.epoch, self._tracker.epoch), memory.next_id
         if not memory.final:
             next_id += SKIPPED_IDS
@@ -82,16 +82,16 @@ class MemoryStore:
         return replace(memory, epoch=epoch, next_id=next_id)
 
     def save(self, name: str, memory: TrackerSnapshot) -> Future[None]:
-        """Write a file of that name; raises MemoryFileError for a name that leads elsewhere."""
+        """Write a file of that name; raise MemoryFileError for a name that is not allowed."""
         path = memory_path(self.directory, name)
         return self._pool.submit(save_snapshot, path, memory, self._network)
 
     def load(self, name: str) -> Future[TrackerSnapshot]:
-        """Read a file of that name; raises MemoryFileError for a name that leads elsewhere."""
-        return self._pool.submit(self._read, memory_path(self.directory, name))
+        """Read a file of that name; raise MemoryFileError for a name that is not allowed."""
+        return self._pool.submit(self._read_named, memory_path(self.directory, name))
 
     def save_soon(self, worker: Worker[Any]) -> None:
-        """Save what is remembered now, or once more after the time that is not over yet; any thread."""
+        """Save what is remembered now, or once more after the saving that is not over yet; on any thread."""
         if self._path is None:
             return
         with self._lock:
@@ -102,10 +102,10 @@ class MemoryStore:
         try:
             worker.submit(self._tracker.snapshot, partial(self._write_later, worker))
         except (WorkerBusyError, WorkerStoppedError):
-            self._saving = False  # the next time will do
+            self._saving = False  # the next interval saves it
 
     def _saved(self, worker: Worker[Any]) -> None:
-        """On any thread: saving is over, well or not."""
+        """Note that saving is over, successful or not; called on any thread."""
         with self._lock:
             self._saving = False
         if self._again:
@@ -114,7 +114,7 @@ class MemoryStore:
     def _write_later(
         self, worker: Worker[Any], memory: TrackerSnapshot | None, error: Exception | None
     ) -> None:
-        """On the worker's thread."""
+        """Have a snapshot written; called on the worker's thread with it, or with what was raised."""
         if memory is None:
             self._saved(worker)
             if not isinstance(error, WorkerStoppedError):
@@ -134,7 +134,8 @@ class MemoryStore:
             self._not_saved(refused)
 
     def _write(self, memory: TrackerSnapshot) -> None:
-        assert self._path is not None
+        if self._path is None:
+            return
         try:
             save_snapshot(self._path, memory, self._network)
         except Exception as error:  # out of memory is a RuntimeError where torch finds it
@@ -148,9 +149,15 @@ class MemoryStore:
         like = empty_bank(self._tracker.model, 0)
         return load_snapshot(path, like, self._network, self._tracker.max_objects)
 
-    def close(self, stopped: bool) -> None:
-        """Finish what is being written; ``stopped``: the tracker has no thread any more, so save it."""
-        if stopped and self._path is not None:
+    def _read_named(self, path: Path) -> TrackerSnapshot:
+        try:
+            return self._read(path)
+        except FileNotFoundError as error:
+            raise MemoryFileError(f"{error}: save it first, or see memory_directory") from error
+
+    def close(self, *, save: bool) -> None:
+        """Finish what is being written; ``save``: the tracker has no thread any more, so save it."""
+        if save and self._path is not None:
             try:
                 self._pool.submit(self._write, replace(self._tracker.snapshot(), final=True))
             except Exception as error:
@@ -159,6 +166,6 @@ class MemoryStore:
 
 
 def _free(path: Path) -> Path:
-    """The path, or one beside it that no file has: what was put aside before stays."""
+    """Return the path, or one beside it that no file has, so that earlier files stay."""
     others = (path.with_name(f"{path.name}.{count}") for count in itertools.count(1))
     return next(p for p in itertools.chain([path], others) if not p.exists())

@@ -1,24 +1,24 @@
-"""Parameters -> a tracker with its network. Nothing here knows ROS messages."""
+"""Build a tracker and its network from parameters. Nothing here knows ROS messages."""
 
 from __future__ import annotations
 
 import torch
 
 from panosam2_ros.model.build import build_model
-from panosam2_ros.ros.inference.worker import WorkerLimits
+from panosam2_ros.ros.inference.worker_state import WorkerLimits
 from panosam2_ros.ros.parameters import Parameters
 from panosam2_ros.tracking.motion_model import StateConfig
 from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
 
 
 def build_tracker(parameters: Parameters) -> PanoTracker:
-    """A tracker that knows nothing yet; raises what ``build_model`` and ``TrackerConfig`` raise."""
+    """Build a tracker that knows no object; raise what ``build_model`` and ``TrackerConfig`` raise."""
     model = build_model(
         parameters.model,
-        parameters.device,
-        parameters.precision,
-        parameters.adapters,
-        parameters.compile,
+        device=parameters.device,
+        precision=parameters.precision,
+        adapters=parameters.adapters,
+        compiled=parameters.compile,
     )
     config = TrackerConfig(
         max_objects=parameters.max_objects,
@@ -29,9 +29,9 @@ def build_tracker(parameters: Parameters) -> PanoTracker:
             velocity_smoothing=parameters.velocity_smoothing,
         ),
         vertical_fov=parameters.vertical_fov,
-        seam_placement=parameters.seam_steering,
+        seam_placement=parameters.seam_placement,
         mask_width=parameters.mask_width,
-        refine_boundaries=parameters.redraw_outlines,
+        refine_boundaries=parameters.refine_boundaries,
         camera_motion=parameters.camera_motion,
         min_island=parameters.min_island,
         island_reach=parameters.island_reach,
@@ -41,7 +41,7 @@ def build_tracker(parameters: Parameters) -> PanoTracker:
 
 
 def worker_limits(parameters: Parameters) -> WorkerLimits:
-    """What may wait and what is kept."""
+    """Return the worker's limits."""
     return WorkerLimits(
         parameters.history_seconds,
         parameters.history_mib,
@@ -51,6 +51,6 @@ def worker_limits(parameters: Parameters) -> WorkerLimits:
 
 
 def use_threads(count: int) -> None:
-    """CPU threads of the calling thread's model; 0: torch's choice."""
+    """Set the number of CPU threads that torch uses; 0: leave torch's choice."""
     if count > 0:
         torch.set_num_threads(count)

@@ -1,7 +1,7 @@
-"""The one thread that owns the tracker. Nothing here knows ROS.
+"""Run the tracker on the one thread that owns it. Nothing here knows ROS.
 
 Images and jobs are handed over and never waited for: a newer image replaces one that waits, jobs
-run between images, what comes of them goes to callbacks on this thread.
+run between images, and results go to callbacks on this thread.
 """
 
 from __future__ import annotations
@@ -13,7 +13,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic
 
 from panosam2_ros.geometry.image_types import ImageArray
-from panosam2_ros.ros.inference.frame_buffer import FrameBuffer, M, NoSuchFrameError, ReceivedImage, not_held
+from panosam2_ros.ros.inference.frame_buffer import (
+    FrameBuffer,
+    M,
+    NoImageError,
+    NoSuchFrameError,
+    ReceivedImage,
+    not_held,
+)
+from panosam2_ros.ros.inference.worker_state import WorkerCounts, WorkerLimits, WorkerQueue
 
 if TYPE_CHECKING:
     from panosam2_ros.tracking.track import TrackedFrame
@@ -21,54 +29,19 @@ if TYPE_CHECKING:
 
 
 class WorkerBusyError(RuntimeError):
-    """As many jobs wait already as may."""
+    """As many jobs wait as may wait."""
 
 
 class WorkerStoppedError(RuntimeError):
-    """The thread ended before it came to the job."""
+    """The thread was stopped before it came to the job."""
 
 
-_AGAIN = 0.5  # s, after which what failed to catch up is tried again
-
-
-@dataclass(frozen=True)
-class WorkerLimits:
-    """What may wait and what is kept."""
-
-    history_seconds: float = 4.0  # of images, for prompts at their stamp
-    history_mib: float = 512.0
-    jobs: int = 16  # that wait
-    replay_every: int = 3  # an object that was prompted late goes through every n-th kept image
-
-
-@dataclass(frozen=True)
-class WorkerCounts:
-    """Since the start.
-
-    received = processed + dropped + unreadable + failed + the one that waits or is being processed.
-    """
-
-    received: int = 0
-    processed: int = 0
-    dropped: int = 0  # replaced by a newer one before their turn
-    failed: int = 0  # inference raised
-    unreadable: int = 0  # ``decode`` raised
-    refused: int = 0  # calls, because too many waited already
-
-
-@dataclass(frozen=True)
-class WorkerQueue:
-    """What waits and what is kept now."""
-
-    calls: int = 0
-    images: int = 0  # 0 or 1: a newer one takes its place
-    kept: int = 0  # images, for prompts at their stamp
-    kept_mib: float = 0.0
+_RETRY_AFTER = 0.5  # s, after a replay that failed
 
 
 @dataclass(frozen=True)
 class Callbacks(Generic[M]):
-    """What the worker's owner does, all called on the worker's thread."""
+    """What the worker calls on its thread."""
 
     decode: Callable[[M], ImageArray]  # message -> RGB [H, W, 3]; raises for what it cannot read
     on_frame: Callable[[ReceivedImage[M], TrackedFrame], None]
@@ -83,14 +56,15 @@ class _Job:
 
 
 class Worker(Generic[M]):
-    """Runs a tracker on a thread of its own; ``start`` and ``stop`` once each."""
+    """Runs a tracker on a thread of its own; ``start`` and ``stop`` are called once each."""
 
     def __init__(
         self,
         tracker: PanoTracker,
         callbacks: Callbacks[M],
-        limits: WorkerLimits = WorkerLimits(),
-        on_start: Callable[[], None] = lambda: None,
+        limits: WorkerLimits,
+        *,
+        on_start: Callable[[], None] = lambda: None,  # called first on the thread
     ) -> None:
         self.tracker = tracker  # touched by jobs and by this thread only
         self._callbacks, self._on_start, self._job_limit = callbacks, on_start, limits.jobs
@@ -103,14 +77,15 @@ class Worker(Generic[M]):
         self._counts = WorkerCounts()
         self._stopping = False
         self._image_turn = False
-        self._replayed: int | None = None  # images received until the last step of what is behind
+        self._replayed: int | None = None  # images received until the last step of a replay
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
     def start(self) -> None:
+        """Start the thread."""
         self._thread.start()
 
-    def stop(self, timeout: float | None = None) -> bool:
-        """Finish what runs, refuse what waits; False: it still runs after ``timeout`` s."""
+    def stop(self, timeout: float | None) -> bool:
+        """Finish what runs, refuse what waits; return False where it still runs after ``timeout`` s."""
         with self._change:
             self._stopping = True
             refused, self._waiting = list(self._jobs), None
@@ -123,18 +98,20 @@ class Worker(Generic[M]):
 
     @property
     def counts(self) -> WorkerCounts:
+        """Counts since the start."""
         with self._change:
             return self._counts
 
     @property
     def queue(self) -> WorkerQueue:
+        """What waits and what is kept now."""
         with self._change:
             kept = self._history
             waits = int(self._waiting is not None)
             return WorkerQueue(len(self._jobs), waits, len(kept.stamps()), kept.held_mib)
 
     def forget_frames(self) -> bool:
-        """Let go of the images that are kept; whether there were any."""
+        """Drop the images that are kept; return whether there were any."""
         with self._change:
             any_kept = self._history.held_mib > 0
             self._history.clear()
@@ -142,17 +119,17 @@ class Worker(Generic[M]):
 
     @property
     def newest(self) -> ReceivedImage[M] | None:
-        """The newest processed frame."""
+        """The newest processed image; None before the first."""
         with self._change:
             return self._newest[0] if self._newest else None
 
     def set_history(self, seconds: float, mib: float) -> None:
-        """Takes effect with the next image."""
+        """Change how many images are kept, from the next image on."""
         with self._change:
             self._history.seconds, self._history.mib = seconds, mib
 
     def offer(self, frame: ReceivedImage[M]) -> None:
-        """Hand over an image; one that still waits is dropped."""
+        """Hand an image over, and drop one that still waits."""
         with self._change:
             dropped = self._waiting is not None
             self._waiting = frame
@@ -164,9 +141,10 @@ class Worker(Generic[M]):
         self,
         run: Callable[[], Any],
         done: Callable[[Any, Exception | None], None],  # result, or what was raised
-        stamp: int = 0,
+        *,
+        stamp: int = 0,  # ns, of the image that it is about; 0: the newest
     ) -> None:
-        """Run a job between images; raises WorkerBusyError or WorkerStoppedError instead."""
+        """Run a job between images; raise WorkerBusyError or WorkerStoppedError where it cannot be taken."""
         with self._change:
             if self._stopping:
                 raise WorkerStoppedError("the tracker was stopped")
@@ -179,9 +157,9 @@ class Worker(Generic[M]):
             self._change.notify()
 
     def frame_at(self, stamp: int) -> tuple[ReceivedImage[M], ImageArray]:
-        """Frame and RGB image [H, W, 3] of exactly this stamp; 0: the newest processed one.
+        """Return message and RGB image [H, W, 3] of exactly this stamp; 0: the newest processed one.
 
-        For jobs. Raises NoSuchFrameError, or what ``decode`` raises.
+        For jobs. Raise NoImageError before the first image, NoSuchFrameError, or what ``decode`` raises.
         """
         with self._change:
             newest, held = self._newest, self._history.find(stamp)
@@ -189,9 +167,9 @@ class Worker(Generic[M]):
         if newest and stamp in (0, newest[0].stamp):
             return newest
         if stamp == 0:
-            raise NoSuchFrameError("no image has been processed yet: call again when one has come")
+            raise NoImageError("no image has been processed yet: call again when one has come")
         if held is None:
-            raise NoSuchFrameError(not_held(stamp, stamps))
+            raise (NoSuchFrameError if newest or stamps else NoImageError)(not_held(stamp, stamps))
         return held, self._callbacks.decode(held.message)
 
     def _run(self) -> None:
@@ -207,16 +185,14 @@ class Worker(Generic[M]):
                 self._work(job)
             elif frame is not None:
                 self._process(frame)
-            if (
-                self.tracker.replaying
-            ):  # between images, so that none has to wait for more than one step of this
-                self._catch_up()
+            if self.tracker.replaying:  # between images: none waits for more than one step of this
+                self._try_replay()
             else:
                 self._replayed = None
             del job, frame  # an image of many megabytes must not stay alive while waiting
 
-    def _catch_up(self) -> None:
-        """A step of what is behind; where that fails, say for want of memory, it is tried again soon."""
+    def _try_replay(self) -> None:
+        """Do a step of the replay; where that fails, for want of memory for example, try again soon."""
         try:
             self._replay()
         except Exception as error:
@@ -224,10 +200,10 @@ class Worker(Generic[M]):
                 self._callbacks.on_error(self._newest[0], error)
             with self._change:
                 if not (self._stopping or self._jobs or self._waiting):
-                    self._change.wait(_AGAIN)
+                    self._change.wait(_RETRY_AFTER)
 
     def _replay(self) -> None:
-        """Track such objects through one of the kept images that they have not seen."""
+        """Track objects of older images through one of the kept images that follow."""
         behind = self.tracker.replay_stamp
         with self._change:
             until = self._newest[0].stamp if self._newest else 0
@@ -238,25 +214,25 @@ class Worker(Generic[M]):
         if not stamps:
             self.tracker.merge_replayed(everything=True)
             return
-        # twice as fast as images come, or what is behind would stay so
+        # twice as fast as images come, or the replay would never reach the newest
         every = max(self._replay_every, 2 * arrived * self.tracker.replaying)
         stamp = stamps[min(every, len(stamps)) - 1]
         try:
             frame, image = self.frame_at(stamp)
-        except Exception:  # it has gone meanwhile, or cannot be read: those that follow will do
+        except Exception:  # it has been dropped meanwhile, or cannot be read: later images will do
             self.tracker.skip_replay(stamp)
             return
-        caught_up = True
+        replayed = True
         try:
             self.tracker.replay(image, stamp)
         except Exception as error:
-            caught_up = False
+            replayed = False
             self._callbacks.on_error(frame, error)
-        if not caught_up:  # only now: the error held on to what it was raised among
+        if not replayed:  # only now: the error's traceback held images alive
             self.tracker.merge_replayed(everything=True)
 
     def _take(self) -> tuple[_Job | None, ReceivedImage[M] | None]:
-        """A job or an image, in turns; an image that a job is about always comes first."""
+        """Take a job or an image, interleaved; an image that a job is about always comes first."""
         frame = self._waiting
         if self._jobs and frame is not None:
             first = self._jobs[0].stamp

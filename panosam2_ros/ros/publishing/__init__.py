@@ -1,1 +1,1 @@
-"""What the node publishes of an image."""
+"""Publishers of results and visualizations."""

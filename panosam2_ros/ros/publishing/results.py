@@ -1,4 +1,4 @@
-"""What comes of every image: label image, bearings, and views for those who look."""
+"""Publish the results of every image: label image, bearings and visualizations."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ class ResultPublishers:
         self.views = VisualizationPublishers(node, reporter)
 
     def publish(self, scene: VisualizationInput, epoch: int, target: TargetFrame) -> None:
-        """On the worker's thread."""
+        """Publish the results of one image; called on the worker's thread."""
         header, tracked = scene.header, scene.tracked
         if self._masks.get_subscription_count():
             self._masks.publish(messages.masks_msg(header, tracked.labels))
         if self._panoramas.get_subscription_count():
             self._panoramas.publish(messages.image_message(header, scene.image, "rgb8"))
-        turned, camera = target.of(header, scene.camera)
-        self._bearings.publish(messages.bearings_msg(turned, epoch, tracked.tracks, camera))
+        header, camera = target.of(header, scene.camera)
+        self._bearings.publish(messages.bearings_msg(header, epoch, tracked.tracks, camera))
         self.views.offer(scene)
 
 

@@ -1,11 +1,11 @@
-"""Objects as vision_msgs has them, where that package is installed.
+"""Publish objects as vision_msgs defines them, where that package is installed.
 
 `~/detections` (Detection2DArray) holds the objects that are visible: ``id`` is the object's id, which it
-keeps for ever, ``class_id`` its label, ``score`` the probability that it is present, ``bbox`` the box of
+keeps for its life, ``class_id`` its label, ``score`` the probability that it is present, ``bbox`` the box of
 its mask in pixel indices of the image. The centre always lies in the image. A box whose edge is beyond the
 image's first or last column goes on at the other side: its columns are to be taken modulo the width.
 
-`~/label_info` (LabelInfo, kept for those that come later) names the values of `~/masks`.
+`~/label_info` (LabelInfo, kept for late subscribers) names the values of `~/masks`.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ AVAILABLE = vision is not None
 
 
 def detections_publisher(node: LifecycleNode) -> Any:
-    """`~/detections`."""
+    """Create the publisher of `~/detections`."""
     qos = QoSProfile(depth=2, reliability=ReliabilityPolicy.RELIABLE)
     return node.create_lifecycle_publisher(vision.Detection2DArray, "~/detections", qos)
 
 
 def detections_msg(scene: VisualizationInput) -> Any:
-    """A Detection2DArray of the visible objects."""
+    """Make a Detection2DArray of the visible objects."""
     height, width = scene.image.shape[:2]
     found = [
         _detection(scene, track, box)
@@ -51,7 +51,7 @@ def seam_box(
     width: int,
     height: int,
 ) -> tuple[float, float, float, float] | None:
-    """Centre u, v and size u, v, pixels of an image of ``width`` x ``height``; None for an empty mask.
+    """Return centre u, v and size u, v, pixels of an image of ``width`` x ``height``; None for an empty mask.
 
     The centre lies in [-0.5, width - 0.5), also where the box crosses the seam.
     """
@@ -77,24 +77,24 @@ def _detection(scene: VisualizationInput, track: Track, box: tuple[float, float,
 
 
 class LabelPublisher:
-    """`~/label_info`: told when an object comes, goes or changes its label, kept for late subscribers."""
+    """`~/label_info`: published when objects or their labels change, kept for late subscribers."""
 
     def __init__(self, node: LifecycleNode) -> None:
         qos = QoSProfile(
             depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
         )
         self._publisher = node.create_lifecycle_publisher(vision.LabelInfo, "~/label_info", qos)
-        self._told: dict[int, str] | None = None
+        self._published: dict[int, str] | None = None
 
-    def tell(self, scene: VisualizationInput) -> None:
-        """Publishes if there is news."""
+    def update(self, scene: VisualizationInput) -> None:
+        """Publish the labels if they have changed."""
         names = {track.obj_id: track.label for track in scene.tracked.tracks}
-        if names == self._told:
+        if names == self._published:
             return
         classes = [vision.VisionClass(class_id=i, class_name=name) for i, name in names.items()]
         self._publisher.publish(vision.LabelInfo(header=scene.header, class_map=classes))
-        self._told = names
+        self._published = names
 
     def forget(self) -> None:
-        """The next image is told in any case."""
-        self._told = None
+        """Publish with the next image in any case."""
+        self._published = None

@@ -1,4 +1,4 @@
-"""What is known of an image as messages to look at: overlay, markers and a cloud of points."""
+"""Make messages to look at from an image and its results: overlay, markers and a cloud of points."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ CLOUD_POINT = np.dtype([(name, kind) for name, kind, _ in _FIELDS])
 
 @dataclass(frozen=True)
 class VisualizationStyle:
-    """How views look; the parameters of these names."""
+    """How visualizations look; the parameters of these names."""
 
     overlay_width: int  # pixels at most; 0: the image's
     sphere_radius: float  # m
     cloud_width: int  # points round the horizon
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class VisualizationInput:
-    """One image and what is known of it."""
+    """One image and its results."""
 
     header: Header  # of the image
     image: NDArray[np.uint8]  # [H, W, 3] RGB
@@ -67,7 +67,7 @@ class VisualizationInput:
 
 
 def overlay_picture(view: VisualizationInput) -> NDArray[np.uint8]:
-    """The overlay, RGB [h, w, 3]."""
+    """Draw the overlay, RGB [h, w, 3]."""
     grid = Equirect(view.image.shape[1], view.image.shape[0], view.vertical_fov)
     if 0 < view.look.overlay_width < grid.width:
         grid = grid.of_width(max(view.look.overlay_width, LEAST_WIDTH))
@@ -81,14 +81,14 @@ def overlay_picture(view: VisualizationInput) -> NDArray[np.uint8]:
 
 
 def rgb_msg(header: Header, picture: NDArray[np.uint8]) -> Image:
-    """rgb8 of an RGB image [H, W, 3]."""
+    """Make an rgb8 message of an RGB image [H, W, 3]."""
     height, width = picture.shape[:2]
     data = byte_array(picture)
     return Image(header=header, height=height, width=width, encoding="rgb8", step=3 * width, data=data)
 
 
 def jpeg_msg(header: Header, picture: NDArray[np.uint8]) -> CompressedImage:
-    """jpeg of an RGB image [H, W, 3]."""
+    """Make a jpeg message of an RGB image [H, W, 3]."""
     bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
     done, encoded = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not done:
@@ -97,7 +97,7 @@ def jpeg_msg(header: Header, picture: NDArray[np.uint8]) -> CompressedImage:
 
 
 def markers_msg(view: VisualizationInput, gone: Iterable[int]) -> MarkerArray:
-    """Every known object's markers, and DELETE for those of the ids that are gone."""
+    """Make every known object's markers, and DELETE for those of the ids that are gone."""
     markers = [_deleted(view.header, shape, obj_id) for obj_id in sorted(gone) for shape in SHAPES]
     for track in view.tracked.tracks:
         markers += _object_markers(view, track)
@@ -105,12 +105,12 @@ def markers_msg(view: VisualizationInput, gone: Iterable[int]) -> MarkerArray:
 
 
 def no_markers_msg(header: Header) -> MarkerArray:
-    """Takes all markers away."""
+    """Make the message that deletes all markers."""
     return MarkerArray(markers=[Marker(header=header, action=Marker.DELETEALL)])
 
 
 def cloud_msg(view: VisualizationInput) -> PointCloud2:
-    """The panorama on a sphere: x, y, z, rgb and id of points that lie evenly, objects in their colours."""
+    """Make a cloud of the panorama on a sphere: x, y, z, rgb and id of evenly spaced points."""
     ball = sphere.sphere_points(view.look.cloud_width, view.vertical_fov)
     picture = resized_image(view.image, ball.grid.width, ball.grid.height).copy()
     labels = resize_labels(view.tracked.labels, ball.grid.width, ball.grid.height)
@@ -125,7 +125,7 @@ def cloud_msg(view: VisualizationInput) -> PointCloud2:
 
 
 def points_msg(header: Header, points: NDArray[np.void]) -> PointCloud2:
-    """An unorganised cloud of points [N] of dtype ``POINT``; by sensor_msgs_py where that is installed."""
+    """Make an unorganised cloud of points [N] of dtype ``CLOUD_POINT``, by sensor_msgs_py where installed."""
     fields = [
         PointField(name=name, offset=4 * place, datatype=kind, count=1)
         for place, (name, _, kind) in enumerate(_FIELDS)
@@ -181,7 +181,7 @@ def _object_markers(view: VisualizationInput, track: Track) -> list[Marker]:
 
 
 def _paint(track: Track) -> tuple[tuple[float, float, float], float]:
-    """Colour of the id, grey where it is lost, and opacity by state; 0..1."""
+    """Return the colour of the id, mixed with grey where it is lost, and the opacity of its state; 0..1."""
     rgb = np.array(drawing.colour(track.obj_id)) / 255
     if track.state == TrackState.LOST:
         rgb = (1 - _LOST_GREY) * rgb + _LOST_GREY * 0.5
@@ -194,7 +194,7 @@ def _deleted(header: Header, shape: str, obj_id: int) -> Marker:
 
 
 def _ring(border: Floats) -> list[Point]:
-    """Points of a closed line, the first repeated at its end."""
+    """Return the points of a closed line, the first repeated at its end."""
     points = [_point(p) for p in border]
     return [*points, points[0]]
 

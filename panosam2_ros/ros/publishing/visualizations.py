@@ -1,4 +1,4 @@
-"""Publishes what there is to look at: only while somebody subscribes, on a thread of its own."""
+"""Publish visualizations: only while somebody subscribes, on a thread of its own."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Draw = Callable[[VisualizationInput, Sequence[str]], Sequence[Any]]  # one messa
 
 
 class VisualizationPublishers:
-    """``start`` and ``stop`` on the executor's thread, ``offer`` on any."""
+    """Publishers of visualizations; ``start`` and ``stop`` on the executor's thread, ``offer`` on any."""
 
     def __init__(self, node: LifecycleNode, reporter: Reporter) -> None:
         self._node, self._reporter = node, reporter
@@ -47,28 +47,30 @@ class VisualizationPublishers:
             self._publishers["detections"] = vision_msgs.detections_publisher(node)
             self._views[("detections",)] = lambda scene, _: [vision_msgs.detections_msg(scene)]
             self._labels = vision_msgs.LabelPublisher(node)
-        self._shown: set[int] = set()  # ids with markers; the view thread's own while it runs
+        self._shown: set[int] = set()  # ids with markers; only the drawing thread uses it while it runs
         self._thread: LatestOnlyThread[VisualizationInput] | None = None
         self._header = Header()
 
     @property
     def counts(self) -> LatestCounts:
-        """Since the last start."""
+        """Counts since the last start."""
         thread = self._thread
         return thread.counts if thread else LatestCounts()
 
     def start(self) -> None:
-        """From now on scenes are taken."""
+        """Take scenes from now on."""
         self.stop()
         self._thread = LatestOnlyThread(self._draw, "views")
 
     def stop(self) -> None:
-        """No view comes after this; what RViz shows of objects goes. More than once does no harm."""
+        """Publish nothing any more, and delete the markers in RViz; more than once does no harm."""
         thread, self._thread = self._thread, None
         if thread is None:
             return
         if not thread.stop(_PATIENCE):
-            self._node.get_logger().error("a view does not end; leaving it behind")
+            self._node.get_logger().error(
+                f"drawing did not end within {_PATIENCE:.0f} s: its thread is left behind"
+            )
         self._shown = set()
         if self._node.context.ok():
             self._publishers["markers"].publish(visualization_messages.no_markers_msg(self._header))
@@ -76,12 +78,12 @@ class VisualizationPublishers:
             self._labels.forget()
 
     def offer(self, scene: VisualizationInput) -> None:
-        """Takes an image and what is known of it, if anybody looks; never waits."""
+        """Take an image and its results if anybody subscribes; never wait."""
         thread = self._thread
         if thread is None:
             return
         if self._labels is not None:
-            self._labels.tell(scene)
+            self._labels.update(scene)
         if any(self._wanted(names) for names in self._views):
             thread.offer(scene)
         else:
@@ -91,7 +93,7 @@ class VisualizationPublishers:
         return [name for name in names if self._publishers[name].get_subscription_count()]
 
     def _draw(self, scene: VisualizationInput) -> None:
-        """On the view thread; what goes wrong with one view touches no other."""
+        """Draw and publish on the thread for it; an exception of one view affects no other."""
         for names, draw in self._views.items():
             try:
                 wanted = self._wanted(names)

@@ -1,1 +1,1 @@
-"""The node's services and the clicked point."""
+"""The node's services, and prompts by clicked points."""

@@ -1,22 +1,23 @@
-"""Click to prompt: a point in space is a direction from the camera, and what is seen there an object."""
+"""Prompt a direction by a click: a point in space is a direction from the camera."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import numpy as np
-from geometry_msgs.msg import PointStamped, Vector3
+from geometry_msgs.msg import PointStamped
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
 
 from panosam2_ros.geometry.sphere import normalised
-from panosam2_ros.msg import ObjectPrompt
+from panosam2_ros.msg import ObjectPrompt, PromptDirection
+from panosam2_ros.ros.conversion.messages import vector_msg
 from panosam2_ros.ros.conversion.transforms import FrameError, PointTransformer, Transforms
 from panosam2_ros.ros.diagnostics.reporting import Reporter
 from panosam2_ros.ros.services.servers import ServiceServers
-from panosam2_ros.srv import Prompt
+from panosam2_ros.srv import PromptObjects
 
-_MOST = 4  # clicks that may wait for a transform or for the tracker
+_MAX_WAITING = 4  # clicks that may wait for a transform or for the tracker
 
 
 class ClickedPoints:
@@ -25,13 +26,14 @@ class ClickedPoints:
     def __init__(
         self,
         node: Node,
-        desk: ServiceServers,
+        servers: ServiceServers,
         reporter: Reporter,
+        transforms: Transforms,
+        *,
         label: Callable[[], str],  # of the objects
         camera_frame: Callable[[], str],  # frame id of the newest image; empty: there was none
-        transforms: Transforms,
     ) -> None:
-        self._node, self._desk, self._reporter = node, desk, reporter
+        self._node, self._servers, self._reporter = node, servers, reporter
         self._label, self._camera_frame = label, camera_frame
         self._points, self._waiting = PointTransformer(node, transforms), 0
         # a click that waits for its answer must not keep images out
@@ -39,33 +41,35 @@ class ClickedPoints:
         node.create_subscription(PointStamped, "~/clicked_point", self._clicked, 5, callback_group=group)
 
     async def _clicked(self, msg: PointStamped) -> None:
-        if self._waiting >= _MOST:
+        if self._waiting >= _MAX_WAITING:
             self._refused(f"{self._waiting} clicks are being worked on: click again later")
             return
         self._waiting += 1
         try:
             await self._prompt(msg)
         except Exception as error:  # would end the executor
-            self._desk.failed(error)
+            self._servers.failed(error)
         finally:
             self._waiting -= 1
 
     async def _prompt(self, msg: PointStamped) -> None:
         try:
-            x, y, z = await self._points.point(msg, self._camera_frame())
+            point = await self._points.point(msg, self._camera_frame())
         except FrameError as error:
             self._refused(str(error))
             return
-        if not np.isfinite((x, y, z)).all() or not (x or y or z):
-            self._refused(f"needed is a point beside the camera, got x={x}, y={y}, z={z}")
+        if not np.isfinite(point).all() or not point.any():
+            x, y, z = point.tolist()
+            self._refused(f"a click needs a point away from the camera, got x={x}, y={y}, z={z}")
             return
-        x, y, z = (float(c) for c in normalised((x, y, z)))
-        way = ObjectPrompt(label=self._label(), directions=[Vector3(x=x, y=y, z=z)], direction_labels=[1])
-        answer = await self._desk.prompt(Prompt.Request(prompts=[way]))
+        way = PromptDirection(direction=vector_msg(normalised(point)), label=PromptDirection.FOREGROUND)
+        prompt = ObjectPrompt(label=self._label(), directions=[way])
+        answer = await self._servers.prompt(PromptObjects.Request(prompts=[prompt]))
+        (result,) = answer.results
         if not answer.success:
-            self._refused(answer.results[0].message if answer.results else answer.message)
+            self._refused(result.message)
             return
-        found = answer.results[0].bearing
+        found = result.bearing
         self._node.get_logger().info(f"clicked point: object {found.object_id}, label {found.label!r}")
 
     def _refused(self, reason: str) -> None:

@@ -1,8 +1,13 @@
-"""What the services do with the tracker; everything here runs on the worker's thread."""
+"""What the services do with the tracker; everything here runs on the worker's thread.
+
+What a request as a whole is refused for is raised: CallRefusedError, or an exception of the worker that
+``CallRefusedError.of`` knows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from std_msgs.msg import Header
@@ -10,81 +15,77 @@ from std_srvs.srv import Trigger
 
 from panosam2_ros.geometry.camera_frame import CameraFrame
 from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.io.image_encodings import ImageError
 from panosam2_ros.msg import PromptResult
-from panosam2_ros.prompts.prompt import Prompt
+from panosam2_ros.prompts.prompt import Prompt, PromptError
 from panosam2_ros.ros.conversion.messages import (
-    PromptError,
     bearing_msg,
     bearings_msg,
-    ns_to_stamp,
     prompt_from_msg,
     stamp_to_ns,
 )
-from panosam2_ros.ros.inference.worker import NoSuchFrameError, Worker
-from panosam2_ros.srv import ListObjects, RemoveObjects
-from panosam2_ros.srv import Prompt as PromptSrv
+from panosam2_ros.ros.conversion.target_frame import TargetFrame
+from panosam2_ros.ros.inference.worker import Worker
+from panosam2_ros.ros.services.refusal import CallRefusedError
+from panosam2_ros.srv import GetObjects, PromptObjects, RemoveObjects
+from panosam2_ros.tracking.track import PromptOutcome
 
-CameraOf = Callable[[Header], CameraFrame]  # how the camera of an image's header sits
+
+@dataclass(frozen=True)
+class ImageGeometry:
+    """How pixels and directions of requests and answers relate to the images."""
+
+    vertical_fov: float  # rad
+    camera_of: Callable[
+        [Header], CameraFrame
+    ]  # how the camera of an image with this header sits in its frame
+    target: TargetFrame  # of the directions in answers
 
 
-def prompt(
-    worker: Worker[Any],
-    request: PromptSrv.Request,
-    camera_of: CameraOf,
-    vertical_fov: float,  # rad
-) -> PromptSrv.Response:
-    """Every prompt for itself: good ones succeed beside bad ones."""
-    epoch = worker.tracker.epoch
+def prompt_objects(
+    worker: Worker[Any], request: PromptObjects.Request, geometry: ImageGeometry
+) -> PromptObjects.Response:
+    """Judge every prompt by itself: good ones take effect beside bad ones."""
     if not request.prompts:
-        message = "the request holds no prompts: give at least one"
-        return PromptSrv.Response(success=False, message=message, epoch=epoch)
-    try:
-        frame, image = worker.frame_at(stamp_to_ns(request.stamp))
-    except (NoSuchFrameError, ImageError) as error:
-        return refused_prompts(len(request.prompts), message=str(error), epoch=epoch)
-    camera = camera_of(frame.message.header)
-    grid = Equirect(image.shape[1], image.shape[0], vertical_fov)
-    read = [_read(message, grid, camera) for message in request.prompts]
-    good = [p for p in read if isinstance(p, Prompt)]
-    outcomes = iter(worker.tracker.prompt(image, frame.stamp, good) if good else [])
-    results = [
-        _result(next(outcomes), camera) if isinstance(p, Prompt) else PromptResult(message=p) for p in read
-    ]
-    return PromptSrv.Response(
-        success=all(r.success for r in results),
-        message=_summary(results),
+        raise CallRefusedError(PromptResult.INVALID, "the request holds no prompts: give at least one")
+    frame, image = worker.frame_at(stamp_to_ns(request.stamp))
+    camera = geometry.camera_of(frame.message.header)
+    grid = Equirect(image.shape[1], image.shape[0], geometry.vertical_fov)
+    prompts: dict[int, Prompt] = {}
+    results: dict[int, PromptResult] = {}
+    for i, message in enumerate(request.prompts):
+        try:
+            prompts[i] = prompt_from_msg(message, grid, camera)
+        except PromptError as error:
+            results[i] = PromptResult(code=int(error.status), message=str(error))
+    outcomes = worker.tracker.prompt(image, frame.stamp, list(prompts.values())) if prompts else []
+    header, answered = geometry.target.of(frame.message.header, camera)
+    results |= {i: _result(outcome, answered) for i, outcome in zip(prompts, outcomes, strict=True)}
+    ordered = [results[i] for i in range(len(results))]
+    return PromptObjects.Response(
+        success=all(result.code == PromptResult.OK for result in ordered),
+        message=_summary(ordered),
+        header=header,
         epoch=worker.tracker.epoch,
-        stamp=ns_to_stamp(frame.stamp),
-        results=results,
+        results=ordered,
     )
 
 
-def refused_prompts(
-    count: int, success: bool = False, message: str = "", epoch: int = 0
-) -> PromptSrv.Response:
-    """One refusal for each of ``count`` prompts, with one reason."""
-    results = [PromptResult(success=success, message=message) for _ in range(count)]
-    return PromptSrv.Response(success=success, message=message, epoch=epoch, results=results)
+def refused_prompts(count: int, refusal: CallRefusedError, epoch: int) -> PromptObjects.Response:
+    """Return one result for each of ``count`` prompts, all refused for one reason."""
+    message = str(refusal)
+    results = [PromptResult(code=refusal.code, message=message) for _ in range(count)]
+    return PromptObjects.Response(success=False, message=message, epoch=epoch, results=results)
 
 
-def _read(message: Any, grid: Equirect, camera: CameraFrame) -> Prompt | str:
-    """The prompt, or why it cannot be read."""
-    try:
-        return prompt_from_msg(message, grid, camera)
-    except PromptError as error:
-        return str(error)
-
-
-def _result(outcome: Any, camera: CameraFrame) -> PromptResult:
-    result = PromptResult(success=outcome.success, message=outcome.message)
+def _result(outcome: PromptOutcome, camera: CameraFrame) -> PromptResult:
+    result = PromptResult(code=int(outcome.status), message=outcome.message)
     if outcome.track is not None:
         result.bearing = bearing_msg(outcome.track, camera)
     return result
 
 
-def _summary(results: list[PromptResult]) -> str:
-    refused = [(i, r.message) for i, r in enumerate(results) if not r.success]
+def _summary(results: Sequence[PromptResult]) -> str:
+    refused = [(i, r.message) for i, r in enumerate(results) if r.code != PromptResult.OK]
     if not refused:
         return ""
     reasons = "; ".join(f"prompt {i}: {message}" for i, message in refused)
@@ -92,30 +93,40 @@ def _summary(results: list[PromptResult]) -> str:
 
 
 def remove_objects(worker: Worker[Any], request: RemoveObjects.Request) -> RemoveObjects.Response:
-    """Known ids are removed beside unknown ones."""
+    """Remove known ids, also beside unknown ones."""
     wanted = [int(i) for i in request.object_ids]
-    removed = worker.tracker.remove(wanted)
-    unknown = sorted(set(wanted) - set(removed))
-    message = ""
     if not wanted:
         message = "object_ids is empty: name the objects, or call reset to forget all"
-    elif unknown:
-        known = [track.obj_id for track in worker.tracker.tracks()]
-        message = f"no object has the id {', '.join(map(str, unknown))}; left are {known}"
-    return RemoveObjects.Response(success=not message, message=message, removed=removed)
+        raise CallRefusedError(PromptResult.INVALID, message)
+    removed = worker.tracker.remove(wanted)
+    unknown = sorted(set(wanted) - set(removed))
+    if not unknown:
+        return RemoveObjects.Response(success=True, removed=removed)
+    known = [track.obj_id for track in worker.tracker.tracks()]
+    return RemoveObjects.Response(
+        success=False,
+        code=PromptResult.UNKNOWN_OBJECT,
+        message=f"no object has the id {', '.join(map(str, unknown))}; left are {known}",
+        removed=removed,
+    )
 
 
-def list_objects(worker: Worker[Any], camera_of: CameraOf) -> ListObjects.Response:
-    """As of the newest processed image."""
+def get_objects(worker: Worker[Any], geometry: ImageGeometry) -> GetObjects.Response:
+    """Return all known objects as of the newest processed image; the header is empty before the first."""
     tracker, newest = worker.tracker, worker.newest
     header = newest.message.header if newest else Header()
-    objects = bearings_msg(header, tracker.epoch, tracker.tracks(), camera_of(header))
-    return ListObjects.Response(
-        objects=objects, memory_mib=tracker.memory_bytes / 2**20, max_objects=tracker.max_objects
+    camera = geometry.camera_of(header)
+    if newest:
+        header, camera = geometry.target.of(header, camera)
+    return GetObjects.Response(
+        success=True,
+        objects=bearings_msg(header, tracker.epoch, tracker.tracks(), camera),
+        memory_bytes=tracker.memory_bytes,
+        max_objects=tracker.max_objects,
     )
 
 
 def reset(worker: Worker[Any]) -> Trigger.Response:
-    """Everything is forgotten; ids start again."""
+    """Forget everything; ids start again."""
     worker.tracker.reset()
     return Trigger.Response(success=True, message=f"epoch {worker.tracker.epoch}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -15,31 +15,28 @@ from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from panosam2_ros.memory.memory_file import MemoryFileError, TrackerSnapshot
+from panosam2_ros.msg import PromptResult
 from panosam2_ros.ros.conversion.messages import stamp_to_ns
 from panosam2_ros.ros.inference.memory_store import MemoryStore
-from panosam2_ros.ros.inference.worker import Worker, WorkerBusyError, WorkerStoppedError
+from panosam2_ros.ros.inference.worker import Worker
 from panosam2_ros.ros.services import handlers
-from panosam2_ros.srv import ListObjects, MemoryFile, Prompt, RemoveObjects
+from panosam2_ros.ros.services.refusal import CallRefusedError
+from panosam2_ros.srv import GetObjects, LoadMemory, PromptObjects, RemoveObjects, SaveMemory
 
-Response = TypeVar("Response")
+Result = TypeVar("Result")
 # ROS's own depth of 10 loses calls of a burst before this process sees them, so that they get no answer
 _QUEUE = QoSProfile(depth=64)
 _UNCONFIGURED = "the node is not configured: call its lifecycle transition configure first"
 
 
-def _remembered(worker: Worker[Any]) -> TrackerSnapshot | str:
+def _snapshot(worker: Worker[Any]) -> TrackerSnapshot:
     return worker.tracker.snapshot()
 
 
-def _recall(memory: TrackerSnapshot, worker: Worker[Any]) -> str:
+def _restore(snapshot: TrackerSnapshot, worker: Worker[Any]) -> None:
     tracker = worker.tracker
-    tracker.restore(replace(memory, epoch=max(memory.epoch, tracker.epoch) + 1))  # ids mean others now
-    return ""
-
-
-def _reason(success: bool, message: str) -> str:
-    """The answer to a call that has no message of its own."""
-    return message
+    epoch = max(snapshot.epoch, tracker.epoch) + 1  # ids mean other objects now
+    tracker.restore(replace(snapshot, epoch=epoch))
 
 
 class NodeContext(Protocol):
@@ -48,11 +45,9 @@ class NodeContext(Protocol):
     @property
     def worker(self) -> Worker[Any] | None: ...
     @property
-    def keeper(self) -> MemoryStore | None: ...
+    def memory_store(self) -> MemoryStore | None: ...
     @property
-    def vertical_fov(self) -> float: ...  # rad
-    @property
-    def camera_of(self) -> handlers.CameraOf: ...
+    def geometry(self) -> handlers.ImageGeometry: ...
     def tracker_changed(self) -> None: ...  # called on the worker's thread
     def save_soon(self) -> None: ...  # what is remembered
     def service_failed(self, error: Exception) -> None: ...
@@ -61,128 +56,150 @@ class NodeContext(Protocol):
 class ServiceServers:
     """Takes calls in, has the worker do them, answers."""
 
-    def __init__(self, node: Node, desk: NodeContext) -> None:
-        self._node, self._desk = node, desk
+    def __init__(self, node: Node, context: NodeContext) -> None:
+        self._node, self._context = node, context
         # A call that waits for its answer must not keep the others out.
         group = ReentrantCallbackGroup()
         for kind, name, callback in (
-            (Prompt, "~/prompt", self._prompt),
+            (PromptObjects, "~/prompt", self._prompt),
             (RemoveObjects, "~/remove_objects", self._remove),
-            (ListObjects, "~/list_objects", self._list),
+            (GetObjects, "~/get_objects", self._get),
             (Trigger, "~/reset", self._reset),
-            (MemoryFile, "~/save_memory", self._save),
-            (MemoryFile, "~/load_memory", self._load),
+            (SaveMemory, "~/save_memory", self._save),
+            (LoadMemory, "~/load_memory", self._load),
         ):
             node.create_service(kind, name, callback, qos_profile=_QUEUE, callback_group=group)
 
-    async def prompt(self, request: Prompt.Request) -> Prompt.Response:
-        """As `~/prompt` answers; for the node itself."""
-        return await self._prompt(request, Prompt.Response())
+    async def prompt(self, request: PromptObjects.Request) -> PromptObjects.Response:
+        """Answer as `~/prompt` does; for the node itself."""
+        return await self._prompt(request, PromptObjects.Response())
 
     def failed(self, error: Exception) -> None:
-        """A call of the node itself raised."""
-        self._desk.service_failed(error)
+        """Report that a call of the node itself raised."""
+        self._context.service_failed(error)
 
-    async def _prompt(self, request: Prompt.Request, _: Prompt.Response) -> Prompt.Response:
-        job = partial(
-            handlers.prompt,
-            request=request,
-            camera_of=self._desk.camera_of,
-            vertical_fov=self._desk.vertical_fov,
-        )
-        refused = partial(handlers.refused_prompts, len(request.prompts))
-        return await self._serve(job, refused, stamp_to_ns(request.stamp), changes=True)
+    async def _prompt(
+        self, request: PromptObjects.Request, _: PromptObjects.Response
+    ) -> PromptObjects.Response:
+        job = partial(handlers.prompt_objects, request=request, geometry=self._context.geometry)
+        try:
+            return await self._on_worker(job, stamp=stamp_to_ns(request.stamp), changes=True)
+        except CallRefusedError as refusal:
+            worker = self._context.worker
+            epoch = worker.tracker.epoch if worker else 0
+            return handlers.refused_prompts(len(request.prompts), refusal, epoch)
 
     async def _remove(
         self, request: RemoveObjects.Request, _: RemoveObjects.Response
     ) -> RemoveObjects.Response:
-        return await self._serve(
-            partial(handlers.remove_objects, request=request), RemoveObjects.Response, changes=True
-        )
+        job = partial(handlers.remove_objects, request=request)
+        return await _answer(RemoveObjects.Response, self._on_worker(job, changes=True))
 
-    async def _list(self, _: ListObjects.Request, __: ListObjects.Response) -> ListObjects.Response:
-        # This answer has no room for a reason: an empty list it is.
-        return await self._serve(
-            partial(handlers.list_objects, camera_of=self._desk.camera_of),
-            lambda success, message: ListObjects.Response(),
-        )
+    async def _get(self, _: GetObjects.Request, __: GetObjects.Response) -> GetObjects.Response:
+        job = partial(handlers.get_objects, geometry=self._context.geometry)
+        return await _answer(GetObjects.Response, self._on_worker(job))
 
     async def _reset(self, _: Trigger.Request, __: Trigger.Response) -> Trigger.Response:
-        return await self._serve(handlers.reset, Trigger.Response, changes=True)
+        try:
+            return await self._on_worker(handlers.reset, changes=True)
+        except CallRefusedError as refusal:
+            return Trigger.Response(success=False, message=str(refusal))
 
-    async def _save(self, request: MemoryFile.Request, _: MemoryFile.Response) -> MemoryFile.Response:
-        """The worker hands over what is remembered, a thread of the keeper's writes it."""
-        memory: TrackerSnapshot | str = await self._serve(_remembered, _reason)
-        if isinstance(memory, str):
-            return MemoryFile.Response(message=memory)
-        _saved, reason = await self._with_keeper(lambda keeper: keeper.save(request.name, memory))
-        ids = [] if reason else [item.obj_id for item in memory.objects]
-        return MemoryFile.Response(success=not reason, message=reason, object_ids=ids)
+    async def _save(self, request: SaveMemory.Request, _: SaveMemory.Response) -> SaveMemory.Response:
+        return await _answer(SaveMemory.Response, self._saved(request.name))
 
-    async def _load(self, request: MemoryFile.Request, _: MemoryFile.Response) -> MemoryFile.Response:
-        """A thread of the keeper's reads, the worker takes in what was remembered."""
-        memory, reason = await self._with_keeper(lambda keeper: keeper.load(request.name))
-        if reason:
-            return MemoryFile.Response(message=reason)
-        refusal = await self._serve(partial(_recall, memory), _reason, changes=True)
-        ids = [] if refusal else [item.obj_id for item in memory.objects]
-        return MemoryFile.Response(success=not refusal, message=refusal, object_ids=ids)
+    async def _saved(self, name: str) -> SaveMemory.Response:
+        """Take a snapshot on the worker's thread, and write it on one of the memory store's."""
+        snapshot = await self._on_worker(_snapshot)
+        await self._on_disk(lambda store: store.save(name, snapshot))
+        return SaveMemory.Response(success=True, object_ids=_ids(snapshot))
 
-    async def _with_keeper(
-        self, start: Callable[[MemoryStore], concurrent.futures.Future[Any]]
-    ) -> tuple[Any, str]:
-        """What came of reading or writing a file, and why it did not."""
-        keeper = self._desk.keeper
-        if keeper is None:
-            return None, _UNCONFIGURED
+    async def _load(self, request: LoadMemory.Request, _: LoadMemory.Response) -> LoadMemory.Response:
+        return await _answer(LoadMemory.Response, self._loaded(request.name))
+
+    async def _loaded(self, name: str) -> LoadMemory.Response:
+        """Read a snapshot on a thread of the memory store, and restore it on the worker's."""
+        snapshot = await self._on_disk(lambda store: store.load(name))
+        await self._on_worker(partial(_restore, snapshot), changes=True)
+        return LoadMemory.Response(success=True, object_ids=_ids(snapshot))
+
+    async def _on_disk(self, start: Callable[[MemoryStore], concurrent.futures.Future[Result]]) -> Result:
+        """Return what reading or writing a file gives; raise CallRefusedError where it fails."""
+        store = self._context.memory_store
+        if store is None:
+            raise CallRefusedError(PromptResult.NOT_ACTIVE, _UNCONFIGURED)
         answer: Future = Future()
 
-        def finished(done: concurrent.futures.Future[Any]) -> None:
+        def finished(done: concurrent.futures.Future[Result]) -> None:
             error = done.exception()
             self._done(answer, None if error else done.result(), error)
 
         try:
-            start(keeper).add_done_callback(finished)
-        except (MemoryFileError, RuntimeError) as refusal:  # a bad name; a keeper that was closed meanwhile
-            return None, str(refusal)
-        result, error = await answer
-        if error is not None and not isinstance(error, (MemoryFileError, OSError)):
-            self._desk.service_failed(error)
-        return result, "" if error is None else str(error) or repr(error)
+            start(store).add_done_callback(finished)
+        except MemoryFileError as error:  # a bad name
+            raise CallRefusedError.of(error) from error
+        except RuntimeError as error:  # the store was closed meanwhile
+            raise CallRefusedError(PromptResult.NOT_ACTIVE, _UNCONFIGURED) from error
+        result, raised = await answer
+        if isinstance(raised, OSError):
+            message = f"{raised}; make room there or set memory_directory"
+            raise CallRefusedError(PromptResult.INTERNAL, message) from raised
+        if raised is not None:
+            raise self._refusal(raised) from raised
+        return result
 
-    async def _serve(
+    async def _on_worker(
         self,
-        job: Callable[[Worker[Any]], Response],
-        refused: Callable[..., Response],  # makes an answer of success and message
-        stamp: int = 0,  # ns, of the image that it is about
+        job: Callable[[Worker[Any]], Result],
+        *,
+        stamp: int = 0,  # ns, of the image that it is about; 0: the newest
         changes: bool = False,  # what is remembered
-    ) -> Response:
-        worker = self._desk.worker
+    ) -> Result:
+        """Return what a job on the worker's thread returns; raise CallRefusedError where it fails."""
+        worker = self._context.worker
         if worker is None:
-            return refused(success=False, message=_UNCONFIGURED)
+            raise CallRefusedError(PromptResult.NOT_ACTIVE, _UNCONFIGURED)
         answer: Future = Future()
         try:
-            worker.submit(partial(self._run, job, worker), partial(self._done, answer), stamp)
-        except (WorkerBusyError, WorkerStoppedError) as reason:
-            return refused(success=False, message=str(reason))
-        response, error = await answer
-        if error is None:
-            if changes:
-                self._desk.save_soon()
-            return response
-        if not isinstance(error, WorkerStoppedError):
-            self._desk.service_failed(error)
-        return refused(success=False, message=f"{type(error).__name__}: {error}")
+            worker.submit(partial(self._run, job, worker), partial(self._done, answer), stamp=stamp)
+        except Exception as error:  # too many wait, or the worker was stopped
+            raise CallRefusedError.of(error) from error
+        result, raised = await answer
+        if raised is not None:
+            raise self._refusal(raised) from raised
+        if changes:
+            self._context.save_soon()
+        return result
 
-    def _run(self, job: Callable[[Worker[Any]], Response], worker: Worker[Any]) -> Response:
-        """On the worker's thread."""
+    def _refusal(self, error: Exception) -> CallRefusedError:
+        """Return the refusal that an exception amounts to; report an unexpected one."""
+        refusal = CallRefusedError.of(error)
+        if refusal.code == PromptResult.INTERNAL:
+            self._context.service_failed(error)
+        return refusal
+
+    def _run(self, job: Callable[[Worker[Any]], Result], worker: Worker[Any]) -> Result:
+        """Do a job; called on the worker's thread."""
         try:
             return job(worker)
         finally:
-            self._desk.tracker_changed()
+            self._context.tracker_changed()
 
-    def _done(self, answer: Future, response: Any, error: BaseException | None) -> None:
-        """On another thread."""
-        answer.set_result((response, error))
+    def _done(self, answer: Future, result: Any, error: BaseException | None) -> None:
+        """Hand result or exception to the coroutine that waits for it; called on another thread."""
+        # not set_exception: rclpy prints one that nobody fetches, as when the node ends meanwhile
+        answer.set_result((result, error))
         if self._node.executor is not None:
             self._node.executor.wake()  # else it sleeps on: it does not watch futures
+
+
+async def _answer(kind: Callable[..., Result], answer: Awaitable[Result]) -> Result:
+    """Await an answer; make a refusal one of ``kind`` that holds nothing but code and message."""
+    try:
+        return await answer
+    except CallRefusedError as refusal:
+        return kind(success=False, code=refusal.code, message=str(refusal))
+
+
+def _ids(snapshot: TrackerSnapshot) -> list[int]:
+    return [item.obj_id for item in snapshot.objects]

@@ -24,7 +24,7 @@ from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector
 from panosam2_ros.io.label_png import read_labels
 from panosam2_ros.io.video import StampedFrame
-from panosam2_ros.prompts.prompt import Prompt
+from panosam2_ros.prompts.prompt import Prompt, PromptStatus
 from panosam2_ros.tracking.track import PromptOutcome, TrackedFrame
 
 GRID = Equirect(256, 128)
@@ -206,7 +206,7 @@ def test_small_prompted_objects_are_drawn_over_large_ones(order: tuple[int, int]
             return TrackedFrame(stamp, before, ())
 
         def prompt(self, image: np.ndarray, stamp: int, prompts: list[Prompt]) -> list[PromptOutcome]:
-            return [PromptOutcome(True, "", SimpleNamespace(obj_id=i), masks[i]) for i in order]  # type: ignore[arg-type]
+            return [PromptOutcome(PromptStatus.OK, "", SimpleNamespace(obj_id=i), masks[i]) for i in order]  # type: ignore[arg-type]
 
         def tracks(self) -> tuple[()]:
             return ()

@@ -162,7 +162,7 @@ def test_statistics_and_levels() -> None:
     assert statistics.latency(0.5) == pytest.approx(0.15)
     assert 20 < statistics.rate() < 100
     stamp = Time(sec=5)
-    values = NodeStatus("active", machinery=ModelInfo("cpu")).values(statistics)
+    values = NodeStatus("active", model=ModelInfo("cpu")).values(statistics)
     status = diagnostics_msg(stamp, "/panosam2", [], values).status[0]
     assert status.level == DiagnosticStatus.OK and status.message == "active"
     assert status.hardware_id == "cpu" and {v.key: v.value for v in status.values} == values

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
 
-from geometry_msgs.msg import Vector3
+from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
@@ -21,7 +21,10 @@ from panosam2_ros.geometry.bearing import Bearing
 from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector
-from panosam2_ros.msg import ObjectBearing, ObjectPrompt
+from panosam2_ros.model.mask_decoder import BACKGROUND, FOREGROUND
+from panosam2_ros.msg import ObjectBearing, ObjectPrompt, PromptDirection, PromptPoint, PromptResult
+from panosam2_ros.prompts.prompt import PromptError, PromptStatus
+from panosam2_ros.prompts.validation import check_prompt
 from panosam2_ros.ros.conversion import messages as convert
 from panosam2_ros.tracking.motion_model import TrackState
 
@@ -71,12 +74,13 @@ class FakeTrack:
 @pytest.mark.parametrize("camera", [OPTICAL, BODY])
 def test_bearing_msg(camera: CameraFrame) -> None:
     msg = convert.bearing_msg(FakeTrack(), camera)  # type: ignore[arg-type]
-    assert (msg.object_id, msg.label, msg.state) == (7, "cup", ObjectBearing.OCCLUDED)
+    assert (msg.object_id, msg.label, msg.state) == (7, "cup", ObjectBearing.STATE_OCCLUDED)
     assert (msg.score, msg.mask_iou) == (0.25, 0.5)
     assert (msg.last_seen.sec, msg.last_seen.nanosec) == (5, 6)
     # lon = +pi/2 is to the right: azimuth, anticlockwise from above, is -pi/2 in every frame
     assert msg.azimuth == pytest.approx(-math.pi / 2) and msg.elevation == pytest.approx(0.3)
-    assert list(msg.covariance) == [1.0, 2.0, 2.0, 5.0]
+    assert list(msg.direction_covariance) == pytest.approx([1.0, 2.0, 2.0, 5.0])
+    assert msg.direction_covariance.dtype == np.float64
     direction = np.array([msg.direction.x, msg.direction.y, msg.direction.z])
     assert np.allclose(camera.from_frame(direction), FakeTrack().bearing.direction)
     # turning about y down moves forward things to the right: about z up that is negative
@@ -84,11 +88,27 @@ def test_bearing_msg(camera: CameraFrame) -> None:
     assert np.allclose(turn, [0, 0.5, 0] if camera is OPTICAL else [0, 0, -0.5])
 
 
-def test_unknown_velocity_is_nan_and_states_are_the_messages() -> None:
+def test_unknown_velocity_is_nan() -> None:
     msg = convert.bearing_msg(FakeTrack(angular_velocity=np.full(3, np.nan)), BODY)  # type: ignore[arg-type]
     assert math.isnan(msg.angular_velocity.x)
+
+
+def test_the_cores_constants_are_those_of_the_messages() -> None:
+    assert {f"STATE_{state.name}" for state in TrackState} | {"STATE_UNKNOWN"} == constants(ObjectBearing)
     for state in TrackState:
-        assert getattr(ObjectBearing, state.name) == state.value
+        assert getattr(ObjectBearing, f"STATE_{state.name}") == state.value
+    assert ObjectBearing().state == ObjectBearing.STATE_UNKNOWN == 0
+    assert {status.name for status in PromptStatus} < constants(PromptResult)
+    for status in PromptStatus:
+        assert getattr(PromptResult, status.name) == status.value
+    assert len({getattr(PromptResult, name) for name in constants(PromptResult)}) == 10
+    for kind in (PromptPoint, PromptDirection):
+        assert (kind.BACKGROUND, kind.FOREGROUND) == (BACKGROUND, FOREGROUND)
+
+
+def constants(kind: Any) -> set[str]:
+    """Names of a message's constants."""
+    return {name for name in dir(type(kind)) if name.isupper() and not name.startswith("_")}
 
 
 def test_bearings_msg_keeps_the_header() -> None:
@@ -108,9 +128,8 @@ def test_camera_frame_by_name() -> None:
         assert convert.camera_frame(convention, frame_id, 0, 0, 0).convention is expected
 
 
-def direction(vector: Any) -> Vector3:
-    x, y, z = (float(c) for c in vector)
-    return Vector3(x=x, y=y, z=z)
+def direction(vector: Any, label: int = PromptDirection.FOREGROUND) -> PromptDirection:
+    return PromptDirection(direction=convert.vector_msg(vector), label=label)
 
 
 @pytest.mark.parametrize("camera", [OPTICAL, CameraFrame(FrameConvention.BODY, 0.1, -0.4, 2.0)])
@@ -120,10 +139,8 @@ def direction(vector: Any) -> Vector3:
 def test_directions_become_points(camera: CameraFrame, lon: float, lat: float) -> None:
     seen = lonlat_to_vector(lon, lat)
     msg = ObjectPrompt(
-        points=[3.0, 4.0],
-        point_labels=[0],
+        points=[PromptPoint(u=3.0, v=4.0, label=PromptPoint.BACKGROUND)],
         directions=[direction(2.5 * camera.to_frame(seen))],
-        direction_labels=[1],
     )
     prompt = convert.prompt_from_msg(msg, GRID, camera)
     assert prompt.points[0].tolist() == [3, 4] and prompt.point_labels.tolist() == [0, 1]
@@ -145,29 +162,52 @@ def test_box_mask_and_the_rest() -> None:
     assert convert.prompt_from_msg(ObjectPrompt(), GRID, OPTICAL).empty
 
 
+def oversized() -> ObjectPrompt:
+    """A box of five numbers, which the type does not allow."""
+    msg = ObjectPrompt(box=[1.0, 2.0, 3.0, 4.0])
+    msg.box.append(5.0)
+    return msg
+
+
+def test_the_middleware_refuses_a_box_that_is_too_long() -> None:
+    with pytest.raises(Exception, match=r"Failed to serialize|exceeds upper bound"):
+        serialize_message(oversized())
+    assert list(deserialized(ObjectPrompt(box=[1.0, 2.0, 3.0, 4.0])).box) == [1.0, 2.0, 3.0, 4.0]
+    points = [PromptPoint(u=1.5, v=-0.5, label=PromptPoint.FOREGROUND)]
+    msg = ObjectPrompt(points=points, directions=[direction([0, 0, 1], PromptDirection.BACKGROUND)])
+    assert deserialized(msg) == msg
+
+
+def deserialized(msg: ObjectPrompt) -> ObjectPrompt:
+    return deserialize_message(serialize_message(msg), ObjectPrompt)
+
+
+def test_labels_are_read_as_they_are_for_the_tracker_to_judge() -> None:
+    msg = ObjectPrompt(points=[PromptPoint(label=2)], directions=[direction([0, 0, 1], 255)])
+    prompt = convert.prompt_from_msg(msg, GRID, OPTICAL)
+    assert prompt.point_labels.tolist() == [2, 255]
+    with pytest.raises(PromptError, match="label"):
+        check_prompt(prompt, GRID, refines=False)
+
+
 @pytest.mark.parametrize(
     "msg, reason",
     [
-        (
-            ObjectPrompt(points=[1.0, 2.0, 3.0], point_labels=[1]),
-            "even number of coordinates; got 3",
-        ),
-        (ObjectPrompt(points=[1.0, 2.0]), "1 points and 0 labels"),
-        (ObjectPrompt(directions=[Vector3(x=1.0)]), "1 directions and 0 labels"),
-        (ObjectPrompt(directions=[Vector3()], direction_labels=[1]), "unit vector, got"),
-        (ObjectPrompt(directions=[Vector3(x=math.inf)], direction_labels=[1]), "unit vector, got"),
+        (ObjectPrompt(directions=[direction([0, 0, 0])]), "unit vector, got"),
+        (ObjectPrompt(directions=[direction([math.inf, 0, 0])]), "unit vector, got"),
         (ObjectPrompt(box=[1.0, 2.0]), "got 2 numbers"),
+        (oversized(), "a box is empty or u_min, v_min, u_max, v_max; got 5 numbers"),
         (ObjectPrompt(mask=image("rgb8")), "mono8 image, non-zero is the object; got 'rgb8'"),
         (ObjectPrompt(mask=Image(height=9, width=9, step=9, encoding="mono8")), "mask: the data"),
     ],
 )
 def test_what_cannot_be_read_says_why(msg: ObjectPrompt, reason: str) -> None:
-    with pytest.raises(convert.PromptError, match=reason):
+    with pytest.raises(PromptError, match=reason):
         convert.prompt_from_msg(msg, GRID, OPTICAL)
 
 
 def test_a_direction_beyond_a_cropped_image() -> None:
     grid = Equirect(256, 64, math.pi / 2)
-    msg = ObjectPrompt(directions=[direction(lonlat_to_vector(0, 1.0))], direction_labels=[1])
-    with pytest.raises(convert.PromptError, match=r"covers 90\.0 degrees"):
+    msg = ObjectPrompt(directions=[direction(lonlat_to_vector(0, 1.0))])
+    with pytest.raises(PromptError, match=r"covers 90\.0 degrees"):
         convert.prompt_from_msg(msg, grid, OPTICAL)

@@ -18,13 +18,8 @@ from rclpy.exceptions import ParameterNotDeclaredException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from panosam2_ros.ros.parameters import (
-    Change,
-    Parameters,
-    declare_parameters,
-    read_parameters,
-    refusal,
-)
+from panosam2_ros.ros.parameter_access import declare_parameters, read_parameters, refusal
+from panosam2_ros.ros.parameters import Change, Parameters
 
 CONFIG = ROOT / "config" / "panosam2.yaml"
 

@@ -17,7 +17,7 @@ from panosam2_ros.ros.diagnostics.findings import ERROR, OK, WARN, above, below
 from panosam2_ros.ros.diagnostics.statistics import Statistics
 from panosam2_ros.ros.diagnostics.status import ModelInfo, NodeStatus, TrackerStatus, findings
 from panosam2_ros.ros.inference.latest_only_thread import LatestCounts
-from panosam2_ros.ros.inference.worker import WorkerCounts, WorkerQueue
+from panosam2_ros.ros.inference.worker_state import WorkerCounts, WorkerQueue
 from panosam2_ros.ros.parameters import Parameters
 from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
 from panosam2_ros.tracking.motion_model import TrackState
@@ -47,9 +47,9 @@ def test_every_limit_in_the_document_is_a_parameter_with_that_default() -> None:
 def test_values() -> None:
     tracked = TrackerStatus({TrackState.VISIBLE: 2, TrackState.LOST: 2}, 1.0, 3, 4, "short")
     counts = WorkerCounts(received=9, processed=4, dropped=3, failed=1, unreadable=1, refused=6)
-    machinery = ModelInfo("cuda:0", "panosam2_nano", "abc")
+    model = ModelInfo("cuda:0", "panosam2_nano", "abc")
     views = LatestCounts(5, 6)
-    health = NodeStatus("active", counts, WorkerQueue(2, 1, 7, 1.5), 8, tracked, machinery, views, "dds")
+    health = NodeStatus("active", counts, WorkerQueue(2, 1, 7, 1.5), 8, tracked, model, views, "dds")
     statistics = Statistics()
     statistics.failed("broken")
     values = health.values(statistics)

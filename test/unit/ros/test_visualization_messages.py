@@ -240,7 +240,7 @@ class Detection2D:
 @dataclass
 class Detection2DArray:
     header: Any = None
-    vision_msgs: list[Detection2D] = field(default_factory=list)
+    detections: list[Detection2D] = field(default_factory=list)
 
 
 @dataclass
@@ -287,15 +287,15 @@ class FakeNode:
 
 
 @pytest.mark.usefixtures("vision")
-def test_labels_are_told_when_they_change() -> None:
+def test_labels_are_published_when_they_change() -> None:
     node: Any = FakeNode()
     labels = vision_msgs.LabelPublisher(node)
     for seen in (view(track()), view(track(state=TrackState.LOST)), view(track(), track(4)), view()):
-        labels.tell(seen)
+        labels.update(seen)
     told = [{c.class_id: c.class_name for c in msg.class_map} for msg in node.sent]
     assert told == [{3: "mug"}, {3: "mug", 4: "mug"}, {}]
     labels.forget()
-    labels.tell(view())
+    labels.update(view())
     assert len(node.sent) == 4
 
 

@@ -11,17 +11,14 @@ import numpy as np
 import pytest
 
 from helpers.process import wait_for
-from panosam2_ros.ros.inference.worker import (
-    Callbacks,
+from panosam2_ros.ros.inference.frame_buffer import (
     FrameBuffer,
+    NoImageError,
     NoSuchFrameError,
     ReceivedImage,
-    Worker,
-    WorkerBusyError,
-    WorkerCounts,
-    WorkerLimits,
-    WorkerStoppedError,
 )
+from panosam2_ros.ros.inference.worker import Callbacks, Worker, WorkerBusyError, WorkerStoppedError
+from panosam2_ros.ros.inference.worker_state import WorkerCounts, WorkerLimits
 
 SECOND = 10**9
 
@@ -105,7 +102,7 @@ class Bench:
 
     def do(self, job: Callable[[], Any], stamp: int = 0) -> Any:
         answers: list[tuple[Any, Exception | None]] = []
-        self.worker.submit(job, lambda *answer: answers.append(answer), stamp)
+        self.worker.submit(job, lambda *answer: answers.append(answer), stamp=stamp)
         wait_for(lambda: answers)
         result, error = answers[0]
         if error is not None:
@@ -172,15 +169,16 @@ def test_an_image_that_a_job_is_about_comes_first(bench: Bench) -> None:
     bench.offer(2)
     order: list[list[int]] = []
     for stamp in (2, 1):
-        bench.worker.submit(lambda: order.append(list(bench.tracker.steps)), lambda *_: None, stamp)
+        bench.worker.submit(lambda: order.append(list(bench.tracker.steps)), lambda *_: None, stamp=stamp)
     bench.tracker.gate.set()
     wait_for(lambda: len(order) == 2)
     assert order == [[1, 2], [1, 2]]
 
 
 def test_a_job_about_the_newest_waits_for_the_first_image(bench: Bench) -> None:
-    with pytest.raises(NoSuchFrameError, match="no image has been processed yet"):
-        bench.do(lambda: bench.worker.frame_at(0))
+    for stamp, reason in ((0, "no image has been processed yet"), (5, "nor any other")):
+        with pytest.raises(NoImageError, match=reason):
+            bench.do(lambda stamp=stamp: bench.worker.frame_at(stamp))
     bench.tracker.gate.clear()
     blocked = threading.Event()
     bench.worker.submit(lambda: blocked.wait(10), lambda *_: None)
@@ -231,8 +229,9 @@ def test_history_can_be_switched_off(bench: Bench) -> None:
         bench.offer(i * SECOND)
         bench.settle()
     assert bench.do(lambda: bench.worker.frame_at(2 * SECOND))[0].stamp == 2 * SECOND
-    with pytest.raises(NoSuchFrameError, match="nor any other"):
+    with pytest.raises(NoSuchFrameError, match="nor any other") as refusal:
         bench.do(lambda: bench.worker.frame_at(1 * SECOND))
+    assert not isinstance(refusal.value, NoImageError)  # there was one, which is not kept
 
 
 def test_too_many_jobs_are_refused() -> None:
@@ -315,7 +314,7 @@ def test_live_images_come_between_the_steps_of_catching_up() -> None:
     bench = late_bench(replay_every=1)
     bench.tracker.gate.clear()
     bench.offer(11)  # is being processed, slowly
-    bench.worker.submit(lambda: setattr(bench.tracker, "behind", 7), lambda *_: None, 7)
+    bench.worker.submit(lambda: setattr(bench.tracker, "behind", 7), lambda *_: None, stamp=7)
     time.sleep(0.1)
     bench.offer(12)
     bench.tracker.gate.set()
