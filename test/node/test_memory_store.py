@@ -220,7 +220,7 @@ def test_memory_that_cannot_be_had_is_reported_too(
     if where == "written":
         monkeypatch.setattr(memory_store, "save_snapshot", raises)
     else:
-        monkeypatch.setattr(tracker, "memory", raises)
+        monkeypatch.setattr(tracker, "snapshot", raises)
     store.close(save=True)
     assert len(reasons) == 1 and "memory not saved" in reasons[0] and "can't allocate" in reasons[0]
 
@@ -238,12 +238,12 @@ def test_ids_and_epochs_that_go_on_are_nobody_elses(
     final: bool, next_id: int, own: int, expected: tuple[int, int], tmp_path: Path
 ) -> None:
     tracker = PanoTracker(random_model(1).eval().requires_grad_(False))
-    memory = replace(tracker.memory(), epoch=3, next_id=next_id, final=final)
+    memory = replace(tracker.snapshot(), epoch=3, next_id=next_id, final=final)
     save_snapshot(tmp_path / "state.safetensors", memory, tracker.network)
     tracker.epoch = own
     store = MemoryStore(tracker, str(tmp_path), "state", pytest.fail)
     assert "remembering objects []" in store.restore()
-    assert (tracker.epoch, tracker.memory().next_id) == expected
+    assert (tracker.epoch, tracker.snapshot().next_id) == expected
     store.close(save=False)
 
 

@@ -44,7 +44,7 @@ def track(obj_id: int) -> Track:
 class FakeTracker:
     """Answers prompts with the given statuses; knows the objects 1 and 4."""
 
-    epoch, max_objects, memory_mib = 3, 32, 1.5
+    epoch, max_objects, memory_bytes = 3, 32, 3 << 19
 
     def __init__(self, *statuses: PromptStatus) -> None:
         self.statuses = statuses

@@ -187,7 +187,7 @@ def test_labels_are_read_as_they_are_for_the_tracker_to_judge() -> None:
     prompt = convert.prompt_from_msg(msg, GRID, OPTICAL)
     assert prompt.point_labels.tolist() == [2, 255]
     with pytest.raises(PromptError, match="label"):
-        check_prompt(prompt, GRID, refines=False)
+        check_prompt(prompt, GRID, corrects=False)
 
 
 @pytest.mark.parametrize(

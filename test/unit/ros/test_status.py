@@ -85,10 +85,10 @@ def test_rate_state_error_and_shortage() -> None:
     assert findings(ACTIVE, statistics, asked)["rate"].level == ERROR  # none within ten seconds
     assert findings(NodeStatus("active"), statistics, asked) == {}  # nothing has come yet: that is silence
     assert findings(NodeStatus("inactive"), statistics, asked)["state"].level == WARN
-    thrift = AdaptiveBatcher()
+    batcher = AdaptiveBatcher()
     with pytest.raises(MemoryError):
-        thrift.pieces(_without_memory, 1)
-    tracker: Any = SimpleNamespace(tracks=lambda: (), memory_mib=0.0, thrift=thrift)
+        batcher.run(_without_memory, 1)
+    tracker: Any = SimpleNamespace(tracks=lambda: (), memory_bytes=0, batcher=batcher)
     short = NodeStatus("active", tracked=TrackerStatus.of(tracker))
     assert "memory ran out 1 times" in findings(short, statistics, asked)["shortage"].text
     statistics.failed("broken")

@@ -299,7 +299,7 @@ def late_bench(stamps: int = 10, **limits: Any) -> Bench:
 
 
 def prompted_at(bench: Bench, stamp: int) -> None:
-    bench.do(lambda: setattr(bench.tracker, "behind", stamp))
+    bench.do(lambda: setattr(bench.tracker, "replay_stamp", stamp))
     wait_for(lambda: bench.tracker.replay_stamp is None)
     assert bench.worker.stop(10)
 
@@ -314,7 +314,7 @@ def test_live_images_come_between_the_steps_of_catching_up() -> None:
     bench = late_bench(replay_every=1)
     bench.tracker.gate.clear()
     bench.offer(11)  # is being processed, slowly
-    bench.worker.submit(lambda: setattr(bench.tracker, "behind", 7), lambda *_: None, stamp=7)
+    bench.worker.submit(lambda: setattr(bench.tracker, "replay_stamp", 7), lambda *_: None, stamp=7)
     time.sleep(0.1)
     bench.offer(12)
     bench.tracker.gate.set()
@@ -356,7 +356,7 @@ def test_late_objects_come_to_the_newest_though_images_come_faster_than_steps(ea
             bench.offer(next(stamps))
 
     bench.tracker.replay = slowly  # type: ignore[method-assign]
-    bench.do(lambda: setattr(bench.tracker, "behind", 2))
+    bench.do(lambda: setattr(bench.tracker, "replay_stamp", 2))
     wait_for(lambda: bench.tracker.replay_stamp is None, 5, "the late one to join")
     assert bench.worker.stop(10)
     assert 2 < len(bench.tracker.caught_up) < 60
@@ -366,7 +366,7 @@ def test_late_objects_come_to_the_newest_though_images_come_faster_than_steps(ea
 def test_the_thread_lives_where_not_even_settling_succeeds() -> None:
     bench = late_bench(replay_every=1)
     bench.tracker.raise_at, bench.tracker.unsettled = 5, 2
-    bench.do(lambda: setattr(bench.tracker, "behind", 3))
+    bench.do(lambda: setattr(bench.tracker, "replay_stamp", 3))
     wait_for(lambda: bench.tracker.replay_stamp is None)
     bench.offer(11)
     assert bench.settle().processed == 11 and bench.worker.stop(10)
