@@ -1,6 +1,7 @@
 """Conversion of camera and bag images to RGB uint8 [H, W, 3], without ROS.
 
-Ours, because cv_bridge needs ROS, and apt's builds of it need numpy 1.x.
+Ours, because cv_bridge needs ROS, and apt's builds of it need numpy 1.x; the node asks cv_bridge, where it is
+installed, for encodings that are unknown here.
 
 Encodings are those of ``sensor_msgs/image_encodings``, and nv12. Of 16 bits the upper eight are kept. YUV is
 BT.601 of limited range, as in OpenCV; yuv422 is UYVY. 8UC3, 8UC4, 16UC3 and 16UC4 do not name their colours:
@@ -102,7 +103,7 @@ def image_to_array(image: RawImage) -> ImageArray:
         return _full_chroma(image)
     if image.encoding not in _INTERLEAVED:
         raise ImageError(
-            f"encoding {image.encoding!r} is not supported; needed is one of {', '.join(ENCODINGS)}: set "
+            f"encoding {image.encoding!r} is not understood; needed is one of {', '.join(ENCODINGS)}: set "
             "the camera driver's pixel format to one of these"
         )
     return _interleaved(image, _INTERLEAVED[image.encoding])

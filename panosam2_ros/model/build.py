@@ -21,6 +21,7 @@ EMBEDDED = "panosam2_nano"
 
 def build_model(
     name_or_path: str = EMBEDDED,
+    *,
     device: str = "auto",
     precision: str = "auto",
     adapters: str = "",

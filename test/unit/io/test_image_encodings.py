@@ -172,8 +172,8 @@ def test_rgb8_is_not_copied(kind: Any) -> None:
 @pytest.mark.parametrize(
     ("encoding", "change", "reason"),
     [
-        ("rgb8", {"encoding": "32FC1"}, "'32FC1' is not supported; needed is one of rgb8, bgr8, .*driver"),
-        ("rgb8", {"encoding": ""}, "'' is not supported"),
+        ("rgb8", {"encoding": "32FC1"}, "'32FC1' is not understood; needed is one of rgb8, bgr8, .*driver"),
+        ("rgb8", {"encoding": ""}, "'' is not understood"),
         ("rgb8", {"height": 0}, "no pixels.*driver"),
         ("rgb8", {"step": 35}, "a row of 12x8 rgb8 has 36 bytes.*driver"),
         ("rgb8", {"height": 9}, "needs 324 bytes, got 288.*driver"),

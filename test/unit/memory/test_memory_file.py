@@ -134,7 +134,7 @@ def test_a_file_of_another_network_is_refused(saved: Path, tracker: PanoTracker,
 def test_weights_are_identified_by_the_digest_of_their_file(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_weights(random_model(3), path)
-    assert len(build_model(str(path), "cpu").weights_sha256) == 64
+    assert len(build_model(str(path), device="cpu").weights_sha256) == 64
 
 
 def test_cut_files_and_flipped_bits_are_detected(saved: Path, tracker: PanoTracker) -> None:

@@ -101,7 +101,7 @@ def test_unknown_names_and_devices_are_refused(weights: Path) -> None:
     with pytest.raises(ValueError, match="unknown model 'sam9000'"):
         build_model("sam9000")
     with pytest.raises(ValueError, match="unknown device"):
-        build_model(str(weights), "abacus")
+        build_model(str(weights), device="abacus")
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="no CUDA device"):
             select_device("cuda")
@@ -133,7 +133,7 @@ def test_select_dtype_depends_on_the_hardware_and_the_network(tmp_path: Path) ->
 def test_bfloat16_changes_masks_little(weights: Path) -> None:
     results = []
     for precision in ("float32", "bfloat16"):
-        model = build_model(str(weights), "cpu", precision)
+        model = build_model(str(weights), device="cpu", precision=precision)
         model.set_input_size(128, 256)
         tracker = PanoTracker(model)
         image = np.random.default_rng(0).integers(0, 255, (128, 256, 3), np.uint8)
@@ -165,7 +165,7 @@ def test_adapters_have_a_file_of_their_own(adapted: Path, weights: Path, tmp_pat
     save_adapters(trained, path)
     base = random_model(7, trained.config)
     save_weights(base, tmp_path / "base.safetensors")
-    both = build_model(str(tmp_path / "base.safetensors"), "cpu", adapters=str(path)).state_dict()
+    both = build_model(str(tmp_path / "base.safetensors"), device="cpu", adapters=str(path)).state_dict()
     expected = trained.state_dict()
     own = {name for name in both if name.split(".")[0] in ADAPTERS}
     assert own and all(torch.equal(both[name], half(expected[name])) for name in own)
@@ -173,7 +173,7 @@ def test_adapters_have_a_file_of_their_own(adapted: Path, weights: Path, tmp_pat
     assert all(torch.equal(both[name], x) for name, x in rest.items())
     assert path.stat().st_size < adapted.stat().st_size / 5
     with pytest.raises(ValueError, match="adapters of small; needed are adapters of panosam2_nano"):
-        build_model(str(weights), "cpu", adapters=str(path))
+        build_model(str(weights), device="cpu", adapters=str(path))
     with pytest.raises(ValueError, match="holds no adapters"):
         load_adapters(base, adapted)
     with pytest.raises(ValueError, match="does not fit"):
@@ -192,7 +192,7 @@ def test_compiled_networks_compute_the_same_features(mask_stride: int, regions: 
     save_weights(random_model(7, config), path)
     image = torch.randint(0, 255, (max(regions, 1), 3, 64, 128), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        models = [build_model(str(path), "cpu", compiled=compiled) for compiled in (False, True)]
+        models = [build_model(str(path), device="cpu", compiled=compiled) for compiled in (False, True)]
         eager, compiled = (model.encode_image(image) for model in models)
     parts = [item.name for item in fields(ImageFeatures) if getattr(eager, item.name) is not None]
     assert len(parts) == (4 if mask_stride == 2 else 3)
@@ -206,4 +206,4 @@ def test_failed_compilation_names_the_remedy(weights: Path, monkeypatch) -> None
 
     monkeypatch.setattr(PanoSAM2, "encode_image", fail)
     with pytest.raises(RuntimeError, match=r"needs a C\+\+ compiler.*g\+\+"):
-        build_model(str(weights), "cpu", compiled=True)
+        build_model(str(weights), device="cpu", compiled=True)

@@ -131,7 +131,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_build_model_recognises_the_network_of_a_checkpoint(checkpoint: Path) -> None:
-    model = build_model(str(checkpoint), "cpu")
+    model = build_model(str(checkpoint), device="cpu")
     assert model.config.name == NAME and model.input_size == OFFICIAL_SIZE
     assert model.config.wrap and model.config.canonical_yaw
 
@@ -144,7 +144,7 @@ def test_build_model_uses_the_cache(
     cached.write_bytes(checkpoint.read_bytes())
     digest = hashlib.sha256(cached.read_bytes()).hexdigest()
     monkeypatch.setitem(OFFICIAL, NAME, OfficialWeights(cached.name, digest, None))
-    assert build_model(NAME, "cpu").config.name == NAME
+    assert build_model(NAME, device="cpu").config.name == NAME
     assert not server.asked
 
 
