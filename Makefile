@@ -71,12 +71,16 @@ $(VENV)/.messages: msg/*.msg srv/*.srv setup.py setup_messages.py $(VENV)/.envir
 	@touch $@
 	@echo "done: . $(BIN)/activate or make test or make demo"
 
-test: build
-	@$(BIN)/python -m pytest $(ARGS)
+# test files that run side by side; `make test WORKERS=0` for a debugger
+WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-# tests of single modules, two test files side by side, without those that are marked slow
+test: build
+	@$(PYTEST) $(ARGS)
+
+# tests of single modules, without those that are marked slow
 test-fast: build
-	@$(BIN)/python -m pytest test/unit -n 2 --dist loadfile -m "not slow and not large" $(ARGS)
+	@$(PYTEST) test/unit -m "not slow and not large" $(ARGS)
 
 demo: build
 	@$(BIN)/panosam2_demo $(if $(VIDEO),--video "$(VIDEO)") $(ARGS)

@@ -157,7 +157,7 @@ def states() -> ImageArray:
     for stamp, azimuth, visible in zip(stamps, true, seen, strict=True):
         direction = normalised(lonlat_to_vector(-math.radians(azimuth), 0.0))
         disc = pixels @ direction > math.cos(math.radians(8))
-        motion.update(round(stamp * 1e9), mask_bearing(disc, GRID, 0.9) if visible else None)
+        motion.update(round(stamp * 1e9), mask_bearing(disc, GRID, mask_iou=0.9) if visible else None)
         lon, _ = vector_to_lonlat(motion.bearing.direction)
         deviation = math.sqrt(ELLIPSE_95 * motion.bearing.covariance[0, 0])
         predicted.append((-math.degrees(float(lon)), math.degrees(deviation), motion.state))

@@ -140,4 +140,4 @@ def _mark(row: dict[str, str]) -> Mark:
     """Make a mark of a row of the table."""
     direction = np.array([float(row[f"direction_{axis}"]) for axis in "xyz"])
     state, score = TrackState[row["state"]], float(row["score"])
-    return overlay.object_mark(int(row["object_id"]), row["label"], state, score, direction, _CAMERA)
+    return overlay.object_mark(int(row["object_id"]), row["label"], state, score, direction, camera=_CAMERA)

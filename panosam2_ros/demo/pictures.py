@@ -81,7 +81,7 @@ class Painter:
 def seen_mark(seen: Seen) -> drawing.Mark:
     """Make the mark of an object as in the node's overlay, in the camera's own axes."""
     direction = np.asarray(seen.direction)
-    return overlay.object_mark(seen.obj_id, seen.label, seen.state, seen.score, direction, UPRIGHT)
+    return overlay.object_mark(seen.obj_id, seen.label, seen.state, seen.score, direction, camera=UPRIGHT)
 
 
 def draw_prompt(picture: ImageArray, prompt: dict[str, Any], grid: Equirect, scale: float) -> None:

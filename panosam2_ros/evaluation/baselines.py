@@ -142,9 +142,11 @@ def region_labels(labels: LabelImage, ids: set[int], side: int, stride: int, gri
         if target is None:
             continue
         region = SearchRegion.around(target)
-        inside = region.mask(labels == obj_id, side * stride, grid.vertical_fov).astype(np.float32)
+        inside = region.mask(labels == obj_id, side * stride, vertical_fov=grid.vertical_fov).astype(
+            np.float32
+        )
         share = cv2.resize(inside, (side, side), interpolation=cv2.INTER_AREA)
-        patch = region.patch(2 * np.asarray(share) - 1, DEFAULT_PATCH_SIZE, grid.vertical_fov)
+        patch = region.patch(2 * np.asarray(share) - 1, DEFAULT_PATCH_SIZE, vertical_fov=grid.vertical_fov)
         if patch is not None:
             patches[obj_id] = patch
     return render_label_image(patches, grid)[0]

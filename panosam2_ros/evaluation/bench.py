@@ -139,7 +139,7 @@ def parts(model: PanoSAM2, objects: int, video: Sequence[ImageArray], repeats: i
             "resize": lambda: fit_image(video[0], *model.input_size),
             "encode_image": lambda: model.encode_image(pixels),
             "memory_attention": lambda: model.condition(features, read),
-            "encode_memory": lambda: model.encode_memory(features, logits, present, False),
+            "encode_memory": lambda: model.encode_memory(features, logits, present, prompted=False),
         }
         if model.refinement is not None:
             refinement = model.refinement

@@ -98,7 +98,7 @@ def sequence_errors(
 
 def _bearing(mask: NDArray[np.bool_]) -> Bearing | None:
     """Return the bearing of a mask [H, W] of a full sphere; None for an empty mask."""
-    return mask_bearing(mask, Equirect(mask.shape[1], mask.shape[0]), 1.0) if mask.any() else None
+    return mask_bearing(mask, Equirect(mask.shape[1], mask.shape[0]), mask_iou=1.0) if mask.any() else None
 
 
 def _degrees(one: Floats, other: Floats) -> float:

@@ -60,6 +60,7 @@ class Bearing:
 def mask_bearing(
     mask: NDArray[np.bool_],  # [H, W]
     grid: Equirect,
+    *,
     mask_iou: float = 1.0,
 ) -> Bearing | None:
     """Compute the bearing of a mask; None for an empty one.

@@ -35,7 +35,7 @@ _MIN_INLIERS, _MIN_INLIER_SHARE = 16, 0.35  # of the last image's corners
 class RotationEstimator:
     """Estimates the camera's rotation from image to image; keeps a small copy of the last image."""
 
-    def __init__(self, vertical_fov: float = math.pi, first_column: tuple[int, int] = (0, 0)) -> None:
+    def __init__(self, *, vertical_fov: float = math.pi, first_column: tuple[int, int] = (0, 0)) -> None:
         """Start without a last image, for panoramas ``vertical_fov`` rad high.
 
         ``first_column``: the width of the images, and the column at which the compared copies begin; an

@@ -72,7 +72,7 @@ def reference_column(image: NDArray[np.uint8]) -> int:
 
 
 @cached_constant
-def _resize_matrix(source: int, target: int, wrap: bool) -> Tensor:
+def _resize_matrix(source: int, target: int, wrap: bool) -> Tensor:  # noqa: FBT001, a key of the cache
     """Compute the weights [target, source] of bilinear resizing, half-pixel centres, no anti-aliasing."""
     position = (torch.arange(target, dtype=torch.float64) + 0.5) * source / target - 0.5
     if not wrap:
@@ -94,7 +94,7 @@ def resize_matrix(source: int, target: int, like: Tensor, *, wrap: bool) -> Tens
     return _resize_matrix(like.device, like.dtype, source, target, wrap)
 
 
-def wrap_resize(x: Tensor, height: int, width: int, wrap: bool = True) -> Tensor:
+def wrap_resize(x: Tensor, height: int, width: int, *, wrap: bool = True) -> Tensor:
     """Resize a map [..., H, W] bilinearly, seamless across the 0/360 meridian if ``wrap``.
 
     Equals ``F.interpolate(..., mode="bilinear", align_corners=False)`` away from the seam.

@@ -101,7 +101,7 @@ class SearchRegion:
         wider = WIDENING ** min(self.unseen, _WIDENED)  # bounded, since an object may be unseen for hours
         return min(side * min(wider, WIDEST), MOST_FOV)
 
-    def next_region(self, target: TargetExtent | None, share: float = FOLLOWING) -> SearchRegion:
+    def next_region(self, target: TargetExtent | None, *, share: float = FOLLOWING) -> SearchRegion:
         """Return the region for the next frame; ``target`` None: the object was not seen in this one.
 
         ``share`` is the fraction of a change of size that the region takes over.
@@ -125,7 +125,7 @@ class SearchRegion:
         """Return the same region with another centre [3]."""
         return replace(self, axes=_recentred(self.axes, direction))
 
-    def pixels(self, pyramid: ImagePyramid, size: int, vertical_fov: float = math.pi) -> ImageArray:
+    def pixels(self, pyramid: ImagePyramid, size: int, *, vertical_fov: float = math.pi) -> ImageArray:
         """Sample an image in this region, [size, size, 3]."""
         image, offset = pyramid.at(size / (4 * math.tan(self.fov / 4)))
         u, v = self._samples(image.shape[1], image.shape[0], size, vertical_fov)
@@ -135,7 +135,7 @@ class SearchRegion:
         shown = cv2.remap(image, whole, fraction, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
         return np.asarray(shown, np.uint8)
 
-    def mask(self, mask: NDArray[_Each], size: int, vertical_fov: float = math.pi) -> NDArray[_Each]:
+    def mask(self, mask: NDArray[_Each], size: int, *, vertical_fov: float = math.pi) -> NDArray[_Each]:
         """Sample a panorama's mask or labels [H, W] in this region, [size, size], by nearest neighbour."""
         u, v = self._samples(mask.shape[1], mask.shape[0], size, vertical_fov)
         rows, columns = ((x + _SUBPIXELS // 2) // _SUBPIXELS for x in (v, u))
@@ -173,7 +173,7 @@ class SearchRegion:
         pixel = 4 * math.tan(self.fov / 4) / len(mask)
         return replace(found, diameter=found.diameter + pixel, longest=found.longest + pixel)
 
-    def patch(self, logits: Logits, size: int, vertical_fov: float = math.pi) -> MaskPatch | None:
+    def patch(self, logits: Logits, size: int, *, vertical_fov: float = math.pi) -> MaskPatch | None:
         """Resample logits [s, s] of this region to a window of the panorama, [size, size].
 
         None where no logit is positive.

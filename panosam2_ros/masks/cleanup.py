@@ -36,7 +36,7 @@ class ExpectedPlace:
 
 
 def remove_islands_and_holes(
-    logits: Logits, rules: CleanupConfig, expected: ExpectedPlace | None = None
+    logits: Logits, rules: CleanupConfig, *, expected: ExpectedPlace | None = None
 ) -> Logits:
     """Remove islands and small holes from the mask of logits [h, w], on the sphere.
 

@@ -101,6 +101,7 @@ class MemoryBank:
         cls,
         count: int,
         rules: BankRules,
+        *,
         memory_dim: int,
         hidden_dim: int,
         grid: tuple[int, int],  # h, w

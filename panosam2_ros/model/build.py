@@ -136,7 +136,7 @@ def select_device(device: str) -> torch.device:
     return chosen
 
 
-def random_model(seed: int = 0, config: ModelConfig | None = None) -> PanoSAM2:
+def random_model(seed: int = 0, *, config: ModelConfig | None = None) -> PanoSAM2:
     """Make a network with random weights, by default of the architecture ``panosam2_nano``."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -151,7 +151,7 @@ def reconfigured(model: PanoSAM2, changes: Mapping[str, Any]) -> PanoSAM2:
     if not changes:
         return model
     config = ModelConfig.from_json(json.dumps({**json.loads(model.config.to_json()), **changes}))
-    changed = random_model(0, config)
+    changed = random_model(0, config=config)
     new, old = adapter_state(changed), model.state_dict()
     kept = {name: value for name, value in old.items() if name in new or name.split(".")[0] not in ADAPTERS}
     try:

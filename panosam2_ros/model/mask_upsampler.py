@@ -33,7 +33,7 @@ class MaskUpsampler(nn.Module):
     def forward(self, mask_logits: Tensor, stem: Tensor) -> Tensor:
         """Upsample logits [N, 1, 4h, 4w] to [N, 1, 8h, 8w], in B images with stem features [B, C, 8h, 8w]."""
         height, width = stem.shape[-2:]
-        finer = wrap_resize(mask_logits, height, width, self.wrap)
+        finer = wrap_resize(mask_logits, height, width, wrap=self.wrap)
         context = self.from_features(stem)
         context = context.repeat_interleave(mask_logits.shape[0] // context.shape[0], 0)
         seen = self.from_mask(torch.tanh(finer / _LOGIT_SCALE))

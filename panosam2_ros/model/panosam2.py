@@ -228,7 +228,7 @@ class PanoSAM2(nn.Module):
         return torch.where(present[:, None], self.obj_ptr_proj(sam_token), self.no_obj_ptr)
 
     def encode_memory(
-        self, features: ImageFeatures, mask_logits: Tensor, present: Tensor, prompted: bool
+        self, features: ImageFeatures, mask_logits: Tensor, present: Tensor, *, prompted: bool
     ) -> Tensor:
         """Encode masks [N, 1, 4h, 4w] as memory maps [N, C_mem, h, w]; ``present`` [N] bool.
 

@@ -99,7 +99,7 @@ def check_prompt(prompt: Prompt, grid: Equirect, *, corrects: bool) -> None:
             raise PromptError("a mask prompt cannot be combined with points, directions or a box")
     if prompt.box is not None:
         _check_box(prompt.box, grid)
-    _check_points(prompt, grid, corrects)
+    _check_points(prompt, grid, corrects=corrects)
 
 
 def _check_mask(mask: MaskArray, grid: Equirect) -> None:
@@ -124,7 +124,7 @@ def _check_box(box: tuple[float, float, float, float], grid: Equirect) -> None:
         raise PromptError(f"the box {box} has no area: it needs v_min < v_max and u_min other than u_max")
 
 
-def _check_points(prompt: Prompt, grid: Equirect, corrects: bool) -> None:
+def _check_points(prompt: Prompt, grid: Equirect, *, corrects: bool) -> None:
     points, labels = prompt.points, prompt.point_labels
     if points.ndim != 2 or points.shape[1] != 2 or len(points) != len(labels):
         raise PromptError(

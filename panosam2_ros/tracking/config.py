@@ -28,7 +28,12 @@ class TrackerConfig:
     @property
     def cleanup(self) -> CleanupConfig:
         """Which parts of a mask do not belong to it."""
-        return CleanupConfig(self.min_island, self.max_hole, self.island_reach, self.vertical_fov)
+        return CleanupConfig(
+            min_island=self.min_island,
+            max_hole=self.max_hole,
+            reach=self.island_reach,
+            vertical_fov=self.vertical_fov,
+        )
 
     def __post_init__(self) -> None:
         if self.mask_width and self.mask_width < LEAST_WIDTH:

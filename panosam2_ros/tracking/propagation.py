@@ -69,13 +69,26 @@ def empty_bank(model: PanoSAM2, count: int) -> MemoryBank:
     config = model.config
     grid = (model.input_size[0] // config.stride, model.input_size[1] // config.stride)
     rules = BankRules(
-        config.slots, config.max_obj_ptrs, config.max_cond_slots, config.anchors,
-        config.anchor_interval, config.anchor_similarity, config.confident_iou, config.recreate_slots,
-    )  # fmt: skip
+        slots=config.slots,
+        max_obj_ptrs=config.max_obj_ptrs,
+        max_cond=config.max_cond_slots,
+        anchors=config.anchors,
+        anchor_interval=config.anchor_interval,
+        anchor_similarity=config.anchor_similarity,
+        confident=config.confident_iou,
+        recreate=config.recreate_slots,
+    )
     dtype = getattr(torch, config.memory_dtype)
     colours = BINS if config.colour_evidence else 0
     return MemoryBank.empty(
-        count, rules, config.memory_dim, config.hidden_dim, grid, model.device, dtype, colours
+        count,
+        rules,
+        memory_dim=config.memory_dim,
+        hidden_dim=config.hidden_dim,
+        grid=grid,
+        device=model.device,
+        dtype=dtype,
+        colours=colours,
     )
 
 
@@ -83,6 +96,7 @@ def propagate(
     model: PanoSAM2,
     bank: MemoryBank,
     features: ImageFeatures,
+    *,
     use_previous: Tensor | None = None,  # [N] bool; training hides some previous masks
     present: Tensor | None = None,  # [N] bool; training knows which objects are in the image
     elsewhere: Tensor | None = None,  # [N] bool: lost objects that are searched in another region
@@ -142,7 +156,7 @@ def segment_prompts(
     prediction = model.decode(embedding, features, decoder_prompts, prompts.centre, prompts.ambiguous)
     given = prompts.is_given[:, None, None, None]
     mask_logits = torch.where(given, prompts.given, prediction.mask_logits)
-    given_fine = _resized(prompts.given, prediction.fine_logits, model.config.wrap)
+    given_fine = _resized(prompts.given, prediction.fine_logits, wrap=model.config.wrap)
     fine = torch.where(given, given_fine, prediction.fine_logits)
     present = torch.ones_like(prompts.is_given)
     colours = None if features.bins is None else colour_histograms(features.bins, fine)
@@ -152,10 +166,10 @@ def segment_prompts(
     return PropagationResult(prediction, mask_logits, fine, sure, after)
 
 
-def _resized(masks: Tensor, like: Tensor, wrap: bool) -> Tensor:
+def _resized(masks: Tensor, like: Tensor, *, wrap: bool) -> Tensor:
     """Return masks [N, 1, 4h, 4w] at the size of ``like``."""
     height, width = like.shape[-2:]
-    return wrap_resize(masks, height, width, wrap)
+    return wrap_resize(masks, height, width, wrap=wrap)
 
 
 def _as_sam2_takes_masks(
@@ -204,7 +218,7 @@ def _remember(model: PanoSAM2, bank: MemoryBank, features: ImageFeatures, new: _
         mask_logits = torch.where(present[:, None, None, None], mask_logits, NO_OBJ_SCORE)
     return bank.write(
         FrameMemory(
-            maskmem_features=model.encode_memory(features, mask_logits, present, new.prompted),
+            maskmem_features=model.encode_memory(features, mask_logits, present, prompted=new.prompted),
             obj_ptrs=model.object_pointer(new.prediction.sam_token, present),
             mask_logits=mask_logits,
             centre=centre_token(mask_logits, bank.centre),

@@ -53,7 +53,10 @@ class TrackUpdater:
         masks = result.fine_logits[:, 0].float().cpu().numpy()
         pairs = zip(objects, views, strict=True)
         places = [view.expected_place(item.motion, stamp, self._network) for item, view in pairs]
-        cleaned = [remove_islands_and_holes(m, config, place) for m, place in zip(masks, places, strict=True)]
+        cleaned = [
+            remove_islands_and_holes(m, config, expected=place)
+            for m, place in zip(masks, places, strict=True)
+        ]
         fine, bank = torch.from_numpy(np.stack(cleaned))[:, None].to(result.fine_logits), result.bank
         low = F.avg_pool2d(fine, LOW_RES_STRIDE // self._model.mask_stride)
         kept = torch.where(bank.seen[:, None, None, None], low, bank.mask_logits)
@@ -84,7 +87,7 @@ class TrackUpdater:
         labels, regions = render_label_image(found | refined, grid)
         for item, score, iou in zip(objects, scores, ious, strict=True):
             region = regions.get(item.obj_id)
-            bearing = mask_bearing(region.whole(grid.height), grid, iou) if region else None
+            bearing = mask_bearing(region.whole(grid.height), grid, mask_iou=iou) if region else None
             item.motion.update(frame.stamp, bearing, prompted=bool(prompts))
             item.searched = True
             item.score = score

@@ -126,7 +126,7 @@ class PanoTracker:
                 group.bank = group.bank.rolled(tokens)
 
     def _rotation_estimator(self, first_column: tuple[int, int] = (0, 0)) -> RotationEstimator:
-        return RotationEstimator(self.config.vertical_fov, first_column)
+        return RotationEstimator(vertical_fov=self.config.vertical_fov, first_column=first_column)
 
     # --- prompts
 

@@ -132,7 +132,7 @@ class SearchRegionView:
 
     def pixels(self, frame: Frame, network: NetworkInput) -> Tensor:
         """Return the region, sampled from the frame's pyramid."""
-        shown = self.region.pixels(frame.pyramid, network.width, network.vertical_fov)
+        shown = self.region.pixels(frame.pyramid, network.width, vertical_fov=network.vertical_fov)
         return torch.from_numpy(shown).permute(2, 0, 1)[None]
 
     def coordinates(self, grid: Equirect, network: NetworkInput) -> ImageSize:
@@ -143,7 +143,7 @@ class SearchRegionView:
         """Return the prompt in the region's pixels; what lies outside is moved to its edge."""
         size, region = network.width, self.region
         if prompt.mask is not None:
-            return replace(prompt, mask=region.mask(prompt.mask, size, network.vertical_fov))
+            return replace(prompt, mask=region.mask(prompt.mask, size, vertical_fov=network.vertical_fov))
         edge = size - 0.501
         points, box = prompt.points, None
         if len(points):
@@ -155,7 +155,7 @@ class SearchRegionView:
 
     def to_panorama(self, logits: Logits, network: NetworkInput) -> MaskPatch | None:
         """Return the logits in a window of the panorama."""
-        return self.region.patch(logits, network.patch_size, network.vertical_fov)
+        return self.region.patch(logits, network.patch_size, vertical_fov=network.vertical_fov)
 
     def rotated(self, rotation: Floats) -> SearchRegionView:
         """Return the region that shows the same still things."""

@@ -185,7 +185,7 @@ class RegionPlanner:
         """Return the region that follows what was found."""
         region = _region(view)
         extent = None if logits is None else region.target(logits > 0)
-        return SearchRegionView(region.next_region(extent, 1.0 if prompted else FOLLOWING))
+        return SearchRegionView(region.next_region(extent, share=1.0 if prompted else FOLLOWING))
 
 
 def _region(view: InputView) -> SearchRegion:

@@ -43,7 +43,7 @@ def start_model(recipe: Recipe) -> PanoSAM2:
     if recipe.start:
         model = reconfigured(load_model(recipe.start), recipe.model)
     else:
-        model = random_model(recipe.seed, ModelConfig.from_json(json.dumps(recipe.model)))
+        model = random_model(recipe.seed, config=ModelConfig.from_json(json.dumps(recipe.model)))
     if recipe.learn == "adapters":
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name.split(".")[0] in ADAPTERS)

@@ -41,6 +41,7 @@ def object_mark(
     state: int,  # as in ObjectBearing.msg
     score: float,
     direction: Floats,  # [3] unit, optical axes
+    *,
     camera: CameraFrame,
 ) -> drawing.Mark:
     """Make a mark with an object's name, and its azimuth (left positive) and elevation in degrees."""

@@ -117,7 +117,7 @@ def test_prompt_masks_bearings(planner: Station) -> None:
     assert (masks.width, masks.height) == (WIDTH, HEIGHT)
     assert [o.object_id for o in bearings.objects] == [1]
     found = bearings.objects[0]
-    expected = mask_bearing(labels_of(masks) == 1, GRID, found.mask_iou)
+    expected = mask_bearing(labels_of(masks) == 1, GRID, mask_iou=found.mask_iou)
     if found.state == ObjectBearing.STATE_VISIBLE:
         assert expected is not None
         assert math.degrees(angle_between(vector(found.direction), expected.direction)) < 0.2

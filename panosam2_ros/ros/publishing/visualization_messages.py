@@ -73,7 +73,7 @@ def overlay_picture(view: VisualizationInput) -> NDArray[np.uint8]:
         grid = grid.of_width(max(view.look.overlay_width, LEAST_WIDTH))
     picture, labels = overlay.fitted(view.image, view.tracked.labels, grid)
     marks = [
-        overlay.object_mark(t.obj_id, t.label, t.state, t.score, t.bearing.direction, view.camera)
+        overlay.object_mark(t.obj_id, t.label, t.state, t.score, t.bearing.direction, camera=view.camera)
         for t in view.tracked.tracks
     ]
     overlay.draw_overlay(picture, labels, marks, grid, view.camera)

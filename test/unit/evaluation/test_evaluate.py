@@ -73,7 +73,8 @@ def test_the_command_from_data_to_table_and_back_from_its_files(
     assert command(*arguments) == 0 and capsys.readouterr().out == printed
     with pytest.raises(pytest.fail.Exception):  # other weights are another job
         save_weights(
-            random_model(2, ModelConfig(input_height=64, input_width=128)), tmp_path / "random.safetensors"
+            random_model(2, config=ModelConfig(input_height=64, input_width=128)),
+            tmp_path / "random.safetensors",
         )
         jobs.load_job_model.cache_clear()
         command(*arguments)

@@ -68,7 +68,10 @@ def test_rolling_the_mask_rolls_the_bearing(seed: int, shift: int) -> None:
     rng = np.random.default_rng(seed)
     centres = normalised(rng.normal(size=(3, 3)))
     mask = np.any([cap(GRID, c, r) for c, r in zip(centres, (0.05, 0.2, 0.5), strict=True)], 0)
-    before, after = mask_bearing(mask, GRID, 0.6), mask_bearing(np.roll(mask, shift, 1), GRID, 0.6)
+    before, after = (
+        mask_bearing(mask, GRID, mask_iou=0.6),
+        mask_bearing(np.roll(mask, shift, 1), GRID, mask_iou=0.6),
+    )
     assert before is not None and after is not None
     angle = shift * 2 * math.pi / GRID.width
     turn = np.array(
@@ -98,7 +101,7 @@ def test_direction_is_the_area_weighted_sum_of_unit_vectors() -> None:
     mask[:64] = mask[192:] = False
     weights = GRID.pixel_solid_angles()[:, None] * mask
     slow = normalised((vectors(GRID) * weights[..., None]).sum((0, 1)))
-    bearing = mask_bearing(mask, GRID, 0.0)
+    bearing = mask_bearing(mask, GRID, mask_iou=0.0)
     assert bearing is not None
     assert angle_between(bearing.direction, slow) < 1e-5
     assert bearing.solid_angle == pytest.approx(weights.sum(), rel=1e-5)
@@ -124,7 +127,7 @@ def test_extents_hold_every_pixel_of_the_mask() -> None:
 
 def test_covariance_shrinks_with_a_better_mask() -> None:
     mask = cap(GRID, lonlat_to_vector(3.1, 0.4), 0.2)
-    bearings = [mask_bearing(mask, GRID, iou) for iou in (0.2, 0.8, 1.0)]
+    bearings = [mask_bearing(mask, GRID, mask_iou=iou) for iou in (0.2, 0.8, 1.0)]
     variances = [np.trace(b.covariance) for b in bearings if b is not None]
     assert variances == sorted(variances, reverse=True)
     assert variances[-1] == pytest.approx(2 * PIXEL**2 / 12)
@@ -146,7 +149,7 @@ def test_the_95_percent_ellipse_holds_95_percent_of_a_gaussian() -> None:
 
 
 def test_covariance_is_bounded_by_that_of_an_unknown_direction() -> None:
-    most = mask_bearing(cap(GRID, lonlat_to_vector(0.3, 0.2), 2.0), GRID, 0.0)
+    most = mask_bearing(cap(GRID, lonlat_to_vector(0.3, 0.2), 2.0), GRID, mask_iou=0.0)
     assert most is not None
     assert np.linalg.eigvalsh(most.covariance).max() == pytest.approx(UNKNOWN_VARIANCE)
 

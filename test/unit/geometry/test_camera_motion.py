@@ -91,7 +91,7 @@ def test_estimate_does_not_depend_on_the_seam(columns: int, library: AssetLibrar
 def test_estimator_knows_the_field_of_view_of_cropped_panoramas(library: AssetLibrary) -> None:
     """A band of 90 degrees gives the same rotation as the full sphere."""
     scene = Scene(CONFIG, library, 1)
-    whole, band = RotationEstimator(), RotationEstimator(math.pi / 2)
+    whole, band = RotationEstimator(), RotationEstimator(vertical_fov=math.pi / 2)
     for index in (0, 3):
         image = scene.render(index).image
         turns = whole.update(image), band.update(image[64:192])

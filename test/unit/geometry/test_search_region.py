@@ -112,7 +112,7 @@ def test_region_repeats_the_border_rows_of_a_cropped_panorama() -> None:
     image = np.zeros((100, 512, 3), np.uint8)
     image[:30], image[-30:] = 200, 100
     seen = SearchRegion.around(TargetExtent(lonlat_to_vector(0.0, 0.0), 0.6, 0.6)).pixels(
-        ImagePyramid(image), 64, 1.0
+        ImagePyramid(image), 64, vertical_fov=1.0
     )
     assert (seen[0] == 200).all() and (seen[-1] == 100).all() and (seen[30:34] == 0).all()
 

@@ -33,7 +33,7 @@ def distances(grid: Equirect, lon: float, lat: float) -> np.ndarray:
 
 
 def outlined_model(size: int = 96) -> PanoSAM2:
-    model = random_model(0, ModelConfig(mask_stride=2, outline_size=size)).eval().requires_grad_(False)
+    model = random_model(0, config=ModelConfig(mask_stride=2, outline_size=size)).eval().requires_grad_(False)
     model.set_input_size(HEIGHT, WIDTH)
     return model
 

@@ -78,27 +78,31 @@ def test_of_similar_parts_the_predicted_one_stays() -> None:
         both = disc(own, twin, width=width)
         here = place(16, 1)
         assert (
-            (remove_islands_and_holes(both, CleanupConfig(), here) > 0) == (disc(own, width=width) > 0)
+            (remove_islands_and_holes(both, CleanupConfig(), expected=here) > 0)
+            == (disc(own, width=width) > 0)
         ).all()
         beyond = place(16, 63)  # expected on the other side of the seam
         assert (
-            (remove_islands_and_holes(both, CleanupConfig(), beyond) > 0) == (disc(own, width=width) > 0)
+            (remove_islands_and_holes(both, CleanupConfig(), expected=beyond) > 0)
+            == (disc(own, width=width) > 0)
         ).all()
-        assert (remove_islands_and_holes(both, CleanupConfig(reach=0.0), here) == both).all()
+        assert (remove_islands_and_holes(both, CleanupConfig(reach=0.0), expected=here) == both).all()
         assert (remove_islands_and_holes(both, CleanupConfig()) == both).all()
 
 
 def test_uncertain_predictions_remove_less() -> None:
     both = disc((16, 10, 4), (16, 30, 4))
-    assert (remove_islands_and_holes(both, CleanupConfig(), place(16, 10, deviation=2.0)) == both).all()
+    assert (
+        remove_islands_and_holes(both, CleanupConfig(), expected=place(16, 10, deviation=2.0)) == both
+    ).all()
 
 
 def test_masks_of_one_part_are_unchanged() -> None:
     """The prediction may be wrong: an object that was occluded may reappear elsewhere."""
     far = disc((16, 40, 3))
-    assert (remove_islands_and_holes(far, CleanupConfig(), place(16, 5)) == far).all()
+    assert (remove_islands_and_holes(far, CleanupConfig(), expected=place(16, 5)) == far).all()
 
 
 def test_parts_of_a_divided_object_stay() -> None:
     halves = disc((16, 20, 4), (16, 29, 4))  # divided by a pole in front of it: one pixel, 6 degrees
-    assert (remove_islands_and_holes(halves, CleanupConfig(), place(16, 24.5)) == halves).all()
+    assert (remove_islands_and_holes(halves, CleanupConfig(), expected=place(16, 24.5)) == halves).all()

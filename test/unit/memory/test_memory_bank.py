@@ -17,7 +17,7 @@ RULES = BankRules(SLOTS, POINTERS, MAX_COND)
 
 
 def bank(count: int, rules: BankRules = RULES) -> MemoryBank:
-    return MemoryBank.empty(count, rules, 2, 4, (2, 4), torch.device("cpu"))
+    return MemoryBank.empty(count, rules, memory_dim=2, hidden_dim=4, grid=(2, 4), device=torch.device("cpu"))
 
 
 def write(

@@ -253,7 +253,7 @@ def test_snapshots_can_be_saved_in_another_thread(tracker: PanoTracker, tmp_path
 def test_a_file_of_the_first_release_is_read() -> None:
     """Written by the code before it was put into rooms: with random weights, two objects, one labelled."""
     config = ModelConfig(input_height=64, input_width=64, regions=True, mask_stride=2)
-    model = random_model(3, config).eval().requires_grad_(False)
+    model = random_model(3, config=config).eval().requires_grad_(False)
     tracker, path = PanoTracker(model), Path(__file__).parent / "files" / "memory_0.1.0.safetensors"
     tracker.restore(load_snapshot(path, empty_bank(model, 0), tracker.network, 8))
     first, second = tracker.tracks()

@@ -151,7 +151,7 @@ def test_bfloat16_changes_masks_little(weights: Path) -> None:
 @pytest.fixture
 def adapted(tmp_path: Path) -> Path:
     """A small network whose learned parts are not the identity."""
-    model = random_model(7, replace(ModelConfig(), name="small", refine_steps=2, long_pointer=True))
+    model = random_model(7, config=replace(ModelConfig(), name="small", refine_steps=2, long_pointer=True))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.split(".")[0] in ADAPTERS:
@@ -163,7 +163,7 @@ def adapted(tmp_path: Path) -> Path:
 def test_adapters_have_a_file_of_their_own(adapted: Path, weights: Path, tmp_path: Path) -> None:
     trained, path = load_weights(adapted), tmp_path / "adapters.safetensors"
     save_adapters(trained, path)
-    base = random_model(7, trained.config)
+    base = random_model(7, config=trained.config)
     save_weights(base, tmp_path / "base.safetensors")
     both = build_model(str(tmp_path / "base.safetensors"), device="cpu", adapters=str(path)).state_dict()
     expected = trained.state_dict()
@@ -177,7 +177,7 @@ def test_adapters_have_a_file_of_their_own(adapted: Path, weights: Path, tmp_pat
     with pytest.raises(ValueError, match="holds no adapters"):
         load_adapters(base, adapted)
     with pytest.raises(ValueError, match="does not fit"):
-        load_adapters(random_model(7, replace(trained.config, long_pointer=False)), path)
+        load_adapters(random_model(7, config=replace(trained.config, long_pointer=False)), path)
     with pytest.raises(FileNotFoundError, match="nowhere"):
         load_adapters(base, tmp_path / "nowhere.safetensors")
 
@@ -189,7 +189,7 @@ def test_compiled_networks_compute_the_same_features(mask_stride: int, regions: 
     config = ModelConfig(
         input_height=64, input_width=128, mask_stride=mask_stride, regions=bool(regions)
     )  # fmt: skip
-    save_weights(random_model(7, config), path)
+    save_weights(random_model(7, config=config), path)
     image = torch.randint(0, 255, (max(regions, 1), 3, 64, 128), generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         models = [build_model(str(path), device="cpu", compiled=compiled) for compiled in (False, True)]

@@ -77,7 +77,7 @@ def test_unknown_colours_are_no_evidence() -> None:
 
 def network(weight: float, likeness: float) -> PanoSAM2:
     config = ModelConfig(colour_evidence=weight, colour_likeness=likeness, mask_stride=2)
-    model = random_model(0, config).eval().requires_grad_(False)
+    model = random_model(0, config=config).eval().requires_grad_(False)
     model.set_input_size(64, 128)
     model.sam_mask_decoder.pred_obj_score_head.layers[-1].bias += 3  # every object counts as present
     return model

@@ -47,7 +47,7 @@ def step(model: PanoSAM2, bank: MemoryBank, image: Tensor) -> PropagationResult:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_no_tensor_leaves_the_device_and_shapes_do_not_depend_on_age(name: str, monkeypatch) -> None:
     """The meta device has no values: an operation that reads one, such as ``.item()``, raises."""
-    model = random_model(0, NETWORKS[name]).eval().requires_grad_(False).to("meta")
+    model = random_model(0, config=NETWORKS[name]).eval().requires_grad_(False).to("meta")
     image = torch.zeros(1, 3, *model.input_size, dtype=torch.uint8, device="meta")
     bank = step(model, empty_bank(model, 4), image).bank  # constants are moved at the first step
     for maker in ("tensor", "as_tensor", "from_numpy"):  # these would copy from the host

@@ -26,7 +26,7 @@ BOX = Prompt(box=(30.0, 20.0, 70.0, 50.0))
 
 
 def fine_model(learned: bool) -> PanoSAM2:
-    model = random_model(0, ModelConfig(mask_stride=2)).eval().requires_grad_(False)
+    model = random_model(0, config=ModelConfig(mask_stride=2)).eval().requires_grad_(False)
     model.set_input_size(HEIGHT, WIDTH)
     if learned:
         assert model.detail is not None

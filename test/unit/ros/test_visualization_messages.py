@@ -173,8 +173,8 @@ def test_overlay_shows_the_frames_azimuth_through_the_seam_and_leaves_the_image_
 def test_words_tell_azimuth_in_the_frames_axes() -> None:
     ahead = lonlat_to_vector(0.0, 0.0)
     turned = CameraFrame(FrameConvention.OPTICAL, yaw=math.pi / 2)  # the camera looks to the left
-    assert overlay.object_mark(3, "mug", 1, 0.5, ahead, turned).text == "#3 mug 0.50 +90/+0 deg"
-    hidden = overlay.object_mark(3, "", 2, 0.0, ahead, BODY)
+    assert overlay.object_mark(3, "mug", 1, 0.5, ahead, camera=turned).text == "#3 mug 0.50 +90/+0 deg"
+    hidden = overlay.object_mark(3, "", 2, 0.0, ahead, camera=BODY)
     assert hidden.text.startswith("#3 0.00 hidden") and not hidden.seen
 
 

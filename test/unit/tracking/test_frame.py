@@ -25,7 +25,7 @@ def picture(seed: int) -> np.ndarray:
 @pytest.mark.parametrize("config", [REGIONS, PANORAMA])
 def test_a_caller_may_reuse_the_buffer_of_its_images(config: ModelConfig) -> None:
     """A camera driver that writes each image into one array is tracked as one with an array for each."""
-    model = random_model(2, config).eval().requires_grad_(False)
+    model = random_model(2, config=config).eval().requires_grad_(False)
     apart, reused = PanoTracker(model), PanoTracker(model)
     buffer = np.empty((256, 512, 3), np.uint8)
     for t in range(4):
@@ -41,7 +41,7 @@ def test_a_caller_may_reuse_the_buffer_of_its_images(config: ModelConfig) -> Non
 
 def test_a_prompt_on_another_image_of_the_same_stamp_sees_that_image() -> None:
     """A driver that does not set stamps."""
-    model = random_model(2, PANORAMA).eval().requires_grad_(False)
+    model = random_model(2, config=PANORAMA).eval().requires_grad_(False)
     tracker, fresh = PanoTracker(model), PanoTracker(model)
     tracker.step(picture(0), 0)
     box = Prompt(box=(100, 80, 180, 150))
@@ -53,7 +53,7 @@ def test_a_prompt_on_another_image_of_the_same_stamp_sees_that_image() -> None:
 
 def test_the_panorama_of_the_newest_image_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A prompt refers to it, in whatever array it comes."""
-    model = random_model(2, PANORAMA).eval().requires_grad_(False)
+    model = random_model(2, config=PANORAMA).eval().requires_grad_(False)
     tracker, encode, encoded = PanoTracker(model), model.encode_image, []
     monkeypatch.setattr(model, "encode_image", lambda pixels: encoded.append(1) or encode(pixels))
     tracker.prompt(picture(0), 0, [Prompt(box=(100, 80, 180, 150))])

@@ -48,7 +48,15 @@ def low(mask: NDArray[np.bool_]) -> Tensor:
 
 def known(count: int, radius: int = 6) -> MemoryBank:
     """Objects that were red discs on blue."""
-    bank = MemoryBank.empty(count, BankRules(4, 4, 2), 2, 4, GRID, torch.device("cpu"), colours=BINS)
+    bank = MemoryBank.empty(
+        count,
+        BankRules(4, 4, 2),
+        memory_dim=2,
+        hidden_dim=4,
+        grid=GRID,
+        device=torch.device("cpu"),
+        colours=BINS,
+    )
     colours = colour_histograms(colour_bins(painted(disc(20), RED, BLUE), 1), logits(disc(20)))
     masks = low(disc(40, radius))
     return replace(bank, mask_logits=masks.expand(count, -1, -1, -1), colours=colours.expand(count, -1, -1))

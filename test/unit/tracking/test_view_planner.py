@@ -42,7 +42,7 @@ RED, BLUE = (220, 30, 30), (30, 40, 200)
 
 def network(seed: int = 3, **options: Any) -> PanoSAM2:
     config = ModelConfig(input_height=64, input_width=64, regions=True, mask_stride=2, **options)
-    return random_model(seed, config).eval().requires_grad_(False)
+    return random_model(seed, config=config).eval().requires_grad_(False)
 
 
 def picture(lon: float, lat: float = 0.0, radius: float = 0.15) -> Image:

@@ -120,7 +120,7 @@ def _track(model: PanoSAM2, shift: int = 0) -> torch.Tensor:
 
 def _with_parts(seed: int = 6) -> PanoSAM2:
     config = replace(ModelConfig(), input_height=HEIGHT, input_width=WIDTH, refine_steps=3, long_pointer=True)
-    return random_model(seed, config).eval().requires_grad_(False)
+    return random_model(seed, config=config).eval().requires_grad_(False)
 
 
 def test_untrained_parts_leave_every_frame_as_it_was_and_trained_ones_do_not() -> None:
