@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 import time
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from panosam2_ros.evaluation import bench, bench_nano
@@ -15,6 +17,7 @@ from panosam2_ros.model.build import random_model
 from panosam2_ros.model.checkpoints import load_official
 
 
+@pytest.mark.slow
 def test_upstream_is_timed_with_any_number_of_objects(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(bench, "INPUTS", ((64, 128),))
     folder = tmp_path / "video"
@@ -55,8 +58,11 @@ def test_shares_rates_and_sizes() -> None:
     assert all(0.05 < mib < 3 for mib in sizes.values()) and len(sizes) == 3
     assert bench.matrix_rate(torch.float32, size=64) > 0
     before = bench_nano.resident_mib()
-    held = np.ones(256 * 2**20, np.uint8)
-    assert 200 < bench_nano.resident_mib() - before < 300 and held.size
+    with mmap.mmap(-1, 256 * 2**20) as held:  # new pages, whatever the allocator has kept
+        pages = np.frombuffer(held, np.uint8)
+        pages[:] = 1
+        assert 200 < bench_nano.resident_mib() - before < 300
+        del pages
 
 
 def test_steps_and_growth_of_the_small_network_are_measured(monkeypatch) -> None:

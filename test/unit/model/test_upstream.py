@@ -161,6 +161,7 @@ def test_tiny_network_equals_upstream(tiny: Case) -> None:
     assert tiny.difference(tiny.model()) < 1e-4
 
 
+@pytest.mark.slow
 def test_frames_without_the_object_are_stored_as_upstream_does(tmp_path: Path) -> None:
     """Every object is found when prompted, then absent in some frames and back in others."""
     case = make_case("tiny", tmp_path, presence=0.1025)

@@ -214,6 +214,7 @@ def test_low_rank_changes_are_learned_and_merged(small: Path, tmp_path: Path) ->
     assert torch.allclose(saved.memory_attention.layers[0].linear1.weight, average, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_several_processes_learn_as_one(small: Path, tmp_path: Path) -> None:
     """Two processes, started by the launcher of users, end with the same weights."""
     script = tmp_path / "run.py"
