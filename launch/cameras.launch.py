@@ -1,9 +1,9 @@
-"""Start one node `panosam2` for each of several cameras, in namespaces with the cameras' names.
+"""Start one node `panosam2` for each of several cameras, in a namespace with the camera's name.
 
 ros2 launch panosam2_ros cameras.launch.py cameras:=front,back
 
-The node of the camera `front` is /front/panosam2, and its images come on /front/image, unless `image` names
-another topic in there. All other arguments of panosam2.launch.py hold for every node.
+The node of the camera `front` is /front/panosam2. It subscribes to /front/image, or to the topic that `image`
+names in that namespace. All other arguments of panosam2.launch.py apply to every node.
 """
 
 from pathlib import Path
@@ -19,16 +19,16 @@ PANOSAM2 = Path(__file__).with_name("panosam2.launch.py")
 
 
 def arguments() -> list[DeclareLaunchArgument]:
-    """Return the arguments beside those of panosam2.launch.py."""
+    """Return the launch arguments that panosam2.launch.py does not have."""
     return [
         DeclareLaunchArgument(
-            "cameras", default_value="front,back", description="Names of the cameras, with commas between"
+            "cameras", default_value="front,back", description="Names of the cameras, separated by commas"
         )
     ]
 
 
 def nodes(context: LaunchContext) -> list[GroupAction]:
-    """Return one group for each camera."""
+    """Return one group of actions for each camera."""
     names = [name.strip() for name in LaunchConfiguration("cameras").perform(context).split(",")]
     if not all(names) or len(set(names)) < len(names):
         raise ValueError(f"cameras needs different names with commas between, got {names}")
@@ -38,5 +38,5 @@ def nodes(context: LaunchContext) -> list[GroupAction]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Return the description; called by `ros2 launch`."""
+    """Return the launch description for `ros2 launch`."""
     return LaunchDescription([*arguments(), OpaqueFunction(function=nodes)])

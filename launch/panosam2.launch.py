@@ -1,9 +1,9 @@
-"""Start the node `panosam2`, with the settings that let images arrive.
+"""Start the node `panosam2` with a Fast DDS profile for large images.
 
 ros2 launch panosam2_ros panosam2.launch.py image:=/camera/image_raw rviz:=true
 
-The DDS profile must also reach the process that publishes the images: start the camera from a launch
-file that includes this one first, or export the same variables for it.
+The process that publishes the images needs the same profile: start the camera from a launch file that
+includes this one first, or export the same variables in the camera's environment.
 """
 
 from pathlib import Path
@@ -20,12 +20,12 @@ from panosam2_ros.ros.dds import PROFILES_VARIABLE
 
 # share/panosam2_ros/config when installed, config/ in the checkout
 CONFIG = Path(__file__).parents[1] / "config"
-# glibc otherwise gives image buffers back to the kernel and page-faults every frame again
+# without these glibc returns image buffers to the kernel, and every frame page-faults again
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "2147483647"}
 
 
 def arguments() -> list[DeclareLaunchArgument]:
-    """Return the arguments of this file."""
+    """Return the launch arguments of this file."""
     return [
         DeclareLaunchArgument(
             "image", default_value="image", description="Topic of the equirectangular images"
@@ -48,24 +48,24 @@ def arguments() -> list[DeclareLaunchArgument]:
             "autostart",
             default_value="",
             choices=["", "true", "false"],
-            description="Configure and activate at start; false leaves both to a lifecycle manager; "
-            "empty: as params_file says",
+            description="Configure and activate at start; false: a lifecycle manager does both; "
+            "empty: the value in params_file",
         ),
         DeclareLaunchArgument(
             "respawn",
             default_value="false",
             choices=["true", "false"],
-            description="Start the node again two seconds after it has ended; with memory_file it knows its "
-            "objects again",
+            description="Restart the node two seconds after it has ended; with the parameter memory_file it "
+            "restores its objects",
         ),
         DeclareLaunchArgument(
             "use_sim_time",
             default_value="",
             choices=["", "true", "false"],
-            description="Take the time from /clock, for bags and simulators; empty: as params_file says",
+            description="Take the time from /clock, for bags and simulators; empty: the value in params_file",
         ),
         DeclareLaunchArgument(
-            "rviz", default_value="false", choices=["true", "false"], description="Start RViz as well"
+            "rviz", default_value="false", choices=["true", "false"], description="Start RViz too"
         ),
         DeclareLaunchArgument(
             "camera_frame",
@@ -75,14 +75,14 @@ def arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument(
             "dds_profile",
             default_value=str(CONFIG / "fastdds.xml"),
-            description="Fast DDS profile for everything started here, unless the environment names one; "
-            "empty for none",
+            description="Fast DDS profile of all processes started here, unless the environment names one; "
+            "empty: none",
         ),
     ]
 
 
 def environment() -> list[SetEnvironmentVariable]:
-    """Return variables for every process started after them; what the user has set stays."""
+    """Set variables for every process that is started later; variables that the user has set are kept."""
     defaults = {PROFILES_VARIABLE: LaunchConfiguration("dds_profile"), **ALLOCATOR}
     return [
         SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=value))
@@ -91,7 +91,7 @@ def environment() -> list[SetEnvironmentVariable]:
 
 
 def node(context: LaunchContext) -> list[Node]:
-    """Return the node; what is given on the command line takes precedence over the parameter file."""
+    """Return the node; arguments on the command line take precedence over the parameter file."""
     image = LaunchConfiguration("image")
     switched = ("autostart", "use_sim_time")
     given = {name: LaunchConfiguration(name).perform(context) for name in switched}
@@ -112,7 +112,7 @@ def node(context: LaunchContext) -> list[Node]:
 
 
 def rviz(context: LaunchContext) -> list[Node]:
-    """Return RViz with the names of this node, and a frame with z up where the camera's has none."""
+    """Return RViz with the names of this node, and a frame with z up if the camera's frame is optical."""
     named = ("namespace", "image", "camera_frame")
     config = rviz_config.write(*(LaunchConfiguration(name).perform(context) for name in named))
     started = [Node(package="rviz2", executable="rviz2", name="panosam2_rviz", arguments=["-d", str(config)])]
@@ -122,7 +122,7 @@ def rviz(context: LaunchContext) -> list[Node]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Return the description; called by `ros2 launch`."""
+    """Return the launch description for `ros2 launch`."""
     see = OpaqueFunction(function=rviz, condition=IfCondition(LaunchConfiguration("rviz")))
     started = OpaqueFunction(function=node)
     return LaunchDescription([*arguments(), *environment(), started, see])

@@ -1,15 +1,15 @@
-"""Start a camera driver together with the node `panosam2`, in an environment in which images arrive.
+"""Start a camera driver and the node `panosam2`, both with the Fast DDS profile for large images.
 
 ros2 launch panosam2_ros with_camera.launch.py camera_package:=theta_driver \\
     camera_executable:=theta_driver_node image:=/image_raw camera_frame:=FRAME
 
-FRAME is the frame_id of its images. For drivers that are one program and need no parameters; for others
-set the variable in their environment (the node's log has the line).
+FRAME is the frame_id of the driver's images. The driver must be one program that needs no parameters; for
+other drivers set the variable in their environment (the node's log has the line).
 
-Without a driver's name it is this package's own camera, a rendered scene. A driver that is a component
-(rclcpp) may be loaded into a container instead: include panosam2.launch.py first, which sets the
-environment for all that follows. This node is written in Python and cannot be a component itself.
-All arguments of panosam2.launch.py are taken, too.
+By default the driver is this package's virtual camera, which renders a scene. To load a driver that is an
+rclcpp component into a container, include panosam2.launch.py first, which sets the environment of everything
+started later. This node is written in Python and cannot be a component. All arguments of panosam2.launch.py
+apply.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ PANOSAM2 = Path(__file__).with_name("panosam2.launch.py")
 
 
 def arguments() -> list[DeclareLaunchArgument]:
-    """Return the arguments beside those of panosam2.launch.py."""
+    """Return the launch arguments that panosam2.launch.py does not have."""
     return [
         DeclareLaunchArgument(
             "camera_package", default_value="panosam2_ros", description="Package of the camera's driver"
@@ -37,7 +37,7 @@ def arguments() -> list[DeclareLaunchArgument]:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Return the description; called by `ros2 launch`."""
+    """Return the launch description for `ros2 launch`."""
     panosam2 = IncludeLaunchDescription(PythonLaunchDescriptionSource(str(PANOSAM2)))
     camera = Node(
         package=LaunchConfiguration("camera_package"),

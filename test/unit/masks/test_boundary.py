@@ -219,7 +219,7 @@ def told(monkeypatch: pytest.MonkeyPatch, coarse: np.ndarray) -> None:
 
 
 def test_published_masks_are_refined_and_stored_masks_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The network predicts a disc that is too large; ``redraw_outlines`` turns the refinement off."""
+    """The network predicts a disc that is too large; ``refine_boundaries`` turns the refinement off."""
     truth = distances(GRID, 0.3, 0.0) < 24
     told(monkeypatch, disc_logits(0.3, 0.0))
     image, right, banks = picture(truth), {}, []

@@ -1,4 +1,4 @@
-"""Seam steering: the seam moves where there is room, not without need, and nobody notices."""
+"""Seam placement: the seam moves only where it must and where there is room; results do not change."""
 
 from __future__ import annotations
 
