@@ -29,13 +29,13 @@ class FakeTracker:
     def __init__(self) -> None:
         self.steps: list[int] = []
         self.replay_stamp: int | None = None  # stamp that an object has come to
-        self.caught_up: list[int] = []
-        self.settled: list[bool] = []
+        self.replayed: list[int] = []
+        self.merged: list[bool] = []
         self.threads: set[int] = set()
         self.gate = threading.Event()
         self.gate.set()
         self.raise_at = -1
-        self.unsettled = 0  # times that settling fails
+        self.merge_failures = 0  # times that merging fails
 
     @property
     def replaying(self) -> int:
@@ -44,16 +44,16 @@ class FakeTracker:
     def replay(self, image: Any, stamp: int) -> None:
         if stamp == self.raise_at:
             raise RuntimeError("out of memory")
-        self.caught_up.append(stamp)
+        self.replayed.append(stamp)
         self.replay_stamp = stamp if self.steps and stamp < self.steps[-1] else None
 
     def skip_replay(self, stamp: int) -> None:
         self.replay_stamp = stamp
 
     def merge_replayed(self, everything: bool = False) -> None:
-        self.settled.append(everything)
-        if self.unsettled:
-            self.unsettled -= 1
+        self.merged.append(everything)
+        if self.merge_failures:
+            self.merge_failures -= 1
             raise RuntimeError("out of memory again")
         self.replay_stamp = None
 
@@ -307,7 +307,7 @@ def prompted_at(bench: Bench, stamp: int) -> None:
 def test_late_objects_go_through_every_kth_kept_image_up_to_the_newest() -> None:
     bench = late_bench(replay_every=3)
     prompted_at(bench, 2)
-    assert bench.tracker.caught_up == [5, 8, 10] and not bench.tracker.settled
+    assert bench.tracker.replayed == [5, 8, 10] and not bench.tracker.merged
 
 
 def test_live_images_come_between_the_steps_of_catching_up() -> None:
@@ -320,7 +320,7 @@ def test_live_images_come_between_the_steps_of_catching_up() -> None:
     bench.tracker.gate.set()
     wait_for(lambda: bench.tracker.replay_stamp is None and bench.tracker.steps[-1] == 12)
     assert bench.worker.stop(10)
-    assert bench.tracker.steps == list(range(1, 13)) and bench.tracker.caught_up[-1] >= 11
+    assert bench.tracker.steps == list(range(1, 13)) and bench.tracker.replayed[-1] >= 11
     assert bench.frames[-1] == (12, "tracked 12")
 
 
@@ -330,17 +330,17 @@ def test_images_that_cannot_be_had_any_more_are_left_out() -> None:
         bench.offer(stamp, "bad" if stamp == 4 else "good")
         bench.settle()
     prompted_at(bench, 2)
-    assert bench.tracker.caught_up == [6, 8]
+    assert bench.tracker.replayed == [6, 8]
     expired = late_bench(history_seconds=0.0)
     prompted_at(expired, 2)
-    assert expired.tracker.caught_up == [10]  # the only one that is kept
+    assert expired.tracker.replayed == [10]  # the only one that is kept
 
 
 def test_an_error_while_catching_up_is_reported_and_ends_it() -> None:
     bench = late_bench(replay_every=1)
     bench.tracker.raise_at = 5
     prompted_at(bench, 3)
-    assert bench.tracker.caught_up == [4] and bench.tracker.settled == [True]
+    assert bench.tracker.replayed == [4] and bench.tracker.merged == [True]
     assert bench.errors == ["5: out of memory"]
 
 
@@ -359,15 +359,15 @@ def test_late_objects_come_to_the_newest_though_images_come_faster_than_steps(ea
     bench.do(lambda: setattr(bench.tracker, "replay_stamp", 2))
     wait_for(lambda: bench.tracker.replay_stamp is None, 5, "the late one to join")
     assert bench.worker.stop(10)
-    assert 2 < len(bench.tracker.caught_up) < 60
+    assert 2 < len(bench.tracker.replayed) < 60
 
 
 @pytest.mark.faults
 def test_the_thread_lives_where_not_even_settling_succeeds() -> None:
     bench = late_bench(replay_every=1)
-    bench.tracker.raise_at, bench.tracker.unsettled = 5, 2
+    bench.tracker.raise_at, bench.tracker.merge_failures = 5, 2
     bench.do(lambda: setattr(bench.tracker, "replay_stamp", 3))
     wait_for(lambda: bench.tracker.replay_stamp is None)
     bench.offer(11)
     assert bench.settle().processed == 11 and bench.worker.stop(10)
-    assert len(bench.tracker.settled) == 3 and "10: out of memory again" in bench.errors
+    assert len(bench.tracker.merged) == 3 and "10: out of memory again" in bench.errors

@@ -31,7 +31,7 @@ def test_the_seam_has_room_afterwards_if_there_is_any_and_then_stays(occupied: s
     assert SeamPlacer().roll_tokens(after) == 0
 
 
-def test_a_steered_tracker_says_what_an_unsteered_one_says() -> None:
+def test_a_placed_seam_changes_no_mask() -> None:
     """The small network is periodic: a turn of its view changes nothing but rounding."""
     frames = [np.random.default_rng(t).integers(0, 255, (128, 256, 3), np.uint8) for t in range(5)]
     trackers = []
@@ -44,9 +44,9 @@ def test_a_steered_tracker_says_what_an_unsteered_one_says() -> None:
     for tracker in trackers:
         assert tracker.prompt(frames[0], 0, [Prompt(mask=mask)])[0].success
     for t, frame in enumerate(frames[1:], 1):
-        plain, steered = (tracker.step(frame, t) for tracker in trackers)
-        assert np.mean(plain.labels != steered.labels) < 2e-3
-        assert abs(plain.tracks[0].score - steered.tracks[0].score) < 1e-3
+        plain, placed = (tracker.step(frame, t) for tracker in trackers)
+        assert np.mean(plain.labels != placed.labels) < 2e-3
+        assert abs(plain.tracks[0].score - placed.tracks[0].score) < 1e-3
     assert trackers[0]._planner.roll_tokens == 0 and trackers[1]._planner.roll_tokens != 0
     box = Prompt(box=(230, 30, 20, 80))
     answers = [tracker.prompt(frames[-1], 9, [box])[0] for tracker in trackers]
