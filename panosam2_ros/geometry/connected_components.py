@@ -1,4 +1,4 @@
-"""Connected components of masks on the sphere.
+"""Connected components of masks of panoramas, on the sphere, and of search regions.
 
 Ours around OpenCV's, because no library joins components across the seam and over the poles.
 """
@@ -15,17 +15,20 @@ from panosam2_ros.geometry.equirect import Equirect, exact_fov
 
 
 def connected_components(
-    mask: NDArray[np.bool_], connectivity: int, vertical_fov: float
+    mask: NDArray[np.bool_], connectivity: int, vertical_fov: float | None
 ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-    """Label the connected components of a mask [h, w] on the sphere, and measure their solid angles.
+    """Label the connected components of a mask [h, w], and measure them.
 
-    Returns labels [h, w], 0 = not in the mask, and the solid angle, sr, of each label, of 0 too.
-    ``connectivity`` is 8 or 4: with 8 pixels that touch at corners are connected, across the seam and
-    at the poles as well. A label that was joined to another one has no pixels and the solid angle 0.
+    Returns labels [h, w], 0 = not in the mask, and the size of each label, of 0 too: the solid angle, sr, in
+    a panorama that is ``vertical_fov`` rad high; the number of pixels in a plane, where that is None.
+    ``connectivity`` is 8 or 4: with 8 pixels that touch at corners are connected, in panoramas across the seam
+    and at the poles as well. A label that was joined to another one has no pixels and the size 0.
     """
     height, width = mask.shape
     count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=connectivity)
     parts, names = np.asarray(labels), np.arange(count)
+    if vertical_fov is None:
+        return parts, np.bincount(parts.ravel(), minlength=count).astype(float)
     full_sphere = exact_fov(vertical_fov) == math.pi
     for a, b in _adjacent_across_borders(parts, corners=connectivity == 8, full_sphere=full_sphere):
         if a and b:

@@ -1,4 +1,7 @@
-"""Removal of islands, of improbable parts and of holes from masks, across the seam and over the poles."""
+"""Removal of islands, of improbable parts and of holes from masks.
+
+In panoramas parts are joined across the seam and over the poles, and measured on the sphere.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ class CleanupConfig:
     # Rad; a part's weight is its solid angle times exp(-(d/s)^2/2), d its distance from the predicted
     # direction, s^2 the variance of the prediction plus this squared; 0: its solid angle.
     reach: float = 0.1
-    vertical_fov: float = math.pi  # rad
+    vertical_fov: float | None = math.pi  # rad, of panoramas; None: the mask is that of a search region
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +36,13 @@ class ExpectedPlace:
 
     direction: Floats  # [3] unit vector, optical axes of the logits' panorama
     deviation: float  # rad
+    vertical_fov: float = math.pi  # rad, of that panorama
 
 
 def remove_islands_and_holes(
     logits: Logits, rules: CleanupConfig, *, expected: ExpectedPlace | None = None
 ) -> Logits:
-    """Remove islands and small holes from the mask of logits [h, w], on the sphere.
+    """Remove islands and small holes from the mask of logits [h, w].
 
     Logits change their sign but not their magnitude, so that the remaining boundary stays where it is.
     """
@@ -60,7 +64,7 @@ def _nearness(
     parts: NDArray[np.int32], count: int, expected: ExpectedPlace, rules: CleanupConfig
 ) -> NDArray[np.float64]:
     """Compute exp(-(d/s)^2/2) of parts [count], d to their nearest pixels, relative to the nearest part."""
-    cosine = _pixel_vectors(*parts.shape, rules.vertical_fov) @ expected.direction
+    cosine = _pixel_vectors(*parts.shape, expected.vertical_fov) @ expected.direction
     nearest = np.full(count, -1.0)
     for part in np.unique(parts[parts > 0]):
         nearest[part] = cosine[parts == part].max()

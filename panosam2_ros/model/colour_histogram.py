@@ -8,7 +8,7 @@ count as the object. Networks that recognise their objects well do not need it.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,6 @@ from torch import Tensor
 
 from panosam2_ros.geometry.circular import cached_constant, wrap_pad
 from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.model.mask_decoder import MaskPrediction
 
 LEVELS = (6, 8, 8)  # of luma and of both chroma components
 RANGES = ((0, 256), (-64, 64), (-64, 64))  # values beyond count as the last level
@@ -31,10 +30,26 @@ _BORDER, _AROUND = 1 / 112, 1 / 11  # fractions of the width: the uncertain bord
 _AROUND_WEIGHT = 10.0  # of the surroundings, relative to the rest of the panorama
 
 
-def colour_bins(images: Tensor, stride: int) -> Tensor:
-    """Compute the histogram bin of every mask pixel, [B, H / stride, W / stride] int64.
+@dataclass(frozen=True, eq=False)
+class ColourBins:
+    """The histogram bin of every mask pixel of B images."""
 
-    ``images`` [B, 3, H, W] are RGB 0..255.
+    index: Tensor  # [B, h, w] int64, 0..BINS - 1
+    planar: bool  # the images are search regions: no seam, all pixels as large; else panoramas
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.index)
+
+    def split(self, parts: int) -> list[ColourBins]:
+        """Return ``parts`` bins of B / ``parts`` images each, in order."""
+        return [ColourBins(index, self.planar) for index in self.index.chunk(parts)]
+
+
+def colour_bins(images: Tensor, stride: int, *, planar: bool) -> ColourBins:
+    """Compute the histogram bins of mask pixels of ``stride`` image pixels.
+
+    ``images`` [B, 3, H, W] are RGB 0..255; ``planar``: search regions, not panoramas.
     """
     small = F.avg_pool2d(images.float(), stride)
     components = torch.einsum("ck,bkhw->cbhw", _to_ycc(images.device, torch.float32), small)
@@ -43,35 +58,35 @@ def colour_bins(images: Tensor, stride: int) -> Tensor:
         for x, count, (low, high) in zip(components, LEVELS, RANGES, strict=True)
     )
     index: Tensor = (luma * LEVELS[1] + blue) * LEVELS[2] + red
-    return index
+    return ColourBins(index, planar)
 
 
-def colour_histograms(bins: Tensor, mask_logits: Tensor) -> Tensor:
+def colour_histograms(bins: ColourBins, mask_logits: Tensor) -> Tensor:
     """Compute normalised histograms [N, 2, BINS] of the colours inside and outside N masks [N, 1, h, w].
 
-    ``bins`` [B, h, w]; the N / B objects of an image are adjacent in N. An object's surroundings count
+    The N / B objects of each of the B images are adjacent in N. An object's surroundings count
     ``_AROUND_WEIGHT`` times as much as the rest of the panorama, its border not at all.
     """
     inside = (mask_logits > 0).float()
     width = mask_logits.shape[-1]
-    outside = 1 - _dilated(inside, round(width * _BORDER))
-    around = _dilated(inside, round(width * _AROUND))
+    outside = 1 - _dilated(inside, round(width * _BORDER), planar=bins.planar)
+    around = _dilated(inside, round(width * _AROUND), planar=bins.planar)
     weights = torch.cat([inside, outside * (1 + (_AROUND_WEIGHT - 1) * around)], 1)
     return _histograms(bins, weights)
 
 
-def colour_evidence(bins: Tensor, colours: Tensor) -> Tensor:
+def colour_evidence(bins: ColourBins, colours: Tensor) -> Tensor:
     """Compute the log ratio, -2..2, of every pixel's colour in the object and outside it, [N, 1, h, w].
 
-    ``bins`` [B, h, w]; ``colours`` [N, 2, BINS] as of ``colour_histograms``, zeros where unknown.
+    ``colours`` [N, 2, BINS] as of ``colour_histograms``, zeros where unknown.
     """
     frequencies = colours + _UNSEEN
     ratio = (frequencies[:, 0] / frequencies[:, 1]).log().clamp(-_CLAMP, _CLAMP)
     found = ratio.gather(1, _bins_of_objects(bins, len(colours)))
-    return _blurred(torch.unflatten(found, 1, bins.shape[1:])[:, None])
+    return _blurred(torch.unflatten(found, 1, bins.index.shape[1:])[:, None], planar=bins.planar)
 
 
-def histogram_intersection(bins: Tensor, colours: Tensor, mask_logits: Tensor) -> Tensor:
+def histogram_intersection(bins: ColourBins, colours: Tensor, mask_logits: Tensor) -> Tensor:
     """Compute the histogram intersection [N], 0..1, of the colours in masks [N, 1, h, w] with the objects'.
 
     1 for objects whose colours are unknown.
@@ -82,36 +97,28 @@ def histogram_intersection(bins: Tensor, colours: Tensor, mask_logits: Tensor) -
     return torch.where(known, torch.minimum(own, now).sum(1), 1.0)
 
 
-def with_colours(prediction: MaskPrediction, evidence: Tensor) -> MaskPrediction:
-    """Shift a prediction's logits by weighted evidence [N, 1, H', W']."""
-    coarse = F.avg_pool2d(evidence, evidence.shape[-1] // prediction.mask_logits.shape[-1])
-    return replace(
-        prediction,
-        mask_logits=prediction.mask_logits + coarse,
-        fine_logits=prediction.fine_logits + evidence,
-    )
+def _bins_of_objects(bins: ColourBins, count: int) -> Tensor:
+    """Repeat the bins of images for each of their ``count`` objects, [N, h * w]."""
+    return bins.index.flatten(1).repeat_interleave(count // len(bins), 0)
 
 
-def _bins_of_objects(bins: Tensor, count: int) -> Tensor:
-    """Repeat the bins [B, h, w] of images for each of their ``count`` objects, [N, h * w]."""
-    return bins.flatten(1).repeat_interleave(count // len(bins), 0)
-
-
-def _histograms(bins: Tensor, weights: Tensor) -> Tensor:
+def _histograms(bins: ColourBins, weights: Tensor) -> Tensor:
     """Compute smoothed normalised histograms [N, K, BINS] of pixels with weights [N, K, h, w].
 
-    Pixels also count by their solid angle.
+    Pixels of panoramas also count by their solid angle.
     """
-    weights = weights * _row_areas(weights.device, weights.dtype, weights.shape[-2])
+    if not bins.planar:
+        weights = weights * _row_areas(weights.device, weights.dtype, weights.shape[-2])
     where = _bins_of_objects(bins, len(weights))[:, None].expand(-1, weights.shape[1], -1)
     counts = weights.new_zeros(*weights.shape[:2], BINS).scatter_add(2, where, weights.flatten(2))
     counts = counts @ _smoothing(weights.device, weights.dtype)
     return counts / counts.sum(-1, keepdim=True).clamp_min(1e-9)
 
 
-def _dilated(mask: Tensor, radius: int) -> Tensor:
-    """Dilate masks [N, 1, h, w] of 0 and 1 by ``radius`` pixels on all sides, across the seam."""
-    wide = _window_sums(wrap_pad(mask, radius, radius, 0, 0), 2 * radius + 1)
+def _dilated(mask: Tensor, radius: int, *, planar: bool) -> Tensor:
+    """Dilate masks [N, 1, h, w] of 0 and 1 by ``radius`` pixels on all sides, of panoramas across the seam."""
+    padded = F.pad(mask, (radius, radius)) if planar else wrap_pad(mask, radius, radius, 0, 0)
+    wide = _window_sums(padded, 2 * radius + 1)
     tall = _window_sums(F.pad(wide, (0, 0, radius, radius)).mT, 2 * radius + 1).mT
     return (tall > 0).float()
 
@@ -122,11 +129,13 @@ def _window_sums(x: Tensor, count: int) -> Tensor:
     return total[..., count:] - total[..., :-count]
 
 
-def _blurred(x: Tensor) -> Tensor:
-    """Blur maps [N, 1, h, w] with a Gaussian, across the seam."""
+def _blurred(x: Tensor, *, planar: bool) -> Tensor:
+    """Blur maps [N, 1, h, w] with a Gaussian, of panoramas across the seam."""
     kernel = _gaussian(x.device, x.dtype)
     reach = len(kernel) // 2
-    across = F.conv2d(wrap_pad(x, reach, reach, 0, 0), kernel.view(1, 1, 1, -1))
+    edge = (reach, reach, 0, 0)
+    padded = F.pad(x, edge, mode="replicate") if planar else wrap_pad(x, *edge)
+    across = F.conv2d(padded, kernel.view(1, 1, 1, -1))
     return F.conv2d(F.pad(across, (0, 0, reach, reach), mode="replicate"), kernel.view(1, 1, -1, 1))
 
 

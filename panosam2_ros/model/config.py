@@ -43,6 +43,7 @@ class ModelConfig:
     draw_prompts: bool = True  # boxes and clicks are also drawn as a dense mask prompt; False = SAM2
     prompt_logit: float = 6.0  # clamp of an earlier mask as a dense prompt; SAM2: 32
     sam2_masks: bool = False  # best of three masks, and mask prompts as in SAM2
+    # Of networks that see panoramas; search regions have no seam and need neither.
     wrap: bool = True  # convolutions and resizing are periodic over longitude; False = SAM2
     canonical_yaw: bool = True  # masks are decoded with the object in the centre column; False = SAM2
     rotary: str = "whole_turns"  # rotary code of longitude in memory attention: whole_turns or axial (SAM2)
@@ -79,6 +80,16 @@ class ModelConfig:
     def stride(self) -> int:
         """Input pixels per token."""
         return 16
+
+    @property
+    def wraps(self) -> bool:
+        """Whether the first and the last column of the input are neighbours."""
+        return self.wrap and not self.regions
+
+    @property
+    def decodes_in_canonical_yaw(self) -> bool:
+        """Whether masks are decoded with the object in the centre column."""
+        return self.canonical_yaw and not self.regions
 
     def to_json(self) -> str:
         """Return the fields as JSON."""

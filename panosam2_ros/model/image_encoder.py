@@ -20,6 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from panosam2_ros.geometry.circular import cached_constant, wrap_pad
 from panosam2_ros.model.attention import attention
+from panosam2_ros.model.colour_histogram import ColourBins
 from panosam2_ros.model.config import ModelConfig
 
 # ImageNet statistics, with which SAM2 normalises its input.
@@ -36,7 +37,7 @@ class ImageFeatures:
     high_res_s4: Tensor  # [B, C / 8, 4h, 4w], the mask decoder's input
     high_res_s8: Tensor  # [B, C / 4, 2h, 2w]
     stem: Tensor | None = None  # [B, C_stem, 8h, 8w], of networks with masks at stride 2
-    bins: Tensor | None = None  # [B, H', W'] int64, histogram bins of mask pixels, with colour evidence
+    bins: ColourBins | None = None  # of mask pixels, [B, H', W'], with colour evidence
 
 
 class WrapConv2d(nn.Conv2d):

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 import torch
+import torch.nn.functional as F
 from sam2.modeling.sam.mask_decoder import MaskDecoder
 from sam2.modeling.sam.prompt_encoder import PromptEncoder
 from sam2.modeling.sam.transformer import TwoWayTransformer
@@ -58,6 +59,11 @@ class MaskPrediction:
     def float(self) -> MaskPrediction:
         """Convert all tensors to float32."""
         return MaskPrediction(*(getattr(self, f.name).float() for f in fields(self)))
+
+    def shifted(self, evidence: Tensor) -> MaskPrediction:
+        """Add evidence [N, 1, H', W'] to the mask logits."""
+        coarse = F.avg_pool2d(evidence, evidence.shape[-1] // self.mask_logits.shape[-1])
+        return replace(self, mask_logits=self.mask_logits + coarse, fine_logits=self.fine_logits + evidence)
 
 
 def build_prompt_encoder(config: ModelConfig) -> PromptEncoder:

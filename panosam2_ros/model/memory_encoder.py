@@ -47,7 +47,7 @@ def encode_mask_memory(
     Masks enter as probabilities or, if ``binary``, thresholded at logit 0.
     """
     height, width = (config.memory_mask_stride * side for side in embedding.shape[-2:])
-    logits = wrap_resize(mask_logits, height, width, wrap=config.wrap)
+    logits = wrap_resize(mask_logits, height, width, wrap=config.wraps)
     probabilities = (logits > 0).to(logits.dtype) if binary else torch.sigmoid(logits)
     masks = probabilities * MASK_SCALE + MASK_BIAS
     fused = encoder.pix_feat_proj(embedding) + encoder.mask_downsampler(masks)

@@ -90,9 +90,9 @@ class PanoSAM2(nn.Module):
         self.memory_position_code = build_position_code(config.position_code, memory)
         self.input_size = (config.input_height, config.input_width)
         self.detail = (
-            MaskUpsampler(config.trunk_channels[0], wrap=config.wrap) if config.mask_stride == 2 else None
+            MaskUpsampler(config.trunk_channels[0], wrap=config.wraps) if config.mask_stride == 2 else None
         )
-        if config.wrap:
+        if config.wraps:
             wrap_convolutions(self)
         self.refinement = (
             DistortionRefinement(hidden // 8, config.refine_steps) if config.refine_steps else None
@@ -137,7 +137,9 @@ class PanoSAM2(nn.Module):
             stem = trunk.stem(pixels)
             maps = trunk.from_stem(stem)
         s4, s8, s16 = encode_pyramid(self.image_encoder, maps, decoder.conv_s0, decoder.conv_s1)
-        bins = colour_bins(images, self.config.mask_stride) if self.config.colour_evidence else None
+        bins = None
+        if self.config.colour_evidence:
+            bins = colour_bins(images, self.config.mask_stride, planar=self.config.regions)
         return ImageFeatures(embedding=s16, high_res_s4=s4, high_res_s8=s8, stem=stem, bins=bins)
 
     def without_memory(self, features: ImageFeatures, count: int) -> Tensor:
@@ -197,7 +199,7 @@ class PanoSAM2(nn.Module):
         ``ambiguous`` [N] bool: the prompt has at most one point, so that SAM2 chooses among three masks.
         Raises ValueError where masks at stride 2 lack the stem's map.
         """
-        if not self.config.canonical_yaw:
+        if not self.config.decodes_in_canonical_yaw:
             centre = torch.full_like(centre, embedding.shape[-1] // 2)
         multimask = ambiguous if self.config.sam2_masks else torch.zeros_like(ambiguous)
         prediction = decode_canonical(
@@ -214,7 +216,7 @@ class PanoSAM2(nn.Module):
     def _refined(self, prediction: MaskPrediction, features: ImageFeatures) -> MaskPrediction:
         """Refine a prediction's masks against distortion, and upsample them to the stride of the config."""
         mask_logits = prediction.mask_logits
-        if self.refinement is not None:
+        if self.refinement is not None and not self.config.regions:
             mask_logits = self.refinement(mask_logits, features.high_res_s4)
         if self.detail is None:
             return replace(prediction, mask_logits=mask_logits, fine_logits=mask_logits)

@@ -142,7 +142,7 @@ class PromptEncoder:
 
     def _low_res_logits(self, pixels: Tensor) -> Tensor:
         """Return logits [N, 1, 4h, 4w] of masks [N, 1, H, W], made as SAM2 makes them."""
-        margin = 4 * LOW_RES_STRIDE if self.config.wrap else 0
+        margin = 4 * LOW_RES_STRIDE if self.config.wraps else 0
         padded = wrap_pad(pixels, margin, margin, 0, 0) * (2 * GIVEN_LOGIT) - GIVEN_LOGIT
         size = (self.low_res[0], self.low_res[1] + 2 * margin // LOW_RES_STRIDE)
         small = F.interpolate(padded, size, mode="bilinear", align_corners=False, antialias=True)

@@ -16,10 +16,10 @@ from panosam2_ros.geometry.circular import wrap_resize
 from panosam2_ros.memory.memory_bank import BankRules, FrameMemory, MemoryBank
 from panosam2_ros.model.colour_histogram import (
     BINS,
+    ColourBins,
     colour_evidence,
     colour_histograms,
     histogram_intersection,
-    with_colours,
 )
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
@@ -115,7 +115,7 @@ def propagate(
         evidence = colour_evidence(features.bins, bank.colours)
         alike = histogram_intersection(features.bins, bank.colours, prediction.fine_logits)
         scores = torch.where(alike < model.config.colour_likeness, scores.clamp(max=-CERTAIN), scores)
-        prediction = with_colours(prediction, model.config.colour_evidence * evidence)
+        prediction = prediction.shifted(model.config.colour_evidence * evidence)
         if elsewhere is not None:
             wrong = is_wrong_match(scores, bank, prediction, features.bins, model.config.colour_search)
             scores = torch.where(elsewhere & wrong, scores.clamp(max=-CERTAIN), scores)
@@ -128,7 +128,7 @@ def propagate(
     return PropagationResult(prediction, prediction.mask_logits, prediction.fine_logits, scores, after)
 
 
-def _colours_now(model: PanoSAM2, bank: MemoryBank, bins: Tensor, prediction: MaskPrediction) -> Tensor:
+def _colours_now(model: PanoSAM2, bank: MemoryBank, bins: ColourBins, prediction: MaskPrediction) -> Tensor:
     """Return colours moved towards this frame's where the mask is likely right, since light changes."""
     found = colour_histograms(bins, prediction.fine_logits)
     rate = torch.where(prediction.mask_iou >= model.config.colour_iou, model.config.colour_learning, 0.0)
@@ -156,7 +156,7 @@ def segment_prompts(
     prediction = model.decode(embedding, features, decoder_prompts, prompts.centre, prompts.ambiguous)
     given = prompts.is_given[:, None, None, None]
     mask_logits = torch.where(given, prompts.given, prediction.mask_logits)
-    given_fine = _resized(prompts.given, prediction.fine_logits, wrap=model.config.wrap)
+    given_fine = _resized(prompts.given, prediction.fine_logits, wrap=model.config.wraps)
     fine = torch.where(given, given_fine, prediction.fine_logits)
     present = torch.ones_like(prompts.is_given)
     colours = None if features.bins is None else colour_histograms(features.bins, fine)

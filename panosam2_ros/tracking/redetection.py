@@ -21,7 +21,12 @@ from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
 from panosam2_ros.geometry.sphere import Floats, rotation_matrix
 from panosam2_ros.memory.memory_bank import MemoryBank
-from panosam2_ros.model.colour_histogram import colour_bins, colour_evidence, histogram_intersection
+from panosam2_ros.model.colour_histogram import (
+    ColourBins,
+    colour_bins,
+    colour_evidence,
+    histogram_intersection,
+)
 from panosam2_ros.model.mask_decoder import MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.tracking.frame import Frame
@@ -50,7 +55,7 @@ def redetect(
     unroll = rotation_matrix([0.0, first / frame.grid.width * 2 * math.pi, 0.0])
     visible = [replace(region, axes=region.axes @ unroll) for region in visible]
     pixels = fit_image(np.roll(frame.image, -first, 1), 2 * grid.height, 2 * grid.width).to(model.device)
-    bins = colour_bins(pixels, 2)
+    bins = colour_bins(pixels, 2, planar=False)
     occupied = _occupied(grid, visible).to(model.device)
     evidence = colour_evidence(bins, lost.colours).masked_fill(occupied, -MIN_LOG_RATIO)
     found: list[Floats | None] = []
@@ -73,7 +78,7 @@ def _occupied(grid: Equirect, regions: Sequence[SearchRegion]) -> Tensor:
 
 
 def rank_candidates(
-    bins: Tensor,  # [1, h, w] colours of pixels
+    bins: ColourBins,  # [1, h, w] colours of pixels
     evidence: Tensor,  # [1, h, w] how much each pixel speaks for the object
     colours: Tensor,  # [2, K] of the object and its surroundings
     size: float,  # sr, the object's last solid angle
@@ -88,8 +93,10 @@ def rank_candidates(
     largest = [int(p) for p in np.argsort(-angles)[:MAX_CANDIDATES] if angles[p] > 0]
     if not largest:
         return torch.full_like(evidence, -1.0)[None]
-    names = torch.tensor(largest, device=bins.device)
-    masks = torch.where(torch.from_numpy(parts).to(bins.device) == names[:, None, None], 1.0, -1.0)[:, None]
+    names = torch.tensor(largest, device=evidence.device)
+    masks = torch.where(torch.from_numpy(parts).to(evidence.device) == names[:, None, None], 1.0, -1.0)[
+        :, None
+    ]
     alike = histogram_intersection(bins, colours.expand(len(names), -1, -1), masks)
     ratio = _solid_angles(masks, vertical_fov) / size
     return masks[(alike - _SIZE_WEIGHT * ratio.log().abs()).argsort(descending=True)]
@@ -99,7 +106,7 @@ def is_wrong_match(
     scores: Tensor,  # [N] logits of presence
     bank: MemoryBank,
     prediction: MaskPrediction,
-    bins: Tensor,  # [N, h, w] colours of the regions' pixels
+    bins: ColourBins,  # [N, h, w] colours of the regions' pixels
     min_intersection: float,  # of the histograms of colours
 ) -> Tensor:
     """Return whether what was found in regions elsewhere is not the lost objects, [N] bool.

@@ -48,6 +48,8 @@ class TrackUpdater:
         Prompted frames should stay as they are: a mask that somebody gave may have parts.
         """
         config = self._config.cleanup
+        if self._model.regions:
+            config = replace(config, vertical_fov=None)
         if config.min_island <= 0 and config.max_hole <= 0:
             return result
         masks = result.fine_logits[:, 0].float().cpu().numpy()

@@ -120,7 +120,7 @@ class PanoramaView:
         angle = 2 * math.pi * self.roll_tokens * network.stride / network.width
         roll = rotation_matrix(np.array([0.0, angle, 0.0]))  # images are rolled right by as much
         deviation = math.sqrt(np.linalg.norm(bearing.covariance, 2))
-        return ExpectedPlace(roll @ bearing.direction, deviation)
+        return ExpectedPlace(roll @ bearing.direction, deviation, network.vertical_fov)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from helpers.coloured_shapes import BLUE, GREEN, HEIGHT, RED, WIDTH, disc, logit
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.colour_histogram import (
     BINS,
+    ColourBins,
     colour_bins,
     colour_evidence,
     colour_histograms,
@@ -29,7 +30,7 @@ ANYWHERE = torch.full((1, 1, HEIGHT, WIDTH), 1.0)
 def test_bins_separate_colours_and_are_bounded() -> None:
     colours = [(0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)]
     image = torch.tensor(colours).float().T.view(1, 3, 1, 6).repeat(1, 1, 2, 1).repeat_interleave(2, 3)
-    bins = colour_bins(image, 2)
+    bins = colour_bins(image, 2, planar=False).index
     assert bins.shape == (1, 1, 6) and len(bins.unique()) == 6
     assert bins.min() >= 0 and bins.max() < BINS
 
@@ -37,7 +38,7 @@ def test_bins_separate_colours_and_are_bounded() -> None:
 @pytest.mark.parametrize("column", [20, 0, 63])
 def test_evidence_favours_the_objects_colour(column: int) -> None:
     mask = disc(column)
-    bins = colour_bins(painted(mask, RED, BLUE), 1)
+    bins = colour_bins(painted(mask, RED, BLUE), 1, planar=False)
     colours = colour_histograms(bins, logits(mask))
     assert torch.allclose(colours.sum(-1), torch.ones(1, 2), atol=1e-5)
     evidence = colour_evidence(bins, colours)[0, 0].numpy()
@@ -50,9 +51,10 @@ def test_evidence_favours_the_objects_colour(column: int) -> None:
 def test_evidence_is_equivariant_to_rolls() -> None:
     image = torch.randint(0, 255, (1, 3, HEIGHT, WIDTH), generator=torch.manual_seed(0)).float()
     mask = logits(disc(15))
-    bins = colour_bins(image, 1)
+    bins = colour_bins(image, 1, planar=False)
+    rolled = ColourBins(bins.index.roll(37, -1), planar=False)
     still = colour_evidence(bins, colour_histograms(bins, mask))
-    turned = colour_evidence(bins.roll(37, -1), colour_histograms(bins.roll(37, -1), mask.roll(37, -1)))
+    turned = colour_evidence(rolled, colour_histograms(rolled, mask.roll(37, -1)))
     assert still.abs().max() > 0.5
     assert torch.allclose(turned, still.roll(37, -1), atol=1e-4)
 
@@ -60,16 +62,18 @@ def test_evidence_is_equivariant_to_rolls() -> None:
 def test_objects_of_two_images_have_their_own_colours() -> None:
     masks = disc(10), disc(40)
     images = torch.cat([painted(masks[0], RED, BLUE), painted(masks[1], GREEN, BLUE)])
-    bins = colour_bins(images, 1)
+    bins = colour_bins(images, 1, planar=False)
     together = colour_histograms(bins, torch.cat([logits(m) for m in masks]))
     for i, mask in enumerate(masks):
-        assert torch.allclose(together[i], colour_histograms(bins[i : i + 1], logits(mask))[0])
-    likeness = histogram_intersection(bins.flip(0), together, torch.cat([logits(m) for m in masks[::-1]]))
+        assert torch.allclose(together[i], colour_histograms(bins.split(2)[i], logits(mask))[0])
+    likeness = histogram_intersection(
+        ColourBins(bins.index.flip(0), planar=False), together, torch.cat([logits(m) for m in masks[::-1]])
+    )
     assert (likeness < 0.05).all()
 
 
 def test_unknown_colours_are_no_evidence() -> None:
-    bins = colour_bins(painted(disc(10), RED, BLUE), 1)
+    bins = colour_bins(painted(disc(10), RED, BLUE), 1, planar=False)
     nothing = torch.zeros(1, 2, BINS)
     assert not colour_evidence(bins, nothing).any()
     assert histogram_intersection(bins, nothing, ANYWHERE).tolist() == [1.0]
@@ -129,8 +133,8 @@ def test_histograms_are_updated_where_the_predicted_iou_is_high() -> None:
         tracker = prompted(4.0)
         tracker.model.config = replace(tracker.model.config, colour_learning=0.5, colour_iou=least)
         before = tracker._live.bank.colours.clone()
-        bins = colour_bins(torch.from_numpy(image(30, GREEN)).permute(2, 0, 1)[None].float(), 2)
-        green = int(bins[0, 16, 15])
+        bins = colour_bins(torch.from_numpy(image(30, GREEN)).permute(2, 0, 1)[None].float(), 2, planar=False)
+        green = int(bins.index[0, 16, 15])
         for i in range(1, 4):
             tracker.step(image(30, GREEN), i * 10**8)
         change = tracker._live.bank.colours.sum(1)[0, green] - before.sum(1)[0, green]
@@ -154,3 +158,13 @@ def test_networks_without_evidence_keep_no_histograms() -> None:
     assert tracker._live.bank.colours.shape == (1, 2, 0)
     assert replace(ModelConfig()).colour_evidence == 0.0
     assert tracker.model.encode_image(torch.zeros(1, 3, 64, 128)).bins is None
+
+
+def test_a_search_region_has_no_seam_and_no_latitude() -> None:
+    at_the_left_edge = disc(0) & (np.arange(WIDTH) < WIDTH // 2)
+    mask = logits(at_the_left_edge)
+    bins = colour_bins(painted(at_the_left_edge, RED, BLUE), 1, planar=True)
+    flat, sphere = (colour_histograms(ColourBins(bins.index, planar), mask) for planar in (True, False))
+    assert not torch.equal(flat, sphere)
+    evidence = colour_evidence(bins, flat)[0, 0]
+    assert evidence[:, -1].max() < 0 < evidence[evidence.shape[0] // 2, 0]

@@ -57,7 +57,7 @@ def known(count: int, radius: int = 6) -> MemoryBank:
         device=torch.device("cpu"),
         colours=BINS,
     )
-    colours = colour_histograms(colour_bins(painted(disc(20), RED, BLUE), 1), logits(disc(20)))
+    colours = colour_histograms(colour_bins(painted(disc(20), RED, BLUE), 1, planar=False), logits(disc(20)))
     masks = low(disc(40, radius))
     return replace(bank, mask_logits=masks.expand(count, -1, -1, -1), colours=colours.expand(count, -1, -1))
 
@@ -121,7 +121,7 @@ def test_what_is_found_in_a_region_elsewhere_has_to_be_like_the_object(
 ) -> None:
     mask = disc(40, radius)
     found = prediction(low(mask), score, iou)
-    bins = colour_bins(painted(mask, colour, BLUE), 1)
+    bins = colour_bins(painted(mask, colour, BLUE), 1, planar=True)
     wrong = is_wrong_match(found.object_score_logits, known(1, before), found, bins, 0.6)
     assert wrong.tolist() == [not right]
 
@@ -167,7 +167,7 @@ def test_the_edges_of_a_cropped_panorama_are_no_poles() -> None:
     """Two parts at the upper edge: one through the pole of a sphere, two below a cropped one's edge."""
     mask = np.zeros((HEIGHT, WIDTH), bool)
     mask[:6, 2:10] = mask[:6, 34:42] = True
-    bins, lost = colour_bins(painted(mask, RED, BLUE), 1), known(1, 5)
+    bins, lost = colour_bins(painted(mask, RED, BLUE), 1, planar=False), known(1, 5)
     evidence = colour_evidence(bins, lost.colours)[0]
     whole, cropped = (rank_candidates(bins, evidence, lost.colours[0], 0.1, fov) for fov in (math.pi, 1.5))
     left, right = slice(0, 16), slice(32, 48)
