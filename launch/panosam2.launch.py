@@ -39,6 +39,17 @@ def arguments() -> list[DeclareLaunchArgument]:
             description="YAML file with the node's parameters",
         ),
         DeclareLaunchArgument(
+            "model",
+            default_value="",
+            description="panosam2_nano, sam2.1_hiera_* or the path of a weights file; empty: the value in "
+            "params_file",
+        ),
+        DeclareLaunchArgument(
+            "device",
+            default_value="",
+            description="auto, cpu, cuda or cuda:N; empty: the value in params_file",
+        ),
+        DeclareLaunchArgument(
             "log_level",
             default_value="info",
             choices=["debug", "info", "warn", "error", "fatal"],
@@ -93,9 +104,9 @@ def environment() -> list[SetEnvironmentVariable]:
 def node(context: LaunchContext) -> list[Node]:
     """Return the node; arguments on the command line take precedence over the parameter file."""
     image = LaunchConfiguration("image")
-    switched = ("autostart", "use_sim_time")
-    given = {name: LaunchConfiguration(name).perform(context) for name in switched}
-    chosen = {name: value == "true" for name, value in given.items() if value}
+    switched, named = ("autostart", "use_sim_time"), ("model", "device")
+    given = {name: LaunchConfiguration(name).perform(context) for name in (*switched, *named)}
+    chosen = {name: value == "true" if name in switched else value for name, value in given.items() if value}
     started = Node(
         package="panosam2_ros",
         executable="panosam2_node",

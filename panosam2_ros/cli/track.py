@@ -28,7 +28,7 @@ from panosam2_ros.io.frame_source import DEFAULT_RATE, open_frames, stamped_fram
 from panosam2_ros.io.video import FrameSource, StampedFrame
 from panosam2_ros.model.build import build_model
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.tracking.config import TrackerConfig
+from panosam2_ros.tracking.config import VIEWS, TrackerConfig
 from panosam2_ros.tracking.track import TrackedFrame
 from panosam2_ros.tracking.tracker import PanoTracker
 
@@ -116,7 +116,7 @@ def _described(prompt: Prompt) -> str:
 
 def _settings(options: argparse.Namespace, entries: Sequence[Entry], tracker: PanoTracker) -> dict[str, Any]:
     """Collect the settings that determine the result."""
-    names = ("topic", "rate", "frames", "projection", "panorama_width", "vertical_fov")
+    names = ("topic", "rate", "frames", "projection", "panorama_width", "vertical_fov", "view")
     calibration = Path(options.calibration).read_text() if options.calibration else ""
     return {
         "source": str(Path(options.source).expanduser().resolve()),
@@ -151,6 +151,9 @@ def _parser() -> argparse.ArgumentParser:
     _add_source(parser)
     add("--model", default="panosam2_nano", help="network, as the node's parameter model")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--view", choices=VIEWS, default="auto", help="what the network sees, as the node's parameter view")
+    add("--region-size", type=int, default=0, help="side of search regions, pixels, a multiple of 32; 0: the "
+        "network's own")  # fmt: skip
     add("--max-objects", type=int, default=32, help="largest number of objects")
     add("--save-every", type=int, default=50, help="frames between checkpoints, from which a run is resumed")
     add("--no-video", action="store_true", help="write masks and tables only")
@@ -205,8 +208,11 @@ def _run(options: argparse.Namespace) -> None:
     """Track a source and write all results."""
     entries, panoramas = _entries(options), PanoramaReader(options)
     prompts_by_frame(entries, panoramas.grid)  # checked before the network is loaded
-    config = TrackerConfig(max_objects=options.max_objects, vertical_fov=panoramas.grid.vertical_fov)
-    tracker = PanoTracker(build_model(options.model, device=options.device), config)
+    config = TrackerConfig(
+        max_objects=options.max_objects, vertical_fov=panoramas.grid.vertical_fov, view=options.view
+    )
+    model = build_model(options.model, device=options.device, region_size=options.region_size)
+    tracker = PanoTracker(model, config)
     checkpoints = Checkpoints(options.out, _settings(options, entries, tracker))
     outputs = TrackOutputs(options.out)
     with torch.inference_mode():

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from panosam2_ros.io.json_file import write_json
 from panosam2_ros.memory.memory_file import SUFFIX, load_snapshot, save_snapshot
-from panosam2_ros.tracking.propagation import empty_bank
 from panosam2_ros.tracking.tracker import PanoTracker
 
 _NAME = re.compile(r"frame-(\d+)" + re.escape(SUFFIX))
@@ -58,7 +57,7 @@ class Checkpoints:
 
         Raises MemoryFileError for a state that cannot be used.
         """
-        path, like = self._found()[self.next_frame], empty_bank(tracker.model, 0)
+        path, like = self._found()[self.next_frame], tracker.empty_banks()
         tracker.restore(load_snapshot(path, like, tracker.network, tracker.max_objects), image)
 
     def _found(self) -> dict[int, Path]:

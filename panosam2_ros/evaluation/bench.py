@@ -68,7 +68,10 @@ def with_copies(tracker: PanoTracker, objects: int) -> PanoTracker:
     several.restore(
         replace(
             snapshot,
-            bank=snapshot.bank.select(torch.zeros(objects, dtype=torch.int64)),
+            banks={
+                kind: bank.select(torch.zeros(objects * len(bank), dtype=torch.int64))
+                for kind, bank in snapshot.banks.items()
+            },
             objects=tuple(replace(item, obj_id=i + 1) for i in range(objects)),
             next_id=objects + 1,
         )

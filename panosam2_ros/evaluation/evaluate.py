@@ -26,6 +26,7 @@ from panosam2_ros.evaluation.runner import SequenceRun, mean_J_sphere
 from panosam2_ros.evaluation.summary import summarise_results
 from panosam2_ros.io.json_file import write_json
 from panosam2_ros.model.build import EMBEDDED
+from panosam2_ros.tracking.config import VIEWS
 
 log = logging.getLogger(__name__)
 _BASELINES = ("keep-first", "flow", "ceiling")
@@ -51,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--dataset", required=True, help=KINDS)
     add("--weights", default=EMBEDDED, help="name or .safetensors file (default: %(default)s)")
+    add("--view", choices=VIEWS, default="auto", help="what the network sees, as the node's parameter view "
+        "(default: %(default)s)")  # fmt: skip
+    add("--region-size", type=int, default=0, help="side of search regions, pixels (default: the network's)")
     add("--prompt", choices=PROMPT_KINDS, default="mask", help="prompts of the tracker; floors start from "
         "the true mask of the first frame (default: %(default)s)")  # fmt: skip
     add("--method", nargs="+", choices=METHODS, help="default: tracker; for acceptance keep-first, too")
@@ -142,6 +146,8 @@ def _job(options: argparse.Namespace, spec: DatasetSpec, method: str) -> Job:
         prompt=prompt if dataset_of(spec).has_ground_truth else "given",
         mode=options.mode,
         weights=options.weights,
+        view=options.view,
+        region_size=options.region_size,
         rate=options.rate,
         threads=options.threads,
         out=options.out,

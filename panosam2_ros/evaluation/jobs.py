@@ -23,14 +23,15 @@ from panosam2_ros.datasets.sequence import VideoSequence
 from panosam2_ros.evaluation.baselines import Ceiling, FlowPropagator, KeepFirst
 from panosam2_ros.evaluation.contact_sheet import ContactSheet
 from panosam2_ros.evaluation.equivariance import cycle_sequence, roll_sequence, rolls
-from panosam2_ros.evaluation.method import Method, Prediction, TrackerMethod, with_prompted_masks
+from panosam2_ros.evaluation.method import MAX_OBJECTS, Method, Prediction, TrackerMethod, with_prompted_masks
 from panosam2_ros.evaluation.metrics import MaskScores
 from panosam2_ros.evaluation.report import machine
 from panosam2_ros.evaluation.runner import EveryFrame, PlayedFrame, RealTime, score_sequence
 from panosam2_ros.io.json_file import write_json
-from panosam2_ros.io.package_files import PACKAGE, package_file, sha256
-from panosam2_ros.model.build import EMBEDDED, build_model
+from panosam2_ros.io.package_files import PACKAGE, sha256
+from panosam2_ros.model.build import build_model, weights_file
 from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.tracking.config import TrackerConfig
 
 METHODS = ("tracker", "keep-first", "flow", "ceiling")
 MODES = ("accuracy", "real-time", "roll", "cycle")
@@ -50,6 +51,8 @@ class Job:
     rate: float  # Hz, of real-time mode; 0: stamps as the data set has them
     threads: int
     out: Path
+    view: str = "auto"  # what the network sees, as ``TrackerConfig.view``
+    region_size: int = 0  # as of ``build_model``
     submission: Path | None = None  # folder for the label PNGs of an accuracy run
 
     @property
@@ -61,18 +64,23 @@ class Job:
     @property
     def weights_sha256(self) -> str | None:
         """Digest of the weights; None for methods without weights."""
-        return sha256(weights_path(self.weights)) if self.method == "tracker" else None
+        return sha256(weights_file(self.weights)) if self.method == "tracker" else None
 
     @property
     def device(self) -> str:
         """Type of the device that computes."""
-        return load_job_model(self.weights).device.type if self.method == "tracker" else "cpu"
+        return self.model().device.type if self.method == "tracker" else "cpu"
 
     @property
     def input_size(self) -> tuple[int, int] | None:
         """Input of the network, (H, W) pixels; None for methods without one."""
         needs = self.method in ("tracker", "ceiling") or self.mode == "roll"
-        return load_job_model(self.weights).input_size if needs else None
+        return self.model().input_size if needs else None
+
+    def model(self) -> PanoSAM2:
+        """Return the network with the input that most objects are seen in."""
+        model = load_job_model(self.weights, self.region_size)
+        return model.for_panoramas() if self.view == "panorama" else model
 
     def has_submission(self, name: str) -> bool:
         """Return whether a sequence needs no label PNGs, or has them already."""
@@ -91,24 +99,15 @@ class Job:
             "weights_sha256": self.weights_sha256,
             "input_size": None if self.input_size is None else list(self.input_size),
             "code_sha256": code_sha256(),
+            "view": self.view,
             "submission": str(self.submission or ""),
         }
 
 
-def weights_path(name_or_path: str) -> Path:
-    """Return the file that ``build_model`` reads; raise FileNotFoundError where there is none."""
-    if name_or_path == EMBEDDED:
-        return package_file("models", f"{EMBEDDED}.safetensors")
-    path = Path(name_or_path).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"no weights at {path}: give {EMBEDDED} or a .safetensors file")
-    return path
-
-
 @lru_cache(maxsize=1)
-def load_job_model(name_or_path: str) -> PanoSAM2:
+def load_job_model(name_or_path: str, region_size: int) -> PanoSAM2:
     """Build a network, once per process."""
-    return build_model(name_or_path)
+    return build_model(name_or_path, region_size=region_size)
 
 
 @lru_cache(maxsize=1)
@@ -204,7 +203,7 @@ def _roll(
     tick: Callable[[], Any],
 ) -> Json:  # fmt: skip
     """Measure the roll equivariance of a sequence."""
-    columns = rolls(sequence.grid.width, load_job_model(job.weights).input_size[1])
+    columns = rolls(sequence.grid.width, job.model().input_size[1])
     on_frame = partial(_add_to_sheet, sequence, sheet, tick)
     run = roll_sequence(sequence, lambda: _method(job, sequence), prompts, columns, on_frame=on_frame)
     return {"roll": run.to_json()}
@@ -236,9 +235,10 @@ def _add_to_sheet(
 def _method(job: Job, sequence: VideoSequence) -> Method:
     """Make the job's method for one sequence."""
     if job.method == "tracker":
-        return TrackerMethod(load_job_model(job.weights), job.rate or dataset_of(job.dataset).rate)
+        rate = job.rate or dataset_of(job.dataset).rate
+        return TrackerMethod(job.model(), rate, TrackerConfig(max_objects=MAX_OBJECTS, view=job.view))
     if job.method == "ceiling":
-        model = load_job_model(job.weights)
+        model = job.model()
         stride, regions = model.config.mask_stride, model.config.regions
         return Ceiling(sequence, model.input_size, stride, regions=regions)
     return KeepFirst() if job.method == "keep-first" else FlowPropagator()

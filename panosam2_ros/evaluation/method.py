@@ -50,9 +50,9 @@ class Method(Protocol):
 class TrackerMethod:
     """The tracker of the node."""
 
-    def __init__(self, model: PanoSAM2, rate: float) -> None:
+    def __init__(self, model: PanoSAM2, rate: float, config: TrackerConfig | None = None) -> None:
         """Make a tracker; ``rate``: of the frames, Hz."""
-        self._tracker = PanoTracker(model, TrackerConfig(max_objects=MAX_OBJECTS))
+        self._tracker = PanoTracker(model, config or TrackerConfig(max_objects=MAX_OBJECTS))
         self._rate = rate
         self._ids: dict[int, int] = {}  # the tracker's id -> id of the ground truth
 

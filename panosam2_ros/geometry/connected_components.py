@@ -21,8 +21,8 @@ def connected_components(
 
     Returns labels [h, w], 0 = not in the mask, and the size of each label, of 0 too: the solid angle, sr, in
     a panorama that is ``vertical_fov`` rad high; the number of pixels in a plane, where that is None.
-    ``connectivity`` is 8 or 4: with 8 pixels that touch at corners are connected, in panoramas across the seam
-    and at the poles as well. A label that was joined to another one has no pixels and the size 0.
+    ``connectivity`` is 8 or 4: with 8 pixels that touch at corners are connected, in panoramas also across
+    the seam and at the poles. A label that was joined to another one has no pixels and the size 0.
     """
     height, width = mask.shape
     count, labels = cv2.connectedComponents(mask.astype(np.uint8), connectivity=connectivity)

@@ -23,7 +23,7 @@ from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.image_pyramid import ImagePyramid
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.sphere import Floats, angle_between, normalised, tangent_basis, vector_to_lonlat
-from panosam2_ros.geometry.window import Logits, MaskPatch, Window
+from panosam2_ros.geometry.window import MARGIN, Logits, MaskPatch, Window
 
 _Each = TypeVar("_Each", bound=np.generic)
 
@@ -222,6 +222,12 @@ class SearchRegion:
     def from_dict(cls, values: Mapping[str, Any]) -> SearchRegion:
         """Build a region from what ``to_dict`` returned."""
         return cls(**{**values, "axes": np.array(values["axes"], float)})
+
+
+def patch_size(mask: NDArray[np.bool_], least: int) -> int:
+    """Return the side, pixels, of a patch as fine as a mask [s, s] in a region; at least ``least``."""
+    longest = max((int(np.ptp(at)) + 1 for at in np.nonzero(mask) if at.size), default=0)
+    return max(least, math.ceil(MARGIN * longest))
 
 
 def _plane(local: Floats) -> Floats:

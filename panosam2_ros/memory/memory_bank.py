@@ -3,8 +3,8 @@
 Each object has ``slots`` memory maps and ``max_obj_ptrs`` pointers. Of those, at most ``max_cond`` are
 prompted frames (the first prompt is never replaced, later ones replace each other) and at most
 ``anchors`` are older frames that were confident and differ from each other; the rest are the newest
-frames in which the object was seen. In addition there are a long-term pointer, the running mean of
-confident frames' pointers, and the map of the last confident frame.
+frames in which the object was seen. In addition there is a long-term pointer, the running mean of
+confident frames' pointers.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ class BankRules:
     anchor_interval: int = 10  # smallest number of frames between two anchors
     anchor_similarity: float = 0.9  # largest cosine of two anchors' pointers
     confident: float = 0.8  # predicted IoU from which a frame is confident
-    recreate: bool = False  # fill empty and doubtful slots from the last confident frame
 
     def __post_init__(self) -> None:
         if self.max_cond + self.anchors >= self.slots:
@@ -86,8 +85,6 @@ class MemoryBank:
     pointers: SlotTable  # [N, P]
     long_ptr: Tensor  # [N, C], running mean of confident frames' pointers
     long_count: Tensor  # [N] int64, frames in it, up to LONG_TERM
-    confident_map: Tensor  # [N, C_mem, h, w], of the last confident frame
-    confident_frame: Tensor  # [N] int64, when that was; EMPTY
     frame: Tensor  # [N] int64, frames since the object was added
     mask_logits: Tensor  # [N, 1, 4h, 4w], the last mask of the object
     centre: Tensor  # [N] int64, token column at the centre of the last mask
@@ -113,17 +110,14 @@ class MemoryBank:
         height, width = grid
         slots, pointers = rules.slots, rules.max_obj_ptrs
         whole = torch.zeros(count, dtype=torch.int64, device=device)
-        maps = torch.zeros(count, slots + 1, memory_dim, height, width, device=device, dtype=dtype)
         return cls(
-            maskmem_features=maps[:, :slots].clone(),
+            maskmem_features=torch.zeros(count, slots, memory_dim, height, width, device=device, dtype=dtype),
             maskmem=SlotTable.empty(count, slots, device),
             slot_ptrs=torch.zeros(count, slots, hidden_dim, device=device),
             obj_ptrs=torch.zeros(count, pointers, hidden_dim, device=device),
             pointers=SlotTable.empty(count, pointers, device),
             long_ptr=torch.zeros(count, hidden_dim, device=device),
             long_count=whole,
-            confident_map=maps[:, 0].clone(),
-            confident_frame=whole + EMPTY,
             frame=whole,
             mask_logits=torch.zeros(count, 1, 4 * height, 4 * width, device=device),
             centre=whole + width // 2,
@@ -145,11 +139,6 @@ class MemoryBank:
         """Return the memories of all objects for memory attention."""
         slots, pointers = self.rules.slots, self.rules.max_obj_ptrs
         written, maps, valid = self.maskmem.written, self.maskmem_features, self.maskmem.valid
-        if self.rules.recreate:
-            again = (~valid | self.maskmem.doubtful) & (self.confident_frame != EMPTY)[:, None]
-            maps = torch.where(again[..., None, None, None], self.confident_map[:, None], maps)
-            written = torch.where(again, self.confident_frame[:, None], written)
-            valid = valid | again
         ago = (self.frame[:, None] - written).clamp(1, slots - 1) - 1
         age = (self.frame[:, None] - self.pointers.written).clamp(0, pointers - 1)
         return MemoryRead(
@@ -182,8 +171,6 @@ class MemoryBank:
             pointers=self.pointers.write(in_pointer, self.frame, new.cond, no, ~new.present),
             long_ptr=torch.where(sure[:, None], mean, self.long_ptr),
             long_count=torch.where(sure, count, self.long_count),
-            confident_map=torch.where(_expanded(sure, 4), maps, self.confident_map),
-            confident_frame=torch.where(sure, self.frame, self.confident_frame),
             frame=self.frame + 1,
             mask_logits=torch.where(_expanded(seen, 4), new.mask_logits, self.mask_logits),
             centre=torch.where(seen, new.centre, self.centre),
@@ -227,6 +214,24 @@ class MemoryBank:
             frame=newest,
         )
 
+    def with_pointers_of(self, other: MemoryBank) -> MemoryBank:
+        """Take pointers, colours and frame counts from a bank of the same objects in other views.
+
+        The newest frames of both are the same.
+        """
+        moved = other.frame - self.frame
+        written = torch.where(self.maskmem.valid, self.maskmem.written + moved[:, None], EMPTY)
+        return replace(
+            self,
+            maskmem=replace(self.maskmem, written=written),
+            obj_ptrs=other.obj_ptrs,
+            pointers=other.pointers,
+            long_ptr=other.long_ptr,
+            long_count=other.long_count,
+            frame=other.frame,
+            colours=other.colours,
+        )
+
     def keeping_masks(self, before: MemoryBank) -> MemoryBank:
         """Take the last masks of objects that the newest frame does not show from the bank ``before`` it."""
         return replace(
@@ -249,7 +254,6 @@ class MemoryBank:
         return replace(
             self,
             maskmem_features=self.maskmem_features.roll(tokens, -1),
-            confident_map=self.confident_map.roll(tokens, -1),
             mask_logits=self.mask_logits.roll(scale * tokens, -1),
             centre=(self.centre + tokens) % self.maskmem_features.shape[-1],
         )

@@ -24,8 +24,9 @@ from torch import Tensor
 
 from panosam2_ros.memory.memory_bank import MemoryBank
 
-FORMAT = 2
+FORMAT = 3
 SUFFIX, PREVIOUS = ".safetensors", ".previous"
+_OF = "/"  # between a kind of view and the name of a tensor
 HEADER_KEY, DIGEST_KEY = "panosam2_memory", "sha256"
 MAX_OBJ_ID = 65535  # the largest value of a mono16 label image
 _MAX_HEADER = 8 * 2**20  # bytes; of 65535 objects with long labels
@@ -59,13 +60,21 @@ class ObjectSnapshot:
 class TrackerSnapshot:
     """The state of a tracker, from which another one can continue."""
 
-    bank: MemoryBank
-    objects: tuple[ObjectSnapshot, ...]  # in the order of the bank's rows and of ids
+    banks: Mapping[str, MemoryBank]  # by the kind of view, whose objects are the rows, in the order of ids
+    objects: tuple[ObjectSnapshot, ...]  # in the order of ids
     epoch: int
     next_id: int
     _: KW_ONLY
     final: bool = False  # the last snapshot of a run, so that no id from next_id on was assigned after it
     first_column: tuple[int, int] = (0, 0)  # as of ``RotationEstimator``
+
+    @property
+    def bank(self) -> MemoryBank:
+        """The memory of all objects; raises ValueError where they are seen in views of several kinds."""
+        filled = [bank for bank in self.banks.values() if len(bank)]
+        if len(filled) > 1:
+            raise ValueError(f"the objects are seen in views of several kinds: {', '.join(self.banks)}")
+        return filled[0] if filled else next(iter(self.banks.values()))
 
 
 def memory_path(directory: Path, name: str) -> Path:
@@ -83,7 +92,11 @@ def save_snapshot(path: Path, memory: TrackerSnapshot, network: NetworkIdentity)
 
     Raises OSError where the disk does not accept it; the existing file is then unchanged.
     """
-    tensors = {name: x.cpu().contiguous() for name, x in memory.bank.tensors().items()}
+    tensors = {
+        f"{kind}{_OF}{name}": x.cpu().contiguous()
+        for kind, bank in memory.banks.items()
+        for name, x in bank.tensors().items()
+    }
     header = _header(memory, network)
     content = save(tensors, {HEADER_KEY: header, DIGEST_KEY: _digest(header, tensors)})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,7 +120,7 @@ def _header(memory: TrackerSnapshot, network: NetworkIdentity) -> str:
     values = {
         "format": FORMAT,
         "network": asdict(network),
-        "rules": asdict(memory.bank.rules),
+        "rules": asdict(next(iter(memory.banks.values())).rules),
         "epoch": memory.epoch,
         "next_id": memory.next_id,
         "final": memory.final,
@@ -136,28 +149,35 @@ def _link(path: Path, before: Path) -> None:
 
 
 def load_snapshot(
-    path: Path, like: MemoryBank, network: NetworkIdentity, max_objects: int
+    path: Path, like: Mapping[str, MemoryBank], network: NetworkIdentity, max_objects: int
 ) -> TrackerSnapshot:
-    """Read what ``save_snapshot`` wrote; ``like`` is an empty bank of the network that will use it.
+    """Read what ``save_snapshot`` wrote.
 
+    ``like``: an empty bank of the network that will use it for each kind of view.
     Raises MemoryFileError for a file that cannot be used and FileNotFoundError for one that does not exist.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no memory at {path}")
-    row = sum(x[:1].nbytes for x in _row_of(like).values())
+    row = max(sum(x.nbytes for x in _row_of(bank).values()) for bank in like.values())
     if (size := path.stat().st_size) > max_objects * row + _MAX_HEADER:
         raise MemoryFileError(
             f"{path} has {size} bytes, more than {max_objects} objects (max_objects) can need"
         )
     header, tensors = _read(path)
-    _check_network(path, header, network, asdict(like.rules))
+    _check_network(path, header, network, asdict(next(iter(like.values())).rules))
     objects = tuple(ObjectSnapshot(**item) for item in header["objects"])
     _check_objects(path, objects, header["next_id"], max_objects)
-    _check_tensors(path, tensors, like, len(objects))
-    bank = like.with_tensors({name: x.to(like.frame.device) for name, x in tensors.items()})
+    if stray := sorted(name for name in tensors if _OF not in name):
+        raise MemoryFileError(f"{path} has the tensors {stray} of no kind of view")
+    banks = {kind: _bank(path, tensors, kind, bank) for kind, bank in like.items()}
+    if (rows := sum(len(bank) for bank in banks.values())) != len(objects):
+        raise MemoryFileError(
+            f"{path} has {len(objects)} objects, {rows} of them in views of the kinds {', '.join(like)}: run "
+            "the node with the view (parameter view) that saved it, or start without memory"
+        )
     width, column = header.get("first_column", (0, 0))
     return TrackerSnapshot(
-        bank,
+        banks,
         objects,
         header["epoch"],
         header["next_id"],
@@ -184,9 +204,18 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if metadata.get(DIGEST_KEY) != _digest(text, tensors):
         raise MemoryFileError(f"{path} was damaged: its contents do not have the SHA-256 that it states")
     header: dict[str, Any] = json.loads(text)
+    if header["format"] == 2:
+        return header, _of_format_2(header, tensors)
     if header["format"] != FORMAT:
-        raise MemoryFileError(f"{path} has format {header['format']}, this version reads {FORMAT}")
+        raise MemoryFileError(f"{path} has format {header['format']}, this version reads 2 and {FORMAT}")
     return header, tensors
+
+
+def _of_format_2(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a file of format 2 as this version has them."""
+    regions = any(item["view"] for item in header["objects"])
+    prefix = f"{'region' if regions else 'panorama'}{_OF}"
+    return {prefix + name: x for name, x in tensors.items() if not name.startswith("confident_")}
 
 
 def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:
@@ -230,14 +259,22 @@ def _row_of(like: MemoryBank) -> dict[str, Tensor]:
     return {name: x.new_empty(1, *x.shape[1:], device="meta") for name, x in like.tensors().items()}
 
 
-def _check_tensors(path: Path, tensors: dict[str, Tensor], like: MemoryBank, count: int) -> None:
-    """Raise MemoryFileError unless the tensors are those of ``like``, with ``count`` rows."""
+def _bank(path: Path, tensors: Mapping[str, Tensor], kind: str, like: MemoryBank) -> MemoryBank:
+    """Return the bank of a kind of view, ``like`` where the file has none.
+
+    Raises MemoryFileError unless its tensors are those of ``like``, with equally many rows.
+    """
+    prefix = kind + _OF
+    own = {name.removeprefix(prefix): x for name, x in tensors.items() if name.startswith(prefix)}
+    if not own:
+        return like
     rows = _row_of(like)
-    if tensors.keys() != rows.keys():
-        raise MemoryFileError(f"{path} lacks or adds the tensors {sorted(tensors.keys() ^ rows.keys())}")
+    if own.keys() != rows.keys():
+        raise MemoryFileError(f"{path} lacks or adds the tensors {sorted(own.keys() ^ rows.keys())}")
     for name, row in rows.items():
-        found, shape = tensors[name], (count, *row.shape[1:])
+        found, shape = own[name], (own["frame"].numel(), *row.shape[1:])
         if found.shape != shape or found.dtype != row.dtype:
             raise MemoryFileError(
                 f"{path}: {name} is {found.dtype} {tuple(found.shape)}, needed is {row.dtype} {shape}"
             )
+    return like.with_tensors({name: x.to(like.frame.device) for name, x in own.items()})

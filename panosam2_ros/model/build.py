@@ -25,6 +25,7 @@ def build_model(
     device: str = "auto",
     precision: str = "auto",
     adapters: str = "",
+    region_size: int = 0,
     compiled: bool = False,
 ) -> PanoSAM2:
     """Load a network, ready for inference.
@@ -37,16 +38,20 @@ def build_model(
         precision: ``float32``, ``bfloat16`` (autocast), or ``auto``: bfloat16 where the device computes it
             fast and the network is large enough to gain.
         adapters: a file of PanoSAM2's learned parts, for an official network.
+        region_size: side of the search regions that the network sees, pixels, a multiple of 32; 0: 448 for
+            official networks, else the size that the network was trained with.
         compiled: compile the trunk now by torch.compile; needs a C++ compiler.
 
     Raises:
-        ValueError: for an unknown name or device and for a file that holds no model.
+        ValueError: for an unknown name or device, a file that holds no model, and a wrong region_size.
         FileNotFoundError: for a file that does not exist.
         ConnectionError: for weights that cannot be downloaded.
         RuntimeError: for a network that cannot be compiled.
     """
     chosen = select_device(device)
     model = load_model(name_or_path)
+    if region_size:
+        model = model.for_regions(region_size)
     if adapters:
         path = Path(adapters).expanduser()
         load_adapters(model, path)
@@ -104,20 +109,28 @@ def has_fast_bfloat16(*, cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
     return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
-def load_model(name_or_path: str) -> PanoSAM2:
-    """Load the network of a name or path to the CPU; arguments and errors are those of ``build_model``."""
+def weights_file(name_or_path: str) -> Path:
+    """Return the file of a network, downloaded where needed; the errors are those of ``build_model``."""
     if name_or_path == EMBEDDED:
         path = package_file("models", f"{EMBEDDED}.safetensors")
         check_manifest(path)
-    elif name_or_path in OFFICIAL:
-        path = fetch_official(name_or_path)
-    else:
-        path = Path(name_or_path).expanduser()
+        return path
+    if name_or_path in OFFICIAL:
+        return fetch_official(name_or_path)
+    path = Path(name_or_path).expanduser()
     if path.suffix not in (".safetensors", ".pt"):
         raise ValueError(
             f"unknown model {name_or_path!r}: give {EMBEDDED!r}, one of {', '.join(OFFICIAL)}, or the path "
             "of a .safetensors or .pt file"
         )
+    if not path.is_file():
+        raise FileNotFoundError(f"no weights at {path}")
+    return path
+
+
+def load_model(name_or_path: str) -> PanoSAM2:
+    """Load the network of a name or path to the CPU; arguments and errors are those of ``build_model``."""
+    path = weights_file(name_or_path)
     model = load_official(path, OFFICIAL_SIZE) if path.suffix == ".pt" else load_weights(path)
     model.weights_sha256 = sha256(path)
     return model

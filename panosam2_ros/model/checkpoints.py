@@ -15,7 +15,8 @@ from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.model.weights import adapter_state
 
-OFFICIAL_SIZE = (448, 896)  # H, W: no window of the trunks of up to base_plus needs padding
+OFFICIAL_SIZE = (448, 448)  # H, W of search regions: no window of the trunks of up to base_plus needs padding
+_PANORAMA_HEIGHT = 448  # of the input for whole panoramas
 SOURCE = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"
 SOURCE_VARIABLE, CACHE_VARIABLE = "PANOSAM2_WEIGHTS_URL", "PANOSAM2_CACHE"
 
@@ -104,9 +105,10 @@ _TRUNKS = {
 def official_config(name: str, height: int, width: int, *, adapted: bool = True) -> ModelConfig:
     """Return the architecture of an official checkpoint at an input size.
 
-    ``adapted``: with what is ours: wrapped convolutions and resizing, canonical yaw, rules of memory, and
-    learned parts that change nothing before they are trained; without, it is upstream's SAM2. Raises
-    KeyError for a name that is not in ``OFFICIAL``.
+    ``adapted``: with what is ours: a square input is a search region, any other one a panorama, with wrapped
+    convolutions and resizing and in canonical yaw; learned parts, which change nothing before they are
+    trained. The rules of memory are upstream's. Without, it is upstream's SAM2. Raises KeyError for a name
+    that is not in ``OFFICIAL``.
     """
     trunk = _TRUNKS[name.removeprefix("sam2.1_hiera_")]
     config = replace(
@@ -128,13 +130,12 @@ def _adapted(config: ModelConfig) -> ModelConfig:
     """Add what is ours to the architecture of upstream's SAM2."""
     return replace(
         config,
+        regions=config.input_height == config.input_width,
+        panorama_height=_PANORAMA_HEIGHT,
         wrap=True,
         canonical_yaw=True,
         refine_steps=3,
         long_pointer=True,
-        recreate_slots=True,
-        anchors=2,
-        remember_absent=False,
     )
 
 

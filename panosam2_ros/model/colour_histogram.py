@@ -116,7 +116,7 @@ def _histograms(bins: ColourBins, weights: Tensor) -> Tensor:
 
 
 def _dilated(mask: Tensor, radius: int, *, planar: bool) -> Tensor:
-    """Dilate masks [N, 1, h, w] of 0 and 1 by ``radius`` pixels on all sides, of panoramas across the seam."""
+    """Dilate masks [N, 1, h, w] of 0 and 1 by ``radius`` pixels, those of panoramas across the seam."""
     padded = F.pad(mask, (radius, radius)) if planar else wrap_pad(mask, radius, radius, 0, 0)
     wide = _window_sums(padded, 2 * radius + 1)
     tall = _window_sums(F.pad(wide, (0, 0, radius, radius)).mT, 2 * radius + 1).mT

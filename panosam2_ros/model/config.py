@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 # Fields of earlier versions, which files of weights still have, at the values at which they had no effect.
@@ -18,6 +18,7 @@ class ModelConfig:
     input_height: int = 224  # pixels; a multiple of 32
     input_width: int = 448
     regions: bool = False  # the input is a search region around each object, not the panorama
+    panorama_height: int = 224  # of the input, half its width, where a network of regions sees a panorama
     trunk: str = "conv"  # conv (ours, small) or hiera (SAM2's)
     trunk_channels: tuple[int, ...] = (24, 48, 96, 160)  # at strides 4, 8, 16, 32
     trunk_blocks: tuple[int, ...] = (1, 2, 3, 2)
@@ -43,7 +44,9 @@ class ModelConfig:
     draw_prompts: bool = True  # boxes and clicks are also drawn as a dense mask prompt; False = SAM2
     prompt_logit: float = 6.0  # clamp of an earlier mask as a dense prompt; SAM2: 32
     sam2_masks: bool = False  # best of three masks, and mask prompts as in SAM2
-    # Of networks that see panoramas; search regions have no seam and need neither.
+    # Of networks that see panoramas. Search regions have no seam and need neither, except for networks that
+    # were trained to see them so.
+    panoramic_regions: bool = False  # wrap and canonical_yaw also apply to search regions
     wrap: bool = True  # convolutions and resizing are periodic over longitude; False = SAM2
     canonical_yaw: bool = True  # masks are decoded with the object in the centre column; False = SAM2
     rotary: str = "whole_turns"  # rotary code of longitude in memory attention: whole_turns or axial (SAM2)
@@ -82,14 +85,41 @@ class ModelConfig:
         return 16
 
     @property
+    def _panoramic(self) -> bool:
+        """Whether the input is treated as a panorama."""
+        return self.panoramic_regions or not self.regions
+
+    @property
     def wraps(self) -> bool:
         """Whether the first and the last column of the input are neighbours."""
-        return self.wrap and not self.regions
+        return self.wrap and self._panoramic
 
     @property
     def decodes_in_canonical_yaw(self) -> bool:
         """Whether masks are decoded with the object in the centre column."""
-        return self.canonical_yaw and not self.regions
+        return self.canonical_yaw and self._panoramic
+
+    def for_regions(self, size: int) -> ModelConfig:
+        """Return the config of the same weights that see search regions of ``size`` pixels."""
+        return replace(self, regions=True, input_height=size, input_width=size)
+
+    def for_panoramas(self) -> ModelConfig:
+        """Return the config of the same weights that see whole panoramas."""
+        if not self.regions:
+            return self
+        height = self.panorama_height
+        return replace(self, regions=False, input_height=height, input_width=2 * height)
+
+    @classmethod
+    def of_weights(cls, text: str) -> ModelConfig:
+        """Read the config of a file of weights; the errors are those of ``from_json``.
+
+        Weights of search regions whose file says nothing about their geometry were trained before there
+        were two, with that of panoramas: with the other one, J is 0.04 lower on SynthPano val (box prompts).
+        """
+        config = cls.from_json(text)
+        known = "panoramic_regions" in json.loads(text)
+        return config if known else replace(config, panoramic_regions=config.regions)
 
     def to_json(self) -> str:
         """Return the fields as JSON."""

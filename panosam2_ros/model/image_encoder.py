@@ -1,6 +1,6 @@
 """The image encoder: our small convolutional trunk or SAM2's Hiera, under SAM2's feature pyramid.
 
-``wrap_convolutions`` makes any convolutional part periodic over longitude.
+``pad_convolutions`` makes any convolutional part periodic over longitude.
 """
 
 from __future__ import annotations
@@ -43,15 +43,6 @@ class ImageFeatures:
 class WrapConv2d(nn.Conv2d):
     """A convolution whose horizontal padding comes from the other side of the seam."""
 
-    @classmethod
-    def of(cls, conv: nn.Conv2d) -> WrapConv2d:
-        """Make the periodic convolution with the parameters of another one."""
-        settings: dict[str, Any] = {name: getattr(conv, name) for name in _CONV_SETTINGS}
-        # on the meta device no weights are made and no random numbers are drawn
-        wrapped = cls(**settings, bias=conv.bias is not None, device="meta")
-        wrapped.weight, wrapped.bias = conv.weight, conv.bias
-        return wrapped
-
     def forward(self, x: Tensor) -> Tensor:
         """Convolve a map [N, C, H, W]."""
         vertical, horizontal = (int(p) for p in self.padding)
@@ -60,15 +51,25 @@ class WrapConv2d(nn.Conv2d):
         return F.conv2d(x, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)
 
 
-def wrap_convolutions(module: nn.Module) -> None:
-    """Replace every padded convolution inside a module by one that is periodic over longitude.
+def pad_convolutions(module: nn.Module, *, wrap: bool) -> None:
+    """Make every padded convolution inside a module periodic over longitude, or pad with zeros.
 
-    Names and parameters stay, so that weights of the zero-padded module can be loaded.
+    Names and parameters stay the same.
     """
+    before, after = (nn.Conv2d, WrapConv2d) if wrap else (WrapConv2d, nn.Conv2d)
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
-            if type(child) is nn.Conv2d and child.padding != (0, 0):
-                setattr(parent, name, WrapConv2d.of(child))
+            if isinstance(child, before) and type(child) is before and child.padding != (0, 0):
+                setattr(parent, name, _with_parameters(after, child))
+
+
+def _with_parameters(kind: type[nn.Conv2d], conv: nn.Conv2d) -> nn.Conv2d:
+    """Make a convolution of a kind with the parameters of another one."""
+    settings: dict[str, Any] = {name: getattr(conv, name) for name in _CONV_SETTINGS}
+    # on the meta device no weights are made and no random numbers are drawn
+    made = kind(**settings, bias=conv.bias is not None, device="meta")
+    made.weight, made.bias = conv.weight, conv.bias
+    return made
 
 
 class ConvBlock(nn.Module):

@@ -6,7 +6,9 @@ tensors. N objects of B images are always one batch, the objects of an image adj
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
+from itertools import chain
 from typing import Protocol
 
 import torch
@@ -23,7 +25,7 @@ from panosam2_ros.model.image_encoder import (
     build_position_code,
     encode_pyramid,
     normalise_pixels,
-    wrap_convolutions,
+    pad_convolutions,
 )
 from panosam2_ros.model.long_short_memory import LongShortMemory
 from panosam2_ros.model.mask_decoder import (
@@ -92,8 +94,7 @@ class PanoSAM2(nn.Module):
         self.detail = (
             MaskUpsampler(config.trunk_channels[0], wrap=config.wraps) if config.mask_stride == 2 else None
         )
-        if config.wraps:
-            wrap_convolutions(self)
+        pad_convolutions(self, wrap=config.wraps)
         self.refinement = (
             DistortionRefinement(hidden // 8, config.refine_steps) if config.refine_steps else None
         )
@@ -125,6 +126,29 @@ class PanoSAM2(nn.Module):
             raise ValueError(f"the input size must be a multiple of 32, got {height}x{width}")
         self.input_size = (height, width)
         set_input_size(self.sam_prompt_encoder, height, width, self.config.stride)
+
+    def for_regions(self, size: int) -> PanoSAM2:
+        """Return the network with these weights that sees search regions of ``size`` pixels.
+
+        Raises ValueError for a size that is not a multiple of 32.
+        """
+        return self._with_config(self.config.for_regions(size))
+
+    def for_panoramas(self) -> PanoSAM2:
+        """Return the network with these weights that sees whole panoramas."""
+        return self._with_config(self.config.for_panoramas())
+
+    def _with_config(self, config: ModelConfig) -> PanoSAM2:
+        """Return the network of another input; it shares all parameters and buffers with this one."""
+        if config == self.config:
+            return self
+        other = copy.deepcopy(self, {id(x): x for x in chain(self.parameters(), self.buffers())})
+        other.config = config
+        pad_convolutions(other, wrap=config.wraps)
+        if other.detail is not None:
+            other.detail.wrap = config.wraps
+        other.set_input_size(config.input_height, config.input_width)
+        return other
 
     def encode_image(self, images: Tensor) -> ImageFeatures:
         """Compute the features of images [B, 3, H, W], RGB 0..255, of ``input_size``."""

@@ -26,7 +26,7 @@ def load_weights(path: Path) -> PanoSAM2:
             f"{path} does not name which model it is for (no {CONFIG_KEY!r} in its metadata); "
             "use a file written by panosam2_ros.training.train"
         )
-    model = PanoSAM2(ModelConfig.from_json(metadata[CONFIG_KEY]))
+    model = PanoSAM2(ModelConfig.of_weights(metadata[CONFIG_KEY]))
     try:
         model.load_state_dict({name: tensor.float() for name, tensor in state.items()})
     except RuntimeError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 import cv2
@@ -65,6 +65,23 @@ class EncodedPrompts:
             self.given.roll(low_res, -1),
             self.is_given,
             pixels,
+        )
+
+    @classmethod
+    def concatenated(cls, parts: Sequence[EncodedPrompts]) -> EncodedPrompts:
+        """Return the prompts of all parts, in this order; all have as many points."""
+        if len(parts) == 1:
+            return parts[0]
+        decoders = [part.decoder for part in parts]
+        pixels = [part.mask_pixels for part in parts if part.mask_pixels is not None]
+        return cls(
+            DecoderPrompts(
+                *(torch.cat([getattr(d, f.name) for d in decoders]) for f in fields(DecoderPrompts))
+            ),
+            torch.cat([part.centre for part in parts]),
+            torch.cat([part.given for part in parts]),
+            torch.cat([part.is_given for part in parts]),
+            torch.cat(pixels) if pixels else None,
         )
 
     def to(self, device: torch.device) -> EncodedPrompts:

@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from panosam2_ros.tracking.config import VIEWS
+
 
 class Change(enum.Enum):
     """When a parameter may be changed."""
@@ -50,6 +52,19 @@ class Parameters:
         "",
         "path of PanoSAM2's learned parts for an official network; empty: none, they change nothing then",
         Change.UNCONFIGURED,
+    )
+    view: str = _declared(
+        "auto",
+        "what the network sees: regions (a search region round each object), panorama, or auto: what the "
+        "network is made for, and for SAM 2.1 the panorama round an object wider than 120 degrees",
+        Change.UNCONFIGURED,
+        choices=VIEWS,
+    )
+    region_size: int = _declared(
+        0,
+        "side of search regions, pixels, a multiple of 32; 0: 448 for SAM 2.1, 160 for panosam2_nano",
+        Change.UNCONFIGURED,
+        span=(0, 2048),
     )
     compile: bool = _declared(
         False,

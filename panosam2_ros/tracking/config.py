@@ -9,6 +9,8 @@ from panosam2_ros.geometry.equirect import LEAST_WIDTH
 from panosam2_ros.masks.cleanup import CleanupConfig
 from panosam2_ros.tracking.motion_model import StateConfig
 
+VIEWS = ("auto", "regions", "panorama")
+
 
 @dataclass(frozen=True)
 class TrackerConfig:
@@ -16,6 +18,9 @@ class TrackerConfig:
 
     max_objects: int = 32
     vertical_fov: float = math.pi  # rad, of the images; pi for full spheres
+    # What a network sees: regions (a search region round each object), panorama, or auto: what the network is
+    # made for, and the panorama round an object that is too wide for a region.
+    view: str = "auto"
     seam_placement: bool = False  # keep the network's seam away from objects, which then depend on each other
     camera_motion: bool = True  # estimate camera rotation from the images, see geometry/camera_motion.py
     mask_width: int = 0  # columns of label images; 0: the image's
@@ -36,6 +41,8 @@ class TrackerConfig:
         )
 
     def __post_init__(self) -> None:
+        if self.view not in VIEWS:
+            raise ValueError(f"view is {', '.join(VIEWS)}; got {self.view!r}")
         if self.mask_width and self.mask_width < LEAST_WIDTH:
             raise ValueError(
                 f"mask_width must be 0 (the image's) or at least {LEAST_WIDTH}, got {self.mask_width}"

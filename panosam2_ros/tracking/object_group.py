@@ -11,24 +11,62 @@ from panosam2_ros.geometry.camera_motion import RotationEstimator
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.tracking.track import Track, TrackedObject
+from panosam2_ros.tracking.view import ViewKind
+
+
+@dataclass
+class ObjectBatch:
+    """Objects that are seen in views of one kind, so that their memories are rows of one bank."""
+
+    objects: list[TrackedObject]  # in the order of the bank's rows and of ids
+    bank: MemoryBank
+
+    def rows(self, obj_ids: Collection[int]) -> list[int]:
+        """Return the rows of those objects that are here."""
+        return [row for row, item in enumerate(self.objects) if item.obj_id in obj_ids]
+
+    def select(self, rows: list[int]) -> ObjectBatch:
+        """Return the batch of some rows, in this order."""
+        chosen = torch.tensor(rows, dtype=torch.int64, device=self.bank.frame.device)
+        return ObjectBatch([self.objects[row] for row in rows], self.bank.select(chosen))
+
+    def without(self, obj_ids: Collection[int]) -> ObjectBatch:
+        """Return the batch of all other objects."""
+        return self.select([row for row, item in enumerate(self.objects) if item.obj_id not in obj_ids])
+
+    def joined(self, other: ObjectBatch) -> ObjectBatch:
+        """Return the batch of both, by id; no object may be in both."""
+        objects = [*self.objects, *other.objects]
+        both = ObjectBatch(objects, self.bank.append(other.bank))
+        return both.select(sorted(range(len(objects)), key=lambda row: objects[row].obj_id))
 
 
 @dataclass
 class ObjectGroup:
     """Objects that are known as of one image."""
 
-    objects: list[TrackedObject]  # in the order of the bank's rows and of ids
-    bank: MemoryBank
+    batches: dict[ViewKind, ObjectBatch]
     stamp: int | None  # ns, of the image in whose axes they are known; None: there was none
     camera_motion: RotationEstimator  # has seen that image
+
+    @property
+    def objects(self) -> list[TrackedObject]:
+        """All objects, ordered by id."""
+        found = (item for batch in self.batches.values() for item in batch.objects)
+        return sorted(found, key=lambda item: item.obj_id)
+
+    @property
+    def memory_bytes(self) -> int:
+        """Size of all memories."""
+        return sum(batch.bank.nbytes for batch in self.batches.values())
 
     def ids(self) -> frozenset[int]:
         """Return the ids of all objects."""
         return frozenset(item.obj_id for item in self.objects)
 
-    def row(self, obj_id: int) -> int:
-        """Return an object's row of the bank (``obj_idx``); -1 for one that is not here."""
-        return next((i for i, item in enumerate(self.objects) if item.obj_id == obj_id), -1)
+    def find(self, obj_id: int) -> TrackedObject | None:
+        """Return the object with an id; None where it is not here."""
+        return next((item for item in self.objects if item.obj_id == obj_id), None)
 
     def rotate_to(self, image: ImageArray) -> None:
         """Take what is known to the axes of ``image``, from those of the image that was seen last."""
@@ -42,20 +80,9 @@ class ObjectGroup:
 
     def remove(self, obj_ids: Collection[int]) -> None:
         """Forget objects."""
-        rows = [i for i, item in enumerate(self.objects) if item.obj_id not in obj_ids]
-        self.objects = [self.objects[i] for i in rows]
-        self.bank = self.bank.select(torch.tensor(rows, dtype=torch.int64, device=self.bank.frame.device))
+        self.batches = {kind: batch.without(obj_ids) for kind, batch in self.batches.items()}
 
-
-def merge(group: ObjectGroup, other: ObjectGroup) -> ObjectGroup:
-    """Return a group with the objects of both, by id; of those in both the other's memory counts.
-
-    Stamp and camera motion are those of ``group``.
-    """
-    both = group.bank.append(other.bank)
-    rows = {item.obj_id: (i, item) for i, item in enumerate(group.objects)}
-    for i, item in enumerate(other.objects, len(group.objects)):
-        rows[item.obj_id] = (i, item)
-    ordered = [rows[obj_id] for obj_id in sorted(rows)]
-    chosen = torch.tensor([i for i, _ in ordered], dtype=torch.int64, device=both.frame.device)
-    return ObjectGroup([item for _, item in ordered], both.select(chosen), group.stamp, group.camera_motion)
+    def take_in(self, other: ObjectGroup) -> None:
+        """Add the objects of another group; of those in both the other's memory counts."""
+        self.remove(other.ids())
+        self.batches = {kind: batch.joined(other.batches[kind]) for kind, batch in self.batches.items()}

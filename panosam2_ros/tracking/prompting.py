@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +17,7 @@ from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
 from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.propagation import PropagationResult, segment_prompts
 from panosam2_ros.tracking.track import PromptOutcome, TrackedObject
-from panosam2_ros.tracking.view import InputView, NetworkInput
+from panosam2_ros.tracking.view import InputView, NetworkInput, ViewKind
 from panosam2_ros.tracking.view_encoder import ViewEncoder, encode_prompts
 from panosam2_ros.tracking.view_planner import PromptView, ViewPlanner
 
@@ -88,12 +88,18 @@ class PromptSegmenter:
             return segment_prompts(self._model, batch.bank, features, encoded, corrects=batch.corrects)
 
 
-def batches(checked: ValidatedPrompts, prompts: Sequence[Prompt]) -> list[list[int]]:
-    """Return indices of accepted prompts that can be segmented together, those of new objects first."""
+def batches(
+    checked: ValidatedPrompts, prompts: Sequence[Prompt], kinds: Mapping[int, ViewKind]
+) -> list[list[int]]:
+    """Return indices of accepted prompts that can be segmented together, those of new objects first.
+
+    ``kinds``: the kind of view in which each accepted prompt is segmented, by index.
+    """
     return [
         batch
         for indices in (checked.new, checked.corrections)
-        for batch in group_by_point_count(indices, prompts)
+        for kind in ViewKind
+        for batch in group_by_point_count([i for i in indices if kinds[i] is kind], prompts)
     ]
 
 

@@ -76,7 +76,6 @@ def empty_bank(model: PanoSAM2, count: int) -> MemoryBank:
         anchor_interval=config.anchor_interval,
         anchor_similarity=config.anchor_similarity,
         confident=config.confident_iou,
-        recreate=config.recreate_slots,
     )
     dtype = getattr(torch, config.memory_dtype)
     colours = BINS if config.colour_evidence else 0

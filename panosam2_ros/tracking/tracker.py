@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from functools import reduce
 from itertools import chain
 
 import torch
 
 from panosam2_ros.geometry.camera_motion import RotationEstimator
 from panosam2_ros.geometry.image_types import ImageArray, LabelImage
+from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.memory.memory_file import NetworkIdentity, TrackerSnapshot
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.prompt import Prompt, PromptStatus
@@ -24,14 +24,15 @@ from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
 from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.motion_model import BearingMotionModel
-from panosam2_ros.tracking.object_group import ObjectGroup, merge
-from panosam2_ros.tracking.prompting import PromptBatch, PromptSegmenter, answer, batches
-from panosam2_ros.tracking.propagation import PropagationResult, empty_bank, propagate
+from panosam2_ros.tracking.object_group import ObjectBatch, ObjectGroup
+from panosam2_ros.tracking.prompting import PromptBatch, answer, batches
 from panosam2_ros.tracking.track import NOTHING_FOUND, PromptOutcome, Track, TrackedFrame, TrackedObject
-from panosam2_ros.tracking.track_update import TrackUpdater
-from panosam2_ros.tracking.view import InputView, NetworkInput
-from panosam2_ros.tracking.view_encoder import ViewEncoder
-from panosam2_ros.tracking.view_planner import ViewPlan, make_view_planner
+from panosam2_ros.tracking.track_update import Sighting, TrackUpdater
+from panosam2_ros.tracking.tracker_state import frozen, thawed
+from panosam2_ros.tracking.view import InputView, ViewKind
+from panosam2_ros.tracking.view_pipeline import ViewPipeline
+from panosam2_ros.tracking.view_planner import ViewPlanner, make_view_planner
+from panosam2_ros.tracking.view_selection import ViewSelector, change_views
 
 
 class PanoTracker:
@@ -40,18 +41,22 @@ class PanoTracker:
     Not thread safe: one thread calls it, always the same.
     """
 
-    def __init__(self, model: PanoSAM2, config: TrackerConfig | None = None) -> None:
-        """Make a tracker that knows no object; ``model`` as ``build_model`` gives it."""
+    def __init__(
+        self, model: PanoSAM2, config: TrackerConfig | None = None, *, planner: ViewPlanner | None = None
+    ) -> None:
+        """Make a tracker that knows no object; ``model`` as ``build_model`` gives it.
+
+        ``planner``: where to look for all objects, in views of one kind; None: by ``config.view``.
+        """
         self.model, self.config = model, config or TrackerConfig()
         self.epoch = 0  # counts up at reset; ids are unique within one
         self.batcher = AdaptiveBatcher()
         self._next_id = 1
-        network = NetworkInput.of(model, self.config.vertical_fov)
-        self._planner = make_view_planner(model, self.config)
-        self._encoder = ViewEncoder(model, network, self.batcher)
-        self._updater = TrackUpdater(self._planner, network, self.config, model.config)
-        self._segmenter = PromptSegmenter(model, network, self._planner, self._encoder)
-        self._live = ObjectGroup([], empty_bank(model, 0), None, self._rotation_estimator())
+        self._planner = planner
+        self._selector = ViewSelector(self.config.view, model.config)
+        self._pipelines = {kind: self._pipeline(kind) for kind in self._selector.kinds}
+        self._updater = TrackUpdater(self.config)
+        self._live = self._empty_group()
         self._newest_stamp: int | None = None  # ns, of the image that was tracked last
         self._replaying: list[ObjectGroup] = []  # prompted on older images, the oldest first
 
@@ -63,12 +68,27 @@ class PanoTracker:
     @property
     def memory_bytes(self) -> int:
         """Size of all objects' memories."""
-        return self._live.bank.nbytes + sum(group.bank.nbytes for group in self._replaying)
+        return sum(group.memory_bytes for group in (self._live, *self._replaying))
 
     @property
     def network(self) -> NetworkIdentity:
         """The network whose memories these are."""
         return NetworkIdentity(self.model.config.name, self.model.weights_sha256, self.model.input_size)
+
+    def empty_banks(self) -> dict[str, MemoryBank]:
+        """Return an empty memory bank for each kind of view."""
+        return {kind.value: each.empty_batch().bank for kind, each in self._pipelines.items()}
+
+    def _pipeline(self, kind: ViewKind) -> ViewPipeline:
+        region = kind is ViewKind.REGION
+        size = self.model.input_size[0]
+        model = self.model.for_regions(size) if region else self.model.for_panoramas()
+        planner = self._planner or make_view_planner(model, self.config, centred=self._selector.chooses)
+        return ViewPipeline(model, self.config, self.batcher, planner)
+
+    def _empty_group(self) -> ObjectGroup:
+        batches = {kind: each.empty_batch() for kind, each in self._pipelines.items()}
+        return ObjectGroup(batches, None, self._rotation_estimator())
 
     def tracks(self) -> tuple[Track, ...]:
         """Return every known object as of the newest image, ordered by id."""
@@ -97,22 +117,13 @@ class PanoTracker:
         group.stamp = frame.stamp
         if not group.objects:
             return frame.empty_labels(self.config.mask_width)
-        with self.model.precision():
-            plan = self._planner.plan(group, frame)
-            result = self._propagate(group, frame, plan)
-            result = self._updater.clean(group.objects, plan.views, result, frame.stamp)
-        group.bank = result.bank
-        return self._updater.update(group.objects, plan.views, result, frame)
-
-    def _propagate(self, group: ObjectGroup, frame: Frame, plan: ViewPlan) -> PropagationResult:
-        """Find a group's objects, in as many batches as memory asks for."""
-
-        def batch(rows: slice) -> PropagationResult:
-            features = self._encoder.encode(frame, plan.views[rows])
-            elsewhere = None if plan.elsewhere is None else plan.elsewhere[rows]
-            return propagate(self.model, group.bank.select(rows), features, elsewhere=elsewhere)
-
-        return PropagationResult.concatenated(self.batcher.run(batch, len(group.bank)))
+        sightings: list[Sighting] = []
+        for kind, batch in group.batches.items():
+            if batch.objects:
+                sightings += self._pipelines[kind].track(batch, frame)
+        labels = self._updater.update(sightings, frame)
+        change_views(group, frame, labels, self._selector, self._pipelines)
+        return labels
 
     def _rotate(self, group: ObjectGroup, frame: Frame) -> None:
         """Take what is known to the frame's axes."""
@@ -121,9 +132,9 @@ class PanoTracker:
 
     def _place_seam(self) -> None:
         """Roll what is remembered together with the network's view."""
-        if tokens := self._planner.place_seam(self._live.bank):
-            for group in (self._live, *self._replaying):
-                group.bank = group.bank.rolled(tokens)
+        for kind, pipeline in self._pipelines.items():
+            batches = [group.batches[kind] for group in (self._live, *self._replaying)]
+            pipeline.place_seam(batches, self._live.batches[kind])
 
     def _rotation_estimator(self, first_column: tuple[int, int] = (0, 0)) -> RotationEstimator:
         return RotationEstimator(vertical_fov=self.config.vertical_fov, first_column=first_column)
@@ -142,7 +153,8 @@ class PanoTracker:
         known = KnownIds(self._live.ids(), replaying, self._next_id, self.config.max_objects)
         checked = validate_prompts(prompts, frame.grid, known)
         outcomes = {i: PromptOutcome(error.status, str(error)) for i, error in checked.refused.items()}
-        accepted = batches(checked, prompts)
+        kinds = {i: self._kind(prompts[i], frame) for i in (*checked.new, *checked.corrections)}
+        accepted = batches(checked, prompts, kinds)
         if accepted and not self._is_newest(frame) and not self._is_older(frame):
             self._rotate(self._live, frame)
         for indices in accepted:
@@ -154,41 +166,49 @@ class PanoTracker:
             )
         return [outcomes[i] for i in range(len(prompts))]
 
+    def _kind(self, prompt: Prompt, frame: Frame) -> ViewKind:
+        """Return the kind of view in which a prompt is segmented."""
+        return self._selector.of_prompt(prompt, self._live.find(prompt.obj_id), frame.grid)
+
     def _take_prompts(self, prompts: list[Prompt], frame: Frame) -> list[PromptOutcome]:
-        """Segment checked prompts, all of new objects or all corrections, and remember what was found."""
-        batch, newest = self._prompt_batch(prompts, frame), self._is_newest(frame)
-        segmented = self._segmenter.segment(frame, batch, newest=newest)
+        """Segment checked prompts of one kind of view, all of new objects or all corrections.
+
+        What was found is remembered.
+        """
+        pipeline = self._pipelines[self._kind(prompts[0], frame)]
+        batch, newest = self._prompt_batch(prompts, frame, pipeline), self._is_newest(frame)
+        segmented = pipeline.segmenter.segment(frame, batch, newest=newest)
         rows = segmented.found_rows()
         views = [segmented.views[i] for i in rows]
         result = segmented.result.select(torch.tensor(rows, dtype=torch.int64))
         objects = [self._prompted_object(prompts[i], segmented.views[i], frame) for i in rows]
-        group = ObjectGroup(objects, result.bank, frame.stamp, self._rotation_estimator())
+        group = self._empty_group()
+        group.batches[pipeline.kind], group.stamp = ObjectBatch(objects, result.bank), frame.stamp
         by_id = {item.obj_id: prompts[i] for i, item in zip(rows, objects, strict=True)}
-        labels = self._updater.update(objects, views, result, frame, by_id)
+        labels = self._updater.update(pipeline.sightings(objects, views, result), frame, by_id)
         self._take_in(group, frame)
         outcomes = [NOTHING_FOUND] * len(prompts)
         for i, item in zip(rows, objects, strict=True):
             outcomes[i] = PromptOutcome(PromptStatus.OK, "", item.track(), labels == item.obj_id)
         return outcomes
 
-    def _prompt_batch(self, prompts: list[Prompt], frame: Frame) -> PromptBatch:
+    def _prompt_batch(self, prompts: list[Prompt], frame: Frame, pipeline: ViewPipeline) -> PromptBatch:
         """Return prompts with the memory of the objects that they correct; a replaced object has none."""
         if not prompts[0].corrects:
-            return PromptBatch(prompts, [None] * len(prompts), empty_bank(self.model, len(prompts)))
-        rows = [self._live.row(prompt.obj_id) for prompt in prompts]
-        bank = self._live.bank.select(torch.tensor(rows))
-        if self._is_newest(frame):
-            bank = bank.before_newest()  # what is corrected must not speak for itself
-        return PromptBatch(prompts, [self._live.objects[row] for row in rows], bank)
+            return PromptBatch(prompts, [None] * len(prompts), pipeline.empty_batch(len(prompts)).bank)
+        live = self._live.batches[pipeline.kind]
+        known = live.select([row for prompt in prompts for row in live.rows([prompt.obj_id])])
+        # what is corrected must not speak for itself
+        bank = known.bank.before_newest() if self._is_newest(frame) else known.bank
+        return PromptBatch(prompts, known.objects, bank)
 
     def _prompted_object(self, prompt: Prompt, view: InputView, frame: Frame) -> TrackedObject:
         """Return what is kept of a prompted object; a copy where it is corrected on an older image."""
-        row = self._live.row(prompt.obj_id)
-        if row < 0:
+        known = self._live.find(prompt.obj_id)
+        if known is None:
             self._next_id += 1
             return TrackedObject(self._next_id - 1, prompt.label, BearingMotionModel(self.config.state), view)
-        item = self._live.objects[row]
-        item = copy.deepcopy(item) if self._is_older(frame) else item
+        item = copy.deepcopy(known) if self._is_older(frame) else known
         item.label, item.view = prompt.label or item.label, view
         if prompt.replace:
             item.motion = BearingMotionModel(self.config.state)
@@ -200,7 +220,7 @@ class PanoTracker:
             group.camera_motion.update(frame.image)
             self._replaying.append(group)
         else:
-            self._live = merge(self._live, group)
+            self._live.take_in(group)
 
     def _is_newest(self, frame: Frame) -> bool:
         """Return whether a frame is the one into which the live objects were tracked last."""
@@ -245,7 +265,7 @@ class PanoTracker:
         waiting, newest = [], self._newest_stamp
         for group in sorted(self._replaying, key=lambda group: group.stamp or 0):
             if everything or newest is None or group.stamp is None or group.stamp >= newest:
-                self._live = merge(self._live, group)
+                self._live.take_in(group)
             else:
                 waiting.append(group)
         self._replaying = waiting
@@ -269,11 +289,9 @@ class PanoTracker:
 
     def snapshot(self) -> TrackerSnapshot:
         """Return all that is remembered; it does not change any more when the tracker goes on."""
-        group = reduce(merge, self._replaying, self._live)
-        objects = tuple(item.to_dict() for item in group.objects)
-        bank = group.bank.rolled(-self._planner.roll_tokens)
+        banks, objects = frozen(self._live, self._replaying, self._pipelines)
         first = self._live.camera_motion.first_column
-        return TrackerSnapshot(bank, objects, self.epoch, self._next_id, first_column=first)
+        return TrackerSnapshot(banks, objects, self.epoch, self._next_id, first_column=first)
 
     def restore(self, snapshot: TrackerSnapshot, image: ImageArray | None = None) -> None:
         """Forget everything and go on from the snapshot of a tracker of the same network.
@@ -281,10 +299,8 @@ class PanoTracker:
         ``image``: the newest one of the snapshot's time; without it, how the camera has rotated since is not
         known.
         """
-        objects = [TrackedObject.from_dict(item, self.config.state) for item in snapshot.objects]
-        bank = snapshot.bank.rolled(self._planner.roll_tokens)
         camera_motion = self._rotation_estimator(snapshot.first_column)
-        self._live = ObjectGroup(objects, bank, None, camera_motion)
+        self._live = thawed(snapshot, self._pipelines, self.config.state, camera_motion)
         self._replaying = []
         self._next_id, self.epoch = snapshot.next_id, snapshot.epoch
         if image is not None and self.config.camera_motion:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from enum import Enum
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from panosam2_ros.geometry.circular import fit_image
 from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.geometry.search_region import DEFAULT_PATCH_SIZE, SearchRegion
+from panosam2_ros.geometry.search_region import DEFAULT_PATCH_SIZE, SearchRegion, patch_size
 from panosam2_ros.geometry.sphere import Floats, rotation_matrix
 from panosam2_ros.geometry.window import Logits, MaskPatch
 from panosam2_ros.masks.cleanup import ExpectedPlace
@@ -37,19 +38,33 @@ class NetworkInput:
     width: int
     stride: int  # pixels of a token
     mask_stride: int  # pixels of a pixel of the masks that come out
-    patch_size: int  # side of the windows in which masks of search regions are published, pixels
+    patch_size: int  # side of the windows in which masks of search regions are published, pixels, at least
+    outline_size: int  # side of the windows in which boundaries are refined, pixels; 0: they are not
     vertical_fov: float  # rad, of the panoramas
 
     @classmethod
     def of(cls, model: PanoSAM2, vertical_fov: float) -> NetworkInput:
         """Return the input of a network at its present size."""
         config = model.config
-        patch_size = config.outline_size or DEFAULT_PATCH_SIZE
-        return cls(*model.input_size, config.stride, config.mask_stride, patch_size, vertical_fov)
+        least = config.outline_size or DEFAULT_PATCH_SIZE
+        sizes = (config.stride, config.mask_stride, least, config.outline_size)
+        return cls(*model.input_size, *sizes, vertical_fov)
+
+
+class ViewKind(str, Enum):
+    """What a network's input shows."""
+
+    REGION = "region"
+    PANORAMA = "panorama"
 
 
 class InputView(Protocol):
     """What a network sees of a panorama."""
+
+    @property
+    def kind(self) -> ViewKind:
+        """What this view shows."""
+        ...
 
     @property
     def roll_tokens(self) -> int:
@@ -88,6 +103,7 @@ class PanoramaView:
     """The whole panorama, rolled right by token columns."""
 
     roll_tokens: int = 0
+    kind: ClassVar = ViewKind.PANORAMA
 
     def pixels(self, frame: Frame, network: NetworkInput) -> Tensor:
         """Return the panorama at the network's input size."""
@@ -129,6 +145,7 @@ class SearchRegionView:
 
     region: SearchRegion
     roll_tokens: int = 0
+    kind: ClassVar = ViewKind.REGION
 
     def pixels(self, frame: Frame, network: NetworkInput) -> Tensor:
         """Return the region, sampled from the frame's pyramid."""
@@ -155,7 +172,8 @@ class SearchRegionView:
 
     def to_panorama(self, logits: Logits, network: NetworkInput) -> MaskPatch | None:
         """Return the logits in a window of the panorama."""
-        return self.region.patch(logits, network.patch_size, vertical_fov=network.vertical_fov)
+        size = network.patch_size if network.outline_size else patch_size(logits > 0, network.patch_size)
+        return self.region.patch(logits, size, vertical_fov=network.vertical_fov)
 
     def rotated(self, rotation: Floats) -> SearchRegionView:
         """Return the region that shows the same still things."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -14,7 +15,7 @@ from panosam2_ros.prompts.encoding import DENSE_LOGIT, LOW_RES_STRIDE, EncodedPr
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
 from panosam2_ros.tracking.frame import Frame
-from panosam2_ros.tracking.view import InputView, NetworkInput, PanoramaView
+from panosam2_ros.tracking.view import InputView, NetworkInput, ViewKind
 from panosam2_ros.tracking.view_planner import PromptView
 
 
@@ -31,7 +32,7 @@ class ViewEncoder:
 
     def encode(self, frame: Frame, views: Sequence[InputView]) -> ImageFeatures:
         """Return the features of a panorama that all views share, or of one region for each view."""
-        if isinstance(views[0], PanoramaView):
+        if all(view == views[0] for view in views) and views[0].kind is ViewKind.PANORAMA:
             return self._panorama(views[0].pixels(frame, self._network))
         return self._encoded(torch.cat([view.pixels(frame, self._network) for view in views]))
 
@@ -58,13 +59,19 @@ def encode_prompts(
     last_masks: Tensor | None = None,  # [N, 1, 4h, 4w] logits of the objects that are corrected
 ) -> EncodedPrompts:
     """Return prompts as the network reads them in their views, on its device."""
-    first = views[0].view
-    roll = first.roll_tokens
     if last_masks is not None:
         known = torch.tensor([view.has_last_mask for view in views], device=last_masks.device)
         last_masks = last_masks.where(known.view(-1, 1, 1, 1), -DENSE_LOGIT)
-        last_masks = last_masks.roll(-roll * (network.stride // LOW_RES_STRIDE), -1)
     own = [v.view.localized(prompt, grid, network) for prompt, v in zip(prompts, views, strict=True)]
-    encoder = PromptEncoder(first.coordinates(grid, network), model.input_size, model.config)
-    encoded = encoder.encode(own, last_masks)
-    return encoded.rolled(roll, network.stride, network.width).to(model.device)
+    encoder = PromptEncoder(views[0].view.coordinates(grid, network), model.input_size, model.config)
+    parts, start = [], 0
+    for roll, same in groupby(view.view.roll_tokens for view in views):
+        rows = slice(start, start + len(list(same)))
+        masks = (
+            None
+            if last_masks is None
+            else last_masks[rows].roll(-roll * (network.stride // LOW_RES_STRIDE), -1)
+        )
+        parts.append(encoder.encode(own[rows], masks).rolled(roll, network.stride, network.width))
+        start = rows.stop
+    return EncodedPrompts.concatenated(parts).to(model.device)

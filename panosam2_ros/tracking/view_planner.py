@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -10,6 +11,7 @@ import torch
 
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.search_region import FOLLOWING, SearchRegion
+from panosam2_ros.geometry.sphere import Floats, vector_to_lonlat
 from panosam2_ros.geometry.window import Logits
 from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.model.mask_decoder import FOREGROUND
@@ -19,11 +21,11 @@ from panosam2_ros.prompts.extent import prompted_directions, prompted_extent
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.frame import Frame
-from panosam2_ros.tracking.object_group import ObjectGroup
+from panosam2_ros.tracking.object_group import ObjectBatch
 from panosam2_ros.tracking.redetection import MAX_SEARCHED_PER_FRAME, SEARCH_EVERY, redetect
 from panosam2_ros.tracking.seam_placement import SeamPlacer
 from panosam2_ros.tracking.track import TrackedObject
-from panosam2_ros.tracking.view import InputView, PanoramaView, SearchRegionView
+from panosam2_ros.tracking.view import InputView, PanoramaView, SearchRegionView, ViewKind
 
 _INNER = 0.4  # of a region's side from its middle: a correction farther out gets a region of its own
 SEARCH_AFTER = (
@@ -59,7 +61,7 @@ class ViewPlanner(Protocol):
         """Move the network's seam away from objects; return the token columns to roll the memory by."""
         ...
 
-    def plan(self, group: ObjectGroup, frame: Frame) -> ViewPlan:
+    def plan(self, group: ObjectBatch, frame: Frame) -> ViewPlan:
         """Return where to look for the objects of a group."""
         ...
 
@@ -78,9 +80,11 @@ class ViewPlanner(Protocol):
         ...
 
 
-def make_view_planner(model: PanoSAM2, config: TrackerConfig) -> ViewPlanner:
-    """Return the planner that a network's configuration asks for."""
-    return RegionPlanner(model) if model.config.regions else PanoramaPlanner(model, config)
+def make_view_planner(model: PanoSAM2, config: TrackerConfig, *, centred: bool = False) -> ViewPlanner:
+    """Return the planner of what a network sees; ``centred``: panoramas have their object in the middle."""
+    if model.config.regions:
+        return RegionPlanner(model)
+    return CentredPanoramaPlanner(model) if centred else PanoramaPlanner(model, config)
 
 
 class PanoramaPlanner:
@@ -101,7 +105,7 @@ class PanoramaPlanner:
         self.roll_tokens = (self.roll_tokens + move) % tokens.size
         return move
 
-    def plan(self, group: ObjectGroup, frame: Frame) -> ViewPlan:
+    def plan(self, group: ObjectBatch, frame: Frame) -> ViewPlan:
         """Return the panorama for each object."""
         return ViewPlan([PanoramaView(self.roll_tokens)] * len(group.objects))
 
@@ -120,6 +124,51 @@ class PanoramaPlanner:
         return PanoramaView(self.roll_tokens)
 
 
+class CentredPanoramaPlanner:
+    """Every object has a panorama of its own, with the object in the middle."""
+
+    roll_tokens = 0
+
+    def __init__(self, model: PanoSAM2) -> None:
+        self._columns = model.input_size[1] // model.config.stride
+
+    def place_seam(self, bank: MemoryBank) -> int:
+        """Return 0: no object lies on its own seam."""
+        return 0
+
+    def plan(self, group: ObjectBatch, frame: Frame) -> ViewPlan:
+        """Return panoramas with the predicted directions in the middle."""
+        bearings = [item.motion.predict(frame.stamp) or item.motion.bearing for item in group.objects]
+        return ViewPlan([self._centred(bearing.direction) for bearing in bearings])
+
+    def plan_prompt(
+        self, prompt: Prompt, corrected: TrackedObject | None, grid: Equirect, *, newest: bool
+    ) -> PromptView:
+        """Return the last view of a corrected object, else a panorama with the prompt in the middle."""
+        last = corrected.last_view if corrected is not None and newest else None
+        if last is not None and last.kind is ViewKind.PANORAMA:
+            return PromptView(last, has_last_mask=True)
+        direction = (
+            prompted_extent(prompt, grid).direction
+            if corrected is None
+            else corrected.motion.bearing.direction
+        )
+        return PromptView(self._centred(direction), has_last_mask=False)
+
+    def closer_view(self, prompt: Prompt, view: InputView, logits: Logits) -> InputView | None:
+        """Return None: there is no closer view."""
+        return None
+
+    def next_view(self, view: InputView, logits: Logits | None, *, prompted: bool) -> InputView:
+        """Return the same panorama; ``plan`` centres it."""
+        return view
+
+    def _centred(self, direction: Floats) -> PanoramaView:
+        """Return the panorama whose middle column is the token of a direction [3]."""
+        column = vector_to_lonlat(direction)[0] / (2 * math.pi) * self._columns
+        return PanoramaView(-math.floor(column + 0.5) % self._columns)
+
+
 class RegionPlanner:
     """Every object has a search region of its own, which goes where its motion predicts it."""
 
@@ -132,7 +181,7 @@ class RegionPlanner:
         """Return 0: a region has no seam."""
         return 0
 
-    def plan(self, group: ObjectGroup, frame: Frame) -> ViewPlan:
+    def plan(self, group: ObjectBatch, frame: Frame) -> ViewPlan:
         """Return predicted regions; for some of the lost objects, regions where their colours are."""
         regions = [_predicted_region(item, frame.stamp) for item in group.objects]
         lost = [row for row, region in enumerate(regions) if _is_searched(region)]

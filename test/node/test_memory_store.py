@@ -31,7 +31,6 @@ from panosam2_ros.msg import PromptResult
 from panosam2_ros.ros.inference import memory_store
 from panosam2_ros.ros.inference.memory_store import REFUSED, SKIPPED_IDS, MemoryStore
 from panosam2_ros.srv import GetObjects, LoadMemory, SaveMemory
-from panosam2_ros.tracking.propagation import empty_bank
 from panosam2_ros.tracking.tracker import PanoTracker
 
 MODEL = "panosam2_nano"
@@ -126,7 +125,7 @@ def test_what_planners_change_is_saved_at_once(station: Station, tmp_path: Path)
         for _ in range(3):  # also while the one before is still being written
             assert station.prompt(ball_prompt()).success
         tracker = PanoTracker(build_model())
-        like = empty_bank(tracker.model, 0)
+        like = tracker.empty_banks()
 
         def ids() -> list[int]:
             found = load_snapshot(file, like, tracker.network, 32) if file.exists() else None

@@ -24,7 +24,6 @@ from panosam2_ros.memory.memory_file import (
     save_snapshot,
 )
 from panosam2_ros.ros.inference.worker import Worker, WorkerBusyError, WorkerStoppedError
-from panosam2_ros.tracking.propagation import empty_bank
 from panosam2_ros.tracking.tracker import PanoTracker
 
 SKIPPED_IDS = 256  # left out after a kill: some may have been given since the file was written
@@ -146,8 +145,7 @@ class MemoryStore:
         self._failed(f"memory not saved to {self._path}: {error}{remedy}")
 
     def _read(self, path: Path) -> TrackerSnapshot:
-        like = empty_bank(self._tracker.model, 0)
-        return load_snapshot(path, like, self._network, self._tracker.max_objects)
+        return load_snapshot(path, self._tracker.empty_banks(), self._network, self._tracker.max_objects)
 
     def _read_named(self, path: Path) -> TrackerSnapshot:
         try:

@@ -19,6 +19,7 @@ def build_tracker(parameters: Parameters) -> PanoTracker:
         device=parameters.device,
         precision=parameters.precision,
         adapters=parameters.adapters,
+        region_size=parameters.region_size,
         compiled=parameters.compile,
     )
     config = TrackerConfig(
@@ -30,6 +31,7 @@ def build_tracker(parameters: Parameters) -> PanoTracker:
             velocity_smoothing=parameters.velocity_smoothing,
         ),
         vertical_fov=parameters.vertical_fov,
+        view=parameters.view,
         seam_placement=parameters.seam_placement,
         mask_width=parameters.mask_width,
         refine_boundaries=parameters.refine_boundaries,

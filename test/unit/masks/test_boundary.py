@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.tracker_inputs import live_batch
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector
 from panosam2_ros.geometry.window import MaskPatch, Window
@@ -228,7 +229,7 @@ def test_published_masks_are_refined_and_stored_masks_are_not(monkeypatch: pytes
         outcome = tracker.prompt(image, 0, [Prompt(box=(100.0, 40.0, 180.0, 90.0))])[0]
         assert outcome.mask is not None
         right[redraws] = [iou(m, truth) for m in (outcome.mask, tracker.step(image, 1).labels == 1)]
-        banks.append(tracker._live.bank)
+        banks.append(live_batch(tracker).bank)
     assert min(right[True]) > 0.9 and max(right[False]) < 0.75
     assert torch.equal(banks[0].mask_logits, banks[1].mask_logits)
     assert torch.equal(banks[0].read().maskmem_features, banks[1].read().maskmem_features)

@@ -30,7 +30,6 @@ from panosam2_ros.model.build import build_model, random_model
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.weights import save_weights
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.tracking.propagation import empty_bank
 from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
 
 SECOND = 10**9
@@ -61,7 +60,7 @@ def tracker() -> PanoTracker:
 
 
 def load(path: Path, tracker: PanoTracker, max_objects: int = 8) -> TrackerSnapshot:
-    return load_snapshot(path, empty_bank(tracker.model, 0), tracker.network, max_objects)
+    return load_snapshot(path, tracker.empty_banks(), tracker.network, max_objects)
 
 
 def test_a_restored_tracker_continues_exactly(tracker: PanoTracker, tmp_path: Path) -> None:
@@ -115,7 +114,7 @@ def saved(tracker: PanoTracker, tmp_path: Path) -> Path:
 
 
 def test_a_file_of_another_network_is_refused(saved: Path, tracker: PanoTracker, tmp_path: Path) -> None:
-    like = empty_bank(tracker.model, 0)
+    like = tracker.empty_banks()
     others = {
         "model": replace(tracker.network, model="sam2.1_hiera_tiny"),
         "weights_sha256": replace(tracker.network, weights_sha256="00"),
@@ -124,7 +123,7 @@ def test_a_file_of_another_network_is_refused(saved: Path, tracker: PanoTracker,
     for key, network in others.items():
         with pytest.raises(MemoryFileError, match=f"{key} is .* there"):
             load_snapshot(saved, like, network, 8)
-    wider = replace(like, rules=replace(like.rules, max_obj_ptrs=17))
+    wider = {kind: replace(b, rules=replace(b.rules, max_obj_ptrs=17)) for kind, b in like.items()}
     with pytest.raises(MemoryFileError, match="max_obj_ptrs is 16 there and 17 here"):
         load_snapshot(saved, wider, tracker.network, 8)
     with pytest.raises(MemoryFileError, match=r"2 objects, allowed are 1 \(max_objects\)|bytes, more than 1"):
@@ -167,6 +166,14 @@ def test_files_of_other_kinds_and_sizes_are_refused(saved: Path, tracker: PanoTr
         load(saved.with_name("other.safetensors"), tracker)
 
 
+def test_a_file_of_objects_in_views_of_another_kind_is_refused(saved: Path, tracker: PanoTracker) -> None:
+    (bank,) = tracker.empty_banks().values()
+    with pytest.raises(
+        MemoryFileError, match=r"2 objects, 0 of them in views of the kinds region.*\(parameter view\)"
+    ):
+        load_snapshot(saved, {"region": bank}, tracker.network, 8)
+
+
 def _rewritten(path: Path, change: dict[str, object], **tensors: torch.Tensor) -> None:
     """Write a file with another header or other tensors, and the digest of these."""
     state = load_file(path) | tensors
@@ -181,8 +188,9 @@ def test_inconsistent_files_are_refused(saved: Path, tracker: PanoTracker) -> No
         ("format 9", {"format": 9}, {}),
         ("impossible ids", {"next_id": 3}, {}),
         ("impossible ids", {"next_id": 70000}, {}),
-        ("centre is", {}, {"centre": torch.zeros(3, dtype=torch.int64)}),
-        ("lacks or adds", {}, {"more": torch.zeros(2)}),
+        ("centre is", {}, {"panorama/centre": torch.zeros(3, dtype=torch.int64)}),
+        ("lacks or adds", {}, {"panorama/more": torch.zeros(2)}),
+        ("more.*of no kind of view", {}, {"more": torch.zeros(2)}),
     ]
     for reason, change, tensors in cases:
         saved.write_bytes(whole)
@@ -255,7 +263,7 @@ def test_a_file_of_the_first_release_is_read() -> None:
     config = ModelConfig(input_height=64, input_width=64, regions=True, mask_stride=2)
     model = random_model(3, config=config).eval().requires_grad_(False)
     tracker, path = PanoTracker(model), Path(__file__).parent / "files" / "memory_0.1.0.safetensors"
-    tracker.restore(load_snapshot(path, empty_bank(model, 0), tracker.network, 8))
+    tracker.restore(load_snapshot(path, tracker.empty_banks(), tracker.network, 8))
     first, second = tracker.tracks()
     assert (first.obj_id, first.label, second.obj_id, first.last_seen) == (1, "cup", 2, 10**9)
     image = np.random.default_rng(2).integers(0, 255, (64, 128, 3), np.uint8)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from helpers.tracker_inputs import live_batch
 from panosam2_ros.io.package_files import package_file, sha256
 from panosam2_ros.model.build import (
     EMBEDDED,
@@ -78,6 +79,22 @@ def test_retired_fields_without_effect_are_dropped_and_others_refused() -> None:
         ModelConfig.from_json(json.dumps({**config, "rotary": "rounded"}))
 
 
+def test_weights_of_regions_keep_the_geometry_that_they_were_trained_with(tmp_path: Path) -> None:
+    config = ModelConfig(input_height=64, input_width=64, regions=True)
+    model, path = random_model(7, config=config), tmp_path / "regions.safetensors"
+    assert not config.wraps and not config.decodes_in_canonical_yaw
+    save_weights(model, path)
+    assert load_weights(path).config == config
+    old = json.loads(config.to_json())
+    del old["panoramic_regions"]
+    for regions in (True, False):
+        text = json.dumps(old | {"regions": regions})
+        save_file(load_file(path), path, {CONFIG_KEY: text})
+        loaded = load_weights(path).config
+        assert loaded == replace(config, regions=regions, panoramic_regions=regions)
+        assert loaded.wraps and loaded.decodes_in_canonical_yaw
+
+
 def test_files_of_other_kinds_are_refused(weights: Path, tmp_path: Path) -> None:
     metadata = {CONFIG_KEY: ModelConfig().to_json()}
     state = load_file(weights)
@@ -141,7 +158,7 @@ def test_bfloat16_changes_masks_little(weights: Path) -> None:
         mask[40:80, 100:150] = True
         tracker.prompt(image, 0, [Prompt(mask=mask)])
         tracker.step(image, 1)
-        results.append(tracker._live.bank)
+        results.append(live_batch(tracker).bank)
     exact, reduced = results
     assert reduced.mask_logits.dtype == torch.float32
     scale = exact.mask_logits.std()

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from helpers.coloured_shapes import BLUE, GREEN, HEIGHT, RED, WIDTH, disc, logits, painted
+from helpers.tracker_inputs import live_batch
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.colour_histogram import (
     BINS,
@@ -113,49 +114,49 @@ def test_masks_of_other_colours_do_not_count_as_the_object() -> None:
         tracker = prompted(1e-3, likeness)
         frame = tracker.step(image(30, GREEN, (200, 200, 40)), 10**8)
         assert (frame.tracks[0].score > 0.01) == frame.labels.any() == bool(written)
-        assert tracker._live.bank.maskmem.written.max() == written  # the newest frame in memory
+        assert live_batch(tracker).bank.maskmem.written.max() == written  # the newest frame in memory
 
 
 def test_corrections_replace_histograms_and_snapshots_keep_them() -> None:
     tracker = prompted(4.0)
-    before = tracker._live.bank.colours.clone()
+    before = live_batch(tracker).bank.colours.clone()
     assert before.shape == (1, 2, BINS)
     tracker.step(image(30, RED), 10**8)
-    assert torch.equal(tracker._live.bank.colours, before)
+    assert torch.equal(live_batch(tracker).bank.colours, before)
     given = disc(90, 12, (64, 128))
     outcome = tracker.prompt(image(90, GREEN), 2 * 10**8, [Prompt(obj_id=1, mask=given, replace=True)])[0]
-    assert outcome.success and not torch.allclose(tracker._live.bank.colours, before)
-    assert torch.equal(tracker.snapshot().bank.colours, tracker._live.bank.colours)
+    assert outcome.success and not torch.allclose(live_batch(tracker).bank.colours, before)
+    assert torch.equal(tracker.snapshot().bank.colours, live_batch(tracker).bank.colours)
 
 
 def test_histograms_are_updated_where_the_predicted_iou_is_high() -> None:
     for least, learned in ((0.0, True), (1.1, False)):  # predicted IoUs are within 0..1
         tracker = prompted(4.0)
         tracker.model.config = replace(tracker.model.config, colour_learning=0.5, colour_iou=least)
-        before = tracker._live.bank.colours.clone()
+        before = live_batch(tracker).bank.colours.clone()
         bins = colour_bins(torch.from_numpy(image(30, GREEN)).permute(2, 0, 1)[None].float(), 2, planar=False)
         green = int(bins.index[0, 16, 15])
         for i in range(1, 4):
             tracker.step(image(30, GREEN), i * 10**8)
-        change = tracker._live.bank.colours.sum(1)[0, green] - before.sum(1)[0, green]
+        change = live_batch(tracker).bank.colours.sum(1)[0, green] - before.sum(1)[0, green]
         assert (change > 0.05) == learned
-        assert torch.allclose(tracker._live.bank.colours.sum(-1), torch.ones(1, 2), atol=1e-4)
+        assert torch.allclose(live_batch(tracker).bank.colours.sum(-1), torch.ones(1, 2), atol=1e-4)
 
 
 def test_histograms_are_updated_in_bfloat16() -> None:
     tracker = prompted(50.0)
     tracker.model.config = replace(tracker.model.config, colour_learning=0.5, colour_iou=0.0)
     tracker.model.compute_dtype = torch.bfloat16
-    before = tracker._live.bank.colours.clone()
+    before = live_batch(tracker).bank.colours.clone()
     tracker.step(image(30, RED), 10**8)
-    assert tracker._live.bank.colours.dtype == torch.float32 and not torch.equal(
-        tracker._live.bank.colours, before
+    assert live_batch(tracker).bank.colours.dtype == torch.float32 and not torch.equal(
+        live_batch(tracker).bank.colours, before
     )
 
 
 def test_networks_without_evidence_keep_no_histograms() -> None:
     tracker = prompted(0.0)
-    assert tracker._live.bank.colours.shape == (1, 2, 0)
+    assert live_batch(tracker).bank.colours.shape == (1, 2, 0)
     assert replace(ModelConfig()).colour_evidence == 0.0
     assert tracker.model.encode_image(torch.zeros(1, 3, 64, 128)).bins is None
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from helpers.tracker_inputs import live_batch
 from panosam2_ros.geometry.circular import wrap_resize
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.model.build import random_model, reconfigured
@@ -80,7 +81,7 @@ def test_tracker_publishes_masks_at_stride_2() -> None:
     tracker.prompt(image, 0, [Prompt(mask=mask)])
     step = tracker.step(image, 1)
     assert step.labels.shape == (HEIGHT, WIDTH)
-    assert tracker._live.bank.mask_logits.shape[-2:] == (HEIGHT // 4, WIDTH // 4)
+    assert live_batch(tracker).bank.mask_logits.shape[-2:] == (HEIGHT // 4, WIDTH // 4)
 
 
 def test_reconfigured_adds_the_upsampler() -> None:

@@ -26,7 +26,7 @@ from panosam2_ros.model.image_encoder import (
     WrapConv2d,
     build_trunk,
     fold_batch_norm,
-    wrap_convolutions,
+    pad_convolutions,
 )
 from panosam2_ros.model.mask_decoder import DecoderPrompts, embed_prompts
 from panosam2_ros.model.memory_attention import rotary_attention, whole_turn_rotations
@@ -208,14 +208,18 @@ def test_wrap_convolution_equals_padding_by_hand() -> None:
     x = torch.randn(2, 3, 8, 16)
     padded = F.pad(F.pad(x, (1, 1, 0, 0), mode="circular"), (0, 0, 1, 1))
     by_hand = F.conv2d(padded, conv.weight, conv.bias, 2)
-    assert torch.allclose(WrapConv2d.of(conv)(x), by_hand, atol=1e-6)
+    module = nn.Sequential(conv)
+    pad_convolutions(module, wrap=True)
+    assert torch.allclose(module(x), by_hand, atol=1e-6)
+    pad_convolutions(module, wrap=False)
+    assert torch.equal(module(x), conv(x))
 
 
-def test_wrap_convolutions_keeps_parameters_and_random_numbers() -> None:
+def test_pad_convolutions_keeps_parameters_and_random_numbers() -> None:
     torch.manual_seed(0)
     module = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Sequential(nn.Conv2d(4, 2, 1)))
     before, random = dict(module.named_parameters()), torch.get_rng_state()
-    wrap_convolutions(module)
+    pad_convolutions(module, wrap=True)
     assert type(module[0]) is WrapConv2d and type(module[2][0]) is nn.Conv2d
     assert torch.equal(torch.get_rng_state(), random)
     after = dict(module.named_parameters())

@@ -10,8 +10,7 @@ import torch
 
 from panosam2_ros.model.build import random_model
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.tracking import prompting
-from panosam2_ros.tracking import tracker as tracker_module
+from panosam2_ros.tracking import prompting, view_pipeline
 from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher, is_out_of_memory
 from panosam2_ros.tracking.tracker import PanoTracker
 
@@ -121,14 +120,14 @@ def test_pieces_give_what_the_whole_gives() -> None:
 
 
 def test_a_tracker_that_runs_out_goes_on_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = tracker_module.propagate
+    real = view_pipeline.propagate
 
     def cramped(model: Any, bank: Any, features: Any, **options: Any) -> Any:
         if len(bank) > 2:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return real(model, bank, features, **options)
 
-    monkeypatch.setattr(tracker_module, "propagate", cramped)
+    monkeypatch.setattr(view_pipeline, "propagate", cramped)
     cut, frame = track(0)
     assert cut.batcher.batch_size == 2 and cut.batcher.out_of_memory == 2
     monkeypatch.undo()

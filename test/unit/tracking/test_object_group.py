@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from helpers.tracker_inputs import mask_prompt, picture
+from helpers.tracker_inputs import live_batch, mask_prompt, picture
 from panosam2_ros.model.build import random_model
 from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.motion_model import TrackState
@@ -57,11 +57,13 @@ def test_others_do_not_notice_and_ids_stay_in_order() -> None:
     for t in (3, 4):
         tracker.step(picture(t), t)
         alone.step(picture(t), t)
-    assert torch.allclose(tracker._live.bank.mask_logits, alone._live.bank.mask_logits, atol=1e-6)
+    assert torch.allclose(live_batch(tracker).bank.mask_logits, live_batch(alone).bank.mask_logits, atol=1e-6)
     for t in (2, 4):
         tracker.replay(picture(t), t)
     assert tracker.replay_stamp is None and [k.obj_id for k in tracker._live.objects] == [1, 2]
-    assert torch.allclose(tracker._live.bank.mask_logits[1:], alone._live.bank.mask_logits, atol=1e-6)
+    assert torch.allclose(
+        live_batch(tracker).bank.mask_logits[1:], live_batch(alone).bank.mask_logits, atol=1e-6
+    )
 
 
 def test_a_late_correction_replaces_memory_when_it_has_come_to_the_newest() -> None:
@@ -69,15 +71,15 @@ def test_a_late_correction_replaces_memory_when_it_has_come_to_the_newest() -> N
     tracker.prompt(picture(0), 0, [mask_prompt(40, 40, label="cup")])
     for t in range(1, 4):
         tracker.step(picture(t), t)
-    before = tracker._live.bank.mask_logits.clone()
+    before = live_batch(tracker).bank.mask_logits.clone()
     assert tracker.prompt(picture(1), 1, [mask_prompt(60, 50, obj_id=1)])[0].success
-    assert tracker.replay_stamp == 1 and torch.equal(tracker._live.bank.mask_logits, before)
+    assert tracker.replay_stamp == 1 and torch.equal(live_batch(tracker).bank.mask_logits, before)
     assert tracker.tracks()[0].label == "cup"
     again = tracker.prompt(picture(3), 3, [mask_prompt(70, 50, obj_id=1)])[0]
     assert not again.success and "call again in a moment" in again.message  # it would be lost
     for t in (2, 3):
         tracker.replay(picture(t), t)
-    assert len(tracker.tracks()) == 1 and not torch.equal(tracker._live.bank.mask_logits, before)
+    assert len(tracker.tracks()) == 1 and not torch.equal(live_batch(tracker).bank.mask_logits, before)
 
 
 @pytest.mark.parametrize("replaced", [True, False])
@@ -107,7 +109,7 @@ def test_who_is_behind_can_be_removed_and_remembered_but_not_corrected() -> None
     assert [item.obj_id for item in tracker.snapshot().objects] == [1, 2]
     assert tracker.remove([1]) == [1] and [t.obj_id for t in tracker.tracks()] == [2]
     tracker.merge_replayed(everything=True)
-    assert tracker.replay_stamp is None and len(tracker._live.bank) == 1
+    assert tracker.replay_stamp is None and len(live_batch(tracker).bank) == 1
     tracker.prompt(picture(1), 1, [mask_prompt(40, 40)])
     tracker.reset()
     assert tracker.replay_stamp is None and tracker.tracks() == ()

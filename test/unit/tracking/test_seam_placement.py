@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.tracker_inputs import planner_of
 from panosam2_ros.model.build import random_model
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.seam_placement import MIN_CLEARANCE, WANTED_CLEARANCE, SeamPlacer
@@ -47,7 +48,7 @@ def test_a_placed_seam_changes_no_mask() -> None:
         plain, placed = (tracker.step(frame, t) for tracker in trackers)
         assert np.mean(plain.labels != placed.labels) < 2e-3
         assert abs(plain.tracks[0].score - placed.tracks[0].score) < 1e-3
-    assert trackers[0]._planner.roll_tokens == 0 and trackers[1]._planner.roll_tokens != 0
+    assert planner_of(trackers[0]).roll_tokens == 0 and planner_of(trackers[1]).roll_tokens != 0
     box = Prompt(box=(230, 30, 20, 80))
     answers = [tracker.prompt(frames[-1], 9, [box])[0] for tracker in trackers]
     directions = [a.track.bearing.direction for a in answers if a.track is not None]

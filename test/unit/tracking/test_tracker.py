@@ -10,7 +10,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from helpers.tracker_inputs import mask_prompt, picture
+from helpers.tracker_inputs import live_batch, mask_prompt, picture
 from panosam2_ros.memory.memory_bank import FrameMemory
 from panosam2_ros.model.build import random_model
 from panosam2_ros.tracking.motion_model import TrackState
@@ -79,7 +79,7 @@ def test_islands_go_while_tracking_and_stay_in_a_mask_that_was_given(
     def as_found(*arguments: Any, **options: Any) -> PropagationResult:
         result = propagate(*arguments, **options)
         memory = FrameMemory(
-            maskmem_features=result.bank.confident_map,
+            maskmem_features=result.bank.maskmem_features[:, 0],
             obj_ptrs=result.bank.long_ptr,
             mask_logits=found,
             centre=result.bank.centre,
@@ -92,10 +92,10 @@ def test_islands_go_while_tracking_and_stay_in_a_mask_that_was_given(
         sure = torch.full((1,), 5.0)
         return replace(result, mask_logits=found, fine_logits=found, scores=sure, bank=bank)
 
-    monkeypatch.setattr("panosam2_ros.tracking.tracker.propagate", as_found)
+    monkeypatch.setattr("panosam2_ros.tracking.view_pipeline.propagate", as_found)
     seen = tracker.step(picture(1), 1).tracks[0]
     assert abs(seen.bearing.direction[0]) < 0.5 and seen.bearing.direction[2] < 0  # the larger part
-    kept = tracker._live.bank.mask_logits
+    kept = live_batch(tracker).bank.mask_logits
     assert (kept[0, 0, 10:16, 60:] > 0).all() and (kept[0, 0, 20:22, 25:27] < 0).all()
 
 
@@ -163,16 +163,16 @@ def test_panoramas_of_any_accepted_ratio_are_tracked_at_any_mask_width(tracker: 
 
 def test_correcting_one_object_leaves_the_others_alone(tracker: PanoTracker) -> None:
     tracker.prompt(picture(), 0, [mask_prompt(10, 10), mask_prompt(90, 10), mask_prompt(180, 10)])
-    before = tracker._live.bank
+    before = live_batch(tracker).bank
     point = Prompt(obj_id=2, label="door", points=np.array([[100.0, 20.0]]), point_labels=np.array([1]))
     outcome = tracker.prompt(picture(), 1, [point])[0]
     assert outcome.success or "nothing was found" in outcome.message
     for row in (0, 2):
-        assert (tracker._live.bank.maskmem_features[row] == before.maskmem_features[row]).all()
-        assert (tracker._live.bank.obj_ptrs[row] == before.obj_ptrs[row]).all()
+        assert (live_batch(tracker).bank.maskmem_features[row] == before.maskmem_features[row]).all()
+        assert (live_batch(tracker).bank.obj_ptrs[row] == before.obj_ptrs[row]).all()
     replaced = tracker.prompt(picture(), 1, [mask_prompt(60, 50, obj_id=2, replace=True)])[0]
     assert replaced.success and [t.obj_id for t in tracker.tracks()] == [1, 2, 3]
-    assert int(tracker._live.bank.maskmem.valid[1].sum()) == 1
+    assert int(live_batch(tracker).bank.maskmem.valid[1].sum()) == 1
     assert "prompted twice" in tracker.prompt(picture(), 1, [point, point])[1].message
 
 

@@ -12,7 +12,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from helpers.red_things import BLUE, RED, red_disc, sees_red
 from helpers.spherical_shapes import disc, iou
+from helpers.tracker_inputs import live_batch, planner_of
 from panosam2_ros.evaluation.method import rolled_prompt
 from panosam2_ros.geometry.equirect import Equirect, mask_box
 from panosam2_ros.geometry.search_region import SearchRegion
@@ -20,7 +22,6 @@ from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector
 from panosam2_ros.memory.memory_file import load_snapshot, save_snapshot
 from panosam2_ros.model.build import build_model, random_model
 from panosam2_ros.model.config import ModelConfig
-from panosam2_ros.model.mask_decoder import MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.extent import prompted_extent
 from panosam2_ros.prompts.prompt import Prompt
@@ -28,7 +29,6 @@ from panosam2_ros.simulation.assets import AssetLibrary, Split
 from panosam2_ros.simulation.scene import Scene, SceneConfig
 from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.motion_model import StateConfig, TrackState
-from panosam2_ros.tracking.propagation import empty_bank
 from panosam2_ros.tracking.redetection import MAX_SEARCHED_PER_FRAME
 from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
 from panosam2_ros.tracking.view import InputView, PanoramaView, SearchRegionView, view_to_dict
@@ -37,40 +37,11 @@ from panosam2_ros.tracking.view_planner import SEARCH_AFTER, RegionPlanner, make
 Image = NDArray[np.uint8]
 GRID = Equirect(512, 256)
 FRAME = 10**8  # ns
-RED, BLUE = (220, 30, 30), (30, 40, 200)
 
 
 def network(seed: int = 3, **options: Any) -> PanoSAM2:
     config = ModelConfig(input_height=64, input_width=64, regions=True, mask_stride=2, **options)
     return random_model(seed, config=config).eval().requires_grad_(False)
-
-
-def picture(lon: float, lat: float = 0.0, radius: float = 0.15) -> Image:
-    """A red disc on blue, with some noise."""
-    noise = np.random.default_rng(0).normal(0, 3, (256, 512, 3))
-    pixels = np.where(disc(lon, lat, radius)[..., None], RED, BLUE) + noise
-    return pixels.clip(0, 255).astype(np.uint8)
-
-
-def sees_red(model: PanoSAM2, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A network that knows red things: its masks are where its region is red."""
-    encode, decode, pixels = model.encode_image, model.decode, []
-
-    def remember(images: torch.Tensor) -> Any:
-        pixels[:] = [images.float()]
-        return encode(images)
-
-    def red(*args: Any) -> MaskPrediction:
-        found, (images,) = decode(*args), pixels
-        share = torch.nn.functional.avg_pool2d((images[:, :1] > 128).float(), 2)
-        fine = (8 * share - 4).expand_as(found.fine_logits)
-        there = torch.where((fine > 0).flatten(1).any(1), 5.0, -5.0)
-        low = torch.nn.functional.avg_pool2d(fine, 2)
-        sure = torch.full_like(there, 0.9)
-        return replace(found, mask_logits=low, fine_logits=fine, object_score_logits=there, mask_iou=sure)
-
-    monkeypatch.setattr(model, "encode_image", remember)
-    monkeypatch.setattr(model, "decode", red)
 
 
 def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[SearchRegion]:
@@ -108,11 +79,11 @@ def test_a_moving_object_is_followed_anywhere(
     u, v = GRID.lonlat_to_pixel(lon, lat)
     click = Prompt(points=np.array([[float(u), float(v)]]), point_labels=np.array([1]))
     prompt = {"box": box_of(truth), "click": click, "mask": Prompt(mask=truth)}[kind]
-    (outcome,) = tracker.prompt(picture(lon, lat), 0, [prompt])
+    (outcome,) = tracker.prompt(red_disc(lon, lat), 0, [prompt])
     assert outcome.mask is not None and iou(outcome.mask, truth) > 0.8  # its masks are 32 pixels wide
     for t in range(1, 12):
         moved = lon + 0.08 * t
-        frame = tracker.step(picture(moved, lat), t * FRAME)
+        frame = tracker.step(red_disc(moved, lat), t * FRAME)
         assert iou(frame.labels == 1, disc(moved, lat, 0.15)) > 0.8, t
         direction = frame.tracks[0].bearing.direction
         assert angle_between(direction, lonlat_to_vector(moved, lat)) < 0.02
@@ -124,17 +95,17 @@ def test_after_a_click_it_looks_closer(monkeypatch: pytest.MonkeyPatch) -> None:
     sees_red(model, monkeypatch)
     looks = looked_at(monkeypatch)
     click = Prompt(points=np.array([[255.5, 127.5]]), point_labels=np.array([1]))
-    (outcome,) = PanoTracker(model).prompt(picture(0.0, 0.0, 0.4), 0, [click])
+    (outcome,) = PanoTracker(model).prompt(red_disc(0.0, 0.0, 0.4), 0, [click])
     assert len(looks) == 2 and looks[1].fov > 1.5 * looks[0].fov
     assert outcome.mask is not None and iou(outcome.mask, disc(0.0, 0.0, 0.4)) > 0.9
     tracker = PanoTracker(model)
-    tracker.prompt(picture(0.0, 0.0, 0.4), 0, [click])
+    tracker.prompt(red_disc(0.0, 0.0, 0.4), 0, [click])
     for again, count in ((replace(click, obj_id=1, replace=True), 2), (replace(click, obj_id=1), 1)):
         looks.clear()
-        assert tracker.prompt(picture(0.0, 0.0, 0.4), 0, [again])[0].success
+        assert tracker.prompt(red_disc(0.0, 0.0, 0.4), 0, [again])[0].success
         assert len(looks) == count  # whoever is corrected is known
     looks.clear()
-    PanoTracker(model).prompt(picture(0.0, 0.0, 0.4), 0, [box_of(disc(0.0, 0.0, 0.4))])
+    PanoTracker(model).prompt(red_disc(0.0, 0.0, 0.4), 0, [box_of(disc(0.0, 0.0, 0.4))])
     assert len(looks) == 1
 
 
@@ -150,7 +121,7 @@ def test_objects_do_not_change_each_other_and_turn_with_the_camera() -> None:
         alone.step(image, t * FRAME)
         both.step(image, t * FRAME)
         turned.step(np.roll(image, 77, 1), t * FRAME)
-        own, other, rolled = (x._live.bank.mask_logits[-1] for x in (alone, both, turned))
+        own, other, rolled = (live_batch(x).bank.mask_logits[-1] for x in (alone, both, turned))
         assert torch.allclose(own, other, atol=1e-3)
         assert torch.allclose(own, rolled, atol=1e-3)
 
@@ -165,11 +136,11 @@ def test_a_turned_camera_turns_the_masks(
     sees_red(model, monkeypatch)
     plain, turned = (PanoTracker(model) for _ in range(2))
     box = box_of(disc(0.3, lat, wide))
-    plain.prompt(picture(0.3, lat, wide), 0, [box])
-    turned.prompt(np.roll(picture(0.3, lat, wide), columns, 1), 0, [rolled_prompt(box, columns, 512)])
+    plain.prompt(red_disc(0.3, lat, wide), 0, [box])
+    turned.prompt(np.roll(red_disc(0.3, lat, wide), columns, 1), 0, [rolled_prompt(box, columns, 512)])
     hidden = range(4, 5 + SEARCH_AFTER)
     for t in range(1, 9 + SEARCH_AFTER):
-        image = picture(0.3 + 0.03 * t, lat, 1e-3 if t in hidden else wide)
+        image = red_disc(0.3 + 0.03 * t, lat, 1e-3 if t in hidden else wide)
         image = np.roll(image, 5 * t, 1)  # the noise, too: so the camera turns
         labels = plain.step(image, t * FRAME).labels
         rolled = turned.step(np.roll(image, columns, 1), t * FRAME).labels
@@ -202,13 +173,13 @@ def test_an_object_that_was_lost_is_found_where_its_colours_are(
     model = network(colour_evidence=1e-3, colour_search=0.6)
     sees_red(model, monkeypatch)
     tracker = PanoTracker(model)
-    tracker.prompt(picture(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15))])
+    tracker.prompt(red_disc(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15))])
     for t in range(1, 3):
-        tracker.step(picture(0.0), t * FRAME)
+        tracker.step(red_disc(0.0), t * FRAME)
     for t in range(3, 3 + SEARCH_AFTER):
-        frame = tracker.step(picture(0.0, 0.0, 1e-3), t * FRAME)
+        frame = tracker.step(red_disc(0.0, 0.0, 1e-3), t * FRAME)
         assert frame.tracks[0].state is TrackState.OCCLUDED and not frame.labels.any()
-    frame = tracker.step(picture(2.2, 0.4), (3 + SEARCH_AFTER) * FRAME)
+    frame = tracker.step(red_disc(2.2, 0.4), (3 + SEARCH_AFTER) * FRAME)
     assert iou(frame.labels == 1, disc(2.2, 0.4, 0.15)) > 0.8
 
 
@@ -223,14 +194,14 @@ def test_regions_go_ahead_of_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     model = network()
     sees_red(model, monkeypatch)
     tracker, lon, step = PanoTracker(model), 0.0, 0.1
-    tracker.prompt(picture(lon), 0, [Prompt(mask=disc(lon, 0.0, 0.15))])
+    tracker.prompt(red_disc(lon), 0, [Prompt(mask=disc(lon, 0.0, 0.15))])
     for t in range(1, 12):
         lon, step = lon + step, step + 0.05
-        frame = tracker.step(picture(lon), t * FRAME)
+        frame = tracker.step(red_disc(lon), t * FRAME)
         assert iou(frame.labels == 1, disc(lon, 0.0, 0.15)) > 0.75, t
     assert step > region_of(tracker._live.objects[0].view).fov / 2
     for t in range(12, 15):  # it stands still, hidden: the region comes to rest, too
-        tracker.step(picture(0.0, 0.0, 1e-3), t * FRAME)
+        tracker.step(red_disc(0.0, 0.0, 1e-3), t * FRAME)
     assert tracker.tracks()[0].state is TrackState.OCCLUDED
 
 
@@ -250,20 +221,20 @@ def test_where_it_looks_next_is_as_large_as_what_a_prompt_found(monkeypatch: pyt
     model = network()
     sees_red(model, monkeypatch)
     tracker = PanoTracker(model)
-    tracker.prompt(picture(0.0, 0.0, 0.3), 0, [box_of(disc(0.0, 0.0, 0.45))])
+    tracker.prompt(red_disc(0.0, 0.0, 0.3), 0, [box_of(disc(0.0, 0.0, 0.45))])
     assert region_of(tracker._live.objects[0].view).diameter == pytest.approx(0.6, rel=0.15)
 
 
 def test_what_another_object_in_sight_covers_is_not_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     model = network(colour_evidence=1e-3, colour_search=0.6)
     tracker = PanoTracker(model)
-    tracker.prompt(picture(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15)), Prompt(mask=disc(1.5, 0.0, 0.15))])
+    tracker.prompt(red_disc(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15)), Prompt(mask=disc(1.5, 0.0, 0.15))])
     lost, other = tracker._live.objects
     lost.view = SearchRegionView(replace(region_of(lost.view), unseen=SEARCH_AFTER))
-    plan = tracker._planner.plan(tracker._live, Frame(picture(0.0), FRAME))
+    plan = planner_of(tracker).plan(live_batch(tracker), Frame(red_disc(0.0), FRAME))
     assert plan.elsewhere is not None and plan.elsewhere.tolist() == [True, False]
     assert same(plan.views[1], other.view)
-    plan = tracker._planner.plan(tracker._live, Frame(picture(1.5), FRAME))
+    plan = planner_of(tracker).plan(live_batch(tracker), Frame(red_disc(1.5), FRAME))
     assert plan.elsewhere is not None and not plan.elsewhere.any() and same(plan.views[0], lost.view)
 
 
@@ -272,13 +243,13 @@ def test_of_many_lost_objects_some_are_searched_in_every_frame_and_all_after_som
 ) -> None:
     count = 3 * MAX_SEARCHED_PER_FRAME - 1
     tracker = PanoTracker(network(colour_evidence=1e-3, colour_search=0.6))
-    tracker.prompt(picture(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15))] * count)
-    group, searched = tracker._live, torch.zeros(count, dtype=torch.bool)
+    tracker.prompt(red_disc(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15))] * count)
+    group, searched = live_batch(tracker), torch.zeros(count, dtype=torch.bool)
     for item in group.objects:
         item.view = SearchRegionView(replace(region_of(item.view), unseen=SEARCH_AFTER))
     for frame in range(3):
         group.bank = replace(group.bank, frame=torch.full((count,), frame))
-        elsewhere = tracker._planner.plan(group, Frame(picture(1.0), FRAME)).elsewhere
+        elsewhere = planner_of(tracker).plan(group, Frame(red_disc(1.0), FRAME)).elsewhere
         assert elsewhere is not None and int(elsewhere.sum()) == MAX_SEARCHED_PER_FRAME
         searched |= elsewhere
     assert searched.all()
@@ -286,8 +257,8 @@ def test_of_many_lost_objects_some_are_searched_in_every_frame_and_all_after_som
 
 def test_what_is_seen_is_not_searched() -> None:
     tracker = PanoTracker(network(colour_evidence=1e-3, colour_search=0.6))
-    tracker.prompt(picture(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15))])
-    assert tracker._planner.plan(tracker._live, Frame(picture(1.0), FRAME)).elsewhere is None
+    tracker.prompt(red_disc(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15))])
+    assert planner_of(tracker).plan(live_batch(tracker), Frame(red_disc(1.0), FRAME)).elsewhere is None
 
 
 def test_a_correction_inside_the_last_region_uses_it_and_one_outside_moves_there(
@@ -296,8 +267,8 @@ def test_a_correction_inside_the_last_region_uses_it_and_one_outside_moves_there
     model = network()
     sees_red(model, monkeypatch)
     tracker = PanoTracker(model)
-    tracker.prompt(picture(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15))])
-    image = picture(0.05)
+    tracker.prompt(red_disc(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15))])
+    image = red_disc(0.05)
     tracker.step(image, FRAME)
     seen = region_of(tracker._live.objects[0].last_view)
     looks = looked_at(monkeypatch)
@@ -308,24 +279,24 @@ def test_a_correction_inside_the_last_region_uses_it_and_one_outside_moves_there
 
     assert tracker.prompt(image, FRAME, [click(0.06)])[0].success
     assert looks == [seen]
-    far = picture(-2.0)
+    far = red_disc(-2.0)
     tracker.step(far, 2 * FRAME)
     (outcome,) = tracker.prompt(far, 2 * FRAME, [click(-2.0)])
     assert outcome.mask is not None and iou(outcome.mask, disc(-2.0, 0.0, 0.15)) > 0.8
     assert angle_between(looks[-1].axes[2], lonlat_to_vector(-2.0, 0.0)) < 0.02
-    assert iou(tracker.step(picture(-1.95), 3 * FRAME).labels == 1, disc(-1.95, 0.0, 0.15)) > 0.8
+    assert iou(tracker.step(red_disc(-1.95), 3 * FRAME).labels == 1, disc(-1.95, 0.0, 0.15)) > 0.8
 
 
 def test_what_is_remembered_goes_on_from_a_file(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, config = network(), TrackerConfig(camera_motion=False)  # seen from the second image on
     tracker, again = PanoTracker(model, config), PanoTracker(model, config)
-    tracker.prompt(picture(0.5), 0, [Prompt(mask=disc(0.5, 0.0, 0.15)), box_of(disc(-1.0, 0.3, 0.3))])
+    tracker.prompt(red_disc(0.5), 0, [Prompt(mask=disc(0.5, 0.0, 0.15)), box_of(disc(-1.0, 0.3, 0.3))])
     for t in range(1, 4):
-        tracker.step(picture(0.5 + 0.03 * t), t * FRAME)
+        tracker.step(red_disc(0.5 + 0.03 * t), t * FRAME)
     save_snapshot(tmp_path / "m.safetensors", tracker.snapshot(), tracker.network)
-    again.restore(load_snapshot(tmp_path / "m.safetensors", empty_bank(model, 0), again.network, 8))
+    again.restore(load_snapshot(tmp_path / "m.safetensors", again.empty_banks(), again.network, 8))
     for t in range(4, 7):
-        image = picture(0.5 + 0.03 * t)
+        image = red_disc(0.5 + 0.03 * t)
         assert np.array_equal(tracker.step(image, t * FRAME).labels, again.step(image, t * FRAME).labels)
 
 
@@ -333,12 +304,12 @@ def test_what_is_recalled_is_not_seen_before_somebody_looks(monkeypatch: pytest.
     model = network()
     sees_red(model, monkeypatch)
     tracker, again = PanoTracker(model), PanoTracker(model)
-    tracker.prompt(picture(0.5), 0, [Prompt(mask=disc(0.5, 0.0, 0.15))])
-    again.restore(tracker.snapshot(), picture(0.5))
+    tracker.prompt(red_disc(0.5), 0, [Prompt(mask=disc(0.5, 0.0, 0.15))])
+    again.restore(tracker.snapshot(), red_disc(0.5))
     (before,), (first,) = tracker.tracks(), again.tracks()
     assert before.state is TrackState.VISIBLE and first.state is TrackState.OCCLUDED
     assert before.bearing.solid_angle > 0 == first.bearing.solid_angle and first.last_seen == before.last_seen
-    assert again.step(picture(0.5), FRAME).tracks[0].state is TrackState.VISIBLE
+    assert again.step(red_disc(0.5), FRAME).tracks[0].state is TrackState.VISIBLE
     assert again.tracks()[0].bearing.solid_angle > 0
 
 
@@ -346,7 +317,7 @@ def test_a_prompt_on_an_older_image_catches_up(monkeypatch: pytest.MonkeyPatch) 
     model = network()
     sees_red(model, monkeypatch)
     tracker = PanoTracker(model)
-    images = [picture(0.3 + 0.2 * t) for t in range(4)]
+    images = [red_disc(0.3 + 0.2 * t) for t in range(4)]
     for t, image in enumerate(images):
         tracker.step(image, t * FRAME)
     (outcome,) = tracker.prompt(images[0], 0, [box_of(disc(0.3, 0.0, 0.15))])
@@ -354,7 +325,7 @@ def test_a_prompt_on_an_older_image_catches_up(monkeypatch: pytest.MonkeyPatch) 
     for t in range(1, 4):
         tracker.replay(images[t], t * FRAME)
     assert tracker.replay_stamp is None
-    frame = tracker.step(picture(1.1), 4 * FRAME)
+    frame = tracker.step(red_disc(1.1), 4 * FRAME)
     assert iou(frame.labels == 1, disc(1.1, 0.0, 0.15)) > 0.8
 
 

@@ -1,0 +1,91 @@
+"""Everything that finds objects in views of one kind: network, planner, encoder and prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from panosam2_ros.geometry.image_types import MaskArray
+from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.prompts.prompt import Prompt
+from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
+from panosam2_ros.tracking.config import TrackerConfig
+from panosam2_ros.tracking.frame import Frame
+from panosam2_ros.tracking.mask_cleaning import MaskCleaner
+from panosam2_ros.tracking.object_group import ObjectBatch
+from panosam2_ros.tracking.prompting import PromptBatch, PromptSegmenter
+from panosam2_ros.tracking.propagation import PropagationResult, empty_bank, propagate
+from panosam2_ros.tracking.track import TrackedObject
+from panosam2_ros.tracking.track_update import Sighting
+from panosam2_ros.tracking.view import InputView, NetworkInput, ViewKind
+from panosam2_ros.tracking.view_encoder import ViewEncoder
+from panosam2_ros.tracking.view_planner import ViewPlan, ViewPlanner
+
+
+class ViewPipeline:
+    """Finds objects in views of one kind; keeps nothing of objects."""
+
+    def __init__(
+        self, model: PanoSAM2, config: TrackerConfig, batcher: AdaptiveBatcher, planner: ViewPlanner
+    ) -> None:
+        """Take the network and the planner of that kind of view."""
+        self.model, self.planner, self._batcher = model, planner, batcher
+        self.network = NetworkInput.of(model, config.vertical_fov)
+        self._cleaner = MaskCleaner(config.cleanup, self.network, model.config)
+        self._encoder = ViewEncoder(model, self.network, batcher)
+        self.segmenter = PromptSegmenter(model, self.network, self.planner, self._encoder)
+
+    @property
+    def kind(self) -> ViewKind:
+        """What the network sees."""
+        return ViewKind.REGION if self.model.config.regions else ViewKind.PANORAMA
+
+    def empty_batch(self, count: int = 0) -> ObjectBatch:
+        """Return a batch without objects, and ``count`` rows of empty memory."""
+        return ObjectBatch([], empty_bank(self.model, count))
+
+    def track(self, batch: ObjectBatch, frame: Frame) -> list[Sighting]:
+        """Find a batch's objects in a frame, and remember it."""
+        with self.model.precision():
+            plan = self.planner.plan(batch, frame)
+            result = self._propagate(batch, frame, plan)
+            result = self._cleaner.clean(batch.objects, plan.views, result, frame.stamp)
+        batch.bank = result.bank
+        return self.sightings(batch.objects, plan.views, result)
+
+    def remembered_again(
+        self, item: TrackedObject, mask: MaskArray, frame: Frame, old: ObjectBatch
+    ) -> ObjectBatch:
+        """Return an object with the memory of this kind of view, made of its mask [H, W] in a frame.
+
+        Maps of other views say nothing here; of the memory ``old`` the pointers and colours stay.
+        """
+        segmented = self.segmenter.segment(
+            frame, PromptBatch([Prompt(mask=mask)], [None], self.empty_batch(1).bank), newest=False
+        )
+        item.view = item.last_view = segmented.views[0]
+        return ObjectBatch([item], segmented.result.bank.with_pointers_of(old.bank))
+
+    def sightings(
+        self, objects: Sequence[TrackedObject], views: Sequence[InputView], result: PropagationResult
+    ) -> list[Sighting]:
+        """Return what was found of each object."""
+        logits = result.fine_logits[:, 0].float().cpu().numpy()
+        scores, ious = result.scores.sigmoid().tolist(), result.prediction.mask_iou.tolist()
+        each = zip(objects, views, logits, scores, ious, strict=True)
+        return [Sighting(*values, self.network, self.planner) for values in each]
+
+    def _propagate(self, batch: ObjectBatch, frame: Frame, plan: ViewPlan) -> PropagationResult:
+        """Find a batch's objects, in as many parts as memory asks for."""
+
+        def part(rows: slice) -> PropagationResult:
+            features = self._encoder.encode(frame, plan.views[rows])
+            elsewhere = None if plan.elsewhere is None else plan.elsewhere[rows]
+            return propagate(self.model, batch.bank.select(rows), features, elsewhere=elsewhere)
+
+        return PropagationResult.concatenated(self._batcher.run(part, len(batch.bank)))
+
+    def place_seam(self, batches: Sequence[ObjectBatch], live: ObjectBatch) -> None:
+        """Roll what is remembered together with the network's view, so that its seam avoids live objects."""
+        if tokens := self.planner.place_seam(live.bank):
+            for batch in batches:
+                batch.bank = batch.bank.rolled(tokens)
