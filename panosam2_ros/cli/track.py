@@ -28,7 +28,7 @@ from panosam2_ros.io.frame_source import DEFAULT_RATE, open_frames, stamped_fram
 from panosam2_ros.io.video import FrameSource, StampedFrame
 from panosam2_ros.model.build import build_model
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.tracking.config import VIEWS, TrackerConfig
+from panosam2_ros.tracking.config import VIEW_CHOICES, TrackerConfig
 from panosam2_ros.tracking.track import TrackedFrame
 from panosam2_ros.tracking.tracker import PanoTracker
 
@@ -151,7 +151,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_source(parser)
     add("--model", default="panosam2_nano", help="network, as the node's parameter model")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    add("--view", choices=VIEWS, default="auto", help="what the network sees, as the node's parameter view")
+    add(
+        "--view",
+        choices=VIEW_CHOICES,
+        default="auto",
+        help="what the network sees, as the node's parameter view",
+    )
     add("--region-size", type=int, default=0, help="side of search regions, pixels, a multiple of 32; 0: the "
         "network's own")  # fmt: skip
     add("--max-objects", type=int, default=32, help="largest number of objects")

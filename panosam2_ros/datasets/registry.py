@@ -16,6 +16,7 @@ from panosam2_ros.datasets.folder_sequence import FolderSequence
 from panosam2_ros.datasets.ground_truth_prompts import FramePrompts, ground_truth_prompts
 from panosam2_ros.datasets.panovos import PanoVos
 from panosam2_ros.datasets.sequence import VideoSequence
+from panosam2_ros.datasets.staged_scenes import STAGED_KINDS, open_staged, staged_names
 from panosam2_ros.datasets.synthpano.config import FROZEN, BenchmarkConfig
 from panosam2_ros.datasets.synthpano.ground_truth import SequenceGroundTruth, read_distractors
 from panosam2_ros.datasets.vos360 import Vos360
@@ -29,7 +30,10 @@ from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.simulation.assets import AssetLibrary, Split
 from panosam2_ros.synthetic.npm_assets import library_from_npm
 
-KINDS = "acceptance, synthpano:DIR[:SPLIT], vos360:DIR[:SPLIT], panovos:DIR[:SPLIT] or video:PATH"
+KINDS = (
+    f"acceptance, staged[:{'|'.join(STAGED_KINDS)}], synthpano:DIR[:SPLIT], vos360:DIR[:SPLIT], "
+    "panovos:DIR[:SPLIT] or video:PATH"
+)
 Corners = tuple[float, ...]
 
 
@@ -138,8 +142,8 @@ def open_dataset(spec: DatasetSpec) -> Dataset:
     """Open the data set that a user named; raise ValueError where name or files are wrong."""
     kind, _, path = spec.text.partition(":")
     openers = {"acceptance": _acceptance, "synthpano": _synthpano, "vos360": _vos360,
-               "panovos": _panovos, "video": _video}  # fmt: skip
-    if kind not in openers or bool(path) == (kind == "acceptance"):
+               "panovos": _panovos, "staged": _staged, "video": _video}  # fmt: skip
+    if kind not in openers or (kind != "staged" and bool(path) == (kind == "acceptance")):
         raise ValueError(f"--dataset is one of {KINDS}, got {spec.text!r}")
     return openers[kind](spec, path)
 
@@ -169,6 +173,25 @@ def _acceptance(spec: DatasetSpec, path: str) -> Dataset:
         rate=float(acceptance.SCENE["rate"]),
         has_ground_truth=True,
         open=lambda name: acceptance.open_sequence(name, library),
+    )
+
+
+def _staged(spec: DatasetSpec, path: str) -> Dataset:
+    """Open the staged scenes, or those of one kind; raise ValueError for a kind that there is not."""
+    if path not in ("", *STAGED_KINDS):
+        raise ValueError(f"staged scenes are of the kinds {', '.join(STAGED_KINDS)}, got {path!r}")
+    library = AssetLibrary.shipped(Split.TRAIN)
+    names = tuple(name for name in staged_names() if name.startswith(path))
+    material = {"panoramas": sorted(library.panoramas), "sprites": sorted(library.sprites)}
+    return Dataset(
+        name="staged",
+        split=path or "every",
+        seed=None,
+        config_sha256=digest({"dataset": "staged", "names": names, **material}),
+        names=names,
+        rate=10.0,
+        has_ground_truth=True,
+        open=lambda name: open_staged(name, library),
     )
 
 

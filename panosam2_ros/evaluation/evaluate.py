@@ -26,7 +26,7 @@ from panosam2_ros.evaluation.runner import SequenceRun, mean_J_sphere
 from panosam2_ros.evaluation.summary import summarise_results
 from panosam2_ros.io.json_file import write_json
 from panosam2_ros.model.build import EMBEDDED
-from panosam2_ros.tracking.config import VIEWS
+from panosam2_ros.tracking.config import VIEW_CHOICES
 
 log = logging.getLogger(__name__)
 _BASELINES = ("keep-first", "flow", "ceiling")
@@ -52,8 +52,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--dataset", required=True, help=KINDS)
     add("--weights", default=EMBEDDED, help="name or .safetensors file (default: %(default)s)")
-    add("--view", choices=VIEWS, default="auto", help="what the network sees, as the node's parameter view "
-        "(default: %(default)s)")  # fmt: skip
+    add("--view", choices=VIEW_CHOICES, default="auto", help="what the network sees, as the node's "
+        "parameter view (default: %(default)s)")  # fmt: skip
     add("--region-size", type=int, default=0, help="side of search regions, pixels (default: the network's)")
     add("--prompt", choices=PROMPT_KINDS, default="mask", help="prompts of the tracker; floors start from "
         "the true mask of the first frame (default: %(default)s)")  # fmt: skip

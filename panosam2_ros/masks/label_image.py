@@ -29,6 +29,13 @@ def resize_labels(labels: NDArray[np.uint16], width: int, height: int) -> NDArra
     return np.asarray(cv2.resize(labels, (width, height), interpolation=how), np.uint16)
 
 
+def resize_mask(mask: NDArray[np.bool_], width: int, height: int) -> NDArray[np.bool_]:
+    """Resize a mask [H, W] by nearest neighbour; one of that size is returned as it is."""
+    if mask.shape == (height, width):
+        return mask
+    return resize_labels(mask.astype(np.uint16), width, height) > 0
+
+
 @dataclass(frozen=True, eq=False)
 class MaskRegion:
     """A mask at the image's size, cropped to the part of the image around it."""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from panosam2_ros.geometry.circular import mean_column, wrap_pad
 from panosam2_ros.geometry.equirect import Equirect, box_width, mask_box
+from panosam2_ros.geometry.thin_mask import with_thin_parts
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.mask_decoder import (
     BOX_FIRST,
@@ -129,7 +130,7 @@ class PromptEncoder:
             points, point_labels = self._sparse(prompt)
             coords[i, : len(points)], labels[i, : len(points)] = points, point_labels
             if prompt.mask is not None:
-                share = self._low_res_share(prompt.mask)
+                share = self._share(prompt.mask, self.low_res)
                 dense[i, 0] = (2 * share - 1) * DENSE_LOGIT
                 given[i, 0] = (2 * share - 1) * GIVEN_LOGIT
             elif self.config.draw_prompts:
@@ -151,10 +152,7 @@ class PromptEncoder:
         pixels = np.zeros((len(prompts), 1, *self.input_size), np.float32)
         for i, prompt in enumerate(prompts):
             if prompt.mask is not None:
-                share = cv2.resize(
-                    prompt.mask.astype(np.float32), self.input_size[::-1], interpolation=cv2.INTER_AREA
-                )
-                pixels[i, 0] = share >= 0.5
+                pixels[i, 0] = self._share(prompt.mask, self.input_size) >= 0.5
         return torch.from_numpy(pixels)
 
     def _low_res_logits(self, pixels: Tensor) -> Tensor:
@@ -181,10 +179,13 @@ class PromptEncoder:
         scaled = [self._scaled(u, v, self.input_size) for u, v in points]
         return np.array(scaled, np.float32).reshape(-1, 2), np.array(labels, np.int64)
 
-    def _low_res_share(self, mask: NDArray[np.bool_]) -> NDArray[np.float32]:
-        """Return the share of every stride-4 pixel that the mask covers; no cell reaches across the seam."""
-        size = (self.low_res[1], self.low_res[0])
-        return np.asarray(cv2.resize(mask.astype(np.float32), size, interpolation=cv2.INTER_AREA))
+    def _share(self, mask: NDArray[np.bool_], size: tuple[int, int]) -> NDArray[np.float32]:
+        """Return the share of every pixel of an image of ``size`` (H, W) that the mask covers.
+
+        No cell reaches across the seam. Thin parts have more than a half (``with_thin_parts``).
+        """
+        share = cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_AREA)
+        return with_thin_parts(np.asarray(share, np.float32), wrap=self.config.wraps)
 
     def _draw(self, dense: NDArray[np.float32], prompt: Prompt) -> None:
         """Draw box and clicks as +-DENSE_LOGIT into ``dense`` [4h, 4w]."""

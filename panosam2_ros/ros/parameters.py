@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from panosam2_ros.tracking.config import VIEWS
+from panosam2_ros.tracking.config import VIEW_CHOICES
 
 
 class Change(enum.Enum):
@@ -58,7 +58,7 @@ class Parameters:
         "what the network sees: regions (a search region round each object), panorama, or auto: what the "
         "network is made for, and for SAM 2.1 the panorama round an object wider than 120 degrees",
         Change.UNCONFIGURED,
-        choices=VIEWS,
+        choices=VIEW_CHOICES,
     )
     region_size: int = _declared(
         0,

@@ -9,7 +9,7 @@ from panosam2_ros.geometry.equirect import LEAST_WIDTH
 from panosam2_ros.masks.cleanup import CleanupConfig
 from panosam2_ros.tracking.motion_model import StateConfig
 
-VIEWS = ("auto", "regions", "panorama")
+VIEW_CHOICES = ("auto", "regions", "panorama")
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class TrackerConfig:
         )
 
     def __post_init__(self) -> None:
-        if self.view not in VIEWS:
-            raise ValueError(f"view is {', '.join(VIEWS)}; got {self.view!r}")
+        if self.view not in VIEW_CHOICES:
+            raise ValueError(f"view is {', '.join(VIEW_CHOICES)}; got {self.view!r}")
         if self.mask_width and self.mask_width < LEAST_WIDTH:
             raise ValueError(
                 f"mask_width must be 0 (the image's) or at least {LEAST_WIDTH}, got {self.mask_width}"

@@ -40,6 +40,12 @@ class Frame:
         """A column that the image's brightness chooses: it moves with the camera's yaw."""
         return reference_column(self.image)
 
+    @cached_property
+    def brightness(self) -> float:
+        """The mean of all pixels, 0..255, weighted with their solid angles: no rotation changes it."""
+        rows = self.image[::8, ::8].mean((1, 2))
+        return float(np.average(rows, weights=self.grid.pixel_solid_angles()[::8]))
+
     def mask_grid(self, mask_width: int) -> Equirect:
         """Return the pixel grid of label images with ``mask_width`` columns; 0: as many as the image has."""
         return self.grid.of_width(mask_width) if mask_width else self.grid

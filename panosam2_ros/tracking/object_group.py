@@ -48,6 +48,7 @@ class ObjectGroup:
     batches: dict[ViewKind, ObjectBatch]
     stamp: int | None  # ns, of the image in whose axes they are known; None: there was none
     camera_motion: RotationEstimator  # has seen that image
+    brightness: float | None = None  # of that image; None: unknown
 
     @property
     def objects(self) -> list[TrackedObject]:

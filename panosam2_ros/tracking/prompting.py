@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.model.panosam2 import PanoSAM2
@@ -40,13 +39,14 @@ class PromptBatch:
 class SegmentedPrompts:
     """What a network found of prompts."""
 
+    prompts: Sequence[Prompt]
     views: list[InputView]  # in which each object was found
     result: PropagationResult
 
     def found_rows(self) -> list[int]:
-        """Return the prompts of which anything was found."""
-        rows: Tensor = (self.result.mask_logits > 0).flatten(1).any(1).nonzero()[:, 0]
-        return [int(row) for row in rows.tolist()]
+        """Return the prompts of which anything was found; what a mask shows need not be found."""
+        found = (self.result.mask_logits > 0).flatten(1).any(1).tolist()
+        return [i for i, prompt in enumerate(self.prompts) if found[i] or prompt.mask is not None]
 
 
 class PromptSegmenter:
@@ -76,7 +76,7 @@ class PromptSegmenter:
                 for planned, view in zip(views, closer, strict=True)
             ]
             result = self._segmented(frame, batch, views)
-        return SegmentedPrompts([view.view for view in views], result)
+        return SegmentedPrompts(batch.prompts, [view.view for view in views], result)
 
     def _segmented(self, frame: Frame, batch: PromptBatch, views: Sequence[PromptView]) -> PropagationResult:
         masks = batch.bank.mask_logits if batch.corrects else None

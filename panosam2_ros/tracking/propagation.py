@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from functools import reduce
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from panosam2_ros.geometry.circular import wrap_resize
@@ -25,10 +26,13 @@ from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.encoding import EncodedPrompts, centre_token
-from panosam2_ros.tracking.redetection import is_wrong_match
+from panosam2_ros.tracking.redetection import is_sure, is_wrong_match
 
 NO_OBJ_SCORE = -1024.0  # SAM2's logits of the mask of an absent object
 CERTAIN = 10.0  # presence logit of a prompted object
+# Frames without a memory, after which a doubtful one is kept: what is never remembered stays doubtful.
+MOST_DOUBTFUL = 10
+THIN_SHARE = 0.1  # of a mask's pixels, at most, that are inner ones of a thin object
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +103,7 @@ def propagate(
     use_previous: Tensor | None = None,  # [N] bool; training hides some previous masks
     present: Tensor | None = None,  # [N] bool; training knows which objects are in the image
     elsewhere: Tensor | None = None,  # [N] bool: lost objects that are searched in another region
+    outdated: Tensor | None = None,  # [N] bool: objects whose remembered colours do not count
 ) -> PropagationResult:
     """Find every object of ``bank`` in an image; remember it where it is present."""
     prediction = model.decode(
@@ -111,15 +116,13 @@ def propagate(
     scores = prediction.object_score_logits
     colours = None
     if features.bins is not None:
-        evidence = colour_evidence(features.bins, bank.colours)
-        alike = histogram_intersection(features.bins, bank.colours, prediction.fine_logits)
-        scores = torch.where(alike < model.config.colour_likeness, scores.clamp(max=-CERTAIN), scores)
-        prediction = prediction.shifted(model.config.colour_evidence * evidence)
+        relearned = torch.zeros_like(bank.seen) if outdated is None else outdated & (scores > 0)
+        prediction, scores = _judge_colours(model, bank, features.bins, prediction, relearned)
         if elsewhere is not None:
             wrong = is_wrong_match(scores, bank, prediction, features.bins, model.config.colour_search)
             scores = torch.where(elsewhere & wrong, scores.clamp(max=-CERTAIN), scores)
         if model.config.colour_learning:
-            colours = _colours_now(model, bank, features.bins, prediction)
+            colours = _colours_now(model, bank, features.bins, prediction, relearned)
     if present is None:
         present = (scores > 0) & (prediction.mask_logits > 0).flatten(1).any(1)
     seen = _Sighting(prediction, prediction.mask_logits, present, prompted=False, colours=colours)
@@ -127,10 +130,44 @@ def propagate(
     return PropagationResult(prediction, prediction.mask_logits, prediction.fine_logits, scores, after)
 
 
-def _colours_now(model: PanoSAM2, bank: MemoryBank, bins: ColourBins, prediction: MaskPrediction) -> Tensor:
-    """Return colours moved towards this frame's where the mask is likely right, since light changes."""
+def _judge_colours(
+    model: PanoSAM2, bank: MemoryBank, bins: ColourBins, prediction: MaskPrediction, relearned: Tensor
+) -> tuple[MaskPrediction, Tensor]:
+    """Let colours shift the mask logits, and veto masks of other colours than the object's.
+
+    Neither is done for objects whose colours are ``relearned`` [N] bool, nor where the network is sure of a
+    mask of other colours, so that the veto does not outlast its doubt. Returns the prediction and the
+    presence logits [N].
+    """
+    scores = prediction.object_score_logits
+    evidence = model.config.colour_evidence * colour_evidence(bins, bank.colours)
+    alike = histogram_intersection(bins, bank.colours, prediction.fine_logits)
+    left = histogram_intersection(bins, bank.colours, prediction.shifted(evidence).fine_logits)
+    # a mask of few pixels spills over a thin object: what the colours leave of it is compared
+    alike = torch.where(_is_thin(bank.mask_logits), left, alike)
+    unlike = alike < model.config.colour_likeness
+    overruled = relearned | (unlike & is_sure(prediction))
+    scores = torch.where(unlike & ~overruled, scores.clamp(max=-CERTAIN), scores)
+    return prediction.shifted(torch.where(overruled[:, None, None, None], 0.0, evidence)), scores
+
+
+def _is_thin(mask_logits: Tensor) -> Tensor:
+    """Return whether masks [N, 1, h, w] have hardly a pixel whose 3x3 neighbours all belong to them, [N]."""
+    mask = (mask_logits > 0).float()
+    inner = -F.max_pool2d(-mask, 3, 1, 1)
+    return inner.sum((1, 2, 3)) <= THIN_SHARE * mask.sum((1, 2, 3))
+
+
+def _colours_now(
+    model: PanoSAM2, bank: MemoryBank, bins: ColourBins, prediction: MaskPrediction, relearned: Tensor
+) -> Tensor:
+    """Return colours moved towards this frame's where the mask is likely right, since light changes.
+
+    Those of objects that are ``relearned`` [N] bool are this frame's.
+    """
     found = colour_histograms(bins, prediction.fine_logits)
     rate = torch.where(prediction.mask_iou >= model.config.colour_iou, model.config.colour_learning, 0.0)
+    rate = torch.where(relearned, 1.0, rate)
     return torch.lerp(bank.colours, found.to(bank.colours), rate[:, None, None].to(bank.colours))
 
 
@@ -211,7 +248,8 @@ def _remember(model: PanoSAM2, bank: MemoryBank, features: ImageFeatures, new: _
     mask_logits, present = new.mask_logits, new.present
     cond = torch.full_like(present, new.prompted)
     confidence = torch.where(cond, 1.0, new.prediction.mask_iou)
-    keep = present & (confidence >= model.config.doubtful_iou)
+    unwritten = bank.frame - 1 - bank.maskmem.written.max(1).values
+    keep = present & ((confidence >= model.config.doubtful_iou) | (unwritten >= MOST_DOUBTFUL))
     if model.config.remember_absent:
         keep = keep | ~present
         mask_logits = torch.where(present[:, None, None, None], mask_logits, NO_OBJ_SCORE)

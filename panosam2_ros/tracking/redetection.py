@@ -3,6 +3,11 @@
 Our own aid to small networks (SAM2 and the paper have none): the part of the panorama whose colours speak
 most for a lost object gets the object's search region, and the network says whether that is the object. It
 has to know objects by their appearance for that: see ``mask_swap_prob`` in ``training/curriculum.py``.
+
+No rule shuts an object out for ever. Some tries look where an object's colours are not, since light changes,
+some in a larger or smaller region, since things come closer, and a network that is sure is believed. What a
+try does follows the fractional parts of multiples of irrational numbers, so that every choice comes up
+whichever tries an object gets.
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ from panosam2_ros.geometry.circular import fit_image
 from panosam2_ros.geometry.connected_components import connected_components
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
-from panosam2_ros.geometry.sphere import Floats, rotation_matrix
+from panosam2_ros.geometry.sphere import Floats, lonlat_to_vector, rotation_matrix
 from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.model.colour_histogram import (
     ColourBins,
@@ -37,7 +42,15 @@ MAX_SEARCHED_PER_FRAME = 4  # objects, which bounds the time of a frame
 MIN_LOG_RATIO = 1.0  # evidence, a log ratio, from which a pixel may belong to a lost object
 MAX_CANDIDATES = 4  # parts of the panorama that are compared, the largest
 MIN_IOU = 0.4  # predicted, of what is taken for the object
+# Presence logit and predicted IoU above which the network's word counts for more than colours, which change
+# with the light. In 484 object-frames of val in which a mask has other colours than its object (intersection
+# below 0.5) the network is as sure as that of none that is wrong.
+SURE_SCORE, SURE_IOU = 6.0, 0.85
 SHARES = (0.005, 0.4)  # of a search region, least and most, that is taken for the object in another place
+_ANYWHERE = 0.25  # share of tries that look anywhere on the sphere
+_LIKELIEST, _TURNS, _SIZES = (math.sqrt(5) - 1) / 2, math.sqrt(2), math.sqrt(3)  # which candidate, ...
+_SPREAD = (0.7548776662, 0.5698402910)  # of two coordinates: the R2 sequence (Roberts 2018)
+_SAME_SIZE, _LARGER, _SMALLER = 0.75, 2.0, 0.5  # share of tries at the last size, factors of half the others
 _SIZE_WEIGHT = 0.1  # of the logarithm of the ratio of solid angles, beside the overlap of colours
 
 
@@ -48,7 +61,10 @@ def redetect(
     regions: Sequence[SearchRegion],  # where they were last, [M]
     visible: Sequence[SearchRegion],  # of the objects that are seen: lost ones are not there
 ) -> list[Floats | None]:
-    """Return a direction [3] for each lost object in which its colours are, another one in every try."""
+    """Return a direction [3] for each lost object in which its colours are, another one in every try.
+
+    Some tries look anywhere on the sphere, whatever the colours there; None: in this one there is no place.
+    """
     fov = frame.grid.vertical_fov
     grid = frame.grid.of_width(SEARCH_WIDTH)
     first = frame.reference_column  # so that nothing depends on where the seam lies
@@ -60,12 +76,36 @@ def redetect(
     evidence = colour_evidence(bins, lost.colours).masked_fill(occupied, -MIN_LOG_RATIO)
     found: list[Floats | None] = []
     for region, own, colours in zip(regions, evidence, lost.colours, strict=True):
+        index = region.unseen // SEARCH_EVERY
+        if _fraction(0.5 + index * _TURNS) < _ANYWHERE:
+            found.append(unroll @ _anywhere(index, fov))
+            continue
         size = math.pi / 4 * region.diameter**2
         candidates = rank_candidates(bins, own, colours, size, fov)
-        candidate = candidates[region.unseen // SEARCH_EVERY % len(candidates), 0].cpu().numpy() > 0
-        extent = TargetExtent.of_mask(candidate, grid)
+        chosen = int(_fraction(index * _LIKELIEST) * len(candidates))
+        extent = TargetExtent.of_mask(candidates[chosen, 0].cpu().numpy() > 0, grid)
         found.append(None if extent is None else unroll @ extent.direction)
     return found
+
+
+def searched_region(region: SearchRegion, direction: Floats) -> SearchRegion:
+    """Return the region in a direction [3] for a lost object, in some tries for one of another size."""
+    chance = _fraction(region.unseen // SEARCH_EVERY * _SIZES)
+    other = _LARGER if chance > (1 + _SAME_SIZE) / 2 else _SMALLER
+    factor = 1.0 if chance < _SAME_SIZE else other
+    diameter, longest = region.diameter * factor, region.longest * factor
+    return replace(region.recentred(direction), unseen=0, diameter=diameter, longest=longest)
+
+
+def _anywhere(index: int, vertical_fov: float) -> Floats:
+    """Return a direction [3] for the try of an index; tries cover a panorama of this height evenly."""
+    across, up = (_fraction(0.5 + index * step) for step in _SPREAD)
+    sine = (2 * up - 1) * math.sin(vertical_fov / 2)
+    return lonlat_to_vector(2 * math.pi * across, math.asin(sine))
+
+
+def _fraction(x: float) -> float:
+    return x - math.floor(x)
 
 
 def _occupied(grid: Equirect, regions: Sequence[SearchRegion]) -> Tensor:
@@ -102,6 +142,11 @@ def rank_candidates(
     return masks[(alike - _SIZE_WEIGHT * ratio.log().abs()).argsort(descending=True)]
 
 
+def is_sure(prediction: MaskPrediction) -> Tensor:
+    """Return whether the network is so sure of a mask that colours cannot overrule it, [N] bool."""
+    return (prediction.object_score_logits > SURE_SCORE) & (prediction.mask_iou > SURE_IOU)
+
+
 def is_wrong_match(
     scores: Tensor,  # [N] logits of presence
     bank: MemoryBank,
@@ -111,12 +156,13 @@ def is_wrong_match(
 ) -> Tensor:
     """Return whether what was found in regions elsewhere is not the lost objects, [N] bool.
 
-    The last mask says nothing of the size: it may have been what the object was lost by.
+    The last mask says nothing of the size: it may have been what the object was lost by. Colours say nothing
+    against a network that is sure.
     """
     share = (prediction.mask_logits > 0).float().mean((1, 2, 3))
     right = (scores > 0) & (prediction.mask_iou >= MIN_IOU) & (share > SHARES[0]) & (share < SHARES[1])
     alike = histogram_intersection(bins, bank.colours, prediction.fine_logits)
-    return ~(right & (alike >= min_intersection))
+    return ~(right & ((alike >= min_intersection) | is_sure(prediction)))
 
 
 def _solid_angles(mask_logits: Tensor, vertical_fov: float) -> Tensor:

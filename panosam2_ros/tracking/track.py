@@ -45,6 +45,7 @@ class TrackedObject:
     last_view: InputView | None = None  # the one of its last mask
     score: float = 0.0
     mask_iou: float = 0.0
+    vetoed_since: int | None = None  # ns, since when its colours have contradicted the network; None: not now
     searched: bool = True  # False: nobody has looked for it since it was restored from a snapshot
 
     def rotate(self, rotation: Floats) -> None:

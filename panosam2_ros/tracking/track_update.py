@@ -10,7 +10,7 @@ from panosam2_ros.geometry.bearing import mask_bearing
 from panosam2_ros.geometry.image_types import ImageArray, LabelImage
 from panosam2_ros.geometry.window import Logits, MaskPatch
 from panosam2_ros.masks.boundary import refine_boundaries
-from panosam2_ros.masks.label_image import render_label_image
+from panosam2_ros.masks.label_image import render_label_image, resize_mask
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.frame import Frame
@@ -46,21 +46,28 @@ class TrackUpdater:
     ) -> LabelImage:
         """Update objects from their masks; return the label image of those that are visible.
 
-        ``prompts``: how objects, by id, were prompted in this frame; masks that were given stay as they are.
+        ``prompts``: how objects, by id, were prompted in this frame. Masks that were given are taken pixel
+        for pixel, also where the network's pixels are too coarse for them; in the label image they cover
+        other objects, those of later prompts the earlier ones.
         """
         grid = frame.mask_grid(self._config.mask_width)
+        given = {i: prompt.mask for i, prompt in prompts.items() if prompt.mask is not None}
         found = self._visible(sightings, prompted=bool(prompts))
-        given = {obj_id for obj_id, prompt in prompts.items() if prompt.mask is not None}
-        outlined = {s.item.obj_id: s.network.outline_size for s in sightings if s.item.obj_id not in given}
-        refined = self._refined(frame.image, found, outlined)
-        labels, regions = render_label_image(found | refined, grid)
+        found = {obj_id: mask for obj_id, mask in found.items() if obj_id not in given}
+        outlined = {seen.item.obj_id: seen.network.outline_size for seen in sightings}
+        labels, regions = render_label_image(found | self._refined(frame.image, found, outlined), grid)
+        for obj_id, mask in given.items():
+            labels[resize_mask(mask, grid.width, grid.height)] = obj_id
         for seen in sightings:
-            item, region = seen.item, regions.get(seen.item.obj_id)
-            bearing = mask_bearing(region.whole(grid.height), grid, mask_iou=seen.iou) if region else None
+            item, region, iou = seen.item, regions.get(seen.item.obj_id), seen.iou
+            bearing = mask_bearing(region.whole(grid.height), grid, mask_iou=iou) if region else None
+            if item.obj_id in given:
+                iou = 1.0  # the network's is of a mask of its own
+                bearing = mask_bearing(given[item.obj_id], frame.grid, mask_iou=iou)
             item.motion.update(frame.stamp, bearing, prompted=bool(prompts))
             item.searched = True
             item.score = seen.score
-            item.mask_iou = min(max(seen.iou, 0.0), 1.0) if bearing else 0.0
+            item.mask_iou = min(max(iou, 0.0), 1.0) if bearing else 0.0
         return labels
 
     def _visible(self, sightings: Sequence[Sighting], *, prompted: bool) -> dict[int, Logits | MaskPatch]:

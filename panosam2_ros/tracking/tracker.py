@@ -15,12 +15,14 @@ import torch
 
 from panosam2_ros.geometry.camera_motion import RotationEstimator
 from panosam2_ros.geometry.image_types import ImageArray, LabelImage
+from panosam2_ros.masks.label_image import resize_mask
 from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.memory.memory_file import NetworkIdentity, TrackerSnapshot
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.prompt import Prompt, PromptStatus
 from panosam2_ros.prompts.validation import KnownIds, validate_prompts
 from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
+from panosam2_ros.tracking.colour_trust import light_changed
 from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.motion_model import BearingMotionModel
@@ -115,12 +117,14 @@ class PanoTracker:
         """Track a group's objects into a frame; return the label image of those that are visible."""
         self._rotate(group, frame)
         group.stamp = frame.stamp
+        relit = light_changed(group.brightness, frame.brightness)
+        group.brightness = frame.brightness
         if not group.objects:
             return frame.empty_labels(self.config.mask_width)
         sightings: list[Sighting] = []
         for kind, batch in group.batches.items():
             if batch.objects:
-                sightings += self._pipelines[kind].track(batch, frame)
+                sightings += self._pipelines[kind].track(batch, frame, relit=relit)
         labels = self._updater.update(sightings, frame)
         change_views(group, frame, labels, self._selector, self._pipelines)
         return labels
@@ -183,13 +187,16 @@ class PanoTracker:
         result = segmented.result.select(torch.tensor(rows, dtype=torch.int64))
         objects = [self._prompted_object(prompts[i], segmented.views[i], frame) for i in rows]
         group = self._empty_group()
-        group.batches[pipeline.kind], group.stamp = ObjectBatch(objects, result.bank), frame.stamp
+        group.batches[pipeline.kind] = ObjectBatch(objects, result.bank)
+        group.stamp, group.brightness = frame.stamp, frame.brightness
         by_id = {item.obj_id: prompts[i] for i, item in zip(rows, objects, strict=True)}
         labels = self._updater.update(pipeline.sightings(objects, views, result), frame, by_id)
         self._take_in(group, frame)
         outcomes = [NOTHING_FOUND] * len(prompts)
         for i, item in zip(rows, objects, strict=True):
-            outcomes[i] = PromptOutcome(PromptStatus.OK, "", item.track(), labels == item.obj_id)
+            given, (height, width) = prompts[i].mask, labels.shape
+            mask = labels == item.obj_id if given is None else resize_mask(given, width, height).copy()
+            outcomes[i] = PromptOutcome(PromptStatus.OK, "", item.track(), mask)
         return outcomes
 
     def _prompt_batch(self, prompts: list[Prompt], frame: Frame, pipeline: ViewPipeline) -> PromptBatch:

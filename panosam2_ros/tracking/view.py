@@ -20,6 +20,7 @@ from panosam2_ros.geometry.circular import fit_image
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.search_region import DEFAULT_PATCH_SIZE, SearchRegion, patch_size
 from panosam2_ros.geometry.sphere import Floats, rotation_matrix
+from panosam2_ros.geometry.thin_mask import region_mask
 from panosam2_ros.geometry.window import Logits, MaskPatch
 from panosam2_ros.masks.cleanup import ExpectedPlace
 from panosam2_ros.model.panosam2 import PanoSAM2
@@ -160,7 +161,9 @@ class SearchRegionView:
         """Return the prompt in the region's pixels; what lies outside is moved to its edge."""
         size, region = network.width, self.region
         if prompt.mask is not None:
-            return replace(prompt, mask=region.mask(prompt.mask, size, vertical_fov=network.vertical_fov))
+            return replace(
+                prompt, mask=region_mask(region, prompt.mask, size, vertical_fov=network.vertical_fov)
+            )
         edge = size - 0.501
         points, box = prompt.points, None
         if len(points):

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from torch import Tensor
+
 from panosam2_ros.geometry.image_types import MaskArray
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
+from panosam2_ros.tracking.colour_trust import note_vetoes, outdated_colours
 from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.mask_cleaning import MaskCleaner
@@ -43,11 +46,16 @@ class ViewPipeline:
         """Return a batch without objects, and ``count`` rows of empty memory."""
         return ObjectBatch([], empty_bank(self.model, count))
 
-    def track(self, batch: ObjectBatch, frame: Frame) -> list[Sighting]:
-        """Find a batch's objects in a frame, and remember it."""
+    def track(self, batch: ObjectBatch, frame: Frame, *, relit: bool) -> list[Sighting]:
+        """Find a batch's objects in a frame, and remember it.
+
+        ``relit``: the light of the frame differs from that of the frame before.
+        """
         with self.model.precision():
             plan = self.planner.plan(batch, frame)
-            result = self._propagate(batch, frame, plan)
+            outdated = outdated_colours(batch.objects, frame.stamp, relit=relit).to(self.model.device)
+            result = self._propagate(batch, frame, plan, outdated)
+            note_vetoes(batch.objects, result, plan.elsewhere, frame.stamp)
             result = self._cleaner.clean(batch.objects, plan.views, result, frame.stamp)
         batch.bank = result.bank
         return self.sightings(batch.objects, plan.views, result)
@@ -74,13 +82,16 @@ class ViewPipeline:
         each = zip(objects, views, logits, scores, ious, strict=True)
         return [Sighting(*values, self.network, self.planner) for values in each]
 
-    def _propagate(self, batch: ObjectBatch, frame: Frame, plan: ViewPlan) -> PropagationResult:
+    def _propagate(
+        self, batch: ObjectBatch, frame: Frame, plan: ViewPlan, outdated: Tensor
+    ) -> PropagationResult:
         """Find a batch's objects, in as many parts as memory asks for."""
 
         def part(rows: slice) -> PropagationResult:
             features = self._encoder.encode(frame, plan.views[rows])
             elsewhere = None if plan.elsewhere is None else plan.elsewhere[rows]
-            return propagate(self.model, batch.bank.select(rows), features, elsewhere=elsewhere)
+            bank = batch.bank.select(rows)
+            return propagate(self.model, bank, features, elsewhere=elsewhere, outdated=outdated[rows])
 
         return PropagationResult.concatenated(self._batcher.run(part, len(batch.bank)))
 

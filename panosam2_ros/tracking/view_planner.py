@@ -22,7 +22,12 @@ from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.object_group import ObjectBatch
-from panosam2_ros.tracking.redetection import MAX_SEARCHED_PER_FRAME, SEARCH_EVERY, redetect
+from panosam2_ros.tracking.redetection import (
+    MAX_SEARCHED_PER_FRAME,
+    SEARCH_EVERY,
+    redetect,
+    searched_region,
+)
 from panosam2_ros.tracking.seam_placement import SeamPlacer
 from panosam2_ros.tracking.track import TrackedObject
 from panosam2_ros.tracking.view import InputView, PanoramaView, SearchRegionView, ViewKind
@@ -188,7 +193,8 @@ class RegionPlanner:
         if not lost or not self._model.config.colour_search:
             return ViewPlan([SearchRegionView(region) for region in regions])
         many = len(lost) > MAX_SEARCHED_PER_FRAME
-        start = -MAX_SEARCHED_PER_FRAME * int(group.bank.frame.max()) % len(lost) if many else 0
+        turn = int(group.bank.frame.max()) // SEARCH_EVERY  # objects that are lost together come up together
+        start = -MAX_SEARCHED_PER_FRAME * turn % len(lost) if many else 0
         chosen = (lost[start:] + lost[:start])[:MAX_SEARCHED_PER_FRAME]
         visible = [region for region in regions if not region.unseen]
         bank = group.bank.select(torch.tensor(chosen))
@@ -196,7 +202,7 @@ class RegionPlanner:
         elsewhere = torch.zeros(len(regions), dtype=torch.bool)
         for row, direction in zip(chosen, directions, strict=True):
             if direction is not None:
-                regions[row], elsewhere[row] = replace(regions[row].recentred(direction), unseen=0), True
+                regions[row], elsewhere[row] = searched_region(regions[row], direction), True
         views: list[InputView] = [SearchRegionView(region) for region in regions]
         return ViewPlan(views, elsewhere.to(self._model.device))
 

@@ -71,9 +71,17 @@ def test_the_very_middle_of_a_region_does_not_hang_on_the_last_digit(digit: floa
 def test_a_mask_becomes_its_share_of_every_pixel() -> None:
     encoding = PromptEncoder(Equirect(256, 128), (128, 256), ModelConfig())
     mask = np.zeros((128, 256), bool)
-    mask[8:12, 8:10] = True  # half of one pixel at stride 4
+    mask[8:12, 4:10] = True  # a pixel at stride 4 and half of the next one
     given = encoding.encode([Prompt(mask=mask)]).given[0, 0]
-    assert given[2, 2] == 0 and given.flatten().sort().values[-2] == -10
+    assert given[2, 1] == 10 and given[2, 2] == 0 and given.flatten().sort().values[-3] == -10
+
+
+def test_a_mask_smaller_than_half_a_pixel_is_one_pixel() -> None:
+    encoding = PromptEncoder(Equirect(256, 128), (128, 256), ModelConfig())
+    mask = np.zeros((128, 256), bool)
+    mask[9, 9] = True
+    given = encoding.encode([Prompt(mask=mask)]).given[0, 0]
+    assert given[2, 2] == 10 and given.flatten().sort().values[-2] == -10
 
 
 def test_nothing_is_drawn_for_models_that_do_not_want_it() -> None:

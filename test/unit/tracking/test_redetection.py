@@ -27,7 +27,13 @@ from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.simulation.assets import AssetLibrary, Split
 from panosam2_ros.simulation.scene import Scene, SceneConfig
 from panosam2_ros.tracking.frame import Frame
-from panosam2_ros.tracking.redetection import SEARCH_EVERY, is_wrong_match, rank_candidates, redetect
+from panosam2_ros.tracking.redetection import (
+    SEARCH_EVERY,
+    is_wrong_match,
+    rank_candidates,
+    redetect,
+    searched_region,
+)
 from panosam2_ros.tracking.tracker import PanoTracker
 
 GRID = (4, 8)  # tokens; masks are 32x64, as the colours of test_colour
@@ -67,6 +73,9 @@ def region(lon: float, unseen: int = 0) -> SearchRegion:
     return replace(SearchRegion.around(TargetExtent(lonlat_to_vector(lon, 0.0), 0.3, 0.3)), unseen=unseen)
 
 
+AROUND = np.concatenate([np.eye(3), -np.eye(3)])  # six directions
+
+
 def directions(image: NDArray[np.uint8], unseen: int = 0, visible: Sequence[SearchRegion] = ()) -> list[Any]:
     lost = [region(2.5, unseen)]
     return redetect(random_model(0), Frame(image, 0), known(1), lost, visible)
@@ -104,6 +113,28 @@ def test_every_try_looks_in_another_place_the_one_of_the_right_size_first() -> N
         assert angle_between(found, lonlat_to_vector(lon, 0.0)) < 0.05
 
 
+@pytest.mark.parametrize("stride", [1, 2, 3, 4])
+def test_whichever_tries_an_object_gets_it_is_searched_everywhere_and_in_every_size(stride: int) -> None:
+    """With many lost objects each gets only some of the tries."""
+    image = scene((0.0, 0.15), (1.5, 0.3), (-1.5, 0.2))
+    tries = [(region(2.5, SEARCH_EVERY * stride * n), n) for n in range(120)]
+    places = [directions(image, lost.unseen)[0] for lost, _ in tries]
+    for lon in (0.0, 1.5, -1.5):
+        near = [angle_between(found, lonlat_to_vector(lon, 0.0)) < 0.05 for found in places]
+        assert sum(near) >= 10, lon
+    widest = max(float(np.min([angle_between(found, way) for found in places])) for way in AROUND)
+    assert widest < math.radians(50)
+    sizes = {round(searched_region(lost, places[n]).diameter / lost.diameter, 3) for lost, n in tries}
+    assert sizes == {0.5, 1.0, 2.0}
+
+
+def test_a_try_without_its_colours_anywhere_still_looks_somewhere() -> None:
+    tries = [directions(scene((0.0, 0.15), colour=GREEN), SEARCH_EVERY * n)[0] for n in range(40)]
+    looked = [found for found in tries if found is not None]
+    assert 5 <= len(looked) <= 15
+    assert np.ptp([found[1] for found in looked]) > 1  # from far above the horizon to far below
+
+
 @pytest.mark.parametrize(
     ("score", "iou", "radius", "before", "colour", "right"),
     [
@@ -112,6 +143,7 @@ def test_every_try_looks_in_another_place_the_one_of_the_right_size_first() -> N
         pytest.param(-0.1, 0.9, 6, 6, RED, False, id="not present"),
         pytest.param(3.0, 0.3, 6, 6, RED, False, id="a doubtful mask"),
         pytest.param(3.0, 0.9, 6, 6, GREEN, False, id="another colour"),
+        pytest.param(8.0, 0.9, 6, 6, GREEN, True, id="another colour, and the network is sure"),
         pytest.param(3.0, 0.9, 100, 6, RED, False, id="far too large"),
         pytest.param(3.0, 0.9, 1, 6, RED, False, id="a speck"),
     ],

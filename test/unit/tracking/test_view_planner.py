@@ -29,7 +29,7 @@ from panosam2_ros.simulation.assets import AssetLibrary, Split
 from panosam2_ros.simulation.scene import Scene, SceneConfig
 from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.motion_model import StateConfig, TrackState
-from panosam2_ros.tracking.redetection import MAX_SEARCHED_PER_FRAME
+from panosam2_ros.tracking.redetection import MAX_SEARCHED_PER_FRAME, SEARCH_EVERY
 from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
 from panosam2_ros.tracking.view import InputView, PanoramaView, SearchRegionView, view_to_dict
 from panosam2_ros.tracking.view_planner import SEARCH_AFTER, RegionPlanner, make_view_planner
@@ -238,16 +238,15 @@ def test_what_another_object_in_sight_covers_is_not_searched(monkeypatch: pytest
     assert plan.elsewhere is not None and not plan.elsewhere.any() and same(plan.views[0], lost.view)
 
 
-def test_of_many_lost_objects_some_are_searched_in_every_frame_and_all_after_some(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    count = 3 * MAX_SEARCHED_PER_FRAME - 1
+@pytest.mark.parametrize("count", [3 * MAX_SEARCHED_PER_FRAME - 1, 2 * MAX_SEARCHED_PER_FRAME])
+def test_of_many_lost_objects_some_are_searched_in_every_frame_and_all_after_some(count: int) -> None:
     tracker = PanoTracker(network(colour_evidence=1e-3, colour_search=0.6))
     tracker.prompt(red_disc(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15))] * count)
     group, searched = live_batch(tracker), torch.zeros(count, dtype=torch.bool)
-    for item in group.objects:
-        item.view = SearchRegionView(replace(region_of(item.view), unseen=SEARCH_AFTER))
-    for frame in range(3):
+    for turn in range(3):
+        frame = SEARCH_EVERY * turn  # in the others none of those that were lost together is searched
+        for item in group.objects:
+            item.view = SearchRegionView(replace(region_of(item.view), unseen=SEARCH_AFTER + frame))
         group.bank = replace(group.bank, frame=torch.full((count,), frame))
         elsewhere = planner_of(tracker).plan(group, Frame(red_disc(1.0), FRAME)).elsewhere
         assert elsewhere is not None and int(elsewhere.sum()) == MAX_SEARCHED_PER_FRAME

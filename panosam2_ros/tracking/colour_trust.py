@@ -1,0 +1,63 @@
+"""When an object's remembered colours do not count: after its light changed, and after a long veto.
+
+Colours are learned from frames in which the object was seen, and a mask of other colours is vetoed
+(``propagation.py``). Together the two would lock out an object whose light changes. So a change of the whole
+image's light is noticed, and a veto ends that the network has contradicted for long.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from panosam2_ros.tracking.motion_model import TrackState
+from panosam2_ros.tracking.propagation import PropagationResult
+from panosam2_ros.tracking.track import TrackedObject
+
+# Logarithm of the ratio of two images' brightness from which the light changed and not what is in it: the
+# largest between two frames of val, in which light drifts and objects of up to 120 degrees move, is 0.033.
+LIGHT_STEP = math.log(1.25)
+# A veto ends after so long (s) in which the network saw the object, with at least this presence logit, in
+# every frame that looked where it should be. Of such vetoes in val, most of them right, none is over 0.5 s.
+LONGEST_VETO, CONTRADICTION = 1.5, 2.0
+
+
+def light_changed(before: float | None, brightness: float) -> bool:
+    """Return whether the brightness (0..255) of two images tells of another light; None: there was none."""
+    return before is not None and abs(math.log((brightness + 1) / (before + 1))) > LIGHT_STEP
+
+
+def outdated_colours(objects: Sequence[TrackedObject], stamp: int, *, relit: bool) -> Tensor:
+    """Return the objects [N] bool whose remembered colours do not count in the image of ``stamp`` (ns).
+
+    ``relit``: its light differs from that of the image before it.
+    """
+    return torch.tensor(
+        [_vetoed_for(item, stamp) >= LONGEST_VETO or (relit and _seen(item)) for item in objects]
+    )
+
+
+def note_vetoes(
+    objects: Sequence[TrackedObject], result: PropagationResult, elsewhere: Tensor | None, stamp: int
+) -> None:
+    """Remember since when objects have been vetoed against the network's word.
+
+    A frame that searched ``elsewhere`` [N] bool says nothing of that.
+    """
+    contradicted = (result.prediction.object_score_logits > CONTRADICTION) & (result.scores <= 0)
+    searched = torch.zeros_like(contradicted) if elsewhere is None else elsewhere
+    for item, vetoed, away in zip(objects, contradicted.tolist(), searched.tolist(), strict=True):
+        if not away:
+            item.vetoed_since = (item.vetoed_since or stamp) if vetoed else None
+
+
+def _vetoed_for(item: TrackedObject, stamp: int) -> float:
+    """Return for how long (s) an object has been vetoed against the network's word."""
+    return 0.0 if item.vetoed_since is None else (stamp - item.vetoed_since) * 1e-9
+
+
+def _seen(item: TrackedObject) -> bool:
+    return item.motion.state is TrackState.VISIBLE
