@@ -121,6 +121,10 @@ class SearchRegion:
         share = 1.0 if away <= most else most / away
         return self.recentred(self.axes[2] + share * (direction - self.axes[2]))
 
+    def widest(self) -> SearchRegion:
+        """Return the region of an object that was not seen for long, which is the widest one."""
+        return replace(self, unseen=_WIDENED)
+
     def recentred(self, direction: Floats) -> SearchRegion:
         """Return the same region with another centre [3]."""
         return replace(self, axes=_recentred(self.axes, direction))

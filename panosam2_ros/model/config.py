@@ -18,7 +18,8 @@ class ModelConfig:
     input_height: int = 224  # pixels; a multiple of 32
     input_width: int = 448
     regions: bool = False  # the input is a search region around each object, not the panorama
-    panorama_height: int = 224  # of the input, half its width, where a network of regions sees a panorama
+    # Of the input, half its width, where a network of regions sees a panorama; 0: it is not made for that.
+    panorama_height: int = 0
     trunk: str = "conv"  # conv (ours, small) or hiera (SAM2's)
     trunk_channels: tuple[int, ...] = (24, 48, 96, 160)  # at strides 4, 8, 16, 32
     trunk_blocks: tuple[int, ...] = (1, 2, 3, 2)
@@ -107,7 +108,7 @@ class ModelConfig:
         """Return the config of the same weights that see whole panoramas."""
         if not self.regions:
             return self
-        height = self.panorama_height
+        height = self.panorama_height or self.input_height
         return replace(self, regions=False, input_height=height, input_width=2 * height)
 
     @classmethod

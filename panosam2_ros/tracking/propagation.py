@@ -5,7 +5,7 @@ The tracker and the training drive the same two functions, so what is trained is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import reduce
 
@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from panosam2_ros.geometry.circular import wrap_resize
+from panosam2_ros.geometry.window import Logits
 from panosam2_ros.memory.memory_bank import BankRules, FrameMemory, MemoryBank
 from panosam2_ros.model.colour_histogram import (
     BINS,
@@ -50,6 +51,25 @@ class PropagationResult:
         prediction = MaskPrediction(*(getattr(self.prediction, f.name)[rows] for f in fields(MaskPrediction)))
         own = (self.mask_logits[rows], self.fine_logits[rows], self.scores[rows])
         return PropagationResult(prediction, *own, self.bank.select(rows))
+
+    def replaced(self, rows: Mapping[int, int], other: PropagationResult) -> PropagationResult:
+        """Return the result with some rows of another one in the place of its own: own row -> other's row."""
+        if not rows:
+            return self
+        count = len(self.scores)
+        chosen = [count + rows[row] if row in rows else row for row in range(count)]
+        return PropagationResult.concatenated([self, other]).select(
+            torch.tensor(chosen, device=self.scores.device)
+        )
+
+    def found_logits(self, rows: Sequence[int]) -> list[Logits | None]:
+        """Return the fine logits [h, w] of these objects on the CPU; None for those that are not present."""
+        chosen = torch.tensor(rows, dtype=torch.int64, device=self.scores.device)
+        logits = self.fine_logits[chosen, 0].float().cpu().numpy()
+        present = (self.scores[chosen] > 0).tolist()
+        return [
+            own if there and (own > 0).any() else None for own, there in zip(logits, present, strict=True)
+        ]
 
     @classmethod
     def concatenated(cls, parts: Sequence[PropagationResult]) -> PropagationResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from panosam2_ros.geometry.image_types import MaskArray
@@ -22,6 +23,7 @@ from panosam2_ros.tracking.track_update import Sighting
 from panosam2_ros.tracking.view import InputView, NetworkInput, ViewKind
 from panosam2_ros.tracking.view_encoder import ViewEncoder
 from panosam2_ros.tracking.view_planner import ViewPlan, ViewPlanner
+from panosam2_ros.tracking.view_refinement import MOST_PASSES, Look, best_looks
 
 
 class ViewPipeline:
@@ -56,9 +58,42 @@ class ViewPipeline:
             outdated = outdated_colours(batch.objects, frame.stamp, relit=relit).to(self.model.device)
             result = self._propagate(batch, frame, plan, outdated)
             note_vetoes(batch.objects, result, plan.elsewhere, frame.stamp)
-            result = self._cleaner.clean(batch.objects, plan.views, result, frame.stamp)
+            views, result = self._looked_again(batch, frame, plan, result, outdated)
+            result = self._cleaner.clean(batch.objects, views, result, frame.stamp)
         batch.bank = result.bank
-        return self.sightings(batch.objects, plan.views, result)
+        return self.sightings(batch.objects, views, result)
+
+    def _looked_again(
+        self, batch: ObjectBatch, frame: Frame, plan: ViewPlan, result: PropagationResult, outdated: Tensor
+    ) -> tuple[list[InputView], PropagationResult]:
+        """Look once more, a few times at most, where the planner knows a better view of the frame.
+
+        Returns the views in which objects were found, or first looked for, and what was found there.
+        """
+        views = list(plan.views)
+        away = [False] * len(views) if plan.elsewhere is None else plan.elsewhere.tolist()
+        rows = [row for row, searched in enumerate(away) if not searched]
+        for _ in range(MOST_PASSES):
+            looks: list[Look] = []
+            for row, logits in zip(rows, result.found_logits(rows), strict=True):
+                better = self.planner.second_looks(batch.objects[row], views[row], logits, frame.stamp)
+                looks += [Look(row, view, missed=logits is None) for view in better]
+            if not looks:
+                break
+            again = self._propagate_looks(batch, frame, looks, outdated)
+            best = best_looks(looks, again)
+            views = [looks[best[row]].view if row in best else view for row, view in enumerate(views)]
+            result, rows = result.replaced(best, again), list(best)
+        return views, result
+
+    def _propagate_looks(
+        self, batch: ObjectBatch, frame: Frame, looks: Sequence[Look], outdated: Tensor
+    ) -> PropagationResult:
+        """Find objects in other views, each a row of the result; where one was missed, with more doubt."""
+        rows = [look.row for look in looks]
+        missed = torch.tensor([look.missed for look in looks], device=self.model.device)
+        plan = ViewPlan([look.view for look in looks], missed)
+        return self._propagate(batch.select(rows), frame, plan, outdated[rows])
 
     def remembered_again(
         self, item: TrackedObject, mask: MaskArray, frame: Frame, old: ObjectBatch
@@ -90,8 +125,14 @@ class ViewPipeline:
         def part(rows: slice) -> PropagationResult:
             features = self._encoder.encode(frame, plan.views[rows])
             elsewhere = None if plan.elsewhere is None else plan.elsewhere[rows]
-            bank = batch.bank.select(rows)
-            return propagate(self.model, bank, features, elsewhere=elsewhere, outdated=outdated[rows])
+            return propagate(
+                self.model,
+                batch.bank.select(rows),
+                features,
+                use_previous=None if elsewhere is None else ~elsewhere,
+                elsewhere=elsewhere,
+                outdated=outdated[rows],
+            )
 
         return PropagationResult.concatenated(self._batcher.run(part, len(batch.bank)))
 

@@ -21,6 +21,7 @@ from panosam2_ros.prompts.extent import prompted_directions, prompted_extent
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.frame import Frame
+from panosam2_ros.tracking.motion_model import TrackState
 from panosam2_ros.tracking.object_group import ObjectBatch
 from panosam2_ros.tracking.redetection import (
     MAX_SEARCHED_PER_FRAME,
@@ -31,6 +32,7 @@ from panosam2_ros.tracking.redetection import (
 from panosam2_ros.tracking.seam_placement import SeamPlacer
 from panosam2_ros.tracking.track import TrackedObject
 from panosam2_ros.tracking.view import InputView, PanoramaView, SearchRegionView, ViewKind
+from panosam2_ros.tracking.view_refinement import centred_region, surrounding_regions
 
 _INNER = 0.4  # of a region's side from its middle: a correction farther out gets a region of its own
 SEARCH_AFTER = (
@@ -80,6 +82,15 @@ class ViewPlanner(Protocol):
         """Return a better view of what was found (fine logits [h, w]); None where there is none."""
         ...
 
+    def second_looks(
+        self, item: TrackedObject, view: InputView, logits: Logits | None, stamp: int
+    ) -> list[InputView]:
+        """Return better views of an object in the same frame, of which the best answer counts.
+
+        ``view`` answered these fine logits [h, w]; None: the object was not seen.
+        """
+        ...
+
     def next_view(self, view: InputView, logits: Logits | None, *, prompted: bool) -> InputView:
         """Return where to look after these fine logits [h, w]; None: the object was not seen."""
         ...
@@ -124,6 +135,12 @@ class PanoramaPlanner:
         """Return None: there is no closer view."""
         return None
 
+    def second_looks(
+        self, item: TrackedObject, view: InputView, logits: Logits | None, stamp: int
+    ) -> list[InputView]:
+        """Return none: the panorama shows everything."""
+        return []
+
     def next_view(self, view: InputView, logits: Logits | None, *, prompted: bool) -> InputView:
         """Return the panorama."""
         return PanoramaView(self.roll_tokens)
@@ -163,6 +180,12 @@ class CentredPanoramaPlanner:
     def closer_view(self, prompt: Prompt, view: InputView, logits: Logits) -> InputView | None:
         """Return None: there is no closer view."""
         return None
+
+    def second_looks(
+        self, item: TrackedObject, view: InputView, logits: Logits | None, stamp: int
+    ) -> list[InputView]:
+        """Return none: the panorama shows everything."""
+        return []
 
     def next_view(self, view: InputView, logits: Logits | None, *, prompted: bool) -> InputView:
         """Return the same panorama; ``plan`` centres it."""
@@ -235,6 +258,20 @@ class RegionPlanner:
             return None
         extent = _region(view).target(logits > 0)
         return None if extent is None else SearchRegionView(SearchRegion.around(extent))
+
+    def second_looks(
+        self, item: TrackedObject, view: InputView, logits: Logits | None, stamp: int
+    ) -> list[InputView]:
+        """Return a region centred on what was found, or those round the place of what should be there."""
+        region = _region(view)
+        if logits is not None:
+            centred = centred_region(region, logits > 0)
+            return [] if centred is None else [SearchRegionView(centred)]
+        if item.motion.state is not TrackState.VISIBLE:
+            return []
+        bearing = item.motion.predict(stamp)
+        predicted = region.axes[2] if bearing is None else bearing.direction
+        return [SearchRegionView(other) for other in surrounding_regions(region, predicted)]
 
     def next_view(self, view: InputView, logits: Logits | None, *, prompted: bool) -> InputView:
         """Return the region that follows what was found."""

@@ -29,9 +29,9 @@ class ViewSelector:
     """Decides in which kind of view an object is seen."""
 
     def __init__(self, mode: str, config: ModelConfig) -> None:
-        """Decide by ``TrackerConfig.view``; networks of panoramas see panoramas where it is ``auto``."""
+        """Decide by ``TrackerConfig.view``; where it is ``auto``, by what the network is made for."""
         self.kinds: tuple[ViewKind, ...]
-        if mode == "auto" and config.regions:
+        if mode == "auto" and config.regions and config.panorama_height:
             self.kinds = (ViewKind.REGION, ViewKind.PANORAMA)
         elif mode == "panorama" or (mode == "auto" and not config.regions):
             self.kinds = (ViewKind.PANORAMA,)

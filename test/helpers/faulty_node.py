@@ -17,7 +17,7 @@ from rclpy.node import Node
 from panosam2_ros.memory import memory_file
 from panosam2_ros.ros import lifecycle_node, node, runtime
 from panosam2_ros.ros.conversion import transforms
-from panosam2_ros.tracking import tracker
+from panosam2_ros.tracking import tracker, view_pipeline
 
 KNOWN_FRAME, CAMERA_FRAME = "map", "camera_optical_frame"
 _QUARTER = math.sqrt(0.5)
@@ -39,14 +39,14 @@ def inference_raises() -> None:
 
 def out_of_memory() -> None:
     """With more than two objects at once."""
-    real = tracker.propagate
+    real = view_pipeline.propagate
 
     def propagate(model: Any, bank: Any, features: Any, **options: Any) -> Any:
         if len(bank) > 2:
             raise torch.cuda.OutOfMemoryError("injected: tried to allocate 2.00 GiB")
         return real(model, bank, features, **options)
 
-    tracker.propagate = propagate  # type: ignore[assignment]
+    view_pipeline.propagate = propagate  # type: ignore[assignment]
 
 
 def no_memory_at_all() -> None:
@@ -55,7 +55,7 @@ def no_memory_at_all() -> None:
     def propagate(*_: Any, **__: Any) -> Any:
         raise MemoryError("injected")
 
-    tracker.propagate = propagate
+    view_pipeline.propagate = propagate
 
 
 def disk_full() -> None:

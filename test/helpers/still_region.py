@@ -53,6 +53,11 @@ class StillRegionPlanner:
     def closer_view(self, prompt: Prompt, view: InputView, logits: Logits) -> InputView | None:
         return None
 
+    def second_looks(
+        self, item: TrackedObject, view: InputView, logits: Logits | None, stamp: int
+    ) -> list[InputView]:
+        return []
+
     def next_view(self, view: InputView, logits: Logits | None, *, prompted: bool) -> InputView:
         return self.view
 

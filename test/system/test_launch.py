@@ -15,7 +15,7 @@ from panosam2_ros.ros.dds import PROFILES_VARIABLE
 LAUNCH = ROOT / "launch" / "panosam2.launch.py"
 ARGUMENTS = {
     "image", "namespace", "params_file", "log_level", "autostart", "respawn", "use_sim_time", "rviz",
-    "camera_frame", "dds_profile",
+    "camera_frame", "dds_profile", "model", "device",
 }  # fmt: skip
 # and those of the files that include it
 MORE = {"cameras": {"cameras"}, "with_camera": {"camera_package", "camera_executable"}}

@@ -163,7 +163,7 @@ def test_label_pngs_are_written_for_servers(tmp_path, vos360, weights) -> None:
     ("arguments", "message"),
     [
         (["--dataset", "acceptance"], "--reserved"),
-        (["--dataset", "nonsense"], "acceptance, synthpano:DIR"),
+        (["--dataset", "nonsense"], "acceptance, staged[:light|"),
         (["--dataset", "vos360"], "vos360:DIR"),
         (["--dataset", "acceptance", "--mode", "real-time"], "--rate"),
         (["--dataset", "acceptance", "--mode", "roll", "--method", "ceiling"], "needs ground truth"),

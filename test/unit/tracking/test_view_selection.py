@@ -92,6 +92,15 @@ def test_views_of_one_kind_are_kept_where_the_parameter_says_so(monkeypatch: pyt
         TrackerConfig(view="fisheye")
 
 
+def test_a_network_that_is_not_made_for_panoramas_sees_regions_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = ModelConfig(input_height=64, input_width=64, regions=True, mask_stride=2)
+    tracker = PanoTracker(random_model(3, config=config).eval().requires_grad_(False))
+    assert list(tracker._pipelines) == [ViewKind.REGION]
+    mask = disc(0.3, 0.0, WIDE)
+    assert tracker.prompt(red_disc(0.3, 0.0, WIDE), 0, [Prompt(mask=mask)])[0].success
+    assert kinds(tracker) == [ViewKind.REGION]
+
+
 def test_a_snapshot_holds_objects_in_both_kinds_of_view(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
