@@ -132,6 +132,9 @@ EXTRAS = {
         "rosbags-image>=0.10",
         "ruff==0.17.6",
         "scikit-image>=0.22",
+        # the networks of official checkpoints in another implementation; EdgeTAM's trunk is timm's
+        "timm>=1.0.23",
+        "transformers>=5.17,<6",
         "types-PyYAML",
     ],
 }

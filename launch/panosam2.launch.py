@@ -41,8 +41,8 @@ def arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument(
             "model",
             default_value="",
-            description="panosam2_nano, sam2.1_hiera_* or the path of a weights file; empty: the value in "
-            "params_file",
+            description="panosam2_nano, sam2.1_hiera_*, edgetam or the path of a weights file; empty: the "
+            "value in params_file",
         ),
         DeclareLaunchArgument(
             "device",

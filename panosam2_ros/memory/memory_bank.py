@@ -19,6 +19,7 @@ from torch import Tensor
 
 from panosam2_ros.memory.slot_table import EMPTY, SlotTable
 
+MASK_PER_TOKEN = 4  # pixels of a side of the last mask per token of the network's input
 LONG_TERM = 64  # frames over which the long-term pointer averages, at most
 
 
@@ -46,7 +47,7 @@ class BankRules:
 class MemoryRead:
     """The memories of N objects as memory attention reads them; S slots, P pointers."""
 
-    maskmem_features: Tensor  # [N, S, C_mem, h, w]
+    maskmem_features: Tensor  # [N, S, C_mem, h', w']
     tpos_index: Tensor  # [N, S] int64: S - 1 for prompted frames, else frames since then - 1, up to S - 2
     maskmem_valid: Tensor  # [N, S] bool
     obj_ptrs: Tensor  # [N, P, C]
@@ -60,7 +61,7 @@ class MemoryRead:
 class FrameMemory:
     """The memories of N objects in one frame."""
 
-    maskmem_features: Tensor  # [N, C_mem, h, w]
+    maskmem_features: Tensor  # [N, C_mem, h', w']
     obj_ptrs: Tensor  # [N, C]
     mask_logits: Tensor  # [N, 1, 4h, 4w]
     centre: Tensor  # [N] int64, token column at the centre of the mask
@@ -75,10 +76,12 @@ class FrameMemory:
 class MemoryBank:
     """The memories of N objects, which are its rows; ``h, w`` is the token grid of the network's input.
 
+    Memory maps have this grid or, of networks that compress them, one of their own, ``h', w'``.
+
     A bank is immutable: ``write`` returns a new one, so that training can differentiate it.
     """
 
-    maskmem_features: Tensor  # [N, S, C_mem, h, w]
+    maskmem_features: Tensor  # [N, S, C_mem, h', w']
     maskmem: SlotTable  # [N, S]
     slot_ptrs: Tensor  # [N, S, C], pointers of the slots' frames
     obj_ptrs: Tensor  # [N, P, C]
@@ -102,6 +105,7 @@ class MemoryBank:
         memory_dim: int,
         hidden_dim: int,
         grid: tuple[int, int],  # h, w
+        memory_grid: tuple[int, int] | None = None,  # h', w'; None: as grid
         device: torch.device,
         dtype: torch.dtype = torch.float32,  # of the maps
         colours: int = 0,  # bins of the histograms
@@ -110,8 +114,9 @@ class MemoryBank:
         height, width = grid
         slots, pointers = rules.slots, rules.max_obj_ptrs
         whole = torch.zeros(count, dtype=torch.int64, device=device)
+        maps = torch.zeros(count, slots, memory_dim, *(memory_grid or grid), device=device, dtype=dtype)
         return cls(
-            maskmem_features=torch.zeros(count, slots, memory_dim, height, width, device=device, dtype=dtype),
+            maskmem_features=maps,
             maskmem=SlotTable.empty(count, slots, device),
             slot_ptrs=torch.zeros(count, slots, hidden_dim, device=device),
             obj_ptrs=torch.zeros(count, pointers, hidden_dim, device=device),
@@ -119,7 +124,7 @@ class MemoryBank:
             long_ptr=torch.zeros(count, hidden_dim, device=device),
             long_count=whole,
             frame=whole,
-            mask_logits=torch.zeros(count, 1, 4 * height, 4 * width, device=device),
+            mask_logits=torch.zeros(count, 1, MASK_PER_TOKEN * height, MASK_PER_TOKEN * width, device=device),
             centre=whole + width // 2,
             colours=torch.zeros(count, 2, colours, device=device),
             rules=rules,
@@ -249,13 +254,18 @@ class MemoryBank:
         return self._map(torch.cat, other)
 
     def rolled(self, tokens: int) -> MemoryBank:
-        """Roll the memories to the right by ``tokens`` columns, as a rotation of the camera does."""
-        scale = self.mask_logits.shape[-1] // self.maskmem_features.shape[-1]
+        """Roll the memories to the right by ``tokens`` columns, as a rotation of the camera does.
+
+        Raises ValueError for compressed memories, whose columns are not those of the image.
+        """
+        grid = tuple(side // MASK_PER_TOKEN for side in self.mask_logits.shape[-2:])
+        if tokens and self.maskmem_features.shape[-2:] != grid:
+            raise ValueError("memories of a network with memory_tokens latents cannot be rolled")
         return replace(
             self,
             maskmem_features=self.maskmem_features.roll(tokens, -1),
-            mask_logits=self.mask_logits.roll(scale * tokens, -1),
-            centre=(self.centre + tokens) % self.maskmem_features.shape[-1],
+            mask_logits=self.mask_logits.roll(MASK_PER_TOKEN * tokens, -1),
+            centre=(self.centre + tokens) % grid[1],
         )
 
     def _map(self, function: Callable[[list[Tensor]], Tensor], *others: MemoryBank) -> MemoryBank:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from panosam2_ros.io.package_files import package_file, sha256
-from panosam2_ros.model.checkpoints import OFFICIAL, OFFICIAL_SIZE, fetch_official, load_official
+from panosam2_ros.model.checkpoints import OFFICIAL, fetch_official, is_official, load_official
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.image_encoder import ConvTrunk, fold_batch_norm
 from panosam2_ros.model.panosam2 import PanoSAM2
@@ -32,18 +32,20 @@ def build_model(
 
     Args:
         name_or_path: ``panosam2_nano``, which is part of this package; ``sam2.1_hiera_tiny``, ``_small``,
-            ``_base_plus`` or ``_large``, downloaded when first used; a ``.safetensors`` file that the
-            training wrote; or a ``.pt`` file in SAM 2.1's format.
+            ``_base_plus``, ``_large`` or ``edgetam``, downloaded when first used; a ``.pt`` file in SAM 2.1's
+            or EdgeTAM's format; or a ``.safetensors`` file that the training wrote, or of
+            ``Sam2VideoModel`` or ``EdgeTamVideoModel`` of Hugging Face transformers.
         device: ``auto`` (CUDA where it is available), ``cpu`` or ``cuda``.
         precision: ``float32``, ``bfloat16`` (autocast), or ``auto``: bfloat16 where the device computes it
             fast and the network is large enough to gain.
         adapters: a file of PanoSAM2's learned parts, for an official network.
-        region_size: side of the search regions that the network sees, pixels, a multiple of 32; 0: 448 for
-            official networks, else the size that the network was trained with.
+        region_size: side of the search regions that the network sees, pixels, a multiple of 32, for EdgeTAM
+            of 256; 0: 448 for SAM 2.1, else the size that the network was trained with (EdgeTAM: 1024).
         compiled: compile the trunk now by torch.compile; needs a C++ compiler.
 
     Raises:
-        ValueError: for an unknown name or device, a file that holds no model, and a wrong region_size.
+        ValueError: for an unknown name or device, a file that holds no model, and a wrong region_size; for
+            official weights it names the tensors that are missing or unknown.
         FileNotFoundError: for a file that does not exist.
         ConnectionError: for weights that cannot be downloaded.
         RuntimeError: for a network that cannot be compiled.
@@ -58,8 +60,7 @@ def build_model(
         model.weights_sha256 += f"+{sha256(path)}"
     model = model.to(chosen).eval().requires_grad_(False)
     small = isinstance(model.image_encoder.trunk, ConvTrunk)
-    if small:
-        fold_batch_norm(model.image_encoder.trunk)
+    fold_batch_norm(model.image_encoder.trunk)
     model.compute_in(select_dtype(precision, chosen, small=small))
     if compiled:
         compile_trunk(model)
@@ -131,7 +132,7 @@ def weights_file(name_or_path: str) -> Path:
 def load_model(name_or_path: str) -> PanoSAM2:
     """Load the network of a name or path to the CPU; arguments and errors are those of ``build_model``."""
     path = weights_file(name_or_path)
-    model = load_official(path, OFFICIAL_SIZE) if path.suffix == ".pt" else load_weights(path)
+    model = load_official(path) if is_official(path) else load_weights(path)
     model.weights_sha256 = sha256(path)
     return model
 

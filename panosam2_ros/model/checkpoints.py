@@ -1,25 +1,31 @@
-"""The official SAM 2.1 checkpoints: their architectures, download, cache and strict loading."""
+"""Official checkpoints of SAM 2.1 and EdgeTAM: their architectures, download, cache and strict loading."""
 
 from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import Tensor
 
 from panosam2_ros.io.download import download
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.model.weights import adapter_state
+from panosam2_ros.model.transformers_names import from_transformers, has_transformers_names
+from panosam2_ros.model.weights import adapter_state, read_safetensors, safetensors_names
 
 OFFICIAL_SIZE = (448, 448)  # H, W of search regions: no window of the trunks of up to base_plus needs padding
 _PANORAMA_HEIGHT = 448  # of the input for whole panoramas
+EDGETAM, EDGETAM_SIZE = "edgetam", (1024, 1024)  # the size that it was trained with
 SOURCE = "https://dl.fbaipublicfiles.com/segment_anything_2/092824/"
+# Meta's repository of EdgeTAM on Hugging Face, at the revision whose file the SHA-256 below is of
+_EDGETAM_SOURCE = "https://huggingface.co/facebook/EdgeTAM/resolve/f3a09791b2343c0733d456d08d73771d9363b69a/"
 SOURCE_VARIABLE, CACHE_VARIABLE = "PANOSAM2_WEIGHTS_URL", "PANOSAM2_CACHE"
 
+_SHOWN_NAMES = 5  # of tensors, in a message
 # What torch.load and reading its result raise for files of another kind.
 _DAMAGED = (RuntimeError, OSError, EOFError, KeyError, TypeError, ValueError, pickle.UnpicklingError)
 
@@ -31,6 +37,7 @@ class OfficialWeights:
     file_name: str
     sha256: str
     bytes: int | None  # None: unknown
+    source: str = SOURCE  # the address of its folder
 
 
 OFFICIAL = {
@@ -53,6 +60,13 @@ OFFICIAL = {
         "sam2.1_hiera_large.pt",
         "2647878d5dfa5098f2f8649825738a9345572bae2d4350a2468587ece47dd318",
         None,
+    ),
+    # size and SHA-256 as several public projects state them that pinned this file and had downloaded it
+    EDGETAM: OfficialWeights(
+        "edgetam.pt",
+        "ed2d4850b8792c239689b043c47046ec239b6e808a3d9b6ae676c803fd8780df",
+        56_116_523,
+        _EDGETAM_SOURCE,
     ),
 }
 # What all official networks have in common: upstream's SAM2 without its trunk and input size.
@@ -82,6 +96,22 @@ _SAM2 = ModelConfig(
 )
 
 
+_EDGETAM = replace(
+    _SAM2,
+    name=EDGETAM,
+    input_height=EDGETAM_SIZE[0],
+    input_width=EDGETAM_SIZE[1],
+    regions=True,  # its memory needs a square input
+    trunk="repvit",
+    trunk_channels=(48, 96, 192, 384),
+    trunk_blocks=(2, 2, 14, 2),
+    attention_layers=2,
+    memory_tokens="latents",
+    absent_code=False,
+    pointer_times=False,
+)
+
+
 @dataclass(frozen=True)
 class _Trunk:
     """The dimensions of a Hiera trunk."""
@@ -107,9 +137,12 @@ def official_config(name: str, height: int, width: int, *, adapted: bool = True)
 
     ``adapted``: with what is ours: a square input is a search region, any other one a panorama, with wrapped
     convolutions and resizing and in canonical yaw; learned parts, which change nothing before they are
-    trained. The rules of memory are upstream's. Without, it is upstream's SAM2. Raises KeyError for a name
-    that is not in ``OFFICIAL``.
+    trained. The rules of memory are upstream's. Without, it is upstream's SAM2. EdgeTAM, which sees nothing
+    but search regions, is never adapted. Raises KeyError for a name that is not in ``OFFICIAL``, and
+    ValueError for a size that the network cannot take.
     """
+    if name == EDGETAM:
+        return replace(_EDGETAM, input_height=height, input_width=width)
     trunk = _TRUNKS[name.removeprefix("sam2.1_hiera_")]
     config = replace(
         _SAM2,
@@ -157,14 +190,19 @@ def fetch_official(name: str) -> Path:
         raise ValueError(f"unknown checkpoint {name!r}: there are {', '.join(OFFICIAL)}")
     wanted = OFFICIAL[name]
     path = cache_directory() / wanted.file_name
-    url = os.environ.get(SOURCE_VARIABLE, SOURCE) + wanted.file_name
+    url = os.environ.get(SOURCE_VARIABLE, wanted.source) + wanted.file_name
     hint = f"folder: environment variable {CACHE_VARIABLE}"
     download(url, path, wanted.sha256, size=wanted.bytes, hint=hint)
     return path
 
 
-def load_official(path: Path, input_size: tuple[int, int], *, adapted: bool = True) -> PanoSAM2:
-    """Load a checkpoint in SAM 2.1's format to the CPU, for an input of (H, W); see ``official_config``.
+def load_official(path: Path, input_size: tuple[int, int] | None = None, *, adapted: bool = True) -> PanoSAM2:
+    """Load an official checkpoint to the CPU, for an input of (H, W); see ``official_config``.
+
+    Args:
+        path: a ``.pt`` file in SAM 2.1's or EdgeTAM's format, or a ``.safetensors`` file of transformers.
+        input_size: None for the default of the network that the file holds.
+        adapted: with what is ours.
 
     Raises FileNotFoundError for a file that does not exist, and ValueError for one of another kind.
     """
@@ -172,37 +210,73 @@ def load_official(path: Path, input_size: tuple[int, int], *, adapted: bool = Tr
     name = _variant(state)
     if name is None:
         raise ValueError(f"{path} holds none of the networks {', '.join(OFFICIAL)}")
-    model = PanoSAM2(official_config(name, *input_size, adapted=adapted))
-    try:
-        model.load_state_dict(state | adapter_state(model))
-    except RuntimeError as error:
-        raise ValueError(f"{path} does not fit {name}: {error}") from error
+    size = input_size or (EDGETAM_SIZE if name == EDGETAM else OFFICIAL_SIZE)
+    model = PanoSAM2(official_config(name, *size, adapted=adapted))
+    state = adapter_state(model) | state
+    _check_fit(path, name, state, model.state_dict())
+    model.load_state_dict(state)
     return model
 
 
-def _read_checkpoint(path: Path) -> dict[str, Any]:
-    """Read the state dict of a file in SAM 2.1's format."""
+def is_official(path: Path) -> bool:
+    """Tell whether a file is in a format of ``load_official``; what it holds may still be another network."""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return path.suffix == ".pt"
+    return has_transformers_names(safetensors_names(path))
+
+
+def _read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """Read the state dict of a file, with the names of SAM 2.1's format."""
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
+    if path.suffix == ".safetensors":
+        return from_transformers(read_safetensors(path)[1])
     try:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         return dict(content["model"])
     except _DAMAGED as error:
         raise ValueError(
-            f"{path} is not a checkpoint of SAM 2.1 (a dictionary with the state under 'model'), or is "
-            f"damaged: {type(error).__name__}: {error}"
+            f"{path} is not a checkpoint of SAM 2.1 or EdgeTAM (a dictionary with the state under 'model'), "
+            f"or is damaged: {type(error).__name__}: {error}"
         ) from error
 
 
-def _variant(state: dict[str, Any]) -> str | None:
+def _variant(state: Mapping[str, Tensor]) -> str | None:
     """Find the official network of a state dict by its width and depth; None for no official network."""
     stem = "image_encoder.trunk."
+    if f"{stem}body.stages_3.blocks.0.token_mixer.conv.c.weight" in state:
+        return EDGETAM
     if f"{stem}pos_embed" not in state:
         return None
     width = state[f"{stem}pos_embed"].shape[1]
     blocks = {key.removeprefix(f"{stem}blocks.").split(".")[0] for key in state if f"{stem}blocks." in key}
-    for name in OFFICIAL:
-        config = official_config(name, *OFFICIAL_SIZE)
-        if (config.trunk_channels[0], sum(config.trunk_blocks)) == (width, len(blocks)):
-            return name
+    for name in _TRUNKS:
+        trunk = _TRUNKS[name]
+        if (trunk.channels, sum(trunk.blocks)) == (width, len(blocks)):
+            return f"sam2.1_hiera_{name}"
     return None
+
+
+def _check_fit(path: Path, name: str, state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    """Raise ValueError where a file has other tensors than a network, or others of the same name."""
+    shapes = {
+        f"{key} {tuple(state[key].shape)} instead of {tuple(wanted[key].shape)}"
+        for key in state.keys() & wanted.keys()
+        if state[key].shape != wanted[key].shape
+    }
+    found = {
+        "it lacks": wanted.keys() - state.keys(),
+        "it has what nothing uses:": state.keys() - wanted.keys(),
+        "other shapes:": shapes,
+    }
+    faults = [f"{what} {_some(names)}" for what, names in found.items() if names]
+    if faults:
+        raise ValueError(
+            f"{path} does not fit {name} (tensors are named as in SAM 2's own format): {'; '.join(faults)}"
+        )
+
+
+def _some(names: Collection[str]) -> str:
+    """Return the first names in alphabetical order, and how many there are."""
+    shown = sorted(names)[:_SHOWN_NAMES]
+    return ", ".join(shown) + (f" and {len(names) - len(shown)} more" if len(names) > len(shown) else "")

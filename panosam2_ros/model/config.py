@@ -10,6 +10,9 @@ from typing import Any
 _RETIRED: dict[str, Any] = {"wrap_margin": 0}
 
 
+LATENT_SIDE = 16  # rows and columns of EdgeTAM's patch-level latents, whose windows are whole tokens
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
     """Architecture and geometry of a network. The defaults are the architecture ``panosam2_nano``."""
@@ -20,7 +23,7 @@ class ModelConfig:
     regions: bool = False  # the input is a search region around each object, not the panorama
     # Of the input, half its width, where a network of regions sees a panorama; 0: it is not made for that.
     panorama_height: int = 0
-    trunk: str = "conv"  # conv (ours, small) or hiera (SAM2's)
+    trunk: str = "conv"  # conv (ours, small), hiera (SAM2's) or repvit (EdgeTAM's)
     trunk_channels: tuple[int, ...] = (24, 48, 96, 160)  # at strides 4, 8, 16, 32
     trunk_blocks: tuple[int, ...] = (1, 2, 3, 2)
     hiera_heads: int = 1  # of the first stage
@@ -41,6 +44,9 @@ class ModelConfig:
     max_obj_ptrs: int = 16
     memory_mask_stride: int = 4  # reduction of masks by the memory encoder: 4 from stride 4, 16 from pixels
     memory_dtype: str = "float32"  # of stored memory maps; SAM2: bfloat16
+    memory_tokens: str = "map"  # of a remembered frame: map (SAM2), or latents (EdgeTAM's spatial perceiver)
+    absent_code: bool = True  # memory maps of absent objects have a learned code added; False = EdgeTAM
+    pointer_times: bool = True  # object pointers have a code of their age; False = EdgeTAM
     previous_mask_prompt: bool = True  # the last mask is a dense prompt of the next frame; False = SAM2
     draw_prompts: bool = True  # boxes and clicks are also drawn as a dense mask prompt; False = SAM2
     prompt_logit: float = 6.0  # clamp of an earlier mask as a dense prompt; SAM2: 32
@@ -73,6 +79,12 @@ class ModelConfig:
     remember_absent: bool = False  # frames without the object are stored as well; True = SAM2
 
     def __post_init__(self) -> None:
+        if self.trunk not in ("conv", "hiera", "repvit"):
+            raise ValueError(f"trunk is conv, hiera or repvit, got {self.trunk!r}")
+        if self.memory_tokens not in ("map", "latents"):
+            raise ValueError(f"memory_tokens is map or latents, got {self.memory_tokens!r}")
+        if self.memory_tokens == "latents":
+            check_latent_input(self.input_height, self.input_width, self.stride)
         if self.rotary not in ("whole_turns", "axial"):
             raise ValueError(f"rotary is whole_turns or axial, got {self.rotary!r}")
         if self.mask_stride not in (2, 4) or (self.mask_stride == 2 and self.trunk != "conv"):
@@ -84,6 +96,11 @@ class ModelConfig:
     def stride(self) -> int:
         """Input pixels per token."""
         return 16
+
+    @property
+    def sees_panoramas(self) -> bool:
+        """Whether the network can see panoramas; the memory of some needs a square input."""
+        return self.memory_tokens == "map"
 
     @property
     def _panoramic(self) -> bool:
@@ -105,9 +122,17 @@ class ModelConfig:
         return replace(self, regions=True, input_height=size, input_width=size)
 
     def for_panoramas(self) -> ModelConfig:
-        """Return the config of the same weights that see whole panoramas."""
+        """Return the config of the same weights that see whole panoramas.
+
+        Raises ValueError for a network that sees search regions only.
+        """
         if not self.regions:
             return self
+        if not self.sees_panoramas:
+            raise ValueError(
+                f"{self.name} sees search regions only, since its memory needs a square input: "
+                "set view to auto or regions"
+            )
         height = self.panorama_height or self.input_height
         return replace(self, regions=False, input_height=height, input_width=2 * height)
 
@@ -147,3 +172,13 @@ class ModelConfig:
             )
         typed: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
         return cls(**typed)
+
+
+def check_latent_input(height: int, width: int, stride: int) -> None:
+    """Raise ValueError for an input size, pixels, whose memories cannot be compressed to latents."""
+    multiple = LATENT_SIDE * stride
+    if height != width or height % multiple:
+        raise ValueError(
+            f"a network whose memory is latents (EdgeTAM) takes a square input whose side is a multiple of "
+            f"{multiple} pixels, got {height}x{width}"
+        )

@@ -1,5 +1,7 @@
-"""The image encoder: our small convolutional trunk or SAM2's Hiera, under SAM2's feature pyramid.
+"""The image encoder: our convolutional trunk, SAM2's Hiera or EdgeTAM's RepViT, under a feature pyramid.
 
+Another trunk with maps at strides 4 to 32 takes a file and a line in ``build_trunk``; one with a neck of its
+own also a ``PyramidEncoder`` of its own in ``build_image_encoder``.
 ``pad_convolutions`` makes any convolutional part periodic over longitude.
 """
 
@@ -22,6 +24,7 @@ from panosam2_ros.geometry.circular import cached_constant, wrap_pad
 from panosam2_ros.model.attention import attention
 from panosam2_ros.model.colour_histogram import ColourBins
 from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.model.repvit import RepViT
 
 # ImageNet statistics, with which SAM2 normalises its input.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -126,12 +129,15 @@ class ConvTrunk(nn.Module):
 
 def fold_batch_norm(trunk: nn.Module) -> None:
     """Merge every batch norm of a trunk in evaluation mode into the convolution before it."""
+    if isinstance(trunk, RepViT):
+        trunk.fold()
+        return
     for block in trunk.modules():
         if isinstance(block, ConvBlock):
             block.conv1 = _folded(block.conv1, block.norm1)
             block.conv2 = _folded(block.conv2, block.norm2)
             block.norm1 = block.norm2 = nn.Identity()
-        elif isinstance(block, nn.Sequential) and isinstance(block[1], nn.BatchNorm2d):
+        elif isinstance(block, nn.Sequential) and len(block) > 1 and isinstance(block[1], nn.BatchNorm2d):
             block[0], block[1] = _folded(block[0], block[1]), nn.Identity()
 
 
@@ -227,10 +233,22 @@ def build_position_code(kind: str, channels: int) -> nn.Module:
     return LatitudeEncoding(channels)
 
 
+class PyramidEncoder(ImageEncoder):
+    """SAM2's image encoder: a trunk and a neck."""
+
+    def pyramid(
+        self, maps: list[Tensor], to_s4: nn.Conv2d, to_s8: nn.Conv2d
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Compute maps at strides 4, 8 and 16 from the trunk's; see ``encode_pyramid``."""
+        return encode_pyramid(self, maps, to_s4, to_s8)
+
+
 def build_trunk(config: ModelConfig) -> nn.Module:
-    """Build the convolutional trunk or SAM2's Hiera."""
+    """Build the trunk of a config, whose maps have strides 4, 8, 16 and 32."""
     if config.trunk == "conv":
         return ConvTrunk(config.trunk_channels, config.trunk_blocks)
+    if config.trunk == "repvit":
+        return RepViT(config.trunk_channels, config.trunk_blocks)
     trunk = SteadyHiera(
         embed_dim=config.trunk_channels[0],
         num_heads=config.hiera_heads,
@@ -244,8 +262,8 @@ def build_trunk(config: ModelConfig) -> nn.Module:
     return trunk
 
 
-def build_image_encoder(config: ModelConfig) -> ImageEncoder:
-    """Build SAM2's image encoder around the trunk of a config."""
+def build_image_encoder(config: ModelConfig) -> PyramidEncoder:
+    """Build the image encoder of a config: SAM2's neck on its trunk."""
     trunk = build_trunk(config)
     neck = FpnNeck(
         position_encoding=LatitudeEncoding(2),  # unused: memory attention has its own
@@ -254,7 +272,7 @@ def build_image_encoder(config: ModelConfig) -> ImageEncoder:
         fpn_top_down_levels=[2, 3],
         fpn_interp_model="nearest",
     )
-    return ImageEncoder(trunk, neck, scalp=1)
+    return PyramidEncoder(trunk, neck, scalp=1)
 
 
 def encode_pyramid(

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from panosam2_ros.geometry.circular import cached_constant
 from panosam2_ros.model.attention import blockwise_attention, prefers_blocks
 from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.model.spatial_perceiver import LATENT_GRID
 
 ROPE_THETA = 10000.0
 
@@ -57,6 +58,17 @@ def _rotations_of(kind: str, dim: int, height: int, width: int) -> Tensor:
     return torch.stack([rotations.real, rotations.imag]).repeat_interleave(2, -1)
 
 
+@cached_constant
+def _latent_rotations_of(kind: str, dim: int, height: int, width: int) -> Tensor:
+    """Compute cosines and sines [2, height * width, dim] for the latents of one frame on ``LATENT_GRID``.
+
+    The upper half of the grid has no place and is not rotated.
+    """
+    placed = _rotations_of(torch.device("cpu"), None, kind, dim, height // 2, width)
+    unplaced = torch.stack([torch.ones_like(placed[0]), torch.zeros_like(placed[1])])
+    return torch.cat([unplaced, placed], 1)
+
+
 def _rotated(project: nn.Linear, x: Tensor, rotations: Tensor, heads: int) -> Tensor:
     """Project x [N, maps * tokens, C] to [N, heads, maps * tokens, dim] and rotate it by position.
 
@@ -88,18 +100,22 @@ def _without_longitude(keys: Tensor) -> Tensor:
 def rotary_attention(
     layer: RoPEAttention,
     query: Tensor,  # [N, h * w, C]
-    key: Tensor,  # [N, maps * h * w + plain, C_kv]
+    key: Tensor,  # [N, maps * h * w + plain, C_kv]; h * w of LATENT_GRID for latents
     value: Tensor,  # like key
     size: tuple[int, int],  # h, w
     *,
     plain: int = 0,  # keys at the end that have no position (object pointers)
     key_valid: Tensor | None = None,  # bool [N, keys]
     kind: str = "whole_turns",
+    latents: bool = False,  # the keys of each map are latents on LATENT_GRID, not on the queries' grid
 ) -> Tensor:
     """Compute the attention of upstream's layer with our rotary codes and a mask of valid keys."""
     heads = layer.num_heads
-    rotations = _rotations_of(query.device, None, kind, layer.internal_dim // heads, *size)
+    dim = layer.internal_dim // heads
+    rotations = _rotations_of(query.device, None, kind, dim, *size)
     q = _rotated(layer.q_proj, query, rotations, heads)
+    if latents:
+        rotations = _latent_rotations_of(query.device, None, kind, dim, *LATENT_GRID)
     k = _rotated(layer.k_proj, key[:, : key.shape[1] - plain], rotations, heads)
     if plain:
         unplaced = layer.k_proj(key[:, key.shape[1] - plain :]).unflatten(-1, (heads, -1)).transpose(1, 2)
@@ -119,6 +135,7 @@ class PanoMemoryAttention(MemoryAttention):
     """SAM2's memory attention for rectangular maps and partly valid keys."""
 
     rotary = "whole_turns"
+    latents = False  # the memory is compressed to latents
 
     def forward(
         self,
@@ -138,6 +155,7 @@ class PanoMemoryAttention(MemoryAttention):
             "plain": num_obj_ptr_tokens,
             "key_valid": memory_valid,
             "kind": self.rotary,
+            "latents": self.latents,
         }
         for layer in self.layers:
             y = layer.norm1(x)
@@ -183,4 +201,5 @@ def build_memory_attention(config: ModelConfig) -> PanoMemoryAttention:
         num_layers=config.attention_layers,
     )
     memory_attention.rotary = config.rotary
+    memory_attention.latents = config.memory_tokens == "latents"
     return memory_attention

@@ -17,13 +17,12 @@ from sam2.modeling.sam2_utils import MLP, get_1d_sine_pe
 from torch import Tensor, nn
 
 from panosam2_ros.model.colour_histogram import colour_bins
-from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.model.config import ModelConfig, check_latent_input
 from panosam2_ros.model.distortion_refinement import DistortionRefinement
 from panosam2_ros.model.image_encoder import (
     ImageFeatures,
     build_image_encoder,
     build_position_code,
-    encode_pyramid,
     normalise_pixels,
     pad_convolutions,
 )
@@ -39,6 +38,7 @@ from panosam2_ros.model.mask_decoder import (
 from panosam2_ros.model.mask_upsampler import MaskUpsampler
 from panosam2_ros.model.memory_attention import build_memory_attention
 from panosam2_ros.model.memory_encoder import build_memory_encoder, encode_mask_memory
+from panosam2_ros.model.spatial_perceiver import LATENT_GRID, LatentEncoding, SpatialPerceiver
 
 
 class Memories(Protocol):
@@ -83,13 +83,19 @@ class PanoSAM2(nn.Module):
         self.no_mem_embed = nn.Parameter(torch.randn(1, 1, hidden) * 0.02)
         self.no_mem_pos_enc = nn.Parameter(torch.randn(1, 1, hidden) * 0.02)
         self.no_obj_ptr = nn.Parameter(torch.randn(1, hidden) * 0.02)
-        self.no_obj_embed_spatial = nn.Parameter(torch.randn(1, memory) * 0.02)
+        self.no_obj_embed_spatial = (
+            nn.Parameter(torch.randn(1, memory) * 0.02) if config.absent_code else None
+        )
         self.sam_prompt_encoder = build_prompt_encoder(config)
         self.sam_mask_decoder = build_mask_decoder(config)
         self.obj_ptr_proj = MLP(hidden, hidden, hidden, 3)
-        self.obj_ptr_tpos_proj = nn.Linear(hidden, memory)
+        self.obj_ptr_tpos_proj = nn.Linear(hidden, memory) if config.pointer_times else None
         self.position_code = build_position_code(config.position_code, hidden)
         self.memory_position_code = build_position_code(config.position_code, memory)
+        self.spatial_perceiver: SpatialPerceiver | None = None
+        if config.memory_tokens == "latents":
+            self.spatial_perceiver = SpatialPerceiver(memory)
+            self.memory_position_code = LatentEncoding(memory)
         self.input_size = (config.input_height, config.input_width)
         self.detail = (
             MaskUpsampler(config.trunk_channels[0], wrap=config.wraps) if config.mask_stride == 2 else None
@@ -104,6 +110,13 @@ class PanoSAM2(nn.Module):
     def device(self) -> torch.device:
         """The device of the weights."""
         return self.no_mem_embed.device
+
+    @property
+    def memory_grid(self) -> tuple[int, int]:
+        """The height and width of a memory map, tokens."""
+        if self.spatial_perceiver is not None:
+            return LATENT_GRID
+        return self.input_size[0] // self.config.stride, self.input_size[1] // self.config.stride
 
     def compute_in(self, dtype: torch.dtype) -> None:
         """Compute matrix products and convolutions in this type from now on.
@@ -124,6 +137,8 @@ class PanoSAM2(nn.Module):
         """Set another input size (training increases it); raise ValueError if it is not a multiple of 32."""
         if height % 32 or width % 32:
             raise ValueError(f"the input size must be a multiple of 32, got {height}x{width}")
+        if self.spatial_perceiver is not None:
+            check_latent_input(height, width, self.config.stride)
         self.input_size = (height, width)
         set_input_size(self.sam_prompt_encoder, height, width, self.config.stride)
 
@@ -135,7 +150,10 @@ class PanoSAM2(nn.Module):
         return self._with_config(self.config.for_regions(size))
 
     def for_panoramas(self) -> PanoSAM2:
-        """Return the network with these weights that sees whole panoramas."""
+        """Return the network with these weights that sees whole panoramas.
+
+        Raises ValueError for a network that sees search regions only.
+        """
         return self._with_config(self.config.for_panoramas())
 
     def _with_config(self, config: ModelConfig) -> PanoSAM2:
@@ -160,7 +178,7 @@ class PanoSAM2(nn.Module):
         else:
             stem = trunk.stem(pixels)
             maps = trunk.from_stem(stem)
-        s4, s8, s16 = encode_pyramid(self.image_encoder, maps, decoder.conv_s0, decoder.conv_s1)
+        s4, s8, s16 = self.image_encoder.pyramid(maps, decoder.conv_s0, decoder.conv_s1)
         bins = None
         if self.config.colour_evidence:
             bins = colour_bins(images, self.config.mask_stride, planar=self.config.regions)
@@ -203,10 +221,14 @@ class PanoSAM2(nn.Module):
         parts = pointers.shape[-1] // self.config.memory_dim
         # the normaliser is constant, while upstream's depends on the length of the video
         age = memories.ptr_age / (self.config.max_obj_ptrs - 1)
-        positions = self.obj_ptr_tpos_proj(get_1d_sine_pe(age, dim=pointers.shape[-1]))
+        tokens = torch.unflatten(pointers, 2, (parts, -1)).flatten(1, 2)
+        positions = torch.zeros_like(tokens)
+        if self.obj_ptr_tpos_proj is not None:
+            code = self.obj_ptr_tpos_proj(get_1d_sine_pe(age, dim=pointers.shape[-1]))
+            positions = code.repeat_interleave(parts, 1)
         return (
-            torch.unflatten(pointers, 2, (parts, -1)).flatten(1, 2),
-            positions.repeat_interleave(parts, 1),
+            tokens,
+            positions,
             memories.ptr_valid.repeat_interleave(parts, 1),
         )
 
@@ -256,7 +278,7 @@ class PanoSAM2(nn.Module):
     def encode_memory(
         self, features: ImageFeatures, mask_logits: Tensor, present: Tensor, *, prompted: bool
     ) -> Tensor:
-        """Encode masks [N, 1, 4h, 4w] as memory maps [N, C_mem, h, w]; ``present`` [N] bool.
+        """Encode masks [N, 1, 4h, 4w] as memory maps [N, C_mem, *memory_grid]; ``present`` [N] bool.
 
         ``prompted``: the masks are of prompted frames, which SAM2 encodes as binary masks.
         """
@@ -268,5 +290,7 @@ class PanoSAM2(nn.Module):
             self.config,
             binary=prompted and self.config.sam2_masks,
         )
-        absent = self.no_obj_embed_spatial[..., None, None]
-        return torch.where(present[:, None, None, None], maps, maps + absent)
+        if self.no_obj_embed_spatial is not None:
+            absent = self.no_obj_embed_spatial[..., None, None]
+            maps = torch.where(present[:, None, None, None], maps, maps + absent)
+        return maps if self.spatial_perceiver is None else self.spatial_perceiver(maps)

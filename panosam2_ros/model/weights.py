@@ -20,7 +20,7 @@ NETWORK_KEY = "panosam2_adapters_of"  # in the metadata of a file of ADAPTERS al
 
 def load_weights(path: Path) -> PanoSAM2:
     """Load the network of a file to the CPU, in float32; the errors are those of ``build_model``."""
-    metadata, state = _read_safetensors(path)
+    metadata, state = read_safetensors(path)
     if CONFIG_KEY not in metadata:
         raise ValueError(
             f"{path} does not name which model it is for (no {CONFIG_KEY!r} in its metadata); "
@@ -34,8 +34,8 @@ def load_weights(path: Path) -> PanoSAM2:
     return model
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
-    """Read metadata and tensors of a file."""
+def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    """Read metadata and tensors of a file; the errors are those of ``build_model``."""
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
     try:
@@ -44,6 +44,15 @@ def _read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, torch.Tenso
             return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
         raise ValueError(f"{path} is not a complete safetensors file: {error}") from error
+
+
+def safetensors_names(path: Path) -> list[str]:
+    """Return the names of a file's tensors; none for a damaged file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return list(file.keys())
+    except SafetensorError:
+        return []
 
 
 def save_weights(model: PanoSAM2, path: Path, *, dtype: torch.dtype = torch.float16) -> None:
@@ -77,7 +86,7 @@ def load_adapters(model: PanoSAM2, path: Path) -> None:
 
     The errors are those of ``build_model``.
     """
-    metadata, state = _read_safetensors(path)
+    metadata, state = read_safetensors(path)
     if (network := metadata.get(NETWORK_KEY)) != model.config.name:
         found = f"adapters of {network}" if network else "no adapters"
         raise ValueError(f"{path} holds {found}; needed are adapters of {model.config.name}")

@@ -37,7 +37,7 @@ class Parameters:
     autostart: bool = _declared(True, "configure and activate by itself", Change.START)
     model: str = _declared(
         "panosam2_nano",
-        "panosam2_nano, an official sam2.1_hiera_*, or path of a weights file",
+        "panosam2_nano, an official sam2.1_hiera_* or edgetam, or path of a weights file",
         Change.UNCONFIGURED,
     )
     device: str = _declared("auto", "auto, cpu, cuda or cuda:N", Change.UNCONFIGURED)
@@ -62,7 +62,8 @@ class Parameters:
     )
     region_size: int = _declared(
         0,
-        "side of search regions, pixels, a multiple of 32; 0: 448 for SAM 2.1, 160 for panosam2_nano",
+        "side of search regions, pixels, a multiple of 32 (edgetam: 256); 0: 448 for SAM 2.1, 1024 for "
+        "edgetam, 160 for panosam2_nano",
         Change.UNCONFIGURED,
         span=(0, 2048),
     )

@@ -109,6 +109,7 @@ def empty_bank(model: PanoSAM2, count: int) -> MemoryBank:
         memory_dim=config.memory_dim,
         hidden_dim=config.hidden_dim,
         grid=grid,
+        memory_grid=model.memory_grid,
         device=model.device,
         dtype=dtype,
         colours=colours,

@@ -29,9 +29,13 @@ class ViewSelector:
     """Decides in which kind of view an object is seen."""
 
     def __init__(self, mode: str, config: ModelConfig) -> None:
-        """Decide by ``TrackerConfig.view``; where it is ``auto``, by what the network is made for."""
+        """Decide by ``TrackerConfig.view``.
+
+        Where it is ``auto``, networks of panoramas see panoramas, and networks of regions that are not made
+        for panoramas see regions whatever the size of an object.
+        """
         self.kinds: tuple[ViewKind, ...]
-        if mode == "auto" and config.regions and config.panorama_height:
+        if mode == "auto" and config.regions and config.panorama_height and config.sees_panoramas:
             self.kinds = (ViewKind.REGION, ViewKind.PANORAMA)
         elif mode == "panorama" or (mode == "auto" and not config.regions):
             self.kinds = (ViewKind.PANORAMA,)

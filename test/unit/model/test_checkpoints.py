@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -119,6 +120,20 @@ def test_failed_downloads_name_the_place_to_put_the_file(
     monkeypatch.setenv(checkpoints.SOURCE_VARIABLE, "http://127.0.0.1:9/")
     with pytest.raises(ConnectionError, match=str(tmp_path / "cache" / f"{NAME}.pt")):
         fetch_official(NAME)
+
+
+def test_edgetam_has_a_source_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(checkpoints, "download", lambda url, *_, **__: asked.append(url))
+    monkeypatch.setenv(checkpoints.CACHE_VARIABLE, str(tmp_path))
+    monkeypatch.delenv(checkpoints.SOURCE_VARIABLE, raising=False)
+    assert fetch_official("edgetam") == tmp_path / "edgetam.pt"
+    fetch_official(NAME)
+    monkeypatch.setenv(checkpoints.SOURCE_VARIABLE, "http://mirror/")
+    fetch_official("edgetam")
+    folder = "https://huggingface.co/facebook/EdgeTAM/resolve/"
+    assert re.fullmatch(rf"{re.escape(folder)}[0-9a-f]{{40}}/edgetam\.pt", asked[0])
+    assert asked[1:] == [f"{checkpoints.SOURCE}{NAME}.pt", "http://mirror/edgetam.pt"]
 
 
 @pytest.fixture(scope="module")

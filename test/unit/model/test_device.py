@@ -18,7 +18,11 @@ from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.tracking.propagation import PropagationResult, empty_bank, propagate
 
-NETWORKS = {"nano": ModelConfig(), "tiny": official_config("sam2.1_hiera_tiny", 448, 896)}
+NETWORKS = {
+    "nano": ModelConfig(),
+    "tiny": official_config("sam2.1_hiera_tiny", 448, 896),
+    "edgetam": official_config("edgetam", 512, 512),
+}
 
 
 class Watch(TorchDispatchMode):

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from sam2.modeling.backbones.hieradet import Hiera, MultiScaleAttention
 from sam2.modeling.memory_encoder import MaskDownSampler
+from sam2.modeling.sam.mask_decoder import MaskDecoder
 from sam2.modeling.sam.transformer import RoPEAttention
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.model import attention
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.checkpoints import official_config
+from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.image_encoder import (
     HieraAttention,
     ImageFeatures,
@@ -28,7 +30,7 @@ from panosam2_ros.model.image_encoder import (
     fold_batch_norm,
     pad_convolutions,
 )
-from panosam2_ros.model.mask_decoder import DecoderPrompts, embed_prompts
+from panosam2_ros.model.mask_decoder import DecoderPrompts, build_mask_decoder, embed_prompts
 from panosam2_ros.model.memory_attention import rotary_attention, whole_turn_rotations
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.encoding import PromptEncoder
@@ -201,6 +203,52 @@ def test_cached_positions_of_hiera_follow_its_weights() -> None:
         assert trunk._get_pos_embed((8, 16)) is kept
         trunk.pos_embed.mul_(2)
         assert torch.equal(trunk._get_pos_embed((8, 16)), Hiera._get_pos_embed(trunk, (8, 16)))
+
+
+def test_other_trackers_fit_with_72_by_72_tokens_and_four_layers() -> None:
+    """The sizes of SAM 3's tracker, with a small trunk."""
+    config = ModelConfig(
+        input_height=1152,
+        input_width=1152,
+        regions=True,
+        trunk_channels=(8, 8, 8, 8),
+        trunk_blocks=(1, 1, 1, 1),
+        hidden_dim=32,
+        memory_dim=16,
+        attention_layers=4,
+        attention_downsample=1,
+        decoder_heads=2,
+        memory_mask_stride=16,
+        rotary="axial",
+        position_code="sine",
+    )
+    network = random_model(config=config).eval()
+    with torch.inference_mode():
+        features = network.encode_image(torch.rand(1, 3, 1152, 1152) * 255)
+        first = propagate(network, empty_bank(network, 1), features)
+        assert first.bank.maskmem_features.shape[-2:] == (72, 72)
+        assert propagate(network, first.bank, features).mask_logits.shape == (1, 1, 288, 288)
+
+
+def test_a_decoder_without_finer_maps_equals_ours_with_maps_of_zeros() -> None:
+    """EfficientTAM's decoder has none."""
+    config = ModelConfig()
+    ours = build_mask_decoder(config).eval()
+    wanted = MaskDecoder(
+        transformer_dim=config.hidden_dim,
+        transformer=copy.deepcopy(ours.transformer),
+        iou_head_hidden_dim=config.hidden_dim,
+        iou_prediction_use_sigmoid=True,
+        pred_obj_scores=True,
+        pred_obj_scores_mlp=True,
+        use_multimask_token_for_obj_ptr=True,
+    ).eval()
+    wanted.load_state_dict({k: x for k, x in ours.state_dict().items() if not k.startswith("conv_s")})
+    embedding, code, dense = torch.randn(3, 1, config.hidden_dim, 4, 8).unbind()
+    finer = [torch.zeros(1, config.hidden_dim // (8 // s), 4 * 4 // s, 4 * 8 // s) for s in (1, 2)]
+    inputs = (embedding, code, torch.randn(1, 2, config.hidden_dim), dense, True, False)
+    for found, expected in zip(ours(*inputs, finer), wanted(*inputs), strict=True):
+        assert torch.allclose(found, expected, atol=1e-6)
 
 
 def test_wrap_convolution_equals_padding_by_hand() -> None:
