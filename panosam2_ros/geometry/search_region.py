@@ -101,6 +101,10 @@ class SearchRegion:
         wider = WIDENING ** min(self.unseen, _WIDENED)  # bounded, since an object may be unseen for hours
         return min(side * min(wider, WIDEST), MOST_FOV)
 
+    def pixel_angle(self, size: int) -> float:
+        """Return the angle, rad, that a pixel in the middle covers where the region has ``size`` pixels."""
+        return 4 * math.tan(self.fov / 4) / size
+
     def next_region(self, target: TargetExtent | None, *, share: float = FOLLOWING) -> SearchRegion:
         """Return the region for the next frame; ``target`` None: the object was not seen in this one.
 
@@ -131,7 +135,7 @@ class SearchRegion:
 
     def pixels(self, pyramid: ImagePyramid, size: int, *, vertical_fov: float = math.pi) -> ImageArray:
         """Sample an image in this region, [size, size, 3]."""
-        image, offset = pyramid.at(size / (4 * math.tan(self.fov / 4)))
+        image, offset = pyramid.at(1 / self.pixel_angle(size))
         u, v = self._samples(image.shape[1], image.shape[0], size, vertical_fov)
         u += round(offset * _SUBPIXELS)
         whole = np.stack([u // _SUBPIXELS % image.shape[1], v // _SUBPIXELS], -1).astype(np.int16)
@@ -174,7 +178,7 @@ class SearchRegion:
             return None
         local = _local_directions(len(mask), self.fov)[rows, columns]
         found = TargetExtent.of_directions(local @ self.axes, (1 + local[:, 2]) ** 2)
-        pixel = 4 * math.tan(self.fov / 4) / len(mask)
+        pixel = self.pixel_angle(len(mask))
         return replace(found, diameter=found.diameter + pixel, longest=found.longest + pixel)
 
     def patch(self, logits: Logits, size: int, *, vertical_fov: float = math.pi) -> MaskPatch | None:
@@ -200,7 +204,7 @@ class SearchRegion:
         """Return the panorama's window around a mask [s, s] in this region, which must not be empty."""
         vectors = self.directions(len(mask))[mask]
         lon, lat = vector_to_lonlat(vectors)
-        pixel = 4 * math.tan(self.fov / 4) / len(mask)
+        pixel = self.pixel_angle(len(mask))
         low, high = float(lat.min()) - pixel, float(lat.max()) + pixel
         for pole in (-1.0, 1.0):
             place = np.rint(self.project(np.array([0.0, -pole, 0.0]), len(mask)))

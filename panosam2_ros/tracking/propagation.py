@@ -26,7 +26,7 @@ from panosam2_ros.model.colour_histogram import (
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.prompts.encoding import EncodedPrompts, centre_token
+from panosam2_ros.prompts.encoding import LOW_RES_STRIDE, EncodedPrompts, centre_token
 from panosam2_ros.tracking.redetection import is_sure, is_wrong_match
 
 NO_OBJ_SCORE = -1024.0  # SAM2's logits of the mask of an absent object
@@ -46,7 +46,7 @@ class PropagationResult:
     scores: Tensor  # [N] logits of presence; a prompt says that its object is present
     bank: MemoryBank  # after this frame
 
-    def select(self, rows: Tensor) -> PropagationResult:
+    def select(self, rows: Tensor | slice) -> PropagationResult:
         """Return the result of these objects, [M] int64, in this order."""
         prediction = MaskPrediction(*(getattr(self.prediction, f.name)[rows] for f in fields(MaskPrediction)))
         own = (self.mask_logits[rows], self.fine_logits[rows], self.scores[rows])
@@ -149,6 +149,26 @@ def propagate(
     seen = _Sighting(prediction, prediction.mask_logits, present, prompted=False, colours=colours)
     after = _remember(model, bank, features, seen)
     return PropagationResult(prediction, prediction.mask_logits, prediction.fine_logits, scores, after)
+
+
+def remember_instead(
+    model: PanoSAM2, bank: MemoryBank, features: ImageFeatures, found: PropagationResult, fine_logits: Tensor
+) -> PropagationResult:
+    """Return what was found with other masks, logits [N, 1, H', W'], which are remembered instead.
+
+    ``bank`` is the memory before the frame. Objects whose mask is empty are not present.
+    """
+    mask_logits = F.avg_pool2d(fine_logits, LOW_RES_STRIDE // model.config.mask_stride)
+    prediction = replace(found.prediction, mask_logits=mask_logits, fine_logits=fine_logits)
+    present = (found.scores > 0) & (fine_logits > 0).flatten(1).any(1)
+    scores = torch.where(present, found.scores, found.scores.clamp(max=-CERTAIN))
+    colours = None
+    if features.bins is not None and model.config.colour_learning:
+        colours = _colours_now(model, bank, features.bins, prediction, torch.zeros_like(present))
+    seen = _Sighting(prediction, mask_logits, present, prompted=False, colours=colours)
+    return PropagationResult(
+        prediction, mask_logits, fine_logits, scores, _remember(model, bank, features, seen)
+    )
 
 
 def _judge_colours(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -12,12 +13,13 @@ from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
 from panosam2_ros.tracking.colour_trust import note_vetoes, outdated_colours
+from panosam2_ros.tracking.competition import claim_of, settled_masks
 from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.mask_cleaning import MaskCleaner
 from panosam2_ros.tracking.object_group import ObjectBatch
 from panosam2_ros.tracking.prompting import PromptBatch, PromptSegmenter
-from panosam2_ros.tracking.propagation import PropagationResult, empty_bank, propagate
+from panosam2_ros.tracking.propagation import PropagationResult, empty_bank, propagate, remember_instead
 from panosam2_ros.tracking.track import TrackedObject
 from panosam2_ros.tracking.track_update import Sighting
 from panosam2_ros.tracking.view import InputView, NetworkInput, ViewKind
@@ -59,6 +61,7 @@ class ViewPipeline:
             result = self._propagate(batch, frame, plan, outdated)
             note_vetoes(batch.objects, result, plan.elsewhere, frame.stamp)
             views, result = self._looked_again(batch, frame, plan, result, outdated)
+            result = self._settled(batch, frame, views, result)
             result = self._cleaner.clean(batch.objects, views, result, frame.stamp)
         batch.bank = result.bank
         return self.sightings(batch.objects, views, result)
@@ -85,6 +88,39 @@ class ViewPipeline:
             views = [looks[best[row]].view if row in best else view for row, view in enumerate(views)]
             result, rows = result.replaced(best, again), list(best)
         return views, result
+
+    def _settled(
+        self, batch: ObjectBatch, frame: Frame, views: Sequence[InputView], result: PropagationResult
+    ) -> PropagationResult:
+        """Give pixels that several masks claim to one object each; remember the masks that are left."""
+        found = result.found_logits(range(len(views)))
+        if sum(logits is not None for logits in found) < 2:
+            return result
+        last = batch.bank.mask_logits[:, 0].float().cpu().numpy()
+        settled = settled_masks(
+            [
+                claim_of(item, view, logits, own, frame.stamp)
+                for item, view, logits, own in zip(batch.objects, views, found, last, strict=True)
+            ]
+        )
+        if not settled:
+            return result
+        rows, fine = list(settled), torch.from_numpy(np.stack(list(settled.values())))[:, None]
+        shown, changed = [views[row] for row in rows], result.select(torch.tensor(rows))
+        before = batch.select(rows).bank
+
+        def part(some: slice) -> PropagationResult:
+            features = self._encoder.encode(frame, shown[some])
+            return remember_instead(
+                self.model,
+                before.select(some),
+                features,
+                changed.select(some),
+                fine[some].to(self.model.device),
+            )
+
+        again = PropagationResult.concatenated(self._batcher.run(part, len(rows)))
+        return result.replaced({row: k for k, row in enumerate(rows)}, again)
 
     def _propagate_looks(
         self, batch: ObjectBatch, frame: Frame, looks: Sequence[Look], outdated: Tensor

@@ -1,0 +1,107 @@
+"""A pixel that several masks claim goes to one object; things that cross keep their masks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from helpers.spherical_shapes import disc
+from panosam2_ros.datasets.ground_truth_prompts import prompt_from_mask
+from panosam2_ros.datasets.staged_scenes import SCENE_FRAMES, open_staged
+from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
+from panosam2_ros.geometry.sphere import lonlat_to_vector
+from panosam2_ros.geometry.window import Logits
+from panosam2_ros.model.build import build_model
+from panosam2_ros.tracking import view_pipeline
+from panosam2_ros.tracking.competition import Claim, moved_mask, settled_masks
+from panosam2_ros.tracking.tracker import PanoTracker
+
+SIZE = 80
+GRID = Equirect(1024, 512)
+LON = 3.1  # so that what is claimed lies across the seam
+
+
+def region(lon: float, diameter: float = 0.4) -> SearchRegion:
+    return SearchRegion.around(TargetExtent(lonlat_to_vector(lon, 0.1), diameter, diameter))
+
+
+def seen_in(one: SearchRegion, lon: float, radius: float, logit: float = 5.0) -> Logits:
+    """Logits of a disc on the sphere, as a region shows it."""
+    mask = one.mask(disc(lon, 0.1, radius, GRID), SIZE)
+    return np.where(mask, logit, -logit).astype(np.float32)
+
+
+def test_masks_that_do_not_meet_stay() -> None:
+    left, right = region(LON - 0.3), region(LON + 0.3)
+    claims = [
+        Claim.of(left, seen_in(left, LON - 0.3, 0.2), None),
+        Claim.of(right, seen_in(right, LON + 0.3, 0.2), None),
+    ]
+    assert settled_masks(claims) == {}
+    assert settled_masks([claims[0], None]) == {} and settled_masks([None]) == {}
+
+
+def test_two_masks_of_both_things_become_one_of_each() -> None:
+    views = region(LON - 0.15), region(LON + 0.15)
+    places = (LON - 0.15, LON + 0.15)
+    claims = []
+    for view, place in zip(views, places, strict=True):
+        both = np.maximum(seen_in(view, places[0], 0.15), seen_in(view, places[1], 0.15))
+        claims.append(Claim.of(view, both, seen_in(view, place, 0.15)))
+    settled = settled_masks(claims)
+    assert sorted(settled) == [0, 1]
+    for row, (view, place) in enumerate(zip(views, places, strict=True)):
+        own, true = settled[row] > 0, seen_in(view, place, 0.15) > 0
+        assert (own & true).sum() > 0.95 * (own | true).sum()
+    turned = settled_masks(claims[::-1])
+    assert (turned[1] == settled[0]).all() and (turned[0] == settled[1]).all()
+
+
+def test_a_louder_network_does_not_take_what_belongs_to_another() -> None:
+    view = region(LON)
+    large, small = seen_in(view, LON, 0.3, 30.0), seen_in(view, LON, 0.08, 3.0)
+    hole = np.where(small > 0, -6.0, large).astype(np.float32)
+    settled = settled_masks([Claim.of(view, large, hole), Claim.of(view, small, small)])
+    assert list(settled) == [0]
+    assert ((settled[0] > 0) == (hole > 0)).all()
+
+
+def test_of_an_object_that_is_hidden_nothing_is_left() -> None:
+    view = region(LON)
+    front, behind = seen_in(view, LON, 0.2), seen_in(view, LON + 0.01, 0.2)
+    settled = settled_masks([Claim.of(view, front, front), Claim.of(view, behind, None)])
+    assert list(settled) == [1] and not (settled[1] > 0).any()
+
+
+@pytest.mark.parametrize("diameter", [0.3, 0.4, 0.6])
+def test_a_mask_moves_to_where_the_object_should_be_at_the_present_scale(diameter: float) -> None:
+    before, now = region(LON), region(LON + 0.2, diameter)
+    last = seen_in(before, LON + 0.05, 0.12)[::2, ::2]
+    moved = moved_mask(last, before, now, lonlat_to_vector(LON + 0.25, 0.1), SIZE)
+    true = seen_in(now, LON + 0.25, 0.12) > 0
+    assert moved is not None
+    assert ((moved > 0) & true).sum() > 0.8 * ((moved > 0) | true).sum()
+    assert moved_mask(-np.abs(last), before, now, lonlat_to_vector(LON, 0.1), SIZE) is None
+
+
+@pytest.mark.parametrize("name", ["crossing-like-fast-0", "crossing-unlike-slow-0"])
+def test_the_shipped_network_keeps_apart_what_crosses(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert min(overlaps(name)) > 0.7
+    monkeypatch.setattr(view_pipeline, "settled_masks", lambda claims: {})
+    assert min(overlaps(name)) < 0.7
+
+
+def overlaps(name: str) -> list[float]:
+    """Track both objects of a staged scene; return their mean IoU over the last eight frames."""
+    sequence = open_staged(name)
+    tracker = PanoTracker(build_model("panosam2_nano"))
+    prompts = [prompt_from_mask(sequence.prompt_mask(obj_id), "mask") for obj_id in (1, 2)]
+    tracker.prompt(sequence.image(0), 0, prompts)
+    found: list[list[float]] = [[], []]
+    for t in range(1, SCENE_FRAMES):
+        labels, truth = tracker.step(sequence.image(t), t * 10**8).labels, np.asarray(sequence.labels(t))
+        for k, own in enumerate(found):
+            ours, theirs = labels == k + 1, truth == k + 1
+            own.append(float((ours & theirs).sum() / max((ours | theirs).sum(), 1)))
+    return [float(np.mean(own[-8:])) for own in found]
