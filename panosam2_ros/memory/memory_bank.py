@@ -21,6 +21,7 @@ from panosam2_ros.memory.slot_table import EMPTY, SlotTable
 
 MASK_PER_TOKEN = 4  # pixels of a side of the last mask per token of the network's input
 LONG_TERM = 64  # frames over which the long-term pointer averages, at most
+IDENTITY_RATE = 0.1  # of a confident frame in an object's recent identity and in its surroundings
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class FrameMemory:
     present: Tensor  # [N] bool: the object was seen
     confidence: Tensor  # [N] predicted IoU, 0..1
     colours: Tensor | None = None  # [N, 2, K] new histograms of objects that were seen; None: unchanged
+    identity: Tensor | None = None  # [N, 2, C] as of ``identity_embeddings``; None: unchanged
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -94,6 +96,7 @@ class MemoryBank:
     colours: (
         Tensor  # [N, 2, K] histograms of the object and of its surroundings; see model/colour_histogram.py
     )
+    identity: Tensor  # [N, 3, C] unit vectors of prompted frames, recent confident ones, the surroundings
     rules: BankRules
 
     @classmethod
@@ -127,6 +130,7 @@ class MemoryBank:
             mask_logits=torch.zeros(count, 1, MASK_PER_TOKEN * height, MASK_PER_TOKEN * width, device=device),
             centre=whole + width // 2,
             colours=torch.zeros(count, 2, colours, device=device),
+            identity=torch.zeros(count, 3, hidden_dim, device=device),
             rules=rules,
         )
 
@@ -180,6 +184,7 @@ class MemoryBank:
             mask_logits=torch.where(_expanded(seen, 4), new.mask_logits, self.mask_logits),
             centre=torch.where(seen, new.centre, self.centre),
             colours=self._colours(new, seen),
+            identity=self._identity(new, seen, sure),
             rules=self.rules,
         )
 
@@ -209,6 +214,30 @@ class MemoryBank:
             return self.colours
         return torch.where(_expanded(seen, 3), new.colours, self.colours)
 
+    def _identity(self, new: FrameMemory, seen: Tensor, sure: Tensor) -> Tensor:
+        """Return the identities [N, 3, C] after a frame; the prompted frames keep a weight of their own."""
+        if new.identity is None:
+            return self.identity
+        own, around = new.identity.unbind(1)
+        prompted, *learned = self.identity.unbind(1)
+        cond = (seen & new.cond)[:, None]
+        rows = [torch.where(cond, F.normalize(prompted + own, dim=-1), prompted)]
+        for before, now in zip(learned, (own, around), strict=True):
+            rate = torch.where(before.any(-1, keepdim=True), IDENTITY_RATE, 1.0)
+            moved = F.normalize(torch.lerp(before, now, rate), dim=-1)
+            rows.append(torch.where(sure[:, None], moved, before))
+        return torch.stack(rows, 1)
+
+    @property
+    def appearance(self) -> Tensor:
+        """[N, C] unit vectors of what the objects look like: as prompted and as seen recently, alike."""
+        return F.normalize(self.identity[:, 0] + self.identity[:, 1], dim=-1)
+
+    @property
+    def surroundings(self) -> Tensor:
+        """[N, C] unit vectors of what is round the objects."""
+        return self.identity[:, 2]
+
     def before_newest(self) -> MemoryBank:
         """Remove the newest frame; frames that it replaced are not restored."""
         newest = self.frame - 1
@@ -235,6 +264,7 @@ class MemoryBank:
             long_count=other.long_count,
             frame=other.frame,
             colours=other.colours,
+            identity=other.identity,
         )
 
     def keeping_masks(self, before: MemoryBank) -> MemoryBank:

@@ -54,6 +54,7 @@ class ObjectSnapshot:
     label: str
     motion: dict[str, Any]  # as of ``BearingMotionModel.to_dict``
     view: dict[str, Any] | None = None  # as of ``SearchRegion.to_dict``; None: of a network without regions
+    last_view: dict[str, Any] | None = None  # the one of its last mask; None: unknown, or as above
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,7 +216,9 @@ def _of_format_2(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> di
     """Return the tensors of a file of format 2 as this version has them."""
     regions = any(item["view"] for item in header["objects"])
     prefix = f"{'region' if regions else 'panorama'}{_OF}"
-    return {prefix + name: x for name, x in tensors.items() if not name.startswith("confident_")}
+    count, channels = tensors["long_ptr"].shape
+    added = {"identity": torch.zeros(count, 3, channels)}  # all zeros: unknown
+    return {prefix + name: x for name, x in {**tensors, **added}.items() if not name.startswith("confident_")}
 
 
 def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:

@@ -93,6 +93,7 @@ _SAM2 = ModelConfig(
     rotary="axial",
     position_code="sine",
     remember_absent=True,
+    remember_settled=False,
 )
 
 
@@ -137,12 +138,13 @@ def official_config(name: str, height: int, width: int, *, adapted: bool = True)
 
     ``adapted``: with what is ours: a square input is a search region, any other one a panorama, with wrapped
     convolutions and resizing and in canonical yaw; learned parts, which change nothing before they are
-    trained. The rules of memory are upstream's. Without, it is upstream's SAM2. EdgeTAM, which sees nothing
-    but search regions, is never adapted. Raises KeyError for a name that is not in ``OFFICIAL``, and
-    ValueError for a size that the network cannot take.
+    trained. Lost objects are searched for on the whole sphere. The rules of memory are upstream's. Without,
+    it is upstream's SAM2. EdgeTAM sees nothing but search regions. Raises KeyError for a name that is not in
+    ``OFFICIAL``, and ValueError for a size that the network cannot take.
     """
     if name == EDGETAM:
-        return replace(_EDGETAM, input_height=height, input_width=width)
+        config = replace(_EDGETAM, input_height=height, input_width=width)
+        return _searching(config) if adapted else config
     trunk = _TRUNKS[name.removeprefix("sam2.1_hiera_")]
     config = replace(
         _SAM2,
@@ -162,7 +164,7 @@ def official_config(name: str, height: int, width: int, *, adapted: bool = True)
 def _adapted(config: ModelConfig) -> ModelConfig:
     """Add what is ours to the architecture of upstream's SAM2."""
     return replace(
-        config,
+        _searching(config),
         regions=config.input_height == config.input_width,
         panorama_height=_PANORAMA_HEIGHT,
         wrap=True,
@@ -170,6 +172,11 @@ def _adapted(config: ModelConfig) -> ModelConfig:
         refine_steps=3,
         long_pointer=True,
     )
+
+
+def _searching(config: ModelConfig) -> ModelConfig:
+    """Let colours propose where lost objects may be; they change no mask. Values: the small network's."""
+    return replace(config, colour_search=0.7, colour_learning=0.05, colour_iou=0.7)
 
 
 def cache_directory() -> Path:

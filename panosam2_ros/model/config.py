@@ -74,9 +74,12 @@ class ModelConfig:
     colour_learning: float = 0.0  # update rate of the histograms in a frame, 0..1, ...
     colour_iou: float = 0.6  # ... whose predicted IoU is at least this
     colour_likeness: float = 0.2  # histogram intersection below which a mask is not the object; 0..1
-    colour_search: float = 0.0  # intersection from which a lost object is redetected by its colours; 0: never
+    # 0: lost objects are looked for only where they were; else on the whole sphere, most where their colours
+    # are. With colour evidence, intersection from which what was found has the object's colours.
+    colour_search: float = 0.0
     outline_size: int = 0  # side, pixels, of the windows in which published masks are refined; 0: not refined
     remember_absent: bool = False  # frames without the object are stored as well; True = SAM2
+    remember_settled: bool = True  # what is remembered lacks the pixels that belong to others; False = SAM2
 
     def __post_init__(self) -> None:
         if self.trunk not in ("conv", "hiera", "repvit"):
@@ -101,6 +104,11 @@ class ModelConfig:
     def sees_panoramas(self) -> bool:
         """Whether the network can see panoramas; the memory of some needs a square input."""
         return self.memory_tokens == "map"
+
+    @property
+    def sees_colours(self) -> bool:
+        """Whether colour histograms are remembered: as evidence, or to propose where lost objects are."""
+        return self.colour_evidence > 0 or self.colour_search > 0
 
     @property
     def _panoramic(self) -> bool:

@@ -180,7 +180,7 @@ class PanoSAM2(nn.Module):
             maps = trunk.from_stem(stem)
         s4, s8, s16 = self.image_encoder.pyramid(maps, decoder.conv_s0, decoder.conv_s1)
         bins = None
-        if self.config.colour_evidence:
+        if self.config.sees_colours:
             bins = colour_bins(images, self.config.mask_stride, planar=self.config.regions)
         return ImageFeatures(embedding=s16, high_res_s4=s4, high_res_s8=s8, stem=stem, bins=bins)
 

@@ -23,6 +23,7 @@ from panosam2_ros.model.colour_histogram import (
     colour_histograms,
     histogram_intersection,
 )
+from panosam2_ros.model.identity import identity_embeddings
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
@@ -51,6 +52,17 @@ class PropagationResult:
         prediction = MaskPrediction(*(getattr(self.prediction, f.name)[rows] for f in fields(MaskPrediction)))
         own = (self.mask_logits[rows], self.fine_logits[rows], self.scores[rows])
         return PropagationResult(prediction, *own, self.bank.select(rows))
+
+    def with_masks(self, fine_logits: Tensor, stride: int) -> PropagationResult:
+        """Return the result with other masks, logits [N, 1, H', W'] at a stride in pixels; memory stays.
+
+        Objects whose mask is empty are not present.
+        """
+        mask_logits = F.avg_pool2d(fine_logits, LOW_RES_STRIDE // stride)
+        prediction = replace(self.prediction, mask_logits=mask_logits, fine_logits=fine_logits)
+        empty = ~(fine_logits > 0).flatten(1).any(1)
+        scores = torch.where(empty, self.scores.clamp(max=-CERTAIN), self.scores)
+        return PropagationResult(prediction, mask_logits, fine_logits, scores, self.bank)
 
     def replaced(self, rows: Mapping[int, int], other: PropagationResult) -> PropagationResult:
         """Return the result with some rows of another one in the place of its own: own row -> other's row."""
@@ -102,7 +114,7 @@ def empty_bank(model: PanoSAM2, count: int) -> MemoryBank:
         confident=config.confident_iou,
     )
     dtype = getattr(torch, config.memory_dtype)
-    colours = BINS if config.colour_evidence else 0
+    colours = BINS if config.sees_colours else 0
     return MemoryBank.empty(
         count,
         rules,
@@ -125,6 +137,7 @@ def propagate(
     present: Tensor | None = None,  # [N] bool; training knows which objects are in the image
     elsewhere: Tensor | None = None,  # [N] bool: lost objects that are searched in another region
     outdated: Tensor | None = None,  # [N] bool: objects whose remembered colours do not count
+    known: Tensor | None = None,  # [M, C] what all objects look like; None: those of the bank
 ) -> PropagationResult:
     """Find every object of ``bank`` in an image; remember it where it is present."""
     prediction = model.decode(
@@ -138,12 +151,15 @@ def propagate(
     colours = None
     if features.bins is not None:
         relearned = torch.zeros_like(bank.seen) if outdated is None else outdated & (scores > 0)
-        prediction, scores = _judge_colours(model, bank, features.bins, prediction, relearned)
-        if elsewhere is not None:
-            wrong = is_wrong_match(scores, bank, prediction, features.bins, model.config.colour_search)
-            scores = torch.where(elsewhere & wrong, scores.clamp(max=-CERTAIN), scores)
+        if model.config.colour_evidence:
+            prediction, scores = _judge_colours(model, bank, features.bins, prediction, relearned)
         if model.config.colour_learning:
             colours = _colours_now(model, bank, features.bins, prediction, relearned)
+    if elsewhere is not None:
+        known = bank.appearance if known is None else known
+        judged = replace(prediction, object_score_logits=scores)
+        wrong = is_wrong_match(model.config, bank, features, judged, known)
+        scores = torch.where(elsewhere & wrong, scores.clamp(max=-CERTAIN), scores)
     if present is None:
         present = (scores > 0) & (prediction.mask_logits > 0).flatten(1).any(1)
     seen = _Sighting(prediction, prediction.mask_logits, present, prompted=False, colours=colours)
@@ -152,23 +168,14 @@ def propagate(
 
 
 def remember_instead(
-    model: PanoSAM2, bank: MemoryBank, features: ImageFeatures, found: PropagationResult, fine_logits: Tensor
+    model: PanoSAM2, bank: MemoryBank, features: ImageFeatures, found: PropagationResult
 ) -> PropagationResult:
-    """Return what was found with other masks, logits [N, 1, H', W'], which are remembered instead.
-
-    ``bank`` is the memory before the frame. Objects whose mask is empty are not present.
-    """
-    mask_logits = F.avg_pool2d(fine_logits, LOW_RES_STRIDE // model.config.mask_stride)
-    prediction = replace(found.prediction, mask_logits=mask_logits, fine_logits=fine_logits)
-    present = (found.scores > 0) & (fine_logits > 0).flatten(1).any(1)
-    scores = torch.where(present, found.scores, found.scores.clamp(max=-CERTAIN))
-    colours = None
+    """Return what was found with the memory of it; ``bank`` is the memory before the frame."""
+    prediction, present, colours = found.prediction, found.scores > 0, None
     if features.bins is not None and model.config.colour_learning:
         colours = _colours_now(model, bank, features.bins, prediction, torch.zeros_like(present))
-    seen = _Sighting(prediction, mask_logits, present, prompted=False, colours=colours)
-    return PropagationResult(
-        prediction, mask_logits, fine_logits, scores, _remember(model, bank, features, seen)
-    )
+    seen = _Sighting(prediction, found.mask_logits, present, prompted=False, colours=colours)
+    return replace(found, bank=_remember(model, bank, features, seen))
 
 
 def _judge_colours(
@@ -305,5 +312,6 @@ def _remember(model: PanoSAM2, bank: MemoryBank, features: ImageFeatures, new: _
             present=present,
             confidence=confidence,
             colours=new.colours,
+            identity=identity_embeddings(features.embedding, mask_logits),
         )
     )

@@ -1,8 +1,9 @@
 """Where lost objects may be, by their colours, and whether what was found there is really them.
 
-Our own aid to small networks (SAM2 and the paper have none): the part of the panorama whose colours speak
-most for a lost object gets the object's search region, and the network says whether that is the object. It
-has to know objects by their appearance for that: see ``mask_swap_prob`` in ``training/curriculum.py``.
+Ours (SAM2 and the paper have none): the part of the panorama whose colours speak most for a lost object gets
+the object's search region, in the place of the one where it was, so that a search takes no more time. The
+network and the object's identity (``model/identity.py``) say whether that is the object. Small networks have
+to know objects by their appearance for that: see ``mask_swap_prob`` in ``training/curriculum.py``.
 
 No rule shuts an object out for ever. Some tries look where an object's colours are not, since light changes,
 some in a larger or smaller region, since things come closer, and a network that is sure is believed. What a
@@ -32,6 +33,9 @@ from panosam2_ros.model.colour_histogram import (
     colour_evidence,
     histogram_intersection,
 )
+from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.model.identity import OWN, identity_embeddings
+from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.tracking.frame import Frame
@@ -51,6 +55,7 @@ _ANYWHERE = 0.25  # share of tries that look anywhere on the sphere
 _LIKELIEST, _TURNS, _SIZES = (math.sqrt(5) - 1) / 2, math.sqrt(2), math.sqrt(3)  # which candidate, ...
 _SPREAD = (0.7548776662, 0.5698402910)  # of two coordinates: the R2 sequence (Roberts 2018)
 _SAME_SIZE, _LARGER, _SMALLER = 0.75, 2.0, 0.5  # share of tries at the last size, factors of half the others
+_SAME = 1e-4  # difference of cosines that rounding explains: an object is among all that are known
 _SIZE_WEIGHT = 0.1  # of the logarithm of the ratio of solid angles, beside the overlap of colours
 
 
@@ -148,21 +153,36 @@ def is_sure(prediction: MaskPrediction) -> Tensor:
 
 
 def is_wrong_match(
-    scores: Tensor,  # [N] logits of presence
+    config: ModelConfig,
     bank: MemoryBank,
-    prediction: MaskPrediction,
-    bins: ColourBins,  # [N, h, w] colours of the regions' pixels
-    min_intersection: float,  # of the histograms of colours
+    features: ImageFeatures,
+    prediction: MaskPrediction,  # after the colours' veto
+    known: Tensor,  # [M, C] what all objects look like
 ) -> Tensor:
-    """Return whether what was found in regions elsewhere is not the lost objects, [N] bool.
+    """Return whether what was found in other views is not the lost objects, [N] bool.
 
-    The last mask says nothing of the size: it may have been what the object was lost by. Colours say nothing
-    against a network that is sure.
+    Presence, predicted IoU and identity all have to agree: what was found is more like the object than like
+    the object's surroundings or any other object. The last mask says nothing of the size: it may have been
+    what the object was lost by. Networks that use colours as evidence also have to find the object's colours,
+    unless they are sure.
     """
     share = (prediction.mask_logits > 0).float().mean((1, 2, 3))
-    right = (scores > 0) & (prediction.mask_iou >= MIN_IOU) & (share > SHARES[0]) & (share < SHARES[1])
-    alike = histogram_intersection(bins, bank.colours, prediction.fine_logits)
-    return ~(right & ((alike >= min_intersection) | is_sure(prediction)))
+    right = (prediction.object_score_logits > 0) & (prediction.mask_iou >= MIN_IOU)
+    right = right & (share > SHARES[0]) & (share < SHARES[1])
+    right = right & ~_is_another(bank, identity_embeddings(features.embedding, prediction.mask_logits), known)
+    if features.bins is not None and config.colour_evidence:
+        alike = histogram_intersection(features.bins, bank.colours, prediction.fine_logits)
+        right = right & ((alike >= config.colour_search) | is_sure(prediction))
+    return ~right
+
+
+def _is_another(bank: MemoryBank, found: Tensor, known: Tensor) -> Tensor:
+    """Return whether what was found, [N, 2, C], looks more like something else than like the objects, [N]."""
+    own = found[:, OWN]
+    likeness = (own * bank.appearance).sum(-1)
+    others = torch.cat([own @ known.T, (own * bank.surroundings).sum(-1, keepdim=True)], 1)
+    unknown = ~bank.appearance.any(-1)
+    return ~unknown & (likeness < others.max(1).values - _SAME)
 
 
 def _solid_angles(mask_logits: Tensor, vertical_fov: float) -> Tensor:

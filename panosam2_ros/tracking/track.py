@@ -55,13 +55,15 @@ class TrackedObject:
 
     def to_dict(self) -> ObjectSnapshot:
         """Return what a memory file keeps of the object."""
-        return ObjectSnapshot(self.obj_id, self.label, self.motion.to_dict(), view_to_dict(self.view))
+        last = None if self.last_view is None else view_to_dict(self.last_view)
+        return ObjectSnapshot(self.obj_id, self.label, self.motion.to_dict(), view_to_dict(self.view), last)
 
     @classmethod
     def from_dict(cls, item: ObjectSnapshot, config: StateConfig) -> TrackedObject:
         """Return the object that ``to_dict`` was called on."""
         motion = BearingMotionModel.from_dict(item.motion, config)
-        return cls(item.obj_id, item.label, motion, view_from_dict(item.view), searched=False)
+        last = None if item.last_view is None else view_from_dict(item.last_view)
+        return cls(item.obj_id, item.label, motion, view_from_dict(item.view), last, searched=False)
 
     def track(self) -> Track:
         """Return what may be said of the object now."""

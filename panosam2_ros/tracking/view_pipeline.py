@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from panosam2_ros.geometry.image_types import MaskArray
+from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
@@ -26,6 +28,20 @@ from panosam2_ros.tracking.view import InputView, NetworkInput, ViewKind
 from panosam2_ros.tracking.view_encoder import ViewEncoder
 from panosam2_ros.tracking.view_planner import ViewPlan, ViewPlanner
 from panosam2_ros.tracking.view_refinement import MOST_PASSES, Look, best_looks
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """Objects that are to be found in a frame."""
+
+    batch: ObjectBatch
+    frame: Frame
+    outdated: Tensor  # [N] bool: objects whose remembered colours do not count
+    known: Tensor  # [M, C] what all objects look like, also those that are not of the batch
+
+    def select(self, rows: list[int]) -> _Task:
+        """Return the task of some objects, in this order; one may come several times."""
+        return replace(self, batch=self.batch.select(rows), outdated=self.outdated[rows])
 
 
 class ViewPipeline:
@@ -58,16 +74,17 @@ class ViewPipeline:
         with self.model.precision():
             plan = self.planner.plan(batch, frame)
             outdated = outdated_colours(batch.objects, frame.stamp, relit=relit).to(self.model.device)
-            result = self._propagate(batch, frame, plan, outdated)
+            task = _Task(batch, frame, outdated, batch.bank.appearance)
+            result = self._propagate(task, plan)
             note_vetoes(batch.objects, result, plan.elsewhere, frame.stamp)
-            views, result = self._looked_again(batch, frame, plan, result, outdated)
+            views, result = self._looked_again(task, plan, result)
             result = self._settled(batch, frame, views, result)
             result = self._cleaner.clean(batch.objects, views, result, frame.stamp)
         batch.bank = result.bank
         return self.sightings(batch.objects, views, result)
 
     def _looked_again(
-        self, batch: ObjectBatch, frame: Frame, plan: ViewPlan, result: PropagationResult, outdated: Tensor
+        self, task: _Task, plan: ViewPlan, result: PropagationResult
     ) -> tuple[list[InputView], PropagationResult]:
         """Look once more, a few times at most, where the planner knows a better view of the frame.
 
@@ -79,11 +96,13 @@ class ViewPipeline:
         for _ in range(MOST_PASSES):
             looks: list[Look] = []
             for row, logits in zip(rows, result.found_logits(rows), strict=True):
-                better = self.planner.second_looks(batch.objects[row], views[row], logits, frame.stamp)
+                better = self.planner.second_looks(
+                    task.batch.objects[row], views[row], logits, task.frame.stamp
+                )
                 looks += [Look(row, view, missed=logits is None) for view in better]
             if not looks:
                 break
-            again = self._propagate_looks(batch, frame, looks, outdated)
+            again = self._propagate_looks(task, looks)
             best = best_looks(looks, again)
             views = [looks[best[row]].view if row in best else view for row, view in enumerate(views)]
             result, rows = result.replaced(best, again), list(best)
@@ -92,7 +111,10 @@ class ViewPipeline:
     def _settled(
         self, batch: ObjectBatch, frame: Frame, views: Sequence[InputView], result: PropagationResult
     ) -> PropagationResult:
-        """Give pixels that several masks claim to one object each; remember the masks that are left."""
+        """Give pixels that several masks claim to one object each.
+
+        The masks that are left are remembered, except by networks that are to answer as SAM2.
+        """
         found = result.found_logits(range(len(views)))
         if sum(logits is not None for logits in found) < 2:
             return result
@@ -105,31 +127,30 @@ class ViewPipeline:
         )
         if not settled:
             return result
-        rows, fine = list(settled), torch.from_numpy(np.stack(list(settled.values())))[:, None]
-        shown, changed = [views[row] for row in rows], result.select(torch.tensor(rows))
-        before = batch.select(rows).bank
+        rows = list(settled)
+        fine = torch.from_numpy(np.stack(list(settled.values())))[:, None].to(self.model.device)
+        changed = result.select(torch.tensor(rows)).with_masks(fine, self.model.config.mask_stride)
+        if self.model.config.remember_settled:
+            changed = self._remembered(batch.select(rows).bank, frame, [views[row] for row in rows], changed)
+        return result.replaced({row: k for k, row in enumerate(rows)}, changed)
 
-        def part(some: slice) -> PropagationResult:
-            features = self._encoder.encode(frame, shown[some])
-            return remember_instead(
-                self.model,
-                before.select(some),
-                features,
-                changed.select(some),
-                fine[some].to(self.model.device),
-            )
-
-        again = PropagationResult.concatenated(self._batcher.run(part, len(rows)))
-        return result.replaced({row: k for k, row in enumerate(rows)}, again)
-
-    def _propagate_looks(
-        self, batch: ObjectBatch, frame: Frame, looks: Sequence[Look], outdated: Tensor
+    def _remembered(
+        self, before: MemoryBank, frame: Frame, views: Sequence[InputView], found: PropagationResult
     ) -> PropagationResult:
+        """Return what was found of objects, which is remembered now instead of what the network found."""
+
+        def part(rows: slice) -> PropagationResult:
+            features = self._encoder.encode(frame, views[rows])
+            return remember_instead(self.model, before.select(rows), features, found.select(rows))
+
+        return PropagationResult.concatenated(self._batcher.run(part, len(views)))
+
+    def _propagate_looks(self, task: _Task, looks: Sequence[Look]) -> PropagationResult:
         """Find objects in other views, each a row of the result; where one was missed, with more doubt."""
         rows = [look.row for look in looks]
         missed = torch.tensor([look.missed for look in looks], device=self.model.device)
         plan = ViewPlan([look.view for look in looks], missed)
-        return self._propagate(batch.select(rows), frame, plan, outdated[rows])
+        return self._propagate(task.select(rows), plan)
 
     def remembered_again(
         self, item: TrackedObject, mask: MaskArray, frame: Frame, old: ObjectBatch
@@ -153,24 +174,22 @@ class ViewPipeline:
         each = zip(objects, views, logits, scores, ious, strict=True)
         return [Sighting(*values, self.network, self.planner) for values in each]
 
-    def _propagate(
-        self, batch: ObjectBatch, frame: Frame, plan: ViewPlan, outdated: Tensor
-    ) -> PropagationResult:
-        """Find a batch's objects, in as many parts as memory asks for."""
+    def _propagate(self, task: _Task, plan: ViewPlan) -> PropagationResult:
+        """Find objects, in as many parts as memory asks for."""
 
         def part(rows: slice) -> PropagationResult:
-            features = self._encoder.encode(frame, plan.views[rows])
             elsewhere = None if plan.elsewhere is None else plan.elsewhere[rows]
             return propagate(
                 self.model,
-                batch.bank.select(rows),
-                features,
+                task.batch.bank.select(rows),
+                self._encoder.encode(task.frame, plan.views[rows]),
                 use_previous=None if elsewhere is None else ~elsewhere,
                 elsewhere=elsewhere,
-                outdated=outdated[rows],
+                outdated=task.outdated[rows],
+                known=task.known,
             )
 
-        return PropagationResult.concatenated(self._batcher.run(part, len(batch.bank)))
+        return PropagationResult.concatenated(self._batcher.run(part, len(task.batch.bank)))
 
     def place_seam(self, batches: Sequence[ObjectBatch], live: ObjectBatch) -> None:
         """Roll what is remembered together with the network's view, so that its seam avoids live objects."""

@@ -141,7 +141,41 @@ def test_size_is_constant_over_a_thousand_frames() -> None:
     assert memory.nbytes == size
     tables = SLOTS * (8 + 3) + POINTERS * (8 + 3)
     maps, pointers = SLOTS * 2 * 8 * 4, (SLOTS + POINTERS + 1) * 16
-    assert size == 3 * (maps + pointers + tables + 8 * 16 * 4 + 3 * 8)
+    identity = 3 * 4 * 4
+    assert size == 3 * (maps + pointers + tables + 8 * 16 * 4 + 3 * 8 + identity)
+
+
+def test_an_identity_is_learned_slowly_from_confident_frames_and_keeps_what_was_prompted() -> None:
+    memory, ways = bank(1), torch.eye(4)
+    frame = {"cond": torch.tensor([True]), "confidence": torch.tensor([0.9])}
+
+    def learn(before: MemoryBank, own: Tensor, **changes: Tensor) -> MemoryBank:
+        yes = torch.tensor([True])
+        values = {**frame, **changes}
+        return before.write(
+            FrameMemory(
+                maskmem_features=torch.zeros(1, 2, 2, 4),
+                obj_ptrs=torch.zeros(1, 4),
+                mask_logits=torch.zeros(1, 1, 8, 16),
+                centre=torch.zeros(1, dtype=torch.int64),
+                keep=yes,
+                present=yes,
+                identity=torch.stack([own, ways[3]])[None],
+                **values,
+            )
+        )
+
+    assert not memory.appearance.any()
+    memory = learn(memory, ways[0])
+    assert torch.equal(memory.appearance[0], ways[0]) and torch.equal(memory.surroundings[0], ways[3])
+    no = torch.tensor([False])
+    doubtful = learn(memory, ways[1], cond=no, confidence=torch.tensor([0.3]))
+    assert torch.equal(doubtful.appearance, memory.appearance)
+    once = learn(memory, ways[1], cond=no)
+    assert 0.99 < float(once.appearance[0, 0]) < 1
+    for _ in range(200):
+        once = learn(once, ways[1], cond=no)
+    assert torch.allclose(once.appearance[0], torch.tensor([1.0, 1.0, 0.0, 0.0]) / 2**0.5, atol=1e-3)
 
 
 def test_the_long_term_pointer_is_a_bounded_mean_of_confident_frames() -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from helpers.coloured_shapes import BLUE, GREEN, HEIGHT, RED, WIDTH, disc, logits, painted
+from helpers.red_things import red_disc, sees_red
 from helpers.spherical_shapes import disc as spherical_disc
 from panosam2_ros.geometry.equirect import Equirect, mask_box
 from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
@@ -22,11 +23,14 @@ from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector
 from panosam2_ros.memory.memory_bank import BankRules, MemoryBank
 from panosam2_ros.model.build import build_model, random_model
 from panosam2_ros.model.colour_histogram import BINS, colour_bins, colour_evidence, colour_histograms
+from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import MaskPrediction
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.simulation.assets import AssetLibrary, Split
 from panosam2_ros.simulation.scene import Scene, SceneConfig
 from panosam2_ros.tracking.frame import Frame
+from panosam2_ros.tracking.motion_model import TrackState
 from panosam2_ros.tracking.redetection import (
     SEARCH_EVERY,
     is_wrong_match,
@@ -153,9 +157,60 @@ def test_what_is_found_in_a_region_elsewhere_has_to_be_like_the_object(
 ) -> None:
     mask = disc(40, radius)
     found = prediction(low(mask), score, iou)
-    bins = colour_bins(painted(mask, colour, BLUE), 1, planar=True)
-    wrong = is_wrong_match(found.object_score_logits, known(1, before), found, bins, 0.6)
+    features = replace(tokens(mask), bins=colour_bins(painted(mask, colour, BLUE), 1, planar=True))
+    bank = known(1, before)
+    wrong = is_wrong_match(
+        ModelConfig(colour_evidence=1.0, colour_search=0.6), bank, features, found, bank.appearance
+    )
     assert wrong.tolist() == [not right]
+
+
+LOOK, OTHER = (F.normalize(torch.tensor(x), dim=0) for x in ([3.0, 1.0, 0.0, 0.0], [1.0, 3.0, 0.0, 0.0]))
+WALL = F.normalize(torch.tensor([0.0, 0.0, 1.0, 1.0]), dim=0)
+
+
+def tokens(mask: NDArray[np.bool_], look: Tensor = LOOK) -> ImageFeatures:
+    """Features of an image in which a thing of a look stands before a wall."""
+    share = F.adaptive_avg_pool2d(torch.from_numpy(mask).float()[None, None], GRID)
+    embedding = share * look.view(1, -1, 1, 1) + (1 - share) * WALL.view(1, -1, 1, 1)
+    return ImageFeatures(embedding=embedding, high_res_s4=embedding, high_res_s8=embedding)
+
+
+@pytest.mark.parametrize(
+    ("look", "others", "right"),
+    [
+        pytest.param(LOOK, [], True, id="it looks the same"),
+        pytest.param(LOOK + 0.3 * WALL, [OTHER], True, id="in other light"),
+        pytest.param(OTHER, [], True, id="somewhat like it, and nothing else is known"),
+        pytest.param(OTHER, [OTHER], False, id="another known object"),
+        pytest.param(WALL + 0.1 * LOOK, [], False, id="its surroundings"),
+    ],
+)
+def test_what_is_found_has_to_look_like_the_object_more_than_like_anything_else(
+    look: Tensor, others: list[Tensor], right: bool
+) -> None:
+    mask = disc(40, 8)
+    bank = replace(known(1), identity=torch.stack([LOOK, LOOK, WALL])[None])
+    found = prediction(low(mask), 9.0, 0.9)
+    looks = torch.stack([LOOK, *others])
+    wrong = is_wrong_match(ModelConfig(colour_search=0.6), bank, tokens(mask, look), found, looks)
+    assert wrong.tolist() == [not right]
+
+
+@pytest.mark.parametrize("search", [0.6, 0.0])
+def test_networks_without_colour_evidence_find_lost_objects_anywhere(
+    search: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = ModelConfig(input_height=64, input_width=64, regions=True, mask_stride=2, colour_search=search)
+    tracker = PanoTracker(random_model(3, config=config).eval().requires_grad_(False))
+    for pipeline in tracker._pipelines.values():
+        sees_red(pipeline.model, monkeypatch)
+    tracker.prompt(red_disc(0.3, 0.0, 0.2), 0, [Prompt(mask=spherical_disc(0.3, 0.0, 0.2))])
+    for t in range(1, 9):
+        tracker.step(np.zeros_like(red_disc(0.3, 0.0, 0.2)), t * 10**8)
+    back = red_disc(-2.4, 0.5, 0.2)
+    states = [tracker.step(back, t * 10**8).tracks[0].state for t in range(9, 40)]
+    assert (TrackState.VISIBLE in states) == bool(search)
 
 
 HIDDEN, BACK = 12, 10  # frames in another room, and then at most until it is found
