@@ -16,6 +16,7 @@ The names below are loaded when they are first used, so that ``import panosam2_r
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from pkgutil import extend_path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
     from panosam2_ros.tracking.motion_model import TrackState
     from panosam2_ros.tracking.track import Track, TrackedFrame
     from panosam2_ros.tracking.tracker import PanoTracker
+
+# Threads of OpenMP that wait for each other spin by default, for milliseconds: beside one busy process a step
+# then takes nine times as long. OpenMP reads this once, when torch loads it, so it is set here, before any
+# module of ours imports torch; programs that import torch first have to set it themselves.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # The generated messages (`panosam2_ros.msg`, `panosam2_ros.srv`) may lie in another prefix than
 # this file: after `colcon build`, with the checkout itself first on the path.

@@ -29,6 +29,7 @@ from panosam2_ros.io.video import FrameSource, StampedFrame
 from panosam2_ros.model.build import build_model
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.config import VIEW_CHOICES, TrackerConfig
+from panosam2_ros.tracking.threads import use_threads
 from panosam2_ros.tracking.track import TrackedFrame
 from panosam2_ros.tracking.tracker import PanoTracker
 
@@ -105,7 +106,7 @@ class TrackRun:
         labels = np.where(np.isin(tracked.labels, [i for i, _ in found]), 0, tracked.labels)
         for obj_id, mask in sorted(found, key=lambda item: -item[1].sum()):
             labels[mask] = obj_id
-        return replace(tracked, labels=labels, tracks=self._tracker.tracks())
+        return replace(tracked, label_image=labels, tracks=self._tracker.tracks())
 
 
 def _described(prompt: Prompt) -> str:
@@ -217,6 +218,7 @@ def _run(options: argparse.Namespace) -> None:
         max_objects=options.max_objects, vertical_fov=panoramas.grid.vertical_fov, view=options.view
     )
     model = build_model(options.model, device=options.device, region_size=options.region_size)
+    use_threads(0, model)
     tracker = PanoTracker(model, config)
     checkpoints = Checkpoints(options.out, _settings(options, entries, tracker))
     outputs = TrackOutputs(options.out)

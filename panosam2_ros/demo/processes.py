@@ -99,7 +99,6 @@ def process_environment(log_folder: Path) -> dict[str, str]:
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
         "ROS_LOG_DIR": str(log_folder / "ros"),
         "PYTHONUNBUFFERED": "1",
-        "OMP_WAIT_POLICY": "PASSIVE",  # threads of the model that wait leave the cores alone
     }
     return {**ours, **os.environ}
 

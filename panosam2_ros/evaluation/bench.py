@@ -1,18 +1,17 @@
 """Benchmark of speed and memory: ``python -m panosam2_ros.evaluation.bench --out out/bench.json``.
 
-Our and upstream's SAM 2.1 tiny have the same random weights and see the same 1920x960 frames; every memory
-bank is full. Run it with nothing else running. Its numbers are reported and not checked.
+``step``: the default network against an older commit (``bench_contenders.py``), SAM 2.1 tiny against
+upstream (``bench_official.py``), on 1920x960 frames. Run it with nothing else running. Its numbers are
+reported and not checked.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,27 +19,29 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from tqdm import tqdm
 
+from panosam2_ros.evaluation.bench_contenders import compare_with_baseline
 from panosam2_ros.evaluation.bench_nano import median_ms, memory_growth, nano_steps
-from panosam2_ros.evaluation.bench_upstream import UPSTREAM_WARM_UP_FRAMES, UpstreamRun, upstream_predictor
+from panosam2_ros.evaluation.bench_official import (
+    DTYPES,
+    compare_with_upstream,
+    steps_of,
+    tracker_with_full_memory,
+    with_copies,
+)
+from panosam2_ros.evaluation.bench_upstream import UPSTREAM_WARM_UP_FRAMES
 from panosam2_ros.evaluation.report import machine, versions
 from panosam2_ros.geometry.circular import fit_image
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.io.json_file import write_json
 from panosam2_ros.model.build import build_model, compile_trunk
-from panosam2_ros.model.checkpoints import load_official, official_config
+from panosam2_ros.model.checkpoints import OFFICIAL_SIZE, load_official, official_config
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.propagation import empty_bank
-from panosam2_ros.tracking.tracker import PanoTracker
 
 IMAGE_WIDTH, HEIGHT = 1920, 960
-UPSTREAM_SIZE = 1024
-INPUTS = ((1024, 1024), (512, 1024), (448, 896))  # H, W
-DTYPES = (torch.float32, torch.bfloat16)
+INPUTS = (OFFICIAL_SIZE, (448, 896))  # H, W of regions, of panoramas
 TINY = "sam2.1_hiera_tiny"
-BOX = Prompt(box=(300, 300, 600, 700))
 
 
 def frames(count: int, *, seed: int = 0) -> list[ImageArray]:
@@ -50,83 +51,10 @@ def frames(count: int, *, seed: int = 0) -> list[ImageArray]:
     return [np.asarray(c.repeat(32, 0).repeat(32, 1)) for c in coarse]
 
 
-def tracker_with_full_memory(model: PanoSAM2, video: Sequence[ImageArray]) -> PanoTracker:
-    """Return a tracker of one object whose memory bank is full."""
-    tracker = PanoTracker(model)
-    if not tracker.prompt(video[0], 0, [BOX])[0].success:
-        raise RuntimeError("a network with random weights found nothing in a box: choose another seed")
-    for t in range(1, UPSTREAM_WARM_UP_FRAMES + 1):
-        tracker.step(video[t % len(video)], t)
-    return tracker
-
-
-def with_copies(tracker: PanoTracker, objects: int) -> PanoTracker:
-    """Return a tracker of ``objects`` objects, all with the history of the one object of ``tracker``."""
-    snapshot = tracker.snapshot()
-    (item,) = snapshot.objects
-    several = PanoTracker(tracker.model, tracker.config)
-    several.restore(
-        replace(
-            snapshot,
-            banks={
-                kind: bank.select(torch.zeros(objects * len(bank), dtype=torch.int64))
-                for kind, bank in snapshot.banks.items()
-            },
-            objects=tuple(replace(item, obj_id=i + 1) for i in range(objects)),
-            next_id=objects + 1,
-        )
-    )
-    return several
-
-
-def our_ms(
-    model: PanoSAM2, counts: Sequence[int], video: Sequence[ImageArray], repeats: int
-) -> dict[int, float]:
-    """Return median milliseconds of ``PanoTracker.step``, image to label image, by number of objects."""
-    full, stamps = tracker_with_full_memory(model, video), itertools.count(UPSTREAM_WARM_UP_FRAMES + 1)
-    found = {}
-    for objects in counts:
-        tracker = with_copies(full, objects)
-        found[objects] = median_ms(partial(_step, tracker, video[0], stamps), repeats)
-    return found
-
-
-def _step(tracker: PanoTracker, image: ImageArray, stamps: Iterator[int]) -> None:
-    """Track an image at the next stamp."""
-    tracker.step(image, next(stamps))
-
-
 def matrix_rate(dtype: torch.dtype, *, size: int = 2048) -> float:
     """Return the speed of a square matrix product on this machine, GFLOP/s."""
     a = torch.randn(size, size).to(dtype)
     return 2 * size**3 / (1e6 * median_ms(lambda: a @ a, 10))
-
-
-def speed(
-    weights: Path, video: Sequence[ImageArray], objects: Sequence[int], repeats: int
-) -> list[dict[str, Any]]:
-    """Time our tracker at every input and type, and upstream at its own size and the same type."""
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        run = UpstreamRun(upstream_predictor(UPSTREAM_SIZE), video, Path(folder))
-        torch.save({"model": run.predictor.state_dict()}, weights)
-        for dtype in DTYPES:
-            upstream = run.ms_per_frame(objects, max(2, repeats), dtype)
-            for height, width in tqdm(INPUTS, desc=str(dtype)):
-                # at upstream's own size without adapters: the difference is batching and code alone
-                model = load_official(weights, (height, width), adapted=width != height)
-                model.eval().requires_grad_(False).compute_in(dtype)
-                for count, ms in our_ms(model, objects, video, repeats).items():
-                    rows.append({
-                        "objects": count,
-                        "input": f"{width}x{height}",
-                        "dtype": str(dtype).removeprefix("torch."),
-                        "ms_per_frame": ms,
-                        "upstream_ms_per_frame": upstream[count],
-                        "upstream_input": f"{UPSTREAM_SIZE}x{UPSTREAM_SIZE}",
-                        "ratio": upstream[count] / ms,
-                    })  # fmt: skip
-    return rows
 
 
 @torch.inference_mode()
@@ -165,7 +93,7 @@ def encoder_gemm_share(model: PanoSAM2, rate: float, ms: float) -> float:
 def memory_mib() -> dict[str, float]:
     """Return the MiB of one object's memory bank, by network and input."""
     found = {}
-    models = [build_model(), *(PanoSAM2(official_config(TINY, *size)) for size in INPUTS[1:])]
+    models = [build_model(), *(PanoSAM2(official_config(TINY, *size)) for size in INPUTS)]
     for model in models:
         height, width = model.input_size
         found[f"{model.config.name} {width}x{height}"] = empty_bank(model, 1).nbytes / 2**20
@@ -185,11 +113,9 @@ def adapters(
     models = [load_official(weights, INPUTS[-1]).eval().requires_grad_(False) for _ in range(2)]
     own = [p for part in (models[0].refinement, models[0].long_short) if part for p in part.parameters()]
     models[1].refinement = models[1].long_short = None
-    full, costs = [tracker_with_full_memory(model, video) for model in models], {}
-    stamps = itertools.count(UPSTREAM_WARM_UP_FRAMES + 1)
+    full, costs = [steps_of(model, video, (1, 8)) for model in models], {}
     for count in (1, 8):
-        steps = [partial(_step, with_copies(tracker, count), video[0], stamps) for tracker in full]
-        ms, without = compared_ms(steps, repeats + 3)
+        ms, without = compared_ms([steps[count] for steps in full], repeats + 3)
         costs[str(count)] = {"ms": ms - without, "percent": 100 * (ms / without - 1)}
     return sum(p.numel() for p in own), costs
 
@@ -221,11 +147,12 @@ def _encode(model: PanoSAM2, pixels: torch.Tensor) -> None:
 
 def bench(options: argparse.Namespace) -> dict[str, Any]:
     """Run all benchmarks and return their results."""
-    video = frames(UPSTREAM_WARM_UP_FRAMES + 1 + max(2, options.repeats))
+    rows = compare_with_baseline(options.steps)
+    video = frames(UPSTREAM_WARM_UP_FRAMES + 2 + options.repeats)
     rates = {str(d).removeprefix("torch."): matrix_rate(d) for d in DTYPES}
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "tiny.pt"
-        rows = speed(weights, video, options.objects, options.repeats)
+        rows += compare_with_upstream(weights, video, options.objects, options.repeats)
         model = load_official(weights, INPUTS[-1]).eval().requires_grad_(False)
         by_part = {str(n): parts(model, n, video, options.repeats) for n in (1, 8)}
         count, costs = adapters(weights, video, options.repeats)
@@ -235,11 +162,11 @@ def bench(options: argparse.Namespace) -> dict[str, Any]:
     steps = nano_steps(options.repeats + 3)
     share = encoder_gemm_share(model, rates["float32"], by_part["1"]["encode_image"])
     return {
+        "step": rows,
         "machine": machine("cpu", torch.get_num_threads()),
         "versions": versions(),
         "load_average": os.getloadavg()[0],
         "matrix_gflops": rates,
-        "speed": rows,
         "parts_ms": by_part,
         "nano_parts_ms": {str(n): parts(nano, n, video, 10) for n in (1, 8)},
         "nano_steps": steps,
@@ -258,8 +185,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("panosam2_ros.evaluation.bench", description=__doc__)
     add = parser.add_argument
     add("--out", type=Path, default=Path("out/bench.json"), help="JSON file (default: %(default)s)")
-    add("--objects", type=int, nargs="+", default=[1, 4, 8], help="numbers of objects (default: %(default)s)")
-    add("--repeats", type=int, default=3, help="frames that are timed (default: %(default)s)")
+    add("--objects", type=int, nargs="+", default=[1, 8],
+        help="numbers of objects of official networks (default: %(default)s)")  # fmt: skip
+    add(
+        "--repeats",
+        type=int,
+        default=3,
+        help="frames of official networks that are timed (default: %(default)s)",
+    )
+    add("--steps", type=int, default=60,
+        help="frames of the default network that are timed (default: %(default)s)")  # fmt: skip
     add("--growth-frames", type=int, default=2000,
         help="frames of the measurement of memory growth (default: %(default)s)")  # fmt: skip
     options = parser.parse_args(arguments)

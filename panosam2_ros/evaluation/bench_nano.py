@@ -30,12 +30,14 @@ CASES = ((3, 1920, 960), (3, 1920, 0), (4, 3840, 1024), (4, 3840, 0))
 def median_ms(action: Callable[[], object], repeats: int) -> float:
     """Return the median milliseconds of an action, after one run to warm up."""
     action()
-    seconds = []
-    for _ in range(repeats):
-        began = time.perf_counter()
-        action()
-        seconds.append(time.perf_counter() - began)
-    return 1e3 * float(np.median(seconds))
+    return float(np.median([milliseconds(action) for _ in range(repeats)]))
+
+
+def milliseconds(action: Callable[[], object]) -> float:
+    """Return the milliseconds of one run of an action."""
+    began = time.perf_counter()
+    action()
+    return 1e3 * (time.perf_counter() - began)
 
 
 def render_frames(width: int, objects: int, count: int) -> list[SceneFrame]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,26 +63,34 @@ class UpstreamRun:
             cv2.imwrite(str(folder / f"{t:05d}.jpg"), cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
         self._folder = folder
 
-    def ms_per_frame(self, objects: Sequence[int], timed: int, dtype: torch.dtype) -> dict[int, float]:
-        """Return the median milliseconds of a frame by number of objects, without reading files."""
-        with torch.autocast("cpu", dtype, enabled=dtype is not torch.float32), torch.inference_mode():
+    def steps(self, objects: Sequence[int], dtype: torch.dtype) -> dict[int, Callable[[], object]]:
+        """Return by number of objects what tracks them through the next frame of the video.
+
+        Files are read beforehand. StopIteration is raised after the last frame.
+        """
+        with self._precision(dtype), torch.inference_mode():
             state = self.predictor.init_state(str(self._folder))
             self.predictor.add_new_points_or_box(state, 0, 1, box=np.array([300, 300, 600, 700], np.float32))
-            self._frame_seconds(state, 0, UPSTREAM_WARM_UP_FRAMES)
-            seconds = {
-                n: self._frame_seconds(self._with_copies(state, n), UPSTREAM_WARM_UP_FRAMES, timed)
-                for n in objects
-            }
-        return {n: 1e3 * float(np.median(found)) for n, found in seconds.items()}
+            for _ in self.predictor.propagate_in_video(state, 0, UPSTREAM_WARM_UP_FRAMES - 1):
+                pass
+        return {n: partial(self._step, self._frames(state, n), dtype) for n in objects}
 
-    def _frame_seconds(self, state: Any, start: int, count: int) -> list[float]:
-        """Track ``count`` frames from frame ``start`` on; return the seconds of each."""
-        seconds, last = [], time.perf_counter()
-        for _ in self.predictor.propagate_in_video(state, start, max_frame_num_to_track=count - 1):
-            now = time.perf_counter()
-            seconds.append(now - last)
-            last = now
-        return seconds
+    def _frames(self, state: Any, objects: int) -> Iterator[object]:
+        """Track copies of the one object of a state through the frames that follow."""
+        with torch.inference_mode():
+            several = self._with_copies(state, objects)
+        frames: Iterator[object] = self.predictor.propagate_in_video(several, UPSTREAM_WARM_UP_FRAMES)
+        return frames
+
+    def _step(self, frames: Iterator[object], dtype: torch.dtype) -> None:
+        """Track one frame."""
+        with self._precision(dtype), torch.inference_mode():
+            next(frames)
+
+    @staticmethod
+    def _precision(dtype: torch.dtype) -> torch.autocast:
+        """Return the context in which upstream computes in a type."""
+        return torch.autocast("cpu", dtype, enabled=dtype is not torch.float32)
 
     def _with_copies(self, state: Any, objects: int) -> Any:
         """Return a state of ``objects`` objects, all with the history of object 1."""

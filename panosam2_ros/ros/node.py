@@ -93,7 +93,9 @@ class PanoSam2Node(SteadyLifecycleNode):
         return True
 
     def _configure(self, parameters: Parameters) -> None:
-        callbacks: Callbacks[ImageMsg] = Callbacks(PanoramaDecoder(parameters), self._publish, self._failed)
+        callbacks: Callbacks[ImageMsg] = Callbacks(
+            PanoramaDecoder(parameters), self._publish, self._failed, self._outputs.want_labels
+        )
         self._target = TargetFrame(self._transforms, parameters.target_frame)
         runtime = TrackingRuntime(self, parameters, callbacks, self._memory_failed, epoch=self._epoch)
         self._runtime = runtime

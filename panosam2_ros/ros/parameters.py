@@ -79,7 +79,10 @@ class Parameters:
         Change.UNCONFIGURED,
     )
     num_threads: int = _declared(
-        0, "CPU threads of the model; 0: torch's choice", Change.UNCONFIGURED, span=(0, 1024)
+        0,
+        "CPU threads of the model; 0: one for panosam2_nano, torch's choice for others",
+        Change.UNCONFIGURED,
+        span=(0, 1024),
     )
     image_transport: str = _declared(
         "raw",

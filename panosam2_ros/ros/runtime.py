@@ -13,9 +13,10 @@ from rclpy.timer import Timer
 
 from panosam2_ros.ros.diagnostics.status import ModelInfo, TrackerStatus
 from panosam2_ros.ros.inference.memory_store import MemoryStore
-from panosam2_ros.ros.inference.tracker_factory import build_tracker, use_threads, worker_limits
+from panosam2_ros.ros.inference.tracker_factory import build_tracker, worker_limits
 from panosam2_ros.ros.inference.worker import Callbacks, Worker
 from panosam2_ros.ros.parameters import Parameters
+from panosam2_ros.tracking.threads import use_threads
 
 _PATIENCE = 30.0  # s for the image or call that is being worked on when the runtime ends
 
@@ -43,7 +44,7 @@ class TrackingRuntime:
         )
         if restored := self.memory_store.restore():
             node.get_logger().info(restored)
-        threads = partial(use_threads, parameters.num_threads)
+        threads = partial(use_threads, parameters.num_threads, tracker.model)
         self.worker: Worker[Any] = Worker(tracker, callbacks, worker_limits(parameters), on_start=threads)
         tracker.batcher.release_caches = self.worker.forget_frames
         device = str(tracker.model.device)

@@ -10,7 +10,7 @@ import numpy as np
 from panosam2_ros.geometry.circular import reference_column
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.image_pyramid import ImagePyramid
-from panosam2_ros.geometry.image_types import ImageArray, LabelImage
+from panosam2_ros.geometry.image_types import ImageArray
 
 
 class Frame:
@@ -49,8 +49,3 @@ class Frame:
     def mask_grid(self, mask_width: int) -> Equirect:
         """Return the pixel grid of label images with ``mask_width`` columns; 0: as many as the image has."""
         return self.grid.of_width(mask_width) if mask_width else self.grid
-
-    def empty_labels(self, mask_width: int) -> LabelImage:
-        """Return a label image without any object."""
-        grid = self.mask_grid(mask_width)
-        return np.zeros((grid.height, grid.width), np.uint16)

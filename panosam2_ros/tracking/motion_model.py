@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from panosam2_ros.geometry.bearing import UNKNOWN_VARIANCE, Bearing, bounded_covariance
-from panosam2_ros.geometry.sphere import Floats, angle_between, normalised, rotation_matrix, rotation_vector
+from panosam2_ros.geometry.sphere import (
+    Floats,
+    angle_between,
+    cross,
+    normalised,
+    rotation_matrix,
+    rotation_vector,
+)
 
 
 class TrackState(enum.IntEnum):
@@ -147,7 +154,7 @@ class BearingMotionModel:
 
     def _measure_velocity(self, before: Floats, after: Floats, interval: float) -> None:
         """Smooth the velocity with that from one direction to another, ``interval`` s later."""
-        axis = np.cross(before, after)
+        axis = cross(before, after)
         length = float(np.linalg.norm(axis))
         speed = min(float(angle_between(before, after)) / interval, self._config.velocity_limit)
         measured = axis / length * speed if length > 0 else np.zeros(3)
@@ -196,7 +203,7 @@ def _unknown_velocity() -> Floats:
 
 def _shortest_rotation(source: Floats, target: Floats) -> Floats:
     """Return the rotation [3, 3] along the great circle from one unit vector [3] to another."""
-    axis = np.cross(source, target)
+    axis = cross(source, target)
     length = float(np.linalg.norm(axis))
     if length == 0:
         return np.eye(3)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from panosam2_ros.geometry.camera_motion import RotationEstimator
-from panosam2_ros.geometry.image_types import ImageArray
+from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.tracking.track import Track, TrackedObject
 from panosam2_ros.tracking.view import ViewKind
@@ -69,9 +69,8 @@ class ObjectGroup:
         """Return the object with an id; None where it is not here."""
         return next((item for item in self.objects if item.obj_id == obj_id), None)
 
-    def rotate_to(self, image: ImageArray) -> None:
-        """Take what is known to the axes of ``image``, from those of the image that was seen last."""
-        rotation = self.camera_motion.update(image)
+    def rotate(self, rotation: Floats) -> None:
+        """Follow a camera rotation; ``rotation`` [3, 3] takes directions of still things to the new axes."""
         for item in self.objects:
             item.rotate(rotation)
 

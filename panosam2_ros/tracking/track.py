@@ -80,8 +80,15 @@ class TrackedFrame:
     """What is known of one image."""
 
     stamp: int  # ns
-    labels: LabelImage  # [H, W] object ids of visible objects, 0 = none
+    label_image: LabelImage | None  # see ``labels``; None: the step was told to draw none
     tracks: tuple[Track, ...]  # every known object, ordered by id
+
+    @property
+    def labels(self) -> LabelImage:
+        """Object ids of visible objects, [H, W], 0 = none; ValueError where the step drew none."""
+        if self.label_image is None:
+            raise ValueError("this image was tracked without a label image: call step with labels=True")
+        return self.label_image
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""From what networks found to what is known of objects: label images, bearings, motion, the next view."""
+"""What an image says of objects: masks to bearings, motion, and a label image where one is asked for."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from panosam2_ros.geometry.bearing import mask_bearing
-from panosam2_ros.geometry.image_types import ImageArray, LabelImage
+from panosam2_ros.geometry.image_types import LabelImage, MaskArray
 from panosam2_ros.geometry.window import Logits, MaskPatch
 from panosam2_ros.masks.boundary import refine_boundaries
 from panosam2_ros.masks.label_image import render_label_image, resize_mask
@@ -31,6 +31,10 @@ class Sighting:
     network: NetworkInput  # what sees the view
     planner: ViewPlanner  # of the next view
 
+    def in_panorama(self) -> Logits | MaskPatch | None:
+        """Return the logits where they lie in the panorama; None where the mask is empty."""
+        return self.view.to_panorama(self.logits, self.network)
+
 
 class TrackUpdater:
     """Turns masks into what is known and published of objects; keeps nothing of them itself."""
@@ -43,56 +47,53 @@ class TrackUpdater:
         sightings: Sequence[Sighting],
         frame: Frame,
         prompts: Mapping[int, Prompt] = MappingProxyType({}),
-    ) -> LabelImage:
-        """Update objects from their masks; return the label image of those that are visible.
+    ) -> list[Sighting]:
+        """Update objects from their masks; return the sightings of those that are visible.
 
         ``prompts``: how objects, by id, were prompted in this frame. Masks that were given are taken pixel
-        for pixel, also where the network's pixels are too coarse for them; in the label image they cover
-        other objects, those of later prompts the earlier ones.
+        for pixel, also where the network's pixels are too coarse for them.
         """
-        grid = frame.mask_grid(self._config.mask_width)
-        given = {i: prompt.mask for i, prompt in prompts.items() if prompt.mask is not None}
-        found = self._visible(sightings, prompted=bool(prompts))
-        found = {obj_id: mask for obj_id, mask in found.items() if obj_id not in given}
-        outlined = {seen.item.obj_id: seen.network.outline_size for seen in sightings}
-        labels, regions = render_label_image(found | self._refined(frame.image, found, outlined), grid)
-        for obj_id, mask in given.items():
-            labels[resize_mask(mask, grid.width, grid.height)] = obj_id
+        found, prompted = [], bool(prompts)
         for seen in sightings:
-            item, region, iou = seen.item, regions.get(seen.item.obj_id), seen.iou
-            bearing = mask_bearing(region.whole(grid.height), grid, mask_iou=iou) if region else None
-            if item.obj_id in given:
+            item, iou, bearing = seen.item, seen.iou, None
+            if item.motion.present(seen.score):
+                bearing = seen.view.bearing(seen.logits, seen.network, mask_iou=iou)
+            if bearing is None:
+                item.view = seen.planner.next_view(item.view, None, prompted=prompted)
+            else:
+                found.append(seen)
+                item.last_view = seen.view
+                item.view = seen.planner.next_view(seen.view, seen.logits, prompted=prompted)
+            if (given := given_masks(prompts).get(item.obj_id)) is not None:
                 iou = 1.0  # the network's is of a mask of its own
-                bearing = mask_bearing(given[item.obj_id], frame.grid, mask_iou=iou)
-            item.motion.update(frame.stamp, bearing, prompted=bool(prompts))
+                bearing = mask_bearing(given, frame.grid, mask_iou=iou)
+            item.motion.update(frame.stamp, bearing, prompted=prompted)
             item.searched = True
             item.score = seen.score
             item.mask_iou = min(max(iou, 0.0), 1.0) if bearing else 0.0
-        return labels
-
-    def _visible(self, sightings: Sequence[Sighting], *, prompted: bool) -> dict[int, Logits | MaskPatch]:
-        """Return masks of present objects by id, in the panorama; plan where to look for all of them next."""
-        found: dict[int, Logits | MaskPatch] = {}
-        for seen in sightings:
-            item, view = seen.item, seen.view
-            mask = view.to_panorama(seen.logits, seen.network) if item.motion.present(seen.score) else None
-            if mask is None:
-                item.view = seen.planner.next_view(item.view, None, prompted=prompted)
-            else:
-                found[item.obj_id] = mask
-                item.last_view = view
-                item.view = seen.planner.next_view(view, seen.logits, prompted=prompted)
         return found
 
-    def _refined(
-        self, image: ImageArray, masks: Mapping[int, Logits | MaskPatch], sizes: Mapping[int, int]
-    ) -> dict[int, MaskPatch]:
-        """Return masks whose boundaries follow the image's pixels.
+    def render(
+        self, found: Sequence[Sighting], frame: Frame, prompts: Mapping[int, Prompt] = MappingProxyType({})
+    ) -> LabelImage:
+        """Render the label image of visible objects.
 
-        ``sizes``: the side of objects' windows, pixels, by id; 0 where the network asks for none.
+        Boundaries follow the image's pixels, where the network asks for that. Masks that ``prompts`` gave
+        stay as they are and cover other objects, those of later prompts the earlier ones.
         """
-        refined: dict[int, MaskPatch] = {}
-        for size in sorted(set(sizes.values()) - {0}) if self._config.refine_boundaries else ():
-            chosen = {obj_id: mask for obj_id, mask in masks.items() if sizes.get(obj_id) == size}
-            refined |= refine_boundaries(image, chosen, size, self._config.vertical_fov)
-        return refined
+        grid, given = frame.mask_grid(self._config.mask_width), given_masks(prompts)
+        drawn = {seen.item.obj_id: (seen.in_panorama(), seen.network.outline_size) for seen in found}
+        masks = {i: mask for i, (mask, _) in drawn.items() if mask is not None and i not in given}
+        sizes = {size for _, size in drawn.values()} - {0} if self._config.refine_boundaries else ()
+        for size in sorted(sizes):
+            coarse = {i: mask for i, mask in masks.items() if drawn[i][1] == size}
+            masks |= refine_boundaries(frame.pyramid, coarse, size, self._config.vertical_fov)
+        labels = render_label_image(masks, grid)[0]
+        for obj_id, mask in given.items():
+            labels[resize_mask(mask, grid.width, grid.height)] = obj_id
+        return labels
+
+
+def given_masks(prompts: Mapping[int, Prompt]) -> dict[int, MaskArray]:
+    """Return the masks [H, W] that prompts gave, by the id of their objects."""
+    return {obj_id: prompt.mask for obj_id, prompt in prompts.items() if prompt.mask is not None}

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
 import torch
 
 from panosam2_ros.geometry.camera_motion import RotationEstimator
-from panosam2_ros.geometry.image_types import ImageArray, LabelImage
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.masks.label_image import resize_mask
 from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.memory.memory_file import NetworkIdentity, TrackerSnapshot
@@ -53,6 +54,7 @@ class PanoTracker:
         self.model, self.config = model, config or TrackerConfig()
         self.epoch = 0  # counts up at reset; ids are unique within one
         self.batcher = AdaptiveBatcher()
+        self._beside = ThreadPoolExecutor(1, "panosam2_beside")  # what this thread need not wait for
         self._next_id = 1
         self._planner = planner
         self._selector = ViewSelector(self.config.view, model.config)
@@ -101,38 +103,43 @@ class PanoTracker:
     # --- images
 
     @torch.inference_mode()
-    def step(self, image: ImageArray, stamp: int) -> TrackedFrame:
+    def step(self, image: ImageArray, stamp: int, *, labels: bool = True) -> TrackedFrame:
         """Find every known object in the next image.
 
-        ``image`` is RGB uint8 [H, W, 3]; ``stamp`` is in nanoseconds. Raises ValueError for an image
-        that is not a panorama; nothing is forgotten then.
+        ``image`` is RGB uint8 [H, W, 3]; ``stamp`` is in nanoseconds. ``labels`` False spares the label
+        image; nothing else depends on it. Raises ValueError for an image that is not a panorama; nothing is
+        forgotten then.
         """
         frame = Frame(image, stamp, self.config.vertical_fov)
         self._place_seam()
         self._newest_stamp = stamp
-        labels = self._advance(self._live, frame)
-        return TrackedFrame(stamp, labels, self.tracks())
+        found = self._advance(self._live, frame)
+        label_image = self._updater.render(found, frame) if labels else None
+        return TrackedFrame(stamp, label_image, self.tracks())
 
-    def _advance(self, group: ObjectGroup, frame: Frame) -> LabelImage:
-        """Track a group's objects into a frame; return the label image of those that are visible."""
+    def _advance(self, group: ObjectGroup, frame: Frame) -> list[Sighting]:
+        """Track a group's objects into a frame; return the sightings of those that are visible."""
         self._rotate(group, frame)
         group.stamp = frame.stamp
         relit = light_changed(group.brightness, frame.brightness)
         group.brightness = frame.brightness
         if not group.objects:
-            return frame.empty_labels(self.config.mask_width)
+            return []
         sightings: list[Sighting] = []
         for kind, batch in group.batches.items():
             if batch.objects:
                 sightings += self._pipelines[kind].track(batch, frame, relit=relit)
-        labels = self._updater.update(sightings, frame)
-        change_views(group, frame, labels, self._selector, self._pipelines)
-        return labels
+        found = self._updater.update(sightings, frame)
+        change_views(group, frame, found, self._selector, self._pipelines)
+        return found
 
     def _rotate(self, group: ObjectGroup, frame: Frame) -> None:
-        """Take what is known to the frame's axes."""
+        """Take what is known to the frame's axes; meanwhile derive from the frame what views will need."""
         if self.config.camera_motion:
-            group.rotate_to(frame.image)
+            rotation = self._beside.submit(group.camera_motion.update, frame.image)
+            for kind, batch in group.batches.items():
+                self._pipelines[kind].prepare(batch, frame)
+            group.rotate(rotation.result())
 
     def _place_seam(self) -> None:
         """Roll what is remembered together with the network's view."""
@@ -190,7 +197,8 @@ class PanoTracker:
         group.batches[pipeline.kind] = ObjectBatch(objects, result.bank)
         group.stamp, group.brightness = frame.stamp, frame.brightness
         by_id = {item.obj_id: prompts[i] for i, item in zip(rows, objects, strict=True)}
-        labels = self._updater.update(pipeline.sightings(objects, views, result), frame, by_id)
+        found = self._updater.update(pipeline.sightings(objects, views, result), frame, by_id)
+        labels = self._updater.render(found, frame, by_id)
         self._take_in(group, frame)
         outcomes = [NOTHING_FOUND] * len(prompts)
         for i, item in zip(rows, objects, strict=True):

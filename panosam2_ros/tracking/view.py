@@ -16,12 +16,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from panosam2_ros.geometry.circular import fit_image
+from panosam2_ros.geometry.bearing import Bearing, mask_bearing
+from panosam2_ros.geometry.circular import fit_image, wrap_resize
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.region_bearing import region_bearing
 from panosam2_ros.geometry.search_region import DEFAULT_PATCH_SIZE, SearchRegion, patch_size
 from panosam2_ros.geometry.sphere import Floats, rotation_matrix
 from panosam2_ros.geometry.thin_mask import region_mask
 from panosam2_ros.geometry.window import Logits, MaskPatch
+from panosam2_ros.masks.boundary import LARGEST_WINDOW
 from panosam2_ros.masks.cleanup import ExpectedPlace
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.encoding import ImageSize
@@ -47,8 +50,8 @@ class NetworkInput:
     def of(cls, model: PanoSAM2, vertical_fov: float) -> NetworkInput:
         """Return the input of a network at its present size."""
         config = model.config
-        least = config.outline_size or DEFAULT_PATCH_SIZE
-        sizes = (config.stride, config.mask_stride, least, config.outline_size)
+        outline = min(config.outline_size, LARGEST_WINDOW)
+        sizes = (config.stride, config.mask_stride, outline or DEFAULT_PATCH_SIZE, outline)
         return cls(*model.input_size, *sizes, vertical_fov)
 
 
@@ -72,6 +75,10 @@ class InputView(Protocol):
         """Token columns by which the network's input is rolled right."""
         ...
 
+    def prepare(self, frame: Frame, network: NetworkInput) -> None:
+        """Derive from a frame what this view, or one of its size elsewhere, needs of it."""
+        ...
+
     def pixels(self, frame: Frame, network: NetworkInput) -> Tensor:
         """Return what the network sees of a frame, [1, 3, H, W] RGB 0..255, on the CPU."""
         ...
@@ -86,6 +93,10 @@ class InputView(Protocol):
 
     def to_panorama(self, logits: Logits, network: NetworkInput) -> Logits | MaskPatch | None:
         """Return fine logits [h, w] where they lie in the panorama; None where the mask is empty."""
+        ...
+
+    def bearing(self, logits: Logits, network: NetworkInput, *, mask_iou: float) -> Bearing | None:
+        """Return the bearing of the mask of fine logits [h, w]; None where it is empty."""
         ...
 
     def rotated(self, rotation: Floats) -> InputView:
@@ -106,6 +117,9 @@ class PanoramaView:
     roll_tokens: int = 0
     kind: ClassVar = ViewKind.PANORAMA
 
+    def prepare(self, frame: Frame, network: NetworkInput) -> None:
+        """Do nothing: all of the frame is resized at once."""
+
     def pixels(self, frame: Frame, network: NetworkInput) -> Tensor:
         """Return the panorama at the network's input size."""
         fitted = fit_image(frame.image, network.height, network.width)
@@ -122,6 +136,15 @@ class PanoramaView:
     def to_panorama(self, logits: Logits, network: NetworkInput) -> Logits:
         """Return the logits rolled back."""
         return np.roll(logits, -self.roll_tokens * (network.stride // network.mask_stride), -1)
+
+    def bearing(self, logits: Logits, network: NetworkInput, *, mask_iou: float) -> Bearing | None:
+        """Return the bearing of the mask, at the height of the network's input."""
+        if not (logits > 0).any():
+            return None
+        grid = Equirect(2 * network.height, network.height, network.vertical_fov)
+        own = torch.from_numpy(self.to_panorama(logits, network))
+        mask = wrap_resize(own, grid.height, grid.width).numpy() > 0
+        return mask_bearing(mask, grid, mask_iou=mask_iou)
 
     def rotated(self, rotation: Floats) -> PanoramaView:
         """Return the same view: it shows everything anyway."""
@@ -147,6 +170,10 @@ class SearchRegionView:
     region: SearchRegion
     roll_tokens: int = 0
     kind: ClassVar = ViewKind.REGION
+
+    def prepare(self, frame: Frame, network: NetworkInput) -> None:
+        """Compute the level of the frame's pyramid that the region is sampled from."""
+        self.region.level(frame.pyramid, network.width)
 
     def pixels(self, frame: Frame, network: NetworkInput) -> Tensor:
         """Return the region, sampled from the frame's pyramid."""
@@ -177,6 +204,10 @@ class SearchRegionView:
         """Return the logits in a window of the panorama."""
         size = network.patch_size if network.outline_size else patch_size(logits > 0, network.patch_size)
         return self.region.patch(logits, size, vertical_fov=network.vertical_fov)
+
+    def bearing(self, logits: Logits, network: NetworkInput, *, mask_iou: float) -> Bearing | None:
+        """Return the bearing of the mask, computed in the region."""
+        return region_bearing(self.region, logits, mask_iou=mask_iou)
 
     def rotated(self, rotation: Floats) -> SearchRegionView:
         """Return the region that shows the same still things."""

@@ -66,6 +66,11 @@ class ViewPipeline:
         """Return a batch without objects, and ``count`` rows of empty memory."""
         return ObjectBatch([], empty_bank(self.model, count))
 
+    def prepare(self, batch: ObjectBatch, frame: Frame) -> None:
+        """Derive from a frame what the views of a batch's objects will probably need."""
+        for item in batch.objects:
+            item.view.prepare(frame, self.network)
+
     def track(self, batch: ObjectBatch, frame: Frame, *, relit: bool) -> list[Sighting]:
         """Find a batch's objects in a frame, and remember it.
 

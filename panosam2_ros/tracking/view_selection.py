@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-
-import numpy as np
+from collections.abc import Mapping, Sequence
 
 from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.geometry.image_types import LabelImage
-from panosam2_ros.masks.label_image import resize_labels
+from panosam2_ros.masks.label_image import render_label_image
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.prompts.extent import prompted_extent
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.frame import Frame
-from panosam2_ros.tracking.motion_model import TrackState
 from panosam2_ros.tracking.object_group import ObjectGroup
 from panosam2_ros.tracking.track import TrackedObject
+from panosam2_ros.tracking.track_update import Sighting
 from panosam2_ros.tracking.view import ViewKind
 from panosam2_ros.tracking.view_pipeline import ViewPipeline
 
@@ -69,20 +66,21 @@ class ViewSelector:
 def change_views(
     group: ObjectGroup,
     frame: Frame,
-    labels: LabelImage,
+    found: Sequence[Sighting],
     selector: ViewSelector,
     pipelines: Mapping[ViewKind, ViewPipeline],
 ) -> None:
     """See objects in another kind of view from now on that have become too wide, or narrow enough.
 
-    Their memory is made anew of their masks in ``labels``, the label image of the frame.
+    Their memory is made anew of the masks that were ``found`` in the frame.
     """
-    for item in group.objects if selector.chooses else ():
-        before, kind, mask = item.view.kind, selector.of_object(item), labels == item.obj_id
-        if kind is before or item.motion.state is not TrackState.VISIBLE or not mask.any():
+    for seen in found if selector.chooses else ():
+        item = seen.item
+        before, kind = item.view.kind, selector.of_object(item)
+        own = seen.in_panorama() if kind is not before else None
+        if own is None:
             continue
-        grid = frame.grid
-        mask = resize_labels(mask.astype(np.uint16), grid.width, grid.height) > 0
+        mask = render_label_image({item.obj_id: own}, frame.grid)[0] > 0
         old = group.batches[before].select(group.batches[before].rows([item.obj_id]))
         moved = pipelines[kind].remembered_again(item, mask, frame, old)
         group.remove([item.obj_id])

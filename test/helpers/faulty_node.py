@@ -28,11 +28,11 @@ def inference_raises() -> None:
     """On every second image."""
     real, calls = tracker.PanoTracker.step, [0]
 
-    def step(self: Any, image: Any, stamp: int) -> Any:
+    def step(self: Any, image: Any, stamp: int, **options: bool) -> Any:
         calls[0] += 1
         if calls[0] % 2:
             raise RuntimeError("injected")
-        return real(self, image, stamp)
+        return real(self, image, stamp, **options)
 
     tracker.PanoTracker.step = step  # type: ignore[method-assign]
 
@@ -98,9 +98,9 @@ def slow() -> None:
     """A second for each image."""
     real = tracker.PanoTracker.step
 
-    def step(self: Any, image: Any, stamp: int) -> Any:
+    def step(self: Any, image: Any, stamp: int, **options: bool) -> Any:
         time.sleep(1.0)
-        return real(self, image, stamp)
+        return real(self, image, stamp, **options)
 
     tracker.PanoTracker.step = step  # type: ignore[method-assign]
 

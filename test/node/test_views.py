@@ -7,6 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ from helpers.process import Process, wait_for
 from helpers.station import FRAME, HEIGHT, SEAM, WIDTH, ball_prompt, start, stations
 from panosam2_ros.geometry.sphere import angle_between
 from panosam2_ros.ros.inference.latest_only_thread import LatestCounts, LatestOnlyThread
+from panosam2_ros.ros.publishing.results import ResultPublishers
 from panosam2_ros.ros.publishing.visualization_messages import CLOUD_POINT, SHAPES
 from panosam2_ros.srv import RemoveObjects
 
@@ -63,6 +65,38 @@ def test_nothing_is_drawn_while_nobody_looks(viewer: Onlooker) -> None:
     viewer.look("overlay")
     viewer.shown("overlay")
     viewer.spin_until(lambda: int(viewer.value("views_drawn")) > int(before))
+
+
+class Topic:
+    """A publisher with a number of subscribers."""
+
+    def __init__(self) -> None:
+        self.subscribers = 0
+
+    def get_subscription_count(self) -> int:
+        return self.subscribers
+
+
+OF_MASKS = ("masks", "overlay", "overlay/compressed", "mask_cloud")
+OF_OTHERS = ("markers", "bearings", "panorama")
+
+
+@pytest.mark.parametrize("topic, wanted", [(t, True) for t in OF_MASKS] + [(t, False) for t in OF_OTHERS])
+def test_label_images_are_drawn_for_those_who_see_masks(topic: str, wanted: bool) -> None:
+    topics: dict[str, Topic] = {}
+
+    def create(_: type, name: str, *args: object, **options: object) -> Topic:
+        return topics.setdefault(name.removeprefix("~/"), Topic())
+
+    node = SimpleNamespace(create_lifecycle_publisher=create, create_publisher=create)
+    outputs = ResultPublishers(node, None)  # type: ignore[arg-type]
+    outputs.views.start()
+    try:
+        assert not outputs.want_labels()
+        topics[topic].subscribers = 1
+        assert outputs.want_labels() is wanted
+    finally:
+        outputs.views._thread.stop(5)  # type: ignore[union-attr]
 
 
 def test_overlay_and_its_jpeg(viewer: Onlooker) -> None:

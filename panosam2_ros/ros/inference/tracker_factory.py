@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from panosam2_ros.model.build import build_model
 from panosam2_ros.ros.inference.worker_state import WorkerLimits
 from panosam2_ros.ros.parameters import Parameters
@@ -51,9 +49,3 @@ def worker_limits(parameters: Parameters) -> WorkerLimits:
         parameters.prompt_queue,
         parameters.replay_every,
     )
-
-
-def use_threads(count: int) -> None:
-    """Set the number of CPU threads that torch uses; 0: leave torch's choice."""
-    if count > 0:
-        torch.set_num_threads(count)

@@ -46,6 +46,7 @@ class Callbacks(Generic[M]):
     decode: Callable[[M], ImageArray]  # message -> RGB [H, W, 3]; raises for what it cannot read
     on_frame: Callable[[ReceivedImage[M], TrackedFrame], None]
     on_error: Callable[[ReceivedImage[M], Exception], None]
+    wants_labels: Callable[[], bool] = lambda: True  # whether anybody looks at label images now
 
 
 @dataclass(frozen=True)
@@ -259,7 +260,7 @@ class Worker(Generic[M]):
             self._callbacks.on_error(frame, error)
             return
         try:
-            tracked = self.tracker.step(image, frame.stamp)
+            tracked = self.tracker.step(image, frame.stamp, labels=self._callbacks.wants_labels())
             with self._change:
                 self._newest = (frame, image)
                 self._count(processed=1)

@@ -24,10 +24,15 @@ class ResultPublishers:
         self._bearings = _publisher(node, ObjectBearingArray, "~/bearings")
         self.views = VisualizationPublishers(node, reporter)
 
+    def want_labels(self) -> bool:
+        """Return whether anybody subscribes to something that is made of label images."""
+        return bool(self._masks.get_subscription_count()) or self.views.want_labels()
+
     def publish(self, scene: VisualizationInput, epoch: int, target: TargetFrame) -> None:
         """Publish the results of one image; called on the worker's thread."""
         header, tracked = scene.header, scene.tracked
-        if self._masks.get_subscription_count():
+        # somebody may have subscribed since the image was tracked
+        if tracked.label_image is not None and self._masks.get_subscription_count():
             self._masks.publish(messages.masks_msg(header, tracked.labels))
         if self._panoramas.get_subscription_count():
             self._panoramas.publish(messages.image_message(header, scene.image, "rgb8"))

@@ -26,6 +26,7 @@ _TYPES = {
     "markers": MarkerArray,
     "mask_cloud": PointCloud2,
 }
+_WITHOUT_MASKS = ("markers",)
 Draw = Callable[[VisualizationInput, Sequence[str]], Sequence[Any]]  # one message per topic that is wanted
 
 
@@ -37,7 +38,7 @@ class VisualizationPublishers:
         self._publishers: dict[str, Publisher[Any]] = {}
         self._views: dict[tuple[str, ...], Draw] = {
             ("overlay", "overlay/compressed"): _overlay,
-            ("markers",): self._markers,
+            _WITHOUT_MASKS: self._markers,
             ("mask_cloud",): lambda scene, _: [visualization_messages.cloud_msg(scene)],
         }
         for name, kind in _TYPES.items():
@@ -89,14 +90,24 @@ class VisualizationPublishers:
         else:
             self._shown = set()
 
+    def want_labels(self) -> bool:
+        """Return whether anybody subscribes to a view that shows masks."""
+        shown = (names for names in self._views if names != _WITHOUT_MASKS)
+        return self._thread is not None and any(self._wanted(names) for names in shown)
+
     def _wanted(self, names: Sequence[str]) -> list[str]:
         return [name for name in names if self._publishers[name].get_subscription_count()]
+
+    def _drawable(self, names: tuple[str, ...], scene: VisualizationInput) -> list[str]:
+        """Return which of these topics are wanted and can be drawn of a scene."""
+        drawable = names == _WITHOUT_MASKS or scene.tracked.label_image is not None
+        return self._wanted(names) if drawable else []
 
     def _draw(self, scene: VisualizationInput) -> None:
         """Draw and publish on the thread for it; an exception of one view affects no other."""
         for names, draw in self._views.items():
             try:
-                wanted = self._wanted(names)
+                wanted = self._drawable(names, scene)
                 messages = draw(scene, wanted) if wanted else []
                 for name, message in zip(wanted, messages, strict=True):
                     self._publishers[name].publish(message)

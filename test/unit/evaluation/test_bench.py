@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import subprocess
 import time
 from functools import partial
 from pathlib import Path
@@ -11,32 +12,76 @@ import numpy as np
 import pytest
 import torch
 
-from panosam2_ros.evaluation import bench, bench_nano
-from panosam2_ros.evaluation.bench_upstream import UPSTREAM_WARM_UP_FRAMES, UpstreamRun, upstream_predictor
+from panosam2_ros.evaluation import bench, bench_contenders, bench_nano
+from panosam2_ros.evaluation.bench_official import compare_with_upstream
+from panosam2_ros.evaluation.bench_upstream import UPSTREAM_WARM_UP_FRAMES, upstream_predictor
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.checkpoints import load_official
 
 
 @pytest.mark.slow
-def test_upstream_is_timed_with_any_number_of_objects(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(bench, "INPUTS", ((64, 128),))
-    folder = tmp_path / "video"
-    folder.mkdir()
-    video = [frame[::8, ::8] for frame in bench.frames(UPSTREAM_WARM_UP_FRAMES + 2)]
-    predictor = upstream_predictor(128)
-    ms = UpstreamRun(predictor, video, folder).ms_per_frame((1, 3), 2, torch.float32)
-    assert ms.keys() == {1, 3} and min(ms.values()) > 0
-    torch.save({"model": predictor.state_dict()}, tmp_path / "tiny.pt")
-    model = load_official(tmp_path / "tiny.pt", (64, 128)).eval().requires_grad_(False)
-    full = bench.tracker_with_full_memory(model, bench.frames(2))
+def test_official_steps_are_compared_with_upstreams(tmp_path: Path) -> None:
+    video = bench.frames(UPSTREAM_WARM_UP_FRAMES + 4)
+    weights = tmp_path / "tiny.pt"
+    rows = compare_with_upstream(weights, video, (1, 3), 1, sizes=(128,), region_size=64)
+    assert [(row["objects"], row["dtype"]) for row in rows] == [
+        (1, "float32"), (3, "float32"), (1, "bfloat16"), (3, "bfloat16"),
+    ]  # fmt: skip
+    for row in rows:
+        assert (row["model"], row["region_size"]) == ("sam2.1_hiera_tiny", 64)
+        assert (row["baseline"], row["baseline_input"]) == ("upstream", "128x128")
+        assert 0 < row["ms_p50"] <= row["ms_p95"]
+        assert row["ratio"] == pytest.approx(row["baseline_ms_p50"] / row["ms_p50"])
+    model = load_official(weights, (64, 128)).eval().requires_grad_(False)
+    full = bench.tracker_with_full_memory(model, video)
     tracker = bench.with_copies(full, 3)
     assert tracker.snapshot().bank.maskmem.valid.all() and [t.obj_id for t in tracker.tracks()] == [1, 2, 3]
-    assert bench.our_ms(model, (1, 3), bench.frames(2), 1).keys() == {1, 3} and len(full.tracks()) == 1
-    count, costs = bench.adapters(tmp_path / "tiny.pt", bench.frames(2), 1)
-    assert 10_000 < count < 1_000_000 and costs.keys() == {"1", "8"}
-    found = bench.parts(model, 2, bench.frames(2), 1)
+    found = bench.parts(model, 2, video, 1)
     assert {"encode_image", "memory_attention", "refinement", "long_short_memory"} <= found.keys()
     assert all(ms > 0 for ms in found.values())
+
+
+@pytest.mark.slow
+def test_adapters_have_a_cost(tmp_path: Path) -> None:
+    torch.save({"model": upstream_predictor(128).state_dict()}, tmp_path / "tiny.pt")
+    count, costs = bench.adapters(tmp_path / "tiny.pt", bench.frames(2), 1)
+    assert 10_000 < count < 1_000_000 and costs.keys() == {"1", "8"}
+
+
+def test_steps_are_compared_with_those_of_a_commit_of_the_history(tmp_path: Path, monkeypatch) -> None:
+    """Here that commit is the present one, under another name."""
+    root = bench_contenders.ROOT
+    run = partial(subprocess.run, check=True, capture_output=True, text=True)
+    if not (root / ".git").exists():
+        pytest.skip("needs the project's git history")
+    head = run(["git", "-C", str(root), "rev-parse", "HEAD"]).stdout.strip()
+    monkeypatch.setattr(bench_contenders, "BASELINE", head)
+    monkeypatch.setattr(bench_contenders, "checkout", lambda commit: root)
+    modules = {bench_contenders.WORKING_TREE: bench_contenders.MODULES[bench_contenders.WORKING_TREE]}
+    monkeypatch.setattr(bench_contenders, "MODULES", modules | {head: modules[bench_contenders.WORKING_TREE]})
+    alone, beside = bench_contenders.compare_with_baseline(2, objects=2)
+    assert (alone["busy_processes"], beside["busy_processes"]) == (0, 1)
+    for row in (alone, beside):
+        assert (row["model"], row["objects"], row["baseline"]) == ("panosam2_nano", 2, head)
+        assert min(row["ms_p50"], row["baseline_ms_p50"], row["ratio"]) > 0
+
+
+def test_a_checkout_holds_the_files_of_its_commit_or_there_is_none(tmp_path: Path) -> None:
+    source, cache = tmp_path / "source", tmp_path / "cache"
+    source.mkdir()
+    git = partial(subprocess.run, cwd=source, check=True, capture_output=True, text=True)
+    git(["git", "init"])
+    (source / "file.txt").write_text("old")
+    git(["git", "add", "."])
+    git(["git", "-c", "user.name=a", "-c", "user.email=a@b", "commit", "-m", "old"])
+    commit = git(["git", "rev-parse", "HEAD"]).stdout.strip()
+    (source / "file.txt").write_text("new")
+    found = bench_contenders.checkout(commit, repository=source, cache=cache)
+    assert found is not None and (found / "file.txt").read_text() == "old"
+    assert bench_contenders.checkout(commit, repository=tmp_path / "nowhere", cache=cache) == found  # kept
+    assert bench_contenders.checkout("0" * 40, repository=source, cache=cache) is None
+    row = bench_contenders.compared([1.0, 2.0, 3.0], None, commit)
+    assert row["ms_p50"] == 2 and row["baseline"] is row["baseline_ms_p50"] is row["ratio"] is None
 
 
 def test_compared_actions_are_timed_interleaved() -> None:

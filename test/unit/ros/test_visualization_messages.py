@@ -162,7 +162,7 @@ def test_overlay_shows_the_frames_azimuth_through_the_seam_and_leaves_the_image_
         before,
         image=np.roll(before.image, 128, 1),
         tracked=replace(
-            before.tracked, labels=np.roll(before.tracked.labels, 128, 1), tracks=(track(lon=-0.1),)
+            before.tracked, label_image=np.roll(before.tracked.labels, 128, 1), tracks=(track(lon=-0.1),)
         ),
         camera=CameraFrame(FrameConvention.BODY, yaw=math.pi),  # the same directions in the frame
     )

@@ -28,6 +28,7 @@ class FakeTracker:
 
     def __init__(self) -> None:
         self.steps: list[int] = []
+        self.labels: list[bool] = []  # whether a label image was asked for
         self.replay_stamp: int | None = None  # stamp that an object has come to
         self.replayed: list[int] = []
         self.merged: list[bool] = []
@@ -57,8 +58,9 @@ class FakeTracker:
             raise RuntimeError("out of memory again")
         self.replay_stamp = None
 
-    def step(self, image: Any, stamp: int) -> str:
+    def step(self, image: Any, stamp: int, *, labels: bool) -> str:
         assert self.gate.wait(10)
+        self.labels.append(labels)
         self.threads.add(threading.get_ident())
         if stamp == self.raise_at:
             raise RuntimeError("out of memory")
@@ -74,11 +76,12 @@ class Bench:
         self.tracker = FakeTracker()
         self.frames: list[tuple[int, str]] = []
         self.errors: list[str] = []
-        self.decoded = 0
+        self.decoded, self.looking = 0, True
         callbacks: Callbacks[str] = Callbacks(
             self._decode,
             lambda frame, tracked: self.frames.append((frame.stamp, str(tracked))),
             lambda frame, error: self.errors.append(f"{frame.stamp}: {error}"),
+            lambda: self.looking,
         )
         self.worker: Worker[str] = Worker(self.tracker, callbacks, WorkerLimits(**limits))  # type: ignore[arg-type]
         self.worker.start()
@@ -126,6 +129,14 @@ def test_frames_go_through_in_order_on_one_other_thread(bench: Bench) -> None:
     wait_for(lambda: len(bench.frames) == 3)
     assert bench.frames == [(1, "tracked 1"), (2, "tracked 2"), (3, "tracked 3")]
     assert len(bench.tracker.threads) == 1 and threading.get_ident() not in bench.tracker.threads
+
+
+def test_label_images_are_asked_for_while_somebody_looks(bench: Bench) -> None:
+    for stamp, looking in enumerate((True, False, True)):
+        bench.looking = looking
+        bench.offer(stamp)
+        bench.settle()
+    assert bench.tracker.labels == [True, False, True]
 
 
 def test_the_newest_image_wins_and_drops_are_counted(bench: Bench) -> None:

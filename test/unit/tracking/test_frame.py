@@ -7,10 +7,12 @@ import math
 import numpy as np
 import pytest
 
+from helpers.red_things import red_disc, sees_red
 from helpers.spherical_shapes import disc
 from panosam2_ros import PanoTracker, Prompt
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.frame import Frame
 
 SECOND = 10**9
@@ -37,6 +39,22 @@ def test_a_caller_may_reuse_the_buffer_of_its_images(config: ModelConfig) -> Non
                 assert tracker.prompt(image, t * SECOND, [prompt])[0].success
     first, second = apart.snapshot().bank.tensors(), reused.snapshot().bank.tensors()
     assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_without_a_label_image_all_else_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = random_model(2, config=REGIONS).eval().requires_grad_(False)
+    sees_red(model, monkeypatch)
+    drawn, spared = (PanoTracker(model, TrackerConfig(view="regions")) for _ in range(2))
+    for tracker in (drawn, spared):
+        assert tracker.prompt(red_disc(0.3), 0, [Prompt(mask=disc(0.3, 0.0, 0.15))])[0].success
+    for t in (1, 2, 3):
+        image = red_disc(0.3 + 0.05 * t)
+        ours, theirs = drawn.step(image, t * SECOND), spared.step(image, t * SECOND, labels=t == 3)
+        assert [repr(track) for track in ours.tracks] == [repr(track) for track in theirs.tracks]
+        if t < 3:
+            with pytest.raises(ValueError, match="call step with labels=True"):
+                print(theirs.labels)
+    assert ours.labels.any() and np.array_equal(ours.labels, theirs.labels)
 
 
 def test_a_prompt_on_another_image_of_the_same_stamp_sees_that_image() -> None:
@@ -78,6 +96,7 @@ def test_what_is_no_rgb_image_is_refused(image: np.ndarray) -> None:
 def test_what_is_derived_is_derived_once() -> None:
     frame = Frame(picture(0), 5, math.pi)
     assert frame.pyramid is frame.pyramid and (frame.grid.width, frame.grid.height) == (512, 256)
-    assert frame.empty_labels(128).shape == (64, 128) and frame.empty_labels(0).shape == (256, 512)
+    sizes = [(grid.height, grid.width) for grid in (frame.mask_grid(128), frame.mask_grid(0))]
+    assert sizes == [(64, 128), (256, 512)]
     rolled = Frame(np.roll(frame.image, 100, 1), 5)
     assert rolled.reference_column == (frame.reference_column + 100) % 512
