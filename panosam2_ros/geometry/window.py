@@ -98,3 +98,13 @@ class MaskPatch:
 
     logits: Logits  # [S, S]; > 0 is the object
     window: Window
+
+    def mask_in(self, window: Window, size: int) -> NDArray[np.bool_]:
+        """Sample the mask in another window, [size, size], by nearest neighbour; False outside of its own."""
+        count, own, at = len(self.logits), self.window, (np.arange(size) + 0.5) / size
+        down = (window.top + at * window.height - own.top) / own.height
+        along = (window.left + at * window.width - own.left) % 1.0 / own.width
+        rows, columns = (np.floor(x * count).astype(np.int64) for x in (down, along))
+        inside = np.logical_and.outer((rows >= 0) & (rows < count), columns < count)
+        shown = self.logits[np.ix_(rows.clip(0, count - 1), columns.clip(0, count - 1))] > 0
+        return np.asarray(shown & inside)

@@ -21,8 +21,8 @@ from panosam2_ros.geometry.window import Logits, MaskPatch, Window
 # Chosen on masks of training clips, whose mean IoU with the ground truth rises from 0.753 to 0.809.
 _INSIDE = 1 / 20  # of a window's side: deeper inside the mask every pixel is the object ...
 _OUTSIDE = 1 / 8  # ... and farther outside none is
-# On every fifth frame of ten sequences of val (box prompts) windows of 96 pixels, cut in one go, have a mean
-# J of 0.763 in 5.2 ms; learned at a half and cut at 88, 0.768 in 3.2 ms; at 80, 0.763 in 2.7 ms.
+# On frames of five sequences of val (box prompts) windows of 96 pixels, cut in one go, have a mean J of 0.763
+# in 5.2 ms; learned at a half and cut at 88, smoothness 1.0, 0.768 in 3.2 ms; cut at 80, 0.763 in 2.7 ms.
 LARGEST_WINDOW = 88  # pixels
 _LEARNING_SIZE = 44  # side, pixels, about, of the windows in which colours are learned
 _SMOOTHNESS = 0.7  # standard deviation, pixels, of the boundary; lines of one pixel stay
@@ -35,16 +35,21 @@ def refine_boundaries(
     """Refine objects' masks in windows of ``size`` x ``size`` pixels, and return them by id.
 
     ``pyramid``: of an RGB image; ``masks`` are logits [h, w] of the same panorama, or windows of ``size``.
-    Objects are omitted whose mask is empty or whose refined mask differs too much. The result is
-    deterministic.
+    Pixels of one object are background for the others. Objects are omitted whose mask is empty or whose
+    refined mask differs too much. The result is deterministic.
     """
-    refined = {}
+    patches, refined = {}, {}
     for obj_id, own in masks.items():
         patch = own if isinstance(own, MaskPatch) else _patch(own, size, vertical_fov)
-        if patch is None:
-            continue
+        if patch is not None:
+            patches[obj_id] = patch
+    for obj_id, patch in patches.items():
         coarse, window = patch.logits, patch.window
-        mask = _grab_cut(window.pixels(pyramid, size, vertical_fov=vertical_fov), coarse > 0)
+        others = np.zeros((size, size), bool)
+        for other_id, other in patches.items():
+            if other_id != obj_id:
+                others |= other.mask_in(window, size)
+        mask = _grab_cut(window.pixels(pyramid, size, vertical_fov=vertical_fov), coarse > 0, others)
         if mask is not None:
             # one magnitude for all pixels puts the boundary half way between them
             strength = np.float32(coarse[coarse > 0].mean())
@@ -61,13 +66,16 @@ def _patch(logits: Logits, size: int, vertical_fov: float) -> MaskPatch | None:
     return MaskPatch(window.cut(logits, size), window)
 
 
-def _grab_cut(image: ImageArray, found: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
-    """Refine a mask [S, S] by the colours of an image [S, S, 3].
+def _grab_cut(
+    image: ImageArray, found: NDArray[np.bool_], others: NDArray[np.bool_]
+) -> NDArray[np.bool_] | None:
+    """Refine a mask [S, S] by the colours of an image [S, S, 3], beside the masks of ``others`` [S, S].
 
     The colours are learned at a lower resolution; then only the part is cut that may be the object. None
     where nothing is certainly the object or the background, or where the result differs too much.
     """
     labels = _grab_cut_labels(found)
+    labels[others & ~found] = cv2.GC_BGD
     step = max(len(found) // _LEARNING_SIZE, 1)
     coarse = np.ascontiguousarray(labels[::step, ::step])
     if not _has_both(labels) or not _has_both(coarse):

@@ -14,15 +14,19 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from panosam2_ros.geometry.search_region import SearchRegion
 from panosam2_ros.geometry.sphere import Floats, angle_between
 from panosam2_ros.geometry.window import Logits
+from panosam2_ros.tracking.propagation import PropagationResult
 from panosam2_ros.tracking.track import TrackedObject
 from panosam2_ros.tracking.view import InputView, SearchRegionView
 
 MOST = 6.0  # logit up to which a mask speaks, so that no network is louder than all that is known
+OCCLUDED = 0.25  # of its pixels: where others take more, what is left says nothing of the object's motion
 HIDDEN = 0.15  # of its pixels: an object that owns less of what its mask claims is hidden by others
+_VETOED = 1000.0  # weakens a mask so that it takes no pixels
 _ELSEWHERE = -9.0  # logit outside of what a region shows
 
 
@@ -35,25 +39,39 @@ class Claim:
     strength: Logits  # [s, s] how much speaks for the object
 
     @classmethod
-    def of(cls, region: SearchRegion, logits: Logits, expected: Logits | None) -> Claim:
-        """Make the claim of a mask; ``expected`` [s, s] are logits of where it should be, None: unknown."""
-        strength = logits.clip(-MOST, MOST)
+    def of(
+        cls, region: SearchRegion, logits: Logits, expected: Logits | None, *, vetoed: bool = False
+    ) -> Claim:
+        """Make the claim of a mask; ``expected`` [s, s] are logits of where it should be, None: unknown.
+
+        A mask that was ``vetoed`` takes no pixels.
+        """
+        strength = logits.clip(-MOST, MOST) - np.float32(_VETOED if vetoed else 0)
         return cls(region, logits, strength if expected is None else strength + expected.clip(-MOST, MOST))
 
 
-def claim_of(
-    item: TrackedObject, view: InputView, logits: Logits | None, last: Logits, stamp: int
-) -> Claim | None:
-    """Return what an object claims whose mask has ``logits`` [s, s] in a view at ``stamp`` (ns).
-
-    ``last`` [h, w] are the logits of its last mask. None: no mask, or one of a whole panorama.
-    """
-    if logits is None or not isinstance(view, SearchRegionView):
-        return None
-    before, bearing, expected = item.last_view, item.motion.predict(stamp), None
-    if bearing is not None and isinstance(before, SearchRegionView):
-        expected = moved_mask(last, before.region, view.region, bearing.direction, len(logits))
-    return Claim.of(view.region, logits, expected)
+def claims_of(
+    objects: Sequence[TrackedObject],
+    views: Sequence[InputView],
+    result: PropagationResult,
+    last: Tensor,  # [N, 1, h, w] logits of the objects' last masks
+    stamp: int,  # ns
+) -> list[Claim | None]:
+    """Return what objects claim by what was found of them; None: no mask, or one of a whole panorama."""
+    found = result.found_logits(range(len(views)), vetoed=True)
+    if sum(logits is not None for logits in found) < 2:
+        return [None] * len(views)
+    present, masks = (result.scores > 0).tolist(), last[:, 0].float().cpu().numpy()
+    claims: list[Claim | None] = []
+    for item, view, logits, there, mask in zip(objects, views, found, present, masks, strict=True):
+        if logits is None or not isinstance(view, SearchRegionView):
+            claims.append(None)
+            continue
+        before, bearing, expected = item.last_view, item.motion.predict(stamp), None
+        if bearing is not None and isinstance(before, SearchRegionView):
+            expected = moved_mask(mask, before.region, view.region, bearing.direction, len(logits))
+        claims.append(Claim.of(view.region, logits, expected, vetoed=not there))
+    return claims
 
 
 def moved_mask(
@@ -75,12 +93,20 @@ def moved_mask(
     return np.asarray(cv2.warpAffine(last.astype(np.float32), matrix, (size, size), **how), np.float32)
 
 
-def settled_masks(claims: Sequence[Claim | None]) -> dict[int, Logits]:
-    """Return logits [s, s] without the pixels of others, by row, of those masks that have such pixels.
+@dataclass(frozen=True, eq=False)
+class Settled:
+    """What is left of a mask that had pixels of others."""
+
+    logits: Logits  # [s, s]
+    whole: bool  # most of it is left
+
+
+def settled_masks(claims: Sequence[Claim | None]) -> dict[int, Settled]:
+    """Return what is left, by row, of masks that have pixels of others.
 
     Of an object that others hide nothing is left. None: a row without a mask.
     """
-    settled: dict[int, Logits] = {}
+    settled: dict[int, Settled] = {}
     for row, claim in enumerate(claims):
         if claim is None:
             continue
@@ -89,8 +115,9 @@ def settled_masks(claims: Sequence[Claim | None]) -> dict[int, Logits]:
         if not lost.any():
             continue
         own = claim.logits > 0
-        hidden = (own & ~lost).sum() < HIDDEN * own.sum()
-        settled[row] = np.where(lost | (own & hidden), -np.abs(claim.logits), claim.logits)
+        share = lost.sum() / own.sum()
+        left = np.where(lost | (own & (share > 1 - HIDDEN)), -np.abs(claim.logits), claim.logits)
+        settled[row] = Settled(left, share <= OCCLUDED)
     return settled
 
 

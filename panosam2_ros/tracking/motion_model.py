@@ -125,10 +125,14 @@ class BearingMotionModel:
         ahead.update(stamp, None)
         return None if ahead.state is TrackState.LOST else ahead.bearing
 
-    def update(self, stamp: int, bearing: Bearing | None, *, prompted: bool = False) -> None:
+    def update(
+        self, stamp: int, bearing: Bearing | None, *, prompted: bool = False, whole: bool = True
+    ) -> None:
         """Take in the image of ``stamp`` (ns); None: the object was not seen in it.
 
         ``prompted``: a prompt says where the object is, so an unseen object did not move there by itself.
+        ``whole``: the bearing is of the whole object; that of a part which others leave does not move as the
+        object does, so that the velocity stays as it was.
         """
         elapsed = 0 if self._stamp is None else max(0, stamp - self._stamp)
         self._stamp = stamp
@@ -138,16 +142,16 @@ class BearingMotionModel:
         if bearing is not None:
             if prompted and self.state is not TrackState.VISIBLE:
                 self._seen = None
-            self._see(stamp, bearing, elapsed)
+            self._see(stamp, bearing, elapsed, whole=whole)
         elif self._seen is not None:
             self._miss(self._seen, elapsed)
 
-    def _see(self, stamp: int, bearing: Bearing, elapsed: int) -> None:
+    def _see(self, stamp: int, bearing: Bearing, elapsed: int, *, whole: bool) -> None:
         """Take in a measured bearing, ``elapsed`` ns after the last update."""
         interval = (self._unseen + elapsed) * 1e-9
         if self._seen is None or self.state is TrackState.LOST:
             self._own = _unknown_velocity()
-        elif interval > 0:
+        elif interval > 0 and whole:
             self._measure_velocity(self._seen.direction, bearing.direction, interval)
         self.bearing = self._seen = bearing
         self.state, self.last_seen, self._unseen = TrackState.VISIBLE, stamp, 0

@@ -74,11 +74,15 @@ class PropagationResult:
             torch.tensor(chosen, device=self.scores.device)
         )
 
-    def found_logits(self, rows: Sequence[int]) -> list[Logits | None]:
-        """Return the fine logits [h, w] of these objects on the CPU; None for those that are not present."""
+    def found_logits(self, rows: Sequence[int], *, vetoed: bool = False) -> list[Logits | None]:
+        """Return the fine logits [h, w] of these objects on the CPU; None for those that are not present.
+
+        ``vetoed``: also of those that the network sees and a rule does not believe.
+        """
         chosen = torch.tensor(rows, dtype=torch.int64, device=self.scores.device)
         logits = self.fine_logits[chosen, 0].float().cpu().numpy()
-        present = (self.scores[chosen] > 0).tolist()
+        scores = self.prediction.object_score_logits if vetoed else self.scores
+        present = (scores[chosen] > 0).tolist()
         return [
             own if there and (own > 0).any() else None for own, there in zip(logits, present, strict=True)
         ]
@@ -170,12 +174,20 @@ def propagate(
 def remember_instead(
     model: PanoSAM2, bank: MemoryBank, features: ImageFeatures, found: PropagationResult
 ) -> PropagationResult:
-    """Return what was found with the memory of it; ``bank`` is the memory before the frame."""
-    prediction, present, colours = found.prediction, found.scores > 0, None
+    """Return what was found with the memory of it; ``bank`` is the memory before the frame.
+
+    Masks that were vetoed for their colours are judged again.
+    """
+    prediction, scores, colours = found.prediction, found.scores, None
+    if features.bins is not None and model.config.colour_evidence:
+        alike = histogram_intersection(features.bins, bank.colours, prediction.fine_logits)
+        right = (alike >= model.config.colour_likeness) & (prediction.fine_logits > 0).flatten(1).any(1)
+        scores = torch.where(right, prediction.object_score_logits, scores)
+    present = scores > 0
     if features.bins is not None and model.config.colour_learning:
         colours = _colours_now(model, bank, features.bins, prediction, torch.zeros_like(present))
     seen = _Sighting(prediction, found.mask_logits, present, prompted=False, colours=colours)
-    return replace(found, bank=_remember(model, bank, features, seen))
+    return replace(found, scores=scores, bank=_remember(model, bank, features, seen))
 
 
 def _judge_colours(

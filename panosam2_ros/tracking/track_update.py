@@ -28,6 +28,7 @@ class Sighting:
     logits: Logits  # [h, w] fine logits in the view
     score: float  # probability that the object is present, 0..1
     iou: float  # predicted IoU of the mask
+    whole: bool  # the mask is not what others left of the object
     network: NetworkInput  # what sees the view
     planner: ViewPlanner  # of the next view
 
@@ -67,7 +68,7 @@ class TrackUpdater:
             if (given := given_masks(prompts).get(item.obj_id)) is not None:
                 iou = 1.0  # the network's is of a mask of its own
                 bearing = mask_bearing(given, frame.grid, mask_iou=iou)
-            item.motion.update(frame.stamp, bearing, prompted=prompted)
+            item.motion.update(frame.stamp, bearing, prompted=prompted, whole=seen.whole)
             item.searched = True
             item.score = seen.score
             item.mask_iou = min(max(iou, 0.0), 1.0) if bearing else 0.0

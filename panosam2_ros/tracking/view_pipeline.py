@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
 from panosam2_ros.tracking.colour_trust import note_vetoes, outdated_colours
-from panosam2_ros.tracking.competition import claim_of, settled_masks
+from panosam2_ros.tracking.competition import Settled, claims_of, settled_masks
 from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.mask_cleaning import MaskCleaner
@@ -83,10 +84,13 @@ class ViewPipeline:
             result = self._propagate(task, plan)
             note_vetoes(batch.objects, result, plan.elsewhere, frame.stamp)
             views, result = self._looked_again(task, plan, result)
-            result = self._settled(batch, frame, views, result)
+            settled = settled_masks(
+                claims_of(batch.objects, views, result, batch.bank.mask_logits, frame.stamp)
+            )
+            result = self._settled(batch, frame, views, result, settled)
             result = self._cleaner.clean(batch.objects, views, result, frame.stamp)
         batch.bank = result.bank
-        return self.sightings(batch.objects, views, result)
+        return self.sightings(batch.objects, views, result, settled)
 
     def _looked_again(
         self, task: _Task, plan: ViewPlan, result: PropagationResult
@@ -114,26 +118,21 @@ class ViewPipeline:
         return views, result
 
     def _settled(
-        self, batch: ObjectBatch, frame: Frame, views: Sequence[InputView], result: PropagationResult
+        self,
+        batch: ObjectBatch,
+        frame: Frame,
+        views: Sequence[InputView],
+        result: PropagationResult,
+        settled: Mapping[int, Settled],
     ) -> PropagationResult:
         """Give pixels that several masks claim to one object each.
 
         The masks that are left are remembered, except by networks that are to answer as SAM2.
         """
-        found = result.found_logits(range(len(views)))
-        if sum(logits is not None for logits in found) < 2:
-            return result
-        last = batch.bank.mask_logits[:, 0].float().cpu().numpy()
-        settled = settled_masks(
-            [
-                claim_of(item, view, logits, own, frame.stamp)
-                for item, view, logits, own in zip(batch.objects, views, found, last, strict=True)
-            ]
-        )
         if not settled:
             return result
-        rows = list(settled)
-        fine = torch.from_numpy(np.stack(list(settled.values())))[:, None].to(self.model.device)
+        rows, masks = list(settled), np.stack([own.logits for own in settled.values()])
+        fine = torch.from_numpy(masks)[:, None].to(self.model.device)
         changed = result.select(torch.tensor(rows)).with_masks(fine, self.model.config.mask_stride)
         if self.model.config.remember_settled:
             changed = self._remembered(batch.select(rows).bank, frame, [views[row] for row in rows], changed)
@@ -171,13 +170,21 @@ class ViewPipeline:
         return ObjectBatch([item], segmented.result.bank.with_pointers_of(old.bank))
 
     def sightings(
-        self, objects: Sequence[TrackedObject], views: Sequence[InputView], result: PropagationResult
+        self,
+        objects: Sequence[TrackedObject],
+        views: Sequence[InputView],
+        result: PropagationResult,
+        settled: Mapping[int, Settled] = MappingProxyType({}),
     ) -> list[Sighting]:
-        """Return what was found of each object."""
+        """Return what was found of each object; ``settled``: by row, of masks that lost pixels to others."""
         logits = result.fine_logits[:, 0].float().cpu().numpy()
         scores, ious = result.scores.sigmoid().tolist(), result.prediction.mask_iou.tolist()
-        each = zip(objects, views, logits, scores, ious, strict=True)
-        return [Sighting(*values, self.network, self.planner) for values in each]
+        found = []
+        for row, (item, view) in enumerate(zip(objects, views, strict=True)):
+            whole = row not in settled or settled[row].whole
+            measured = (logits[row], scores[row], ious[row], whole)
+            found.append(Sighting(item, view, *measured, self.network, self.planner))
+        return found
 
     def _propagate(self, task: _Task, plan: ViewPlan) -> PropagationResult:
         """Find objects, in as many parts as memory asks for."""

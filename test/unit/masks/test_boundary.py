@@ -273,3 +273,27 @@ def test_mask_prompts_are_not_refined() -> None:
         PanoTracker(outlined_model(size)).prompt(image, 0, [Prompt(mask=mask)])[0].mask for size in (96, 0)
     ]
     assert masks[0] is not None and masks[1] is not None and (masks[0] == masks[1]).all()
+
+
+@pytest.mark.parametrize(("lon", "shift"), [(0.5, 0.35), (3.1, 0.35), (-1.0, -0.3)])
+def test_a_patch_shows_its_mask_in_another_window(lon: float, shift: float) -> None:
+    grid = Equirect(512, 256)
+    disc = distances(grid, lon, 0.2) < 15
+    window, other = (Window.around(distances(grid, at, 0.2) < 15) for at in (lon, lon + shift))
+    assert window is not None and other is not None
+    patch = MaskPatch(window.cut(np.where(disc, 3.0, -3.0).astype(np.float32), 96), window)
+    shown = patch.mask_in(other, 96)
+    true = other.cut(np.where(disc, 3.0, -3.0).astype(np.float32), 96) > 0
+    assert iou(shown, true) > 0.9
+
+
+def test_a_refined_mask_does_not_grow_over_another_object() -> None:
+    grid = Equirect(512, 256)
+    both = distances(grid, 0.0, 0.0) < 30
+    image = np.ascontiguousarray(picture(both))
+    left = np.where(both & (np.arange(512) < 256)[None], 4.0, -4.0).astype(np.float32)
+    right = np.where(both & (np.arange(512) >= 256)[None], 4.0, -4.0).astype(np.float32)
+    pyramid = ImagePyramid(image)
+    alone = render_label_image(refine_boundaries(pyramid, {1: left}, 96, np.pi), grid)[0] == 1
+    beside = render_label_image(refine_boundaries(pyramid, {1: left, 2: right}, 96, np.pi), grid)[0] == 1
+    assert alone[:, 258:].sum() > 100 and beside[:, 258:].sum() < 20

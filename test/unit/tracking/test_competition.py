@@ -52,10 +52,10 @@ def test_two_masks_of_both_things_become_one_of_each() -> None:
     settled = settled_masks(claims)
     assert sorted(settled) == [0, 1]
     for row, (view, place) in enumerate(zip(views, places, strict=True)):
-        own, true = settled[row] > 0, seen_in(view, place, 0.15) > 0
+        own, true = settled[row].logits > 0, seen_in(view, place, 0.15) > 0
         assert (own & true).sum() > 0.95 * (own | true).sum()
     turned = settled_masks(claims[::-1])
-    assert (turned[1] == settled[0]).all() and (turned[0] == settled[1]).all()
+    assert (turned[1].logits == settled[0].logits).all() and (turned[0].logits == settled[1].logits).all()
 
 
 def test_a_louder_network_does_not_take_what_belongs_to_another() -> None:
@@ -64,14 +64,30 @@ def test_a_louder_network_does_not_take_what_belongs_to_another() -> None:
     hole = np.where(small > 0, -6.0, large).astype(np.float32)
     settled = settled_masks([Claim.of(view, large, hole), Claim.of(view, small, small)])
     assert list(settled) == [0]
-    assert ((settled[0] > 0) == (hole > 0)).all()
+    assert ((settled[0].logits > 0) == (hole > 0)).all()
 
 
 def test_of_an_object_that_is_hidden_nothing_is_left() -> None:
     view = region(LON)
     front, behind = seen_in(view, LON, 0.2), seen_in(view, LON + 0.01, 0.2)
     settled = settled_masks([Claim.of(view, front, front), Claim.of(view, behind, None)])
-    assert list(settled) == [1] and not (settled[1] > 0).any()
+    assert list(settled) == [1] and not (settled[1].logits > 0).any()
+
+
+def test_a_vetoed_mask_takes_no_pixels_and_is_freed_of_those_of_others() -> None:
+    view = region(LON)
+    loud, other = seen_in(view, LON, 0.3, 30.0), seen_in(view, LON + 0.1, 0.1, 1.0)
+    settled = settled_masks([Claim.of(view, loud, loud, vetoed=True), Claim.of(view, other, None)])
+    assert list(settled) == [0] and settled[0].whole
+    assert ((settled[0].logits > 0) == ((loud > 0) & (other <= 0))).all()
+
+
+def test_what_others_leave_of_an_object_says_nothing_of_its_motion() -> None:
+    view = region(LON)
+    front, behind = seen_in(view, LON, 0.15), seen_in(view, LON + 0.15, 0.15)
+    union = np.maximum(front, behind)
+    (left,) = settled_masks([Claim.of(view, front, front), Claim.of(view, union, behind)]).values()
+    assert not left.whole and (left.logits > 0).any()
 
 
 @pytest.mark.parametrize("diameter", [0.3, 0.4, 0.6])
