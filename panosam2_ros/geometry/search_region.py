@@ -205,6 +205,12 @@ class SearchRegion:
         how = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": _OUTSIDE}
         return MaskPatch(np.asarray(cv2.remap(logits, x, y, cv2.INTER_LINEAR, **how), np.float32), window)
 
+    def shown_in(self, other: SearchRegion, logits: Logits) -> Logits:
+        """Resample logits [s, s] of this region to another region, [s, s]."""
+        x, y = np.moveaxis(self.project(other.directions(len(logits)), len(logits)).astype(np.float32), -1, 0)
+        how = {"borderMode": cv2.BORDER_CONSTANT, "borderValue": _OUTSIDE}
+        return np.asarray(cv2.remap(logits, x, y, cv2.INTER_LINEAR, **how), np.float32)
+
     def _window(self, mask: NDArray[np.bool_], vertical_fov: float) -> Window:
         """Return the panorama's window around a mask [s, s] in this region, which must not be empty."""
         vectors = pixel_directions(len(mask), self.fov)[mask] @ self.axes

@@ -17,9 +17,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from panosam2_ros.memory.slot_table import EMPTY, SlotTable
+from panosam2_ros.memory.alignment import reach_ratio, resampled, shown
+from panosam2_ros.memory.keyframes import Keyframes
+from panosam2_ros.memory.slot_table import EMPTY, LONG_AGO, SlotTable
 
+PIXELS_PER_TOKEN = 16  # of a side of the network's input
 MASK_PER_TOKEN = 4  # pixels of a side of the last mask per token of the network's input
+FRAME_PERIOD = 10**8  # ns between frames without stamps
 LONG_TERM = 64  # frames over which the long-term pointer averages, at most
 IDENTITY_RATE = 0.1  # of a confident frame in an object's recent identity and in its surroundings
 
@@ -32,9 +36,10 @@ class BankRules:
     max_obj_ptrs: int
     max_cond: int  # prompted frames
     anchors: int = 0
-    anchor_interval: int = 10  # smallest number of frames between two anchors
+    anchor_period: float = 1.0  # s between two anchors, at least
     anchor_similarity: float = 0.9  # largest cosine of two anchors' pointers
     confident: float = 0.8  # predicted IoU from which a frame is confident
+    keyframes: bool = False  # the pixels of prompts and anchors are kept
 
     def __post_init__(self) -> None:
         if self.max_cond + self.anchors >= self.slots:
@@ -56,6 +61,7 @@ class MemoryRead:
     ptr_valid: Tensor  # [N, P] bool
     long_ptr: Tensor  # [N, C], the long-term pointer
     long_valid: Tensor  # [N] bool
+    tokens_valid: Tensor | None = None  # [N, S, h', w'] bool: tokens that show something; None: all
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -72,6 +78,9 @@ class FrameMemory:
     confidence: Tensor  # [N] predicted IoU, 0..1
     colours: Tensor | None = None  # [N, 2, K] new histograms of objects that were seen; None: unchanged
     identity: Tensor | None = None  # [N, 2, C] as of ``identity_embeddings``; None: unchanged
+    stamp: Tensor | None = None  # [N] int64 ns, of the image; None: by count, FRAME_PERIOD after another
+    reach: Tensor | None = None  # [N] of the views, as ``InputView.reach``; None: 0, not comparable
+    pixels: Tensor | None = None  # [N, 3, H, W] 0..255, what the network saw; None: is not kept
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -85,6 +94,8 @@ class MemoryBank:
 
     maskmem_features: Tensor  # [N, S, C_mem, h', w']
     maskmem: SlotTable  # [N, S]
+    slot_reach: Tensor  # [N, S] of the views that the maps show, as ``InputView.reach``
+    slot_known: Tensor  # [N, S] of the views in which their frames were seen
     slot_ptrs: Tensor  # [N, S, C], pointers of the slots' frames
     obj_ptrs: Tensor  # [N, P, C]
     pointers: SlotTable  # [N, P]
@@ -92,7 +103,9 @@ class MemoryBank:
     long_count: Tensor  # [N] int64, frames in it, up to LONG_TERM
     frame: Tensor  # [N] int64, frames since the object was added
     mask_logits: Tensor  # [N, 1, 4h, 4w], the last mask of the object
+    mask_reach: Tensor  # [N] of the view in which it was seen
     centre: Tensor  # [N] int64, token column at the centre of the last mask
+    keyframes: Keyframes  # [N, K]
     colours: (
         Tensor  # [N, 2, K] histograms of the object and of its surroundings; see model/colour_histogram.py
     )
@@ -114,21 +127,27 @@ class MemoryBank:
         colours: int = 0,  # bins of the histograms
     ) -> MemoryBank:
         """Make a bank of ``count`` objects without memories."""
-        height, width = grid
+        (height, width), mask = grid, (MASK_PER_TOKEN * grid[0], MASK_PER_TOKEN * grid[1])
+        frames = (rules.max_cond + rules.anchors) * rules.keyframes
+        pixels = (PIXELS_PER_TOKEN * height, PIXELS_PER_TOKEN * width)
         slots, pointers = rules.slots, rules.max_obj_ptrs
         whole = torch.zeros(count, dtype=torch.int64, device=device)
         maps = torch.zeros(count, slots, memory_dim, *(memory_grid or grid), device=device, dtype=dtype)
         return cls(
             maskmem_features=maps,
             maskmem=SlotTable.empty(count, slots, device),
+            slot_reach=torch.zeros(count, slots, device=device),
+            slot_known=torch.zeros(count, slots, device=device),
             slot_ptrs=torch.zeros(count, slots, hidden_dim, device=device),
             obj_ptrs=torch.zeros(count, pointers, hidden_dim, device=device),
             pointers=SlotTable.empty(count, pointers, device),
             long_ptr=torch.zeros(count, hidden_dim, device=device),
             long_count=whole,
             frame=whole,
-            mask_logits=torch.zeros(count, 1, MASK_PER_TOKEN * height, MASK_PER_TOKEN * width, device=device),
+            mask_logits=torch.zeros(count, 1, *mask, device=device),
+            mask_reach=torch.zeros(count, device=device),
             centre=whole + width // 2,
+            keyframes=Keyframes.empty(count, frames, pixels, mask, device),
             colours=torch.zeros(count, 2, colours, device=device),
             identity=torch.zeros(count, 3, hidden_dim, device=device),
             rules=rules,
@@ -144,12 +163,19 @@ class MemoryBank:
         newest = self.maskmem.valid & (self.maskmem.written == self.frame[:, None] - 1)
         return (newest & ~self.maskmem.doubtful).any(1)
 
-    def read(self) -> MemoryRead:
-        """Return the memories of all objects for memory attention."""
+    def read(self, reach: Tensor | None = None) -> MemoryRead:
+        """Return the memories of all objects for memory attention.
+
+        ``reach`` [N]: that of the present views, as which maps are resampled; None: maps are as they are.
+        """
         slots, pointers = self.rules.slots, self.rules.max_obj_ptrs
         written, maps, valid = self.maskmem.written, self.maskmem_features, self.maskmem.valid
         ago = (self.frame[:, None] - written).clamp(1, slots - 1) - 1
         age = (self.frame[:, None] - self.pointers.written).clamp(0, pointers - 1)
+        inside = None
+        if reach is not None:
+            maps = resampled(maps, reach_ratio(reach[:, None], self.slot_reach))[0]
+            inside = shown(reach_ratio(reach[:, None], self.slot_known), *maps.shape[-2:])
         return MemoryRead(
             maskmem_features=maps,
             tpos_index=torch.where(self.maskmem.cond, slots - 1, ago),
@@ -159,30 +185,47 @@ class MemoryBank:
             ptr_valid=self.pointers.valid,
             long_ptr=self.long_ptr,
             long_valid=self.long_count > 0,
+            tokens_valid=inside,
         )
+
+    def last_masks(self, reach: Tensor | None, *, outside: float) -> Tensor:
+        """Return the last masks, logits [N, 1, 4h, 4w], as views of this ``reach`` [N] show them.
+
+        ``outside``: the logit where nothing was seen; None: the masks are as they are.
+        """
+        if reach is None:
+            return self.mask_logits
+        return resampled(self.mask_logits, reach_ratio(reach, self.mask_reach), outside=outside)[0]
 
     def write(self, new: FrameMemory) -> MemoryBank:
         """Return the bank after one more frame."""
-        anchor, no = self._is_anchor(new), torch.zeros_like(new.keep)
+        stamp = FRAME_PERIOD * self.frame if new.stamp is None else new.stamp
+        anchor, no = self._is_anchor(new, stamp), torch.zeros_like(new.keep)
         in_slot = self._chosen(self.maskmem, new)
         in_pointer = self._chosen(self.pointers, new)
-        table = self.maskmem.write(in_slot, self.frame, new.cond, anchor, ~new.present)
+        frame = SlotTable(*(x[:, None] for x in (self.frame, new.cond, anchor, ~new.present, stamp)))
+        table = self.maskmem.write(in_slot, frame).without_oldest_anchor(self.rules.anchors)
         seen = new.keep & new.present
         sure = seen & (new.cond | (new.confidence >= self.rules.confident))
         count = (self.long_count + 1).clamp(max=LONG_TERM)
         mean = self.long_ptr + (new.obj_ptrs - self.long_ptr) / count[:, None]
         maps = new.maskmem_features.to(self.maskmem_features.dtype)
+        reach = torch.zeros_like(self.mask_reach) if new.reach is None else new.reach
         return MemoryBank(
             maskmem_features=torch.where(_expanded(in_slot, 5), maps[:, None], self.maskmem_features),
-            maskmem=table.without_oldest_anchor(self.rules.anchors),
+            maskmem=table,
+            slot_reach=torch.where(in_slot, reach[:, None], self.slot_reach),
+            slot_known=torch.where(in_slot, reach[:, None], self.slot_known),
             slot_ptrs=torch.where(in_slot[..., None], new.obj_ptrs[:, None], self.slot_ptrs),
             obj_ptrs=torch.where(in_pointer[..., None], new.obj_ptrs[:, None], self.obj_ptrs),
-            pointers=self.pointers.write(in_pointer, self.frame, new.cond, no, ~new.present),
+            pointers=self.pointers.write(in_pointer, replace(frame, anchor=no[:, None])),
             long_ptr=torch.where(sure[:, None], mean, self.long_ptr),
             long_count=torch.where(sure, count, self.long_count),
             frame=self.frame + 1,
             mask_logits=torch.where(_expanded(seen, 4), new.mask_logits, self.mask_logits),
+            mask_reach=torch.where(seen, reach, self.mask_reach),
             centre=torch.where(seen, new.centre, self.centre),
+            keyframes=self._keyframes(new, table, reach),
             colours=self._colours(new, seen),
             identity=self._identity(new, seen, sure),
             rules=self.rules,
@@ -193,7 +236,7 @@ class MemoryBank:
         slots = torch.arange(table.written.shape[1], device=table.written.device)
         return (table.choose(new.cond, self.rules.max_cond)[:, None] == slots) & new.keep[:, None]
 
-    def _is_anchor(self, new: FrameMemory) -> Tensor:
+    def _is_anchor(self, new: FrameMemory, stamp: Tensor) -> Tensor:
         """Tell whether a frame becomes an anchor, [N] bool.
 
         It does if it is confident, long enough after the last anchor, and differs from all anchors.
@@ -201,12 +244,42 @@ class MemoryBank:
         if not self.rules.anchors:
             return torch.zeros_like(new.keep)
         table = self.maskmem
-        last = torch.where(table.anchor | table.cond, table.written, EMPTY).max(1).values
+        kept = table.anchor | table.cond
+        # either way, since a restored memory may have stamps of another clock
+        since = torch.where(kept, (stamp[:, None] - table.stamp).abs(), -LONG_AGO).min(1).values
         similarity = F.cosine_similarity(self.slot_ptrs, new.obj_ptrs[:, None], dim=-1)
         differs = (similarity < self.rules.anchor_similarity) | ~table.anchor
-        late = self.frame - last >= self.rules.anchor_interval
+        late = since >= round(self.rules.anchor_period * 1e9)
         sure = new.confidence >= self.rules.confident
         return new.keep & new.present & ~new.cond & sure & late & differs.all(1)
+
+    def _keyframes(self, new: FrameMemory, table: SlotTable, reach: Tensor) -> Keyframes:
+        """Return the keyframes after a frame whose slots are now those of ``table``."""
+        if not self.rules.keyframes or new.pixels is None:
+            return self.keyframes
+        kept = torch.where(table.cond | table.anchor, table.written, EMPTY)
+        keys = self.keyframes.only((self.keyframes.written[..., None] == kept[:, None]).any(-1))
+        seen = (self.frame, new.pixels.to(torch.uint8), new.mask_logits, reach)
+        return keys.write((kept == self.frame[:, None]).any(1), Keyframes(*(x[:, None] for x in seen)))
+
+    @property
+    def keyframe_is_prompt(self) -> Tensor:
+        """[N, K] bool: keyframes that are prompted frames."""
+        prompts = torch.where(self.maskmem.cond, self.maskmem.written, EMPTY)
+        return self.keyframes.valid & (self.keyframes.written[..., None] == prompts[:, None]).any(-1)
+
+    def with_recreated(self, maps: Tensor, reach: Tensor) -> MemoryBank:
+        """Take maps [N, K, C_mem, h', w'] of the keyframes, as views of this ``reach`` [N] show them."""
+        keys, table = self.keyframes, self.maskmem
+        same = (table.written[..., None] == keys.written[:, None]) & table.valid[..., None]
+        which, made = same.int().argmax(-1), same.any(-1)
+        rows = torch.arange(len(self), device=which.device)[:, None]
+        chosen = maps[rows, which].to(self.maskmem_features.dtype)
+        return replace(
+            self,
+            maskmem_features=torch.where(_expanded(made, 5), chosen, self.maskmem_features),
+            slot_reach=torch.where(made, reach[:, None], self.slot_reach),
+        )
 
     def _colours(self, new: FrameMemory, seen: Tensor) -> Tensor:
         """Return the histograms [N, 2, K] after a frame in which the objects ``seen`` [N] bool were seen."""
@@ -245,7 +318,25 @@ class MemoryBank:
             self,
             maskmem=self.maskmem.without_frame(newest),
             pointers=self.pointers.without_frame(newest),
+            keyframes=self.keyframes.only(self.keyframes.written != newest[:, None]),
             frame=newest,
+        )
+
+    def without_learned(self, wrong: Tensor) -> MemoryBank:
+        """Forget what objects, ``wrong`` [N] bool, were like in frames that are neither prompts nor anchors.
+
+        Their long-term pointer becomes the mean of their prompts' pointers.
+        """
+        slots, pointers = self.maskmem, self.pointers
+        prompted = slots.cond & slots.valid
+        count = prompted.sum(1)
+        mean = (self.slot_ptrs * prompted[..., None]).sum(1) / count.clamp(min=1)[:, None]
+        return replace(
+            self,
+            maskmem=slots.only(slots.cond | slots.anchor | ~wrong[:, None]),
+            pointers=pointers.only(pointers.cond | ~wrong[:, None]),
+            long_ptr=torch.where(wrong[:, None], mean, self.long_ptr),
+            long_count=torch.where(wrong, count, self.long_count),
         )
 
     def with_pointers_of(self, other: MemoryBank) -> MemoryBank:
@@ -258,6 +349,7 @@ class MemoryBank:
         return replace(
             self,
             maskmem=replace(self.maskmem, written=written),
+            keyframes=self.keyframes.later(moved),
             obj_ptrs=other.obj_ptrs,
             pointers=other.pointers,
             long_ptr=other.long_ptr,
@@ -272,6 +364,7 @@ class MemoryBank:
         return replace(
             self,
             mask_logits=torch.where(_expanded(self.seen, 4), self.mask_logits, before.mask_logits),
+            mask_reach=torch.where(self.seen, self.mask_reach, before.mask_reach),
             centre=torch.where(self.seen, self.centre, before.centre),
         )
 
@@ -308,8 +401,8 @@ class MemoryBank:
         found: dict[str, Tensor] = {}
         for item in fields(self):
             value = getattr(self, item.name)
-            if isinstance(value, SlotTable):
-                found |= {f"{item.name}.{f.name}": getattr(value, f.name) for f in fields(SlotTable)}
+            if isinstance(value, SlotTable | Keyframes):
+                found |= {f"{item.name}.{f.name}": getattr(value, f.name) for f in fields(value)}
             elif isinstance(value, Tensor):
                 found[item.name] = value
         return found
@@ -319,9 +412,9 @@ class MemoryBank:
         values: dict[str, Any] = {}
         for item in fields(self):
             value = getattr(self, item.name)
-            if isinstance(value, SlotTable):
-                parts = (tensors[f"{item.name}.{f.name}"] for f in fields(SlotTable))
-                values[item.name] = SlotTable(*parts)
+            if isinstance(value, SlotTable | Keyframes):
+                parts = (tensors[f"{item.name}.{f.name}"] for f in fields(value))
+                values[item.name] = type(value)(*parts)
             else:
                 values[item.name] = tensors.get(item.name, value)
         return MemoryBank(**values)

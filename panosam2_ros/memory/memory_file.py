@@ -22,13 +22,27 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from panosam2_ros.memory.memory_bank import MemoryBank
+from panosam2_ros.memory.memory_bank import FRAME_PERIOD, MemoryBank
+from panosam2_ros.memory.slot_table import EMPTY, LONG_AGO
 
 FORMAT = 3
 SUFFIX, PREVIOUS = ".safetensors", ".previous"
 _OF = "/"  # between a kind of view and the name of a tensor
 HEADER_KEY, DIGEST_KEY = "panosam2_memory", "sha256"
 MAX_OBJ_ID = 65535  # the largest value of a mono16 label image
+# Tensors that files of format 2 do not have, and what they are then.
+_NEW = {
+    "slot_reach": 0,
+    "slot_known": 0,
+    "mask_reach": 0,
+    "identity": 0,
+    "maskmem.stamp": LONG_AGO,
+    "pointers.stamp": LONG_AGO,
+    "keyframes.written": EMPTY,
+    "keyframes.pixels": 0,
+    "keyframes.masks": 0,
+    "keyframes.reach": 0,
+}
 _MAX_HEADER = 8 * 2**20  # bytes; of 65535 objects with long labels
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 
@@ -165,6 +179,8 @@ def load_snapshot(
             f"{path} has {size} bytes, more than {max_objects} objects (max_objects) can need"
         )
     header, tensors = _read(path)
+    if header["format"] == 2:
+        tensors = _of_format_2(header, tensors, like)
     _check_network(path, header, network, asdict(next(iter(like.values())).rules))
     objects = tuple(ObjectSnapshot(**item) for item in header["objects"])
     _check_objects(path, objects, header["next_id"], max_objects)
@@ -205,20 +221,25 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if metadata.get(DIGEST_KEY) != _digest(text, tensors):
         raise MemoryFileError(f"{path} was damaged: its contents do not have the SHA-256 that it states")
     header: dict[str, Any] = json.loads(text)
-    if header["format"] == 2:
-        return header, _of_format_2(header, tensors)
-    if header["format"] != FORMAT:
+    if header["format"] not in (2, FORMAT):
         raise MemoryFileError(f"{path} has format {header['format']}, this version reads 2 and {FORMAT}")
     return header, tensors
 
 
-def _of_format_2(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the tensors of a file of format 2 as this version has them."""
-    regions = any(item["view"] for item in header["objects"])
-    prefix = f"{'region' if regions else 'panorama'}{_OF}"
-    count, channels = tensors["long_ptr"].shape
-    added = {"identity": torch.zeros(count, 3, channels)}  # all zeros: unknown
-    return {prefix + name: x for name, x in {**tensors, **added}.items() if not name.startswith("confident_")}
+def _of_format_2(
+    header: Mapping[str, Any], tensors: Mapping[str, Tensor], like: Mapping[str, MemoryBank]
+) -> dict[str, Tensor]:
+    """Return the tensors of a file of format 2 as this version has them, and bring its rules up to date."""
+    rules, kind = header["rules"], "region" if any(item["view"] for item in header["objects"]) else "panorama"
+    rules["anchor_period"] = rules.pop("anchor_interval") * FRAME_PERIOD * 1e-9
+    rules["keyframes"] = next(iter(like.values())).rules.keyframes
+    own = {name: x for name, x in tensors.items() if not name.startswith("confident_")}
+    if "frame" in own and kind in like:
+        # how far views reached, when frames were and what they showed is not known
+        wanted, count = like[kind].tensors(), len(own["frame"])
+        missing = {name: x.new_zeros(count, *x.shape[1:]) for name, x in wanted.items() if name in _NEW}
+        own |= {name: x.cpu() + _NEW[name] for name, x in missing.items()}
+    return {f"{kind}{_OF}{name}": x for name, x in own.items()}
 
 
 def _digest(header: str, tensors: Mapping[str, Tensor]) -> str:

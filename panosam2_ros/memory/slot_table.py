@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 EMPTY = -1
+LONG_AGO = -(2**62)  # ns
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,13 +20,14 @@ class SlotTable:
     cond: Tensor  # [N, S] bool: a prompted frame
     anchor: Tensor  # [N, S] bool: an older frame that is kept
     doubtful: Tensor  # [N, S] bool: a frame in which the object was not seen
+    stamp: Tensor  # [N, S] int64 ns, of the frame's image; LONG_AGO: unknown
 
     @classmethod
     def empty(cls, count: int, slots: int, device: torch.device) -> SlotTable:
         """Make a table of empty slots."""
         written = torch.full((count, slots), EMPTY, device=device)
         no = torch.zeros_like(written, dtype=torch.bool)
-        return cls(written, no, no, no)
+        return cls(written, no, no, no, torch.full_like(written, LONG_AGO))
 
     @property
     def valid(self) -> Tensor:
@@ -44,15 +46,10 @@ class SlotTable:
         last_prompt = torch.where(self.cond, self.written, EMPTY).argmax(1)
         return torch.where(full, last_prompt, cost.argmin(1))
 
-    def write(
-        self, chosen: Tensor, frame: Tensor, cond: Tensor, anchor: Tensor, doubtful: Tensor
-    ) -> SlotTable:
-        """Return the table after writing ``frame`` [N] to the slots ``chosen`` [N, S] bool."""
+    def write(self, chosen: Tensor, new: SlotTable) -> SlotTable:
+        """Return the table after writing a frame, ``new`` [N, 1], to the slots ``chosen`` [N, S] bool."""
         return SlotTable(
-            torch.where(chosen, frame[:, None], self.written),
-            torch.where(chosen, cond[:, None], self.cond),
-            torch.where(chosen, anchor[:, None], self.anchor),
-            torch.where(chosen, doubtful[:, None], self.doubtful),
+            *(torch.where(chosen, getattr(new, f.name), getattr(self, f.name)) for f in fields(SlotTable))
         )
 
     def without_oldest_anchor(self, most: int) -> SlotTable:
@@ -64,6 +61,10 @@ class SlotTable:
 
     def without_frame(self, frame: Tensor) -> SlotTable:
         """Return the table without the frame [N]."""
-        stays = self.written != frame[:, None]
+        return self.only(self.written != frame[:, None])
+
+    def only(self, stays: Tensor) -> SlotTable:
+        """Return the table of the slots that are kept, ``stays`` [N, S] bool."""
         written = torch.where(stays, self.written, EMPTY)
-        return SlotTable(written, self.cond & stays, self.anchor & stays, self.doubtful & stays)
+        own = (self.cond & stays, self.anchor & stays, self.doubtful & stays)
+        return SlotTable(written, *own, torch.where(stays, self.stamp, LONG_AGO))

@@ -8,6 +8,7 @@ from typing import Any
 
 # Fields of earlier versions, which files of weights still have, at the values at which they had no effect.
 _RETIRED: dict[str, Any] = {"wrap_margin": 0}
+_OLD_FRAME_RATE = 10.0  # Hz, of the frames in which earlier versions counted
 
 
 LATENT_SIDE = 16  # rows and columns of EdgeTAM's patch-level latents, whose windows are whole tokens
@@ -63,12 +64,14 @@ class ModelConfig:
     refine_steps: int = 0  # of distortion refinement
     long_pointer: bool = False  # the long-term pointer modulates the memory maps
     mask_stride: int = 4  # of the predicted masks; 2 uses the convolutional trunk's stem
-    recreate_slots: bool = False  # empty and doubtful slots are filled from the last confident frame
+    recreate_slots: bool = False  # maps of prompts and anchors are encoded anew when the scale has changed
+    align_memory: bool = True  # maps and last masks are resampled to the present region's scale; not latents
     anchors: int = 0  # slots for older frames that were confident and differ from each other
-    anchor_interval: int = 10  # frames
+    anchor_period: float = 1.0  # s between two anchors, at least
     anchor_similarity: float = 0.9  # largest cosine of two anchors' pointers
     confident_iou: float = 0.8  # predicted IoU from which a frame is confident
     doubtful_iou: float = 0.0  # predicted IoU below which a frame is not remembered
+    forget_wrong: bool = False  # a correction of a mask that was wrong takes what was learned since with it
     # Colour histograms, our addition for small networks. See model/colour_histogram.py.
     colour_evidence: float = 0.0  # weight of the colour evidence in mask logits; 0: none
     colour_learning: float = 0.0  # update rate of the histograms in a frame, 0..1, ...
@@ -109,6 +112,11 @@ class ModelConfig:
     def sees_colours(self) -> bool:
         """Whether colour histograms are remembered: as evidence, or to propose where lost objects are."""
         return self.colour_evidence > 0 or self.colour_search > 0
+
+    @property
+    def keeps_pixels(self) -> bool:
+        """Whether the pixels of prompts and anchors are kept, of which maps can be encoded anew."""
+        return self.recreate_slots and self.regions and self.memory_tokens == "map"
 
     @property
     def _panoramic(self) -> bool:
@@ -152,8 +160,11 @@ class ModelConfig:
         were two, with that of panoramas: with the other one, J is 0.04 lower on SynthPano val (box prompts).
         """
         config = cls.from_json(text)
-        known = "panoramic_regions" in json.loads(text)
-        return config if known else replace(config, panoramic_regions=config.regions)
+        known = json.loads(text)
+        if "panoramic_regions" not in known:
+            config = replace(config, panoramic_regions=config.regions)
+        # earlier versions stated recreate_slots, which had no effect
+        return config if "align_memory" in known else replace(config, recreate_slots=False)
 
     def to_json(self) -> str:
         """Return the fields as JSON."""
@@ -172,6 +183,8 @@ class ModelConfig:
                     f"the weights were trained with {name} {value}, which this version no longer supports "
                     f"(only {without_effect}); install the version that made them, or train them again"
                 )
+        if (frames := values.pop("anchor_interval", None)) is not None:
+            values.setdefault("anchor_period", frames / _OLD_FRAME_RATE)
         unknown = set(values) - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(

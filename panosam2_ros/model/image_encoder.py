@@ -41,6 +41,7 @@ class ImageFeatures:
     high_res_s8: Tensor  # [B, C / 4, 2h, 2w]
     stem: Tensor | None = None  # [B, C_stem, 8h, 8w], of networks with masks at stride 2
     bins: ColourBins | None = None  # of mask pixels, [B, H', W'], with colour evidence
+    pixels: Tensor | None = None  # [B, 3, H, W] 0..255, of networks that keep them in their memory
 
 
 class WrapConv2d(nn.Conv2d):

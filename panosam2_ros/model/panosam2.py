@@ -61,6 +61,8 @@ class Memories(Protocol):
     def long_ptr(self) -> Tensor: ...  # [N, C]
     @property
     def long_valid(self) -> Tensor: ...  # [N] bool
+    @property
+    def tokens_valid(self) -> Tensor | None: ...  # [N, S, h, w] bool; None: all
 
 
 class PanoSAM2(nn.Module):
@@ -188,7 +190,8 @@ class PanoSAM2(nn.Module):
         bins = None
         if self.config.sees_colours:
             bins = colour_bins(images, self.config.mask_stride, planar=self.config.regions)
-        return ImageFeatures(embedding=s16, high_res_s4=s4, high_res_s8=s8, stem=stem, bins=bins)
+        kept = images if self.config.keeps_pixels else None
+        return ImageFeatures(s16, s4, s8, stem=stem, bins=bins, pixels=kept)
 
     def without_memory(self, features: ImageFeatures, count: int) -> Tensor:
         """Compute the embedding [count, C, h, w] of objects without memories."""
@@ -205,6 +208,8 @@ class PanoSAM2(nn.Module):
         code = self.memory_position_code(maps[:1, 0]).flatten(2).transpose(1, 2)
         positions = code[:, None] + self.maskmem_tpos_enc[memories.tpos_index, 0]
         valid = memories.maskmem_valid[..., None].expand(-1, -1, tokens.shape[2])
+        if memories.tokens_valid is not None:
+            valid = valid & memories.tokens_valid.flatten(2)
         pointers, pointer_positions, pointer_valid = self._pointer_tokens(memories)
         curr_pos = self.position_code(features.embedding[:1]).flatten(2).transpose(1, 2)
         conditioned: Tensor = self.memory_attention(

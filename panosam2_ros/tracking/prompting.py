@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from panosam2_ros.geometry.image_types import MaskArray
+from panosam2_ros.geometry.window import Logits
 from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.encoding import group_by_point_count
@@ -14,11 +18,14 @@ from panosam2_ros.prompts.prompt import Prompt, PromptStatus
 from panosam2_ros.prompts.validation import ValidatedPrompts
 from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
 from panosam2_ros.tracking.frame import Frame
+from panosam2_ros.tracking.motion_model import TrackState
 from panosam2_ros.tracking.propagation import PropagationResult, segment_prompts
 from panosam2_ros.tracking.track import PromptOutcome, TrackedObject
-from panosam2_ros.tracking.view import InputView, NetworkInput, ViewKind
+from panosam2_ros.tracking.view import InputView, NetworkInput, SearchRegionView, ViewKind, reaches
 from panosam2_ros.tracking.view_encoder import ViewEncoder, encode_prompts
 from panosam2_ros.tracking.view_planner import PromptView, ViewPlanner
+
+WRONG_IOU = 0.5  # of a mask and its correction: with less, the mask was one of something else
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +83,11 @@ class PromptSegmenter:
                 for planned, view in zip(views, closer, strict=True)
             ]
             result = self._segmented(frame, batch, views)
-        return SegmentedPrompts(batch.prompts, [view.view for view in views], result)
+        shown = [view.view for view in views]
+        if self._model.config.forget_wrong and batch.corrects and newest:
+            wrong = _was_wrong(batch, shown, result)
+            result = replace(result, bank=result.bank.without_learned(wrong.to(self._model.device)))
+        return SegmentedPrompts(batch.prompts, shown, result)
 
     def _segmented(self, frame: Frame, batch: PromptBatch, views: Sequence[PromptView]) -> PropagationResult:
         masks = batch.bank.mask_logits if batch.corrects else None
@@ -85,7 +96,39 @@ class PromptSegmenter:
         )
         features = self._encoder.encode(frame, [view.view for view in views])
         with self._model.precision():
-            return segment_prompts(self._model, batch.bank, features, encoded, corrects=batch.corrects)
+            return segment_prompts(
+                self._model,
+                batch.bank,
+                features,
+                encoded,
+                corrects=batch.corrects,
+                reach=reaches([view.view for view in views], self._model.device),
+                stamp=frame.stamp,
+            )
+
+
+def _was_wrong(batch: PromptBatch, views: Sequence[InputView], result: PropagationResult) -> Tensor:
+    """Return which corrected objects, [N] bool, had a mask in the same frame that shows something else."""
+    found, last = (x[:, 0].float().cpu().numpy() for x in (result.mask_logits, batch.bank.mask_logits))
+    each = zip(batch.corrected, views, found, last, strict=True)
+    return torch.tensor([_is_other_mask(item, view, own > 0, before) for item, view, own, before in each])
+
+
+def _is_other_mask(item: TrackedObject | None, view: InputView, found: MaskArray, last: Logits) -> bool:
+    """Return whether an object's mask [h, w] in a view overlaps little with its last one.
+
+    ``last`` [h, w] are the logits of the last mask in the object's last view. An object that was not seen
+    has no mask that could be wrong; panoramas compare where they are rolled alike.
+    """
+    if item is None or item.motion.state is not TrackState.VISIBLE or item.last_view is None:
+        return False
+    before = last > 0
+    if isinstance(view, SearchRegionView) and isinstance(item.last_view, SearchRegionView):
+        before = item.last_view.region.shown_in(view.region, last) > 0
+    elif view != item.last_view:
+        return False
+    either = (found | before).sum()
+    return bool((found & before).sum() < WRONG_IOU * either)
 
 
 def batches(

@@ -46,6 +46,10 @@ class TrackedObject:
     score: float = 0.0
     mask_iou: float = 0.0
     vetoed_since: int | None = None  # ns, since when its colours have contradicted the network; None: not now
+    missed: bool = False  # it was not seen in the last frame, ...
+    seen_before: int = 0  # ... and in this one it was, ns
+    due: bool = False  # its maps are to be made anew, ...
+    recreated: int | None = None  # ... and were in this frame, ns; see tracking/recreation.py
     searched: bool = True  # False: nobody has looked for it since it was restored from a snapshot
 
     def rotate(self, rotation: Floats) -> None:

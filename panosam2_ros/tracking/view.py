@@ -7,7 +7,7 @@ a network answers back on the panorama. Where to look next is the planner's busi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, ClassVar, Protocol
@@ -71,6 +71,11 @@ class InputView(Protocol):
         ...
 
     @property
+    def reach(self) -> float:
+        """How many times the size of its object the view shows; 0: all of the sphere, not comparable."""
+        ...
+
+    @property
     def roll_tokens(self) -> int:
         """Token columns by which the network's input is rolled right."""
         ...
@@ -116,6 +121,7 @@ class PanoramaView:
 
     roll_tokens: int = 0
     kind: ClassVar = ViewKind.PANORAMA
+    reach: ClassVar = 0.0
 
     def prepare(self, frame: Frame, network: NetworkInput) -> None:
         """Do nothing: all of the frame is resized at once."""
@@ -171,6 +177,11 @@ class SearchRegionView:
     roll_tokens: int = 0
     kind: ClassVar = ViewKind.REGION
 
+    @property
+    def reach(self) -> float:
+        """How many times the size of its object the region shows."""
+        return math.tan(self.region.fov / 4) / math.tan(min(self.region.diameter, math.pi) / 4)
+
     def prepare(self, frame: Frame, network: NetworkInput) -> None:
         """Compute the level of the frame's pyramid that the region is sampled from."""
         self.region.level(frame.pyramid, network.width)
@@ -218,6 +229,11 @@ class SearchRegionView:
     ) -> ExpectedPlace | None:
         """Return None: the region lies where the object should be."""
         return None
+
+
+def reaches(views: Sequence[InputView], device: torch.device) -> Tensor:
+    """Return the reach [N] of views."""
+    return torch.tensor([view.reach for view in views], device=device)
 
 
 def view_to_dict(view: InputView) -> dict[str, Any] | None:

@@ -23,16 +23,17 @@ from panosam2_ros.tracking.mask_cleaning import MaskCleaner
 from panosam2_ros.tracking.object_group import ObjectBatch
 from panosam2_ros.tracking.prompting import PromptBatch, PromptSegmenter
 from panosam2_ros.tracking.propagation import PropagationResult, empty_bank, propagate, remember_instead
+from panosam2_ros.tracking.recreation import due_rows, recreated
 from panosam2_ros.tracking.track import TrackedObject
 from panosam2_ros.tracking.track_update import Sighting
-from panosam2_ros.tracking.view import InputView, NetworkInput, ViewKind
+from panosam2_ros.tracking.view import InputView, NetworkInput, ViewKind, reaches
 from panosam2_ros.tracking.view_encoder import ViewEncoder
 from panosam2_ros.tracking.view_planner import ViewPlan, ViewPlanner
 from panosam2_ros.tracking.view_refinement import MOST_PASSES, Look, best_looks
 
 
 @dataclass(frozen=True, eq=False)
-class _Task:
+class FrameTask:
     """Objects that are to be found in a frame."""
 
     batch: ObjectBatch
@@ -40,7 +41,7 @@ class _Task:
     outdated: Tensor  # [N] bool: objects whose remembered colours do not count
     known: Tensor  # [M, C] what all objects look like, also those that are not of the batch
 
-    def select(self, rows: list[int]) -> _Task:
+    def select(self, rows: list[int]) -> FrameTask:
         """Return the task of some objects, in this order; one may come several times."""
         return replace(self, batch=self.batch.select(rows), outdated=self.outdated[rows])
 
@@ -56,6 +57,7 @@ class ViewPipeline:
         self.network = NetworkInput.of(model, config.vertical_fov)
         self._cleaner = MaskCleaner(config.cleanup, self.network, model.config)
         self._encoder = ViewEncoder(model, self.network, batcher)
+        self.recreations = 0  # how often an object's maps were made anew
         self.segmenter = PromptSegmenter(model, self.network, self.planner, self._encoder)
 
     @property
@@ -79,8 +81,9 @@ class ViewPipeline:
         """
         with self.model.precision():
             plan = self.planner.plan(batch, frame)
+            self._recreate(batch, plan, frame.stamp)
             outdated = outdated_colours(batch.objects, frame.stamp, relit=relit).to(self.model.device)
-            task = _Task(batch, frame, outdated, batch.bank.appearance)
+            task = FrameTask(batch, frame, outdated, batch.bank.appearance)
             result = self._propagate(task, plan)
             note_vetoes(batch.objects, result, plan.elsewhere, frame.stamp)
             views, result = self._looked_again(task, plan, result)
@@ -92,8 +95,22 @@ class ViewPipeline:
         batch.bank = result.bank
         return self.sightings(batch.objects, views, result, settled)
 
+    def _recreate(self, batch: ObjectBatch, plan: ViewPlan, stamp: int) -> None:
+        """Make maps of prompts and anchors anew where the network keeps their pixels and it is time to."""
+        if not batch.bank.rules.keyframes:
+            return
+        reach = reaches(plan.views, self.model.device)
+        rows = due_rows(batch.objects, batch.bank, reach, stamp)
+        if not rows:
+            return
+        chosen, order = torch.tensor(rows), torch.arange(len(batch.bank))
+        order[chosen] = len(batch.bank) + torch.arange(len(rows))
+        anew = recreated(self.model, batch.bank.select(chosen.to(reach.device)), reach[chosen])
+        batch.bank = batch.bank.append(anew).select(order.to(reach.device))
+        self.recreations += len(rows)
+
     def _looked_again(
-        self, task: _Task, plan: ViewPlan, result: PropagationResult
+        self, task: FrameTask, plan: ViewPlan, result: PropagationResult
     ) -> tuple[list[InputView], PropagationResult]:
         """Look once more, a few times at most, where the planner knows a better view of the frame.
 
@@ -145,11 +162,14 @@ class ViewPipeline:
 
         def part(rows: slice) -> PropagationResult:
             features = self._encoder.encode(frame, views[rows])
-            return remember_instead(self.model, before.select(rows), features, found.select(rows))
+            reach = reaches(views[rows], self.model.device)
+            return remember_instead(
+                self.model, before.select(rows), features, found.select(rows), reach=reach, stamp=frame.stamp
+            )
 
         return PropagationResult.concatenated(self._batcher.run(part, len(views)))
 
-    def _propagate_looks(self, task: _Task, looks: Sequence[Look]) -> PropagationResult:
+    def _propagate_looks(self, task: FrameTask, looks: Sequence[Look]) -> PropagationResult:
         """Find objects in other views, each a row of the result; where one was missed, with more doubt."""
         rows = [look.row for look in looks]
         missed = torch.tensor([look.missed for look in looks], device=self.model.device)
@@ -186,7 +206,7 @@ class ViewPipeline:
             found.append(Sighting(item, view, *measured, self.network, self.planner))
         return found
 
-    def _propagate(self, task: _Task, plan: ViewPlan) -> PropagationResult:
+    def _propagate(self, task: FrameTask, plan: ViewPlan) -> PropagationResult:
         """Find objects, in as many parts as memory asks for."""
 
         def part(rows: slice) -> PropagationResult:
@@ -199,6 +219,8 @@ class ViewPipeline:
                 elsewhere=elsewhere,
                 outdated=task.outdated[rows],
                 known=task.known,
+                reach=reaches(plan.views[rows], self.model.device),
+                stamp=task.frame.stamp,
             )
 
         return PropagationResult.concatenated(self._batcher.run(part, len(task.batch.bank)))

@@ -28,6 +28,7 @@ def write(
     present: bool = True,
     confidence: float = 0.9,
     pointer: Tensor | None = None,  # [4]
+    stamp: float | None = None,  # s
 ) -> MemoryBank:
     """Write one frame whose memories are all ``value``."""
     count = len(before)
@@ -41,6 +42,7 @@ def write(
             cond=torch.full((count,), cond),
             present=torch.full((count,), present),
             confidence=torch.full((count,), confidence),
+            stamp=None if stamp is None else torch.full((count,), round(stamp * 1e9)),
         )
     )
 
@@ -139,10 +141,11 @@ def test_size_is_constant_over_a_thousand_frames() -> None:
     for value in range(1000):
         memory = write(memory, value, [True, value % 2 == 0, value % 7 == 0], cond=value % 100 == 0)
     assert memory.nbytes == size
-    tables = SLOTS * (8 + 3) + POINTERS * (8 + 3)
+    tables = SLOTS * (8 + 3 + 8) + POINTERS * (8 + 3 + 8)
     maps, pointers = SLOTS * 2 * 8 * 4, (SLOTS + POINTERS + 1) * 16
     identity = 3 * 4 * 4
-    assert size == 3 * (maps + pointers + tables + 8 * 16 * 4 + 3 * 8 + identity)
+    reaches = (2 * SLOTS + 1) * 4
+    assert size == 3 * (maps + pointers + tables + reaches + 8 * 16 * 4 + 3 * 8 + identity)
 
 
 def test_an_identity_is_learned_slowly_from_confident_frames_and_keeps_what_was_prompted() -> None:
@@ -192,7 +195,7 @@ def test_the_long_term_pointer_is_a_bounded_mean_of_confident_frames() -> None:
 
 
 def test_anchors_are_confident_differ_and_stay() -> None:
-    memory = bank(1, BankRules(6, POINTERS, MAX_COND, anchors=2, anchor_interval=4))
+    memory = bank(1, BankRules(6, POINTERS, MAX_COND, anchors=2, anchor_period=0.4))
     memory = write(memory, 0, [True], cond=True)
     axes = torch.eye(4)
     for value in range(1, 40):  # the first half looks like axis 0, then like axis 1, then like axis 2
@@ -202,6 +205,29 @@ def test_anchors_are_confident_differ_and_stay() -> None:
     assert sorted(anchors) == [13, 26]  # 4 was doubtful, so 5 was the first, and has been replaced
     read = memory.read()
     assert values(read.maskmem_features, read.maskmem_valid) == [0, 13, 26, 37, 38, 39]
+
+
+def anchors_of(rate: int, start: float = 100.0) -> list[float]:
+    """Return the seconds of the anchors of an object that looks different twice a second."""
+    memory = bank(1, BankRules(8, POINTERS, MAX_COND, anchors=4, anchor_period=1.5))
+    axes = torch.eye(4)
+    for index in range(7 * rate):
+        second = index / rate
+        pointer = axes[int(2 * second) % 4]
+        memory = write(memory, second, [True], cond=index == 0, pointer=pointer, stamp=start + second)
+    stamps = memory.maskmem.stamp[memory.maskmem.anchor]
+    return sorted(round(s * 1e-9 - start, 2) for s in stamps.tolist())
+
+
+def test_anchors_are_the_same_at_any_frame_rate() -> None:
+    assert anchors_of(2) == anchors_of(10) == anchors_of(30) == [1.5, 3.0, 4.5, 6.0]
+
+
+def test_a_clock_that_starts_again_does_not_end_anchors() -> None:
+    memory = bank(1, BankRules(6, POINTERS, MAX_COND, anchors=2))
+    memory = write(memory, 0, [True], cond=True, stamp=1000.0)
+    memory = write(memory, 1, [True], stamp=5.0)
+    assert memory.maskmem.anchor.any()
 
 
 def test_rules_that_leave_no_slot_for_the_newest_frame_are_refused() -> None:

@@ -73,6 +73,8 @@ def test_weights_too_large_for_half_precision_are_refused(tmp_path: Path) -> Non
 def test_retired_fields_without_effect_are_dropped_and_others_refused() -> None:
     config = {**json.loads(ModelConfig().to_json()), "wrap_margin": 0}
     assert ModelConfig.from_json(json.dumps(config)) == ModelConfig()
+    old = {name: value for name, value in config.items() if name != "anchor_period"}
+    assert ModelConfig.from_json(json.dumps({**old, "anchor_interval": 25})).anchor_period == 2.5
     with pytest.raises(ValueError, match=r"wrap_margin 32, which this version no longer supports.*install"):
         ModelConfig.from_json(json.dumps({**config, "wrap_margin": 32}))
     with pytest.raises(ValueError, match="rotary is whole_turns or axial, got 'rounded'"):

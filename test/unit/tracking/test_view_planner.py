@@ -109,8 +109,8 @@ def test_after_a_click_it_looks_closer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(looks) == 1
 
 
-def test_objects_do_not_change_each_other_and_turn_with_the_camera() -> None:
-    first, second = Prompt(mask=disc(0.3, 0.1, 0.2)), Prompt(mask=disc(2.0, -0.5, 0.1))
+def test_objects_that_do_not_meet_do_not_change_each_other_and_turn_with_the_camera() -> None:
+    first, second = Prompt(mask=disc(0.3, 0.1, 0.2)), Prompt(mask=disc(-2.8, -0.1, 0.1))
     images = [np.random.default_rng(i).integers(0, 255, (256, 512, 3), np.uint8) for i in range(4)]
     alone, both, turned = (PanoTracker(network()) for _ in range(3))
     alone.prompt(images[0], 0, [first])
