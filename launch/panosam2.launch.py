@@ -104,8 +104,9 @@ def environment() -> list[SetEnvironmentVariable]:
 def node(context: LaunchContext) -> list[Node]:
     """Return the node; arguments on the command line take precedence over the parameter file."""
     image = LaunchConfiguration("image")
-    switched, named = ("autostart", "use_sim_time"), ("model", "device")
-    given = {name: LaunchConfiguration(name).perform(context) for name in (*switched, *named)}
+    switched = ("autostart", "use_sim_time")
+    texts = ("model", "device")
+    given = {name: LaunchConfiguration(name).perform(context) for name in (*switched, *texts)}
     chosen = {name: value == "true" if name in switched else value for name, value in given.items() if value}
     started = Node(
         package="panosam2_ros",

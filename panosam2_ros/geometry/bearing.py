@@ -124,9 +124,10 @@ def squared_deviation(
 
     Infinite where the covariance is singular.
     """
-    projected = np.stack(tangent_basis(direction)) @ other
+    projected, angle = np.stack(tangent_basis(direction)) @ other, float(angle_between(direction, other))
     length = float(np.linalg.norm(projected))
-    offset = projected / length * float(angle_between(direction, other)) if length > 0 else projected
+    # opposite directions are as far whichever way round
+    offset = projected / length * angle if length > 0 else np.array([angle, 0.0])
     if np.linalg.matrix_rank(covariance) < 2:
         return math.inf
     return float(offset @ np.linalg.solve(covariance, offset))

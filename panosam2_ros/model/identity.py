@@ -21,5 +21,6 @@ def identity_embeddings(features: Tensor, mask_logits: Tensor) -> Tensor:
     count, (height, width) = len(mask_logits), features.shape[-2:]
     inside = F.adaptive_avg_pool2d((mask_logits > 0).float(), (height, width))
     shares = torch.cat([inside, 1 - inside], 1).flatten(2)
-    maps = features.detach().float().flatten(2).repeat_interleave(count // len(features), 0)
-    return F.normalize(shares @ maps.transpose(1, 2), dim=-1)
+    maps = features.detach().flatten(2).repeat_interleave(count // len(features), 0)
+    # autocast may compute the product in another type
+    return F.normalize((shares.to(maps) @ maps.transpose(1, 2)).float(), dim=-1)

@@ -121,7 +121,8 @@ def test_prompt_masks_bearings(planner: Station) -> None:
     if found.state == ObjectBearing.STATE_VISIBLE:
         assert expected is not None
         assert math.degrees(angle_between(vector(found.direction), expected.direction)) < 0.2
-        assert found.solid_angle == pytest.approx(expected.solid_angle, rel=1e-3)
+        # measured in the network's mask, which the label image shows in other pixels
+        assert found.solid_angle == pytest.approx(expected.solid_angle, rel=0.02)
         assert stamp_to_ns(found.last_seen) == stamp
     else:
         assert expected is None and found.solid_angle == 0

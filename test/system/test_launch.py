@@ -49,7 +49,8 @@ def test_arguments_are_declared_and_described() -> None:
     assert set(declared) == ARGUMENTS
     assert all(keyword(call, "description") for call in declared.values())
     used = {c.args[0].value for c in calls("LaunchConfiguration") if isinstance(c.args[0], ast.Constant)}
-    used |= {*ast.literal_eval(assigned("named")), *ast.literal_eval(assigned("switched"))}
+    for name in ("named", "switched", "texts"):
+        used |= set(ast.literal_eval(assigned(name)))
     assert used == ARGUMENTS, "an argument is declared but not used, or used but not declared"
 
 

@@ -33,10 +33,10 @@ def test_growth_and_errors_are_reported(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(soak, "PERIOD", 10)
     monkeypatch.setattr(soak, "ADDED_AT", ())
 
-    def failing(self, image, stamp):
+    def failing(self, image, stamp, **options):
         if stamp == 7 * soak.FRAME_NS:
             raise RuntimeError("injected")
-        return real(self, image, stamp)
+        return real(self, image, stamp, **options)
 
     monkeypatch.setattr(soak.PanoTracker, "step", failing)
     found = soak.run(40)
