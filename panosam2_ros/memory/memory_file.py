@@ -22,7 +22,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from panosam2_ros.memory.memory_bank import FRAME_PERIOD, MemoryBank
+from panosam2_ros.memory.frame_memory import FRAME_PERIOD
+from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.memory.slot_table import EMPTY, LONG_AGO
 
 FORMAT = 3

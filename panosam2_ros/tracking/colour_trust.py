@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from panosam2_ros.tracking.motion_model import TrackState
-from panosam2_ros.tracking.propagation import PropagationResult
+from panosam2_ros.tracking.propagation_result import PropagationResult
 from panosam2_ros.tracking.track import TrackedObject
 
 # Logarithm of the ratio of two images' brightness from which the light changed and not what is in it: the

@@ -19,7 +19,7 @@ from torch import Tensor
 from panosam2_ros.geometry.search_region import SearchRegion
 from panosam2_ros.geometry.sphere import Floats, angle_between
 from panosam2_ros.geometry.window import Logits
-from panosam2_ros.tracking.propagation import PropagationResult
+from panosam2_ros.tracking.propagation_result import PropagationResult
 from panosam2_ros.tracking.track import TrackedObject
 from panosam2_ros.tracking.view import InputView, SearchRegionView
 

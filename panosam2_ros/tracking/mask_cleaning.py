@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from panosam2_ros.masks.cleanup import CleanupConfig, remove_islands_and_holes
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.prompts.encoding import LOW_RES_STRIDE
-from panosam2_ros.tracking.propagation import PropagationResult
+from panosam2_ros.tracking.propagation_result import PropagationResult
 from panosam2_ros.tracking.track import TrackedObject
 from panosam2_ros.tracking.view import InputView, NetworkInput
 

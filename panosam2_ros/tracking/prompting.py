@@ -19,7 +19,8 @@ from panosam2_ros.prompts.validation import ValidatedPrompts
 from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
 from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.motion_model import TrackState
-from panosam2_ros.tracking.propagation import PropagationResult, segment_prompts
+from panosam2_ros.tracking.propagation import segment_prompts
+from panosam2_ros.tracking.propagation_result import PropagationResult
 from panosam2_ros.tracking.track import PromptOutcome, TrackedObject
 from panosam2_ros.tracking.view import InputView, NetworkInput, SearchRegionView, ViewKind, reaches
 from panosam2_ros.tracking.view_encoder import ViewEncoder, encode_prompts

@@ -5,21 +5,16 @@ The tracker and the training drive the same two functions, so what is trained is
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import reduce
+from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from panosam2_ros.geometry.circular import wrap_resize
-from panosam2_ros.geometry.window import Logits
-from panosam2_ros.memory.memory_bank import BankRules, FrameMemory, MemoryBank
+from panosam2_ros.memory.frame_memory import BankRules, FrameMemory
+from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.model.colour_histogram import (
     BINS,
-    ColourBins,
-    colour_evidence,
     colour_histograms,
     histogram_intersection,
 )
@@ -27,81 +22,14 @@ from panosam2_ros.model.identity import identity_embeddings
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.prompts.encoding import LOW_RES_STRIDE, EncodedPrompts, centre_token
-from panosam2_ros.tracking.redetection import is_sure, is_wrong_match
+from panosam2_ros.prompts.encoding import EncodedPrompts, centre_token
+from panosam2_ros.tracking.colour_veto import colours_now, judge_colours
+from panosam2_ros.tracking.propagation_result import CERTAIN, PropagationResult
+from panosam2_ros.tracking.redetection import is_wrong_match
 
 NO_OBJ_SCORE = -1024.0  # SAM2's logits of the mask of an absent object
-CERTAIN = 10.0  # presence logit of a prompted object
 # Frames without a memory, after which a doubtful one is kept: what is never remembered stays doubtful.
 MOST_DOUBTFUL = 10
-THIN_SHARE = 0.1  # of a mask's pixels, at most, that are inner ones of a thin object
-
-
-@dataclass(frozen=True, eq=False)
-class PropagationResult:
-    """What a network found of N objects in one frame."""
-
-    prediction: MaskPrediction
-    mask_logits: Tensor  # [N, 1, 4h, 4w]: a prompt's mask where one was given, else the decoder's
-    fine_logits: Tensor  # [N, 1, H', W'], the same at the stride of the masks that come out
-    scores: Tensor  # [N] logits of presence; a prompt says that its object is present
-    bank: MemoryBank  # after this frame
-
-    def select(self, rows: Tensor | slice) -> PropagationResult:
-        """Return the result of these objects, [M] int64, in this order."""
-        prediction = MaskPrediction(*(getattr(self.prediction, f.name)[rows] for f in fields(MaskPrediction)))
-        own = (self.mask_logits[rows], self.fine_logits[rows], self.scores[rows])
-        return PropagationResult(prediction, *own, self.bank.select(rows))
-
-    def with_masks(self, fine_logits: Tensor, stride: int) -> PropagationResult:
-        """Return the result with other masks, logits [N, 1, H', W'] at a stride in pixels; memory stays.
-
-        Objects whose mask is empty are not present.
-        """
-        mask_logits = F.avg_pool2d(fine_logits, LOW_RES_STRIDE // stride)
-        prediction = replace(self.prediction, mask_logits=mask_logits, fine_logits=fine_logits)
-        empty = ~(fine_logits > 0).flatten(1).any(1)
-        scores = torch.where(empty, self.scores.clamp(max=-CERTAIN), self.scores)
-        return PropagationResult(prediction, mask_logits, fine_logits, scores, self.bank)
-
-    def replaced(self, rows: Mapping[int, int], other: PropagationResult) -> PropagationResult:
-        """Return the result with some rows of another one in the place of its own: own row -> other's row."""
-        if not rows:
-            return self
-        count = len(self.scores)
-        chosen = [count + rows[row] if row in rows else row for row in range(count)]
-        return PropagationResult.concatenated([self, other]).select(
-            torch.tensor(chosen, device=self.scores.device)
-        )
-
-    def found_logits(self, rows: Sequence[int], *, vetoed: bool = False) -> list[Logits | None]:
-        """Return the fine logits [h, w] of these objects on the CPU; None for those that are not present.
-
-        ``vetoed``: also of those that the network sees and a rule does not believe.
-        """
-        chosen = torch.tensor(rows, dtype=torch.int64, device=self.scores.device)
-        logits = self.fine_logits[chosen, 0].float().cpu().numpy()
-        scores = self.prediction.object_score_logits if vetoed else self.scores
-        present = (scores[chosen] > 0).tolist()
-        return [
-            own if there and (own > 0).any() else None for own, there in zip(logits, present, strict=True)
-        ]
-
-    @classmethod
-    def concatenated(cls, parts: Sequence[PropagationResult]) -> PropagationResult:
-        """Return the objects of all parts, in this order."""
-        if len(parts) == 1:
-            return parts[0]
-        predictions = [part.prediction for part in parts]
-        return cls(
-            MaskPrediction(
-                *(torch.cat([getattr(p, f.name) for p in predictions]) for f in fields(MaskPrediction))
-            ),
-            torch.cat([part.mask_logits for part in parts]),
-            torch.cat([part.fine_logits for part in parts]),
-            torch.cat([part.scores for part in parts]),
-            reduce(MemoryBank.append, [part.bank for part in parts]),
-        )
 
 
 def empty_bank(model: PanoSAM2, count: int) -> MemoryBank:
@@ -160,9 +88,9 @@ def propagate(
     if features.bins is not None:
         relearned = torch.zeros_like(bank.seen) if outdated is None else outdated & (scores > 0)
         if model.config.colour_evidence:
-            prediction, scores = _judge_colours(model, bank, features.bins, prediction, relearned)
+            prediction, scores = judge_colours(model, bank, features.bins, prediction, relearned)
         if model.config.colour_learning:
-            colours = _colours_now(model, bank, features.bins, prediction, relearned)
+            colours = colours_now(model, bank, features.bins, prediction, relearned)
     if elsewhere is not None:
         known = bank.appearance if known is None else known
         judged = replace(prediction, object_score_logits=scores)
@@ -197,52 +125,11 @@ def remember_instead(
         scores = torch.where(right, prediction.object_score_logits, scores)
     present = scores > 0
     if features.bins is not None and model.config.colour_learning:
-        colours = _colours_now(model, bank, features.bins, prediction, torch.zeros_like(present))
+        colours = colours_now(model, bank, features.bins, prediction, torch.zeros_like(present))
     seen = _Sighting(
         prediction, found.mask_logits, present, prompted=False, colours=colours, reach=reach, stamp=stamp
     )
     return replace(found, scores=scores, bank=_remember(model, bank, features, seen))
-
-
-def _judge_colours(
-    model: PanoSAM2, bank: MemoryBank, bins: ColourBins, prediction: MaskPrediction, relearned: Tensor
-) -> tuple[MaskPrediction, Tensor]:
-    """Let colours shift the mask logits, and veto masks of other colours than the object's.
-
-    Neither is done for objects whose colours are ``relearned`` [N] bool, nor where the network is sure of a
-    mask of other colours, so that the veto does not outlast its doubt. Returns the prediction and the
-    presence logits [N].
-    """
-    scores = prediction.object_score_logits
-    evidence = model.config.colour_evidence * colour_evidence(bins, bank.colours)
-    alike = histogram_intersection(bins, bank.colours, prediction.fine_logits)
-    left = histogram_intersection(bins, bank.colours, prediction.shifted(evidence).fine_logits)
-    # a mask of few pixels spills over a thin object: what the colours leave of it is compared
-    alike = torch.where(_is_thin(bank.mask_logits), left, alike)
-    unlike = alike < model.config.colour_likeness
-    overruled = relearned | (unlike & is_sure(prediction))
-    scores = torch.where(unlike & ~overruled, scores.clamp(max=-CERTAIN), scores)
-    return prediction.shifted(torch.where(overruled[:, None, None, None], 0.0, evidence)), scores
-
-
-def _is_thin(mask_logits: Tensor) -> Tensor:
-    """Return whether masks [N, 1, h, w] have hardly a pixel whose 3x3 neighbours all belong to them, [N]."""
-    mask = (mask_logits > 0).float()
-    inner = -F.max_pool2d(-mask, 3, 1, 1)
-    return inner.sum((1, 2, 3)) <= THIN_SHARE * mask.sum((1, 2, 3))
-
-
-def _colours_now(
-    model: PanoSAM2, bank: MemoryBank, bins: ColourBins, prediction: MaskPrediction, relearned: Tensor
-) -> Tensor:
-    """Return colours moved towards this frame's where the mask is likely right, since light changes.
-
-    Those of objects that are ``relearned`` [N] bool are this frame's.
-    """
-    found = colour_histograms(bins, prediction.fine_logits)
-    rate = torch.where(prediction.mask_iou >= model.config.colour_iou, model.config.colour_learning, 0.0)
-    rate = torch.where(relearned, 1.0, rate)
-    return torch.lerp(bank.colours, found.to(bank.colours), rate[:, None, None].to(bank.colours))
 
 
 def segment_prompts(

@@ -22,7 +22,8 @@ from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.mask_cleaning import MaskCleaner
 from panosam2_ros.tracking.object_group import ObjectBatch
 from panosam2_ros.tracking.prompting import PromptBatch, PromptSegmenter
-from panosam2_ros.tracking.propagation import PropagationResult, empty_bank, propagate, remember_instead
+from panosam2_ros.tracking.propagation import empty_bank, propagate, remember_instead
+from panosam2_ros.tracking.propagation_result import PropagationResult
 from panosam2_ros.tracking.recreation import due_rows, recreated
 from panosam2_ros.tracking.track import TrackedObject
 from panosam2_ros.tracking.track_update import Sighting

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from panosam2_ros.geometry.search_region import SearchRegion
 from panosam2_ros.geometry.sphere import Floats, angle_between, rotation_matrix
-from panosam2_ros.tracking.propagation import PropagationResult
+from panosam2_ros.tracking.propagation_result import PropagationResult
 from panosam2_ros.tracking.view import InputView
 
 MOST_PASSES = 3  # over a frame, after the first

@@ -14,7 +14,8 @@ from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.encoding import ImageSize, PromptEncoder
 from panosam2_ros.prompts.prompt import Prompt
-from panosam2_ros.tracking.propagation import PropagationResult, empty_bank, propagate, segment_prompts
+from panosam2_ros.tracking.propagation import empty_bank, propagate, segment_prompts
+from panosam2_ros.tracking.propagation_result import PropagationResult
 from panosam2_ros.training.batches import TrainingBatch
 from panosam2_ros.training.losses import LossConfig, Losses, frame_losses, mask_iou
 from panosam2_ros.training.prompt_sampling import sample_click

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from panosam2_ros.memory.alignment import reach_ratio, resampled
-from panosam2_ros.memory.memory_bank import BankRules, FrameMemory, MemoryBank
+from panosam2_ros.memory.frame_memory import BankRules, FrameMemory
+from panosam2_ros.memory.memory_bank import MemoryBank
 
 SIDE = 32
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from panosam2_ros.memory.memory_bank import LONG_TERM, BankRules, FrameMemory, MemoryBank
+from panosam2_ros.memory.frame_memory import BankRules, FrameMemory
+from panosam2_ros.memory.memory_bank import LONG_TERM, MemoryBank
 
 SLOTS, POINTERS, MAX_COND = 4, 6, 2
 RULES = BankRules(SLOTS, POINTERS, MAX_COND)

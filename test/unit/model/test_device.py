@@ -16,7 +16,8 @@ from panosam2_ros.model.build import random_model
 from panosam2_ros.model.checkpoints import official_config
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.tracking.propagation import PropagationResult, empty_bank, propagate
+from panosam2_ros.tracking.propagation import empty_bank, propagate
+from panosam2_ros.tracking.propagation_result import PropagationResult
 
 NETWORKS = {
     "nano": ModelConfig(),

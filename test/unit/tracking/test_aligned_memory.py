@@ -18,7 +18,8 @@ from panosam2_ros.model.build import build_model, random_model
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.tracking.frame import Frame
-from panosam2_ros.tracking.propagation import PropagationResult, propagate
+from panosam2_ros.tracking.propagation import propagate
+from panosam2_ros.tracking.propagation_result import PropagationResult
 from panosam2_ros.tracking.view import PanoramaView, SearchRegionView, ViewKind
 from panosam2_ros.tracking.view_pipeline import FrameTask
 from panosam2_ros.tracking.view_planner import ViewPlan

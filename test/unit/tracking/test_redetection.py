@@ -20,7 +20,8 @@ from helpers.spherical_shapes import disc as spherical_disc
 from panosam2_ros.geometry.equirect import Equirect, mask_box
 from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
 from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector
-from panosam2_ros.memory.memory_bank import BankRules, MemoryBank
+from panosam2_ros.memory.frame_memory import BankRules
+from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.model.build import build_model, random_model
 from panosam2_ros.model.colour_histogram import BINS, colour_bins, colour_evidence, colour_histograms
 from panosam2_ros.model.config import ModelConfig

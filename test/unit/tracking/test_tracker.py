@@ -11,10 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from helpers.tracker_inputs import live_batch, mask_prompt, picture
-from panosam2_ros.memory.memory_bank import FrameMemory
+from panosam2_ros.memory.frame_memory import FrameMemory
 from panosam2_ros.model.build import random_model
 from panosam2_ros.tracking.motion_model import TrackState
-from panosam2_ros.tracking.propagation import PropagationResult, propagate
+from panosam2_ros.tracking.propagation import propagate
+from panosam2_ros.tracking.propagation_result import PropagationResult
 from panosam2_ros.tracking.tracker import PanoTracker, Prompt, TrackerConfig
 
 Image = NDArray[np.uint8]
