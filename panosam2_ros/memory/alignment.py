@@ -1,7 +1,8 @@
 """Alignment of what is remembered with the present view: maps resampled about their middle.
 
 Search regions have their object in the middle and north up, so that what was seen of it in different frames
-differs mainly in scale. The offset of the object from the middle of its region is not compensated.
+differs mainly in scale: regions follow the size of their objects. The offset of an object from the middle of
+its region is not compensated.
 """
 
 from __future__ import annotations

@@ -270,18 +270,21 @@ class MemoryBank:
     def without_learned(self, wrong: Tensor) -> MemoryBank:
         """Forget what objects, ``wrong`` [N] bool, were like in frames that are neither prompts nor anchors.
 
-        Their long-term pointer becomes the mean of their prompts' pointers.
+        Their long-term pointer becomes the mean of their prompts' pointers, and they look as when prompted.
         """
         slots, pointers = self.maskmem, self.pointers
         prompted = slots.cond & slots.valid
         count = prompted.sum(1)
         mean = (self.slot_ptrs * prompted[..., None]).sum(1) / count.clamp(min=1)[:, None]
+        as_prompted, recent, around = self.identity.unbind(1)
+        recent = torch.where(wrong[:, None], 0.0, recent)
         return replace(
             self,
             maskmem=slots.only(slots.cond | slots.anchor | ~wrong[:, None]),
             pointers=pointers.only(pointers.cond | ~wrong[:, None]),
             long_ptr=torch.where(wrong[:, None], mean, self.long_ptr),
             long_count=torch.where(wrong, count, self.long_count),
+            identity=torch.stack([as_prompted, recent, around], 1),
         )
 
     def with_pointers_of(self, other: MemoryBank) -> MemoryBank:

@@ -94,6 +94,7 @@ _SAM2 = ModelConfig(
     position_code="sine",
     remember_absent=True,
     remember_settled=False,
+    align_memory=False,
 )
 
 

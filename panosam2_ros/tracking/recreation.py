@@ -32,7 +32,8 @@ def due_rows(objects: Sequence[TrackedObject], bank: MemoryBank, reach: Tensor, 
     """
     kept = bank.maskmem.valid & (bank.maskmem.cond | bank.maskmem.anchor)
     ratio = reach_ratio(reach[:, None], bank.slot_reach).log().abs()
-    far = (kept & (ratio > math.log(LARGEST_RATIO))).any(1)
+    # an object that is not seen may come back at any size
+    far = (kept & (ratio > math.log(LARGEST_RATIO))).any(1) & bank.seen
     rows: list[int] = []
     for row, (item, other_scale) in enumerate(zip(objects, far.tolist(), strict=True)):
         item.due = _is_back(item) or item.due

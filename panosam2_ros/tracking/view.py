@@ -72,7 +72,7 @@ class InputView(Protocol):
 
     @property
     def reach(self) -> float:
-        """How many times the size of its object the view shows; 0: all of the sphere, not comparable."""
+        """How far the view shows from its middle, 2 tan(fov / 4); 0: all of the sphere, not comparable."""
         ...
 
     @property
@@ -179,8 +179,8 @@ class SearchRegionView:
 
     @property
     def reach(self) -> float:
-        """How many times the size of its object the region shows."""
-        return math.tan(self.region.fov / 4) / math.tan(min(self.region.diameter, math.pi) / 4)
+        """How far the region shows from its middle, on its plane."""
+        return 2 * math.tan(self.region.fov / 4)
 
     def prepare(self, frame: Frame, network: NetworkInput) -> None:
         """Compute the level of the frame's pyramid that the region is sampled from."""

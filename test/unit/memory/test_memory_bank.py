@@ -180,6 +180,7 @@ def test_an_identity_is_learned_slowly_from_confident_frames_and_keeps_what_was_
     for _ in range(200):
         once = learn(once, ways[1], cond=no)
     assert torch.allclose(once.appearance[0], torch.tensor([1.0, 1.0, 0.0, 0.0]) / 2**0.5, atol=1e-3)
+    assert torch.equal(once.without_learned(torch.tensor([True])).appearance[0], ways[0])
 
 
 def test_the_long_term_pointer_is_a_bounded_mean_of_confident_frames() -> None:

@@ -70,6 +70,14 @@ def test_weights_too_large_for_half_precision_are_refused(tmp_path: Path) -> Non
     assert not list(tmp_path.iterdir())
 
 
+def test_weights_that_do_not_state_rules_of_memory_were_trained_without_them() -> None:
+    config = json.loads(ModelConfig(recreate_slots=True).to_json())
+    stated = ModelConfig.of_weights(json.dumps(config))
+    assert stated.align_memory and stated.recreate_slots
+    earlier = ModelConfig.of_weights(json.dumps({k: v for k, v in config.items() if k != "align_memory"}))
+    assert not earlier.align_memory and not earlier.recreate_slots
+
+
 def test_retired_fields_without_effect_are_dropped_and_others_refused() -> None:
     config = {**json.loads(ModelConfig().to_json()), "wrap_margin": 0}
     assert ModelConfig.from_json(json.dumps(config)) == ModelConfig()
