@@ -37,6 +37,7 @@ class Claim:
     region: SearchRegion
     logits: Logits  # [s, s] of the network
     strength: Logits  # [s, s] how much speaks for the object
+    vetoed: bool = False  # a rule does not believe the network: the mask takes no pixels
 
     @classmethod
     def of(
@@ -47,7 +48,9 @@ class Claim:
         A mask that was ``vetoed`` takes no pixels.
         """
         strength = logits.clip(-MOST, MOST) - np.float32(_VETOED if vetoed else 0)
-        return cls(region, logits, strength if expected is None else strength + expected.clip(-MOST, MOST))
+        if expected is not None:
+            strength = strength + expected.clip(-MOST, MOST)
+        return cls(region, logits, strength, vetoed)
 
 
 def claims_of(

@@ -88,8 +88,13 @@ class ViewPipeline:
             result = self._propagate(task, plan)
             note_vetoes(batch.objects, result, plan.elsewhere, frame.stamp)
             views, result = self._looked_again(task, plan, result)
+            claims = claims_of(batch.objects, views, result, batch.bank.mask_logits, frame.stamp)
+            # what was found elsewhere and is not the object stays so, whatever others leave of it
             settled = settled_masks(
-                claims_of(batch.objects, views, result, batch.bank.mask_logits, frame.stamp)
+                [
+                    None if away and claim is not None and claim.vetoed else claim
+                    for claim, away in zip(claims, plan.away, strict=True)
+                ]
             )
             result = self._settled(batch, frame, views, result, settled)
             result = self._cleaner.clean(batch.objects, views, result, frame.stamp)
@@ -118,8 +123,7 @@ class ViewPipeline:
         Returns the views in which objects were found, or first looked for, and what was found there.
         """
         views = list(plan.views)
-        away = [False] * len(views) if plan.elsewhere is None else plan.elsewhere.tolist()
-        rows = [row for row, searched in enumerate(away) if not searched]
+        rows = [row for row, searched in enumerate(plan.away) if not searched]
         for _ in range(MOST_PASSES):
             looks: list[Look] = []
             for row, logits in zip(rows, result.found_logits(rows), strict=True):

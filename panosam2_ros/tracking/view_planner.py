@@ -47,6 +47,11 @@ class ViewPlan:
     views: list[InputView]
     elsewhere: torch.Tensor | None = None  # [N] bool: objects that are searched in another place; None: none
 
+    @property
+    def away(self) -> list[bool]:
+        """For each object, whether it is searched in another place."""
+        return [False] * len(self.views) if self.elsewhere is None else self.elsewhere.tolist()
+
 
 @dataclass(frozen=True, eq=False)
 class PromptView:

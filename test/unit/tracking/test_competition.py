@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
+import torch
 
 from helpers.spherical_shapes import disc
+from helpers.tracker_inputs import live_batch, mask_prompt, picture, planner_of
 from panosam2_ros.datasets.ground_truth_prompts import prompt_from_mask
 from panosam2_ros.datasets.staged_scenes import SCENE_FRAMES, open_staged
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
 from panosam2_ros.geometry.sphere import lonlat_to_vector
 from panosam2_ros.geometry.window import Logits
-from panosam2_ros.model.build import build_model
+from panosam2_ros.model.build import build_model, random_model
+from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.tracking import view_pipeline
 from panosam2_ros.tracking.competition import Claim, moved_mask, settled_masks
+from panosam2_ros.tracking.motion_model import TrackState
 from panosam2_ros.tracking.tracker import PanoTracker
+from panosam2_ros.tracking.view_planner import ViewPlan
 
 SIZE = 80
 GRID = Equirect(1024, 512)
@@ -121,3 +128,33 @@ def overlaps(name: str) -> list[float]:
             ours, theirs = labels == k + 1, truth == k + 1
             own.append(float((ours & theirs).sum() / max((ours | theirs).sum(), 1)))
     return [float(np.mean(own[-8:])) for own in found]
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_what_was_found_elsewhere_and_is_not_the_object_stays_so(
+    elsewhere: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a mask in its own place is judged again by its colours once others have taken their pixels."""
+    config = ModelConfig(
+        input_height=64, input_width=64, regions=True, colour_evidence=1e-3, colour_likeness=0.0
+    )
+    tracker = PanoTracker(random_model(3, config=config).eval().requires_grad_(False))
+    tracker.prompt(picture(), 0, [mask_prompt(60, 40), mask_prompt(70, 40)])
+    view, real = live_batch(tracker).objects[0].view, view_pipeline.propagate
+    plan = ViewPlan([view, view], torch.tensor([False, elsewhere]))
+    monkeypatch.setattr(planner_of(tracker), "plan", lambda group, frame: plan)
+    monkeypatch.setattr(planner_of(tracker), "second_looks", lambda *_: [])
+
+    def both_claim(*args: Any, **options: Any) -> Any:
+        result = real(*args, **options)
+        result.prediction.object_score_logits.fill_(5.0)
+        result.scores.copy_(torch.tensor([5.0, -10.0]))
+        result.fine_logits.fill_(-5.0)
+        result.fine_logits[:, :, 4:12, 4:8] = 5.0
+        result.fine_logits[1, :, 4:12, 8:12] = 5.0
+        return result
+
+    monkeypatch.setattr(view_pipeline, "propagate", both_claim)
+    states = [track.state for track in tracker.step(picture(1), 10**8).tracks]
+    assert states[0] is TrackState.VISIBLE
+    assert (states[1] is TrackState.VISIBLE) != elsewhere
