@@ -108,7 +108,21 @@ def make_view_planner(model: PanoSAM2, config: TrackerConfig, *, centred: bool =
     return CentredPanoramaPlanner(model) if centred else PanoramaPlanner(model, config)
 
 
-class PanoramaPlanner:
+class OneLookPlanner:
+    """A part of planners that look at a frame once: there is no better view."""
+
+    def closer_view(self, prompt: Prompt, view: InputView, logits: Logits) -> InputView | None:
+        """Return None: there is none."""
+        return None
+
+    def second_looks(
+        self, item: TrackedObject, view: InputView, logits: Logits | None, stamp: int
+    ) -> list[InputView]:
+        """Return none."""
+        return []
+
+
+class PanoramaPlanner(OneLookPlanner):
     """All objects share one picture of the panorama, rolled where its seam would be in the way."""
 
     def __init__(self, model: PanoSAM2, config: TrackerConfig) -> None:
@@ -136,22 +150,12 @@ class PanoramaPlanner:
         """Return the panorama."""
         return PromptView(PanoramaView(self.roll_tokens), has_last_mask=corrected is not None)
 
-    def closer_view(self, prompt: Prompt, view: InputView, logits: Logits) -> InputView | None:
-        """Return None: there is no closer view."""
-        return None
-
-    def second_looks(
-        self, item: TrackedObject, view: InputView, logits: Logits | None, stamp: int
-    ) -> list[InputView]:
-        """Return none: the panorama shows everything."""
-        return []
-
     def next_view(self, view: InputView, logits: Logits | None, *, prompted: bool) -> InputView:
         """Return the panorama."""
         return PanoramaView(self.roll_tokens)
 
 
-class CentredPanoramaPlanner:
+class CentredPanoramaPlanner(OneLookPlanner):
     """Every object has a panorama of its own, with the object in the middle."""
 
     roll_tokens = 0
@@ -181,16 +185,6 @@ class CentredPanoramaPlanner:
             else corrected.motion.bearing.direction
         )
         return PromptView(self._centred(direction), has_last_mask=False)
-
-    def closer_view(self, prompt: Prompt, view: InputView, logits: Logits) -> InputView | None:
-        """Return None: there is no closer view."""
-        return None
-
-    def second_looks(
-        self, item: TrackedObject, view: InputView, logits: Logits | None, stamp: int
-    ) -> list[InputView]:
-        """Return none: the panorama shows everything."""
-        return []
 
     def next_view(self, view: InputView, logits: Logits | None, *, prompted: bool) -> InputView:
         """Return the same panorama; ``plan`` centres it."""

@@ -21,13 +21,13 @@ from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.object_group import ObjectBatch
 from panosam2_ros.tracking.track import TrackedObject
 from panosam2_ros.tracking.view import InputView, NetworkInput, SearchRegionView
-from panosam2_ros.tracking.view_planner import PromptView, ViewPlan
+from panosam2_ros.tracking.view_planner import OneLookPlanner, PromptView, ViewPlan
 
 GRID = Equirect(1024, 512)
 
 
 @dataclass(frozen=True)
-class StillRegionPlanner:
+class StillRegionPlanner(OneLookPlanner):
     """Shows the same region in every frame, across the seam of the panorama."""
 
     view: SearchRegionView
@@ -49,14 +49,6 @@ class StillRegionPlanner:
         self, prompt: Prompt, corrected: TrackedObject | None, grid: Equirect, *, newest: bool
     ) -> PromptView:
         return PromptView(self.view, has_last_mask=corrected is not None)
-
-    def closer_view(self, prompt: Prompt, view: InputView, logits: Logits) -> InputView | None:
-        return None
-
-    def second_looks(
-        self, item: TrackedObject, view: InputView, logits: Logits | None, stamp: int
-    ) -> list[InputView]:
-        return []
 
     def next_view(self, view: InputView, logits: Logits | None, *, prompted: bool) -> InputView:
         return self.view

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from helpers.spoiled_networks import WITHOUT_A_PART
 from helpers.still_region import GRID, StillRegionPlanner, panoramas
 from helpers.tracker_inputs import live_batch
 from helpers.transformers_models import (
@@ -233,19 +234,6 @@ def edgetam_case(tmp_path_factory: pytest.TempPathFactory) -> Case:
     return make_case(tmp_path_factory.mktemp("edgetam"), "edgetam", 256, 3)
 
 
-def _without_fuser(model: PanoSAM2) -> None:
-    model.memory_encoder.fuser.layers = torch.nn.ModuleList()
-
-
-def _without_pointers(model: PanoSAM2) -> None:
-    model.obj_ptr_proj.layers[-1].weight.zero_()
-    model.obj_ptr_proj.layers[-1].bias.zero_()
-
-
-def _without_time(model: PanoSAM2) -> None:
-    model.maskmem_tpos_enc.zero_()
-
-
 def _with_placed_global_latents(model: PanoSAM2) -> None:
     model.memory_attention.latents = False  # at 256 pixels there are as many tokens as patch-level latents
 
@@ -267,9 +255,7 @@ def _with_a_shallow_perceiver(model: PanoSAM2) -> None:
 
 
 SPOILS = (
-    _without_fuser,
-    _without_pointers,
-    _without_time,
+    *WITHOUT_A_PART,
     _with_placed_global_latents,
     _without_place_codes,
     _without_codes_for_the_perceiver,

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from helpers.spoiled_networks import WITHOUT_A_PART
 from panosam2_ros.evaluation.bench_upstream import upstream_predictor
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.memory.memory_bank import MemoryBank
@@ -180,20 +181,7 @@ def test_larger_networks_equal_upstream(variant: str, tmp_path: Path) -> None:
     assert case.difference(case.model()) < 1e-4
 
 
-def _without_fuser(model: PanoSAM2) -> None:
-    model.memory_encoder.fuser.layers = torch.nn.ModuleList()
-
-
-def _without_pointers(model: PanoSAM2) -> None:
-    model.obj_ptr_proj.layers[-1].weight.zero_()
-    model.obj_ptr_proj.layers[-1].bias.zero_()
-
-
-def _without_time(model: PanoSAM2) -> None:
-    model.maskmem_tpos_enc.zero_()
-
-
-@pytest.mark.parametrize("spoil", [_without_fuser, _without_pointers, _without_time])
+@pytest.mark.parametrize("spoil", WITHOUT_A_PART)
 def test_a_removed_part_is_detected(tiny: Case, spoil: Callable[[PanoSAM2], None]) -> None:
     model = tiny.model()
     spoil(model)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from helpers.spoiled_networks import WITHOUT_A_PART
 from helpers.still_region import GRID, StillRegionPlanner, panoramas, write_cropped
 from helpers.tracker_inputs import live_batch
 from panosam2_ros import PanoTracker, Prompt, TrackerConfig
@@ -113,19 +114,6 @@ def test_larger_networks_equal_upstream_in_a_still_region(variant: str, tmp_path
     assert case.difference(case.model()) < TOLERANCE
 
 
-def _without_fuser(model: PanoSAM2) -> None:
-    model.memory_encoder.fuser.layers = torch.nn.ModuleList()
-
-
-def _without_pointers(model: PanoSAM2) -> None:
-    model.obj_ptr_proj.layers[-1].weight.zero_()
-    model.obj_ptr_proj.layers[-1].bias.zero_()
-
-
-def _without_time(model: PanoSAM2) -> None:
-    model.maskmem_tpos_enc.zero_()
-
-
 def _as_a_panorama(model: PanoSAM2) -> None:
     pad_convolutions(model, wrap=True)
 
@@ -134,9 +122,7 @@ def _keeps_one_prompt(model: PanoSAM2) -> None:
     model.config = replace(model.config, max_cond_slots=1)
 
 
-@pytest.mark.parametrize(
-    "spoil", [_without_fuser, _without_pointers, _without_time, _as_a_panorama, _keeps_one_prompt]
-)
+@pytest.mark.parametrize("spoil", [*WITHOUT_A_PART, _as_a_panorama, _keeps_one_prompt])
 def test_a_spoiled_network_is_detected(tiny: Case, spoil: Callable[[PanoSAM2], None]) -> None:
     model = tiny.model()
     spoil(model)
