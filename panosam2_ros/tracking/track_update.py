@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from panosam2_ros.geometry.bearing import mask_bearing
-from panosam2_ros.geometry.image_types import LabelImage, MaskArray
+from panosam2_ros.geometry.image_types import LabelImage
 from panosam2_ros.geometry.window import Logits, MaskPatch
 from panosam2_ros.masks.boundary import refine_boundaries
-from panosam2_ros.masks.label_image import render_label_image, resize_mask
+from panosam2_ros.masks.label_image import render_label_image
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.frame import Frame
@@ -65,36 +65,26 @@ class TrackUpdater:
                 found.append(seen)
                 item.last_view = seen.view
                 item.view = seen.planner.next_view(seen.view, seen.logits, prompted=prompted)
-            if (given := given_masks(prompts).get(item.obj_id)) is not None:
+            prompt = prompts.get(item.obj_id)
+            if prompt is not None and prompt.mask is not None:
                 iou = 1.0  # the network's is of a mask of its own
-                bearing = mask_bearing(given, frame.grid, mask_iou=iou)
+                bearing = mask_bearing(prompt.mask, frame.grid, mask_iou=iou)
             item.motion.update(frame.stamp, bearing, prompted=prompted, whole=seen.whole)
             item.searched = True
             item.score = seen.score
             item.mask_iou = min(max(iou, 0.0), 1.0) if bearing else 0.0
         return found
 
-    def render(
-        self, found: Sequence[Sighting], frame: Frame, prompts: Mapping[int, Prompt] = MappingProxyType({})
-    ) -> LabelImage:
+    def render(self, found: Sequence[Sighting], frame: Frame) -> LabelImage:
         """Render the label image of visible objects.
 
-        Boundaries follow the image's pixels, where the network asks for that. Masks that ``prompts`` gave
-        stay as they are and cover other objects, those of later prompts the earlier ones.
+        Boundaries follow the image's pixels, where the network asks for that.
         """
-        grid, given = frame.mask_grid(self._config.mask_width), given_masks(prompts)
+        grid = frame.mask_grid(self._config.mask_width)
         drawn = {seen.item.obj_id: (seen.in_panorama(), seen.network.outline_size) for seen in found}
-        masks = {i: mask for i, (mask, _) in drawn.items() if mask is not None and i not in given}
+        masks = {i: mask for i, (mask, _) in drawn.items() if mask is not None}
         sizes = {size for _, size in drawn.values()} - {0} if self._config.refine_boundaries else ()
         for size in sorted(sizes):
             coarse = {i: mask for i, mask in masks.items() if drawn[i][1] == size}
             masks |= refine_boundaries(frame.pyramid, coarse, size, self._config.vertical_fov)
-        labels = render_label_image(masks, grid)[0]
-        for obj_id, mask in given.items():
-            labels[resize_mask(mask, grid.width, grid.height)] = obj_id
-        return labels
-
-
-def given_masks(prompts: Mapping[int, Prompt]) -> dict[int, MaskArray]:
-    """Return the masks [H, W] that prompts gave, by the id of their objects."""
-    return {obj_id: prompt.mask for obj_id, prompt in prompts.items() if prompt.mask is not None}
+        return render_label_image(masks, grid)[0]

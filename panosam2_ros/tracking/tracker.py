@@ -198,7 +198,7 @@ class PanoTracker:
         group.stamp, group.brightness = frame.stamp, frame.brightness
         by_id = {item.obj_id: prompts[i] for i, item in zip(rows, objects, strict=True)}
         found = self._updater.update(pipeline.sightings(objects, views, result), frame, by_id)
-        labels = self._updater.render(found, frame, by_id)
+        labels = self._updater.render([seen for seen in found if by_id[seen.item.obj_id].mask is None], frame)
         self._take_in(group, frame)
         outcomes = [NOTHING_FOUND] * len(prompts)
         for i, item in zip(rows, objects, strict=True):

@@ -244,3 +244,17 @@ def test_the_camera_stands_still_again() -> None:
 def test_bad_settings_are_named(values: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         StateConfig(**values)
+
+
+def test_what_others_leave_of_an_object_does_not_change_its_velocity() -> None:
+    start, axis = lonlat_to_vector(0.2, 0.0), np.array([0.0, 1.0, 0.0])
+    whole, partly = (run(0.5, axis, 6, start) for _ in range(2))
+    before = partly.angular_velocity
+    aside = bearing(great_circle(start, axis, 0.1 * 5 * 0.5))  # it seems to stand still
+    partly.update(START + 6 * PERIOD, aside, whole=False)
+    whole.update(START + 6 * PERIOD, aside)
+    assert (
+        partly.state is TrackState.VISIBLE and angle_between(partly.bearing.direction, aside.direction) < 1e-9
+    )
+    assert np.allclose(partly.angular_velocity, before, atol=1e-6)
+    assert np.linalg.norm(whole.angular_velocity) < 0.7 * np.linalg.norm(before)

@@ -17,8 +17,9 @@ from helpers.spherical_shapes import disc, iou
 from helpers.tracker_inputs import live_batch, planner_of
 from panosam2_ros.evaluation.method import rolled_prompt
 from panosam2_ros.geometry.equirect import Equirect, mask_box
-from panosam2_ros.geometry.search_region import SearchRegion
+from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
 from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector
+from panosam2_ros.geometry.window import MaskPatch
 from panosam2_ros.memory.memory_file import load_snapshot, save_snapshot
 from panosam2_ros.model.build import build_model, random_model
 from panosam2_ros.model.config import ModelConfig
@@ -31,7 +32,7 @@ from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.motion_model import StateConfig, TrackState
 from panosam2_ros.tracking.redetection import MAX_SEARCHED_PER_FRAME, SEARCH_EVERY
 from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
-from panosam2_ros.tracking.view import InputView, PanoramaView, SearchRegionView, view_to_dict
+from panosam2_ros.tracking.view import InputView, NetworkInput, PanoramaView, SearchRegionView, view_to_dict
 from panosam2_ros.tracking.view_planner import SEARCH_AFTER, RegionPlanner, make_view_planner
 
 Image = NDArray[np.uint8]
@@ -442,3 +443,14 @@ def test_a_network_that_sees_panoramas_has_one_view_for_all() -> None:
     planner = make_view_planner(random_model(1), TrackerConfig())
     view = planner.plan_prompt(Prompt(box=(1.0, 1.0, 9.0, 9.0)), None, GRID, newest=True).view
     assert view == PanoramaView() and view_to_dict(view) is None
+
+
+def test_published_patches_are_as_fine_as_the_masks_of_a_large_region() -> None:
+    view = SearchRegionView(SearchRegion.around(TargetExtent(lonlat_to_vector(3.1, 0.1), 0.5, 0.5)))
+    seen_by = NetworkInput(448, 448, 16, 4, 96, 0, math.pi)
+    logits = np.full((112, 112), -4.0, np.float32)
+    logits[10:102, 10:102] = 4.0
+    fine, coarse = (view.to_panorama(logits, each) for each in (seen_by, replace(seen_by, outline_size=96)))
+    assert isinstance(fine, MaskPatch) and isinstance(coarse, MaskPatch)
+    pitch = [patch.window.height * math.pi / len(patch.logits) for patch in (fine, coarse)]
+    assert pitch[0] < 1.05 * view.region.pixel_angle(112) < pitch[1]

@@ -57,6 +57,8 @@ def test_what_becomes_too_wide_is_seen_in_a_panorama_and_comes_back_to_a_region(
     first, last = seen.index(ViewKind.PANORAMA), len(seen) - 1 - seen[::-1].index(ViewKind.PANORAMA)
     assert set(seen[first : last + 1]) == {ViewKind.PANORAMA}  # no change to and fro
     assert seen[0] is seen[-1] is ViewKind.REGION and WIDE in radii[first + 1 : last + 2]
+    # of the same size, on the way up and on the way down
+    assert radii[3] == radii[6] and (seen[2], seen[5]) == (ViewKind.REGION, ViewKind.PANORAMA)
 
 
 def test_a_wide_prompt_is_segmented_in_a_panorama_with_the_object_in_the_middle(
