@@ -30,7 +30,7 @@ from panosam2_ros.geometry.sphere import (
     vector_to_lonlat,
 )
 from panosam2_ros.geometry.stereographic import pixel_directions, sampling_places, side_of, to_plane
-from panosam2_ros.geometry.window import MARGIN, Logits, MaskPatch, Window
+from panosam2_ros.geometry.window import Logits, MaskPatch, Window
 
 _Each = TypeVar("_Each", bound=np.generic)
 
@@ -185,15 +185,20 @@ class SearchRegion:
         pixel = self.pixel_angle(len(mask))
         return replace(found, diameter=found.diameter + pixel, longest=found.longest + pixel)
 
-    def patch(self, logits: Logits, size: int, *, vertical_fov: float = math.pi) -> MaskPatch | None:
+    def patch(
+        self, logits: Logits, size: int, *, finer: bool = False, vertical_fov: float = math.pi
+    ) -> MaskPatch | None:
         """Resample logits [s, s] of this region to a window of the panorama, [size, size].
 
-        None where no logit is positive.
+        ``finer``: to more pixels where those would be coarser than the region's. None where no logit is
+        positive.
         """
         mask = logits > 0
         if not mask.any():
             return None
         window = self._window(mask, vertical_fov)
+        if finer:
+            size = max(size, math.ceil(window.height * vertical_fov / self.pixel_angle(len(mask))))
         at = (np.arange(size) + 0.5) / size
         lon = (window.left + at * window.width - 0.5) * (2 * math.pi)
         lat = (0.5 - window.top - at * window.height) * vertical_fov
@@ -246,12 +251,6 @@ class SearchRegion:
     def from_dict(cls, values: Mapping[str, Any]) -> SearchRegion:
         """Build a region from what ``to_dict`` returned."""
         return cls(**{**values, "axes": np.array(values["axes"], float)})
-
-
-def patch_size(mask: NDArray[np.bool_], least: int) -> int:
-    """Return the side, pixels, of a patch as fine as a mask [s, s] in a region; at least ``least``."""
-    longest = max((int(np.ptp(at)) + 1 for at in np.nonzero(mask) if at.size), default=0)
-    return max(least, math.ceil(MARGIN * longest))
 
 
 def _upright(direction: Floats) -> Floats:

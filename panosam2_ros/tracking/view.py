@@ -20,7 +20,7 @@ from panosam2_ros.geometry.bearing import Bearing, mask_bearing
 from panosam2_ros.geometry.circular import fit_image, wrap_resize
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.region_bearing import region_bearing
-from panosam2_ros.geometry.search_region import DEFAULT_PATCH_SIZE, SearchRegion, patch_size
+from panosam2_ros.geometry.search_region import DEFAULT_PATCH_SIZE, SearchRegion
 from panosam2_ros.geometry.sphere import Floats, rotation_matrix
 from panosam2_ros.geometry.thin_mask import region_mask
 from panosam2_ros.geometry.window import Logits, MaskPatch
@@ -213,8 +213,8 @@ class SearchRegionView:
 
     def to_panorama(self, logits: Logits, network: NetworkInput) -> MaskPatch | None:
         """Return the logits in a window of the panorama."""
-        size = network.patch_size if network.outline_size else patch_size(logits > 0, network.patch_size)
-        return self.region.patch(logits, size, vertical_fov=network.vertical_fov)
+        finer = not network.outline_size  # boundaries are refined in windows of one size
+        return self.region.patch(logits, network.patch_size, finer=finer, vertical_fov=network.vertical_fov)
 
     def bearing(self, logits: Logits, network: NetworkInput, *, mask_iou: float) -> Bearing | None:
         """Return the bearing of the mask, computed in the region."""

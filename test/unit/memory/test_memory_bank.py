@@ -243,3 +243,12 @@ def test_before_newest_removes_the_newest_frame() -> None:
     read = before.read()
     assert values(read.maskmem_features, read.maskmem_valid) == [1] and before.frame.tolist() == [1]
     assert int(read.ptr_valid.sum()) == 1
+
+
+def test_what_an_object_looks_like_goes_with_it_to_other_views() -> None:
+    old = write(write(bank(1), 3, [True], cond=True), 5, [True])
+    old = replace(old, identity=torch.rand(1, 3, 4), long_ptr=torch.rand(1, 4))
+    anew = write(bank(1), 9, [True], cond=True).with_pointers_of(old)
+    assert torch.equal(anew.identity, old.identity) and torch.equal(anew.long_ptr, old.long_ptr)
+    assert torch.equal(anew.obj_ptrs, old.obj_ptrs) and torch.equal(anew.colours, old.colours)
+    assert values(anew.maskmem_features, anew.maskmem.valid) == [9] and bool(anew.seen)

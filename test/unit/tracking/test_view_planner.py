@@ -453,4 +453,4 @@ def test_published_patches_are_as_fine_as_the_masks_of_a_large_region() -> None:
     fine, coarse = (view.to_panorama(logits, each) for each in (seen_by, replace(seen_by, outline_size=96)))
     assert isinstance(fine, MaskPatch) and isinstance(coarse, MaskPatch)
     pitch = [patch.window.height * math.pi / len(patch.logits) for patch in (fine, coarse)]
-    assert pitch[0] < 1.05 * view.region.pixel_angle(112) < pitch[1]
+    assert pitch[0] <= view.region.pixel_angle(112) < pitch[1]

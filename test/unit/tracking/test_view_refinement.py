@@ -51,6 +51,15 @@ def test_what_touches_the_edge_or_lies_off_the_middle_comes_to_the_middle(x: int
     assert centred_region(centred, square(30, 30)) is None
 
 
+def test_what_is_cut_off_is_looked_at_again_though_its_middle_is_near() -> None:
+    wide = np.zeros((SIZE, SIZE), bool)
+    wide[30:50, :62] = True
+    centred = centred_region(region(), wide)
+    assert centred is not None and centred.fov > region().fov
+    wide[:, 0] = False
+    assert centred_region(region(), wide) is None
+
+
 def test_what_fills_the_widest_region_has_no_better_view() -> None:
     widest = region(diameter=2.0)
     assert centred_region(widest, np.ones((SIZE, SIZE), bool)) is None
