@@ -39,7 +39,7 @@ class MaskCleaner:
         rules = self._rules
         if rules.min_island <= 0 and rules.max_hole <= 0:
             return result
-        masks = result.fine_logits[:, 0].float().cpu().numpy()
+        masks = result.cpu_logits
         pairs = zip(objects, views, strict=True)
         places = [view.expected_place(item.motion, stamp, self._network) for item, view in pairs]
         cleaned = [

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import reduce
+from functools import cached_property, reduce
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -55,18 +56,19 @@ class PropagationResult:
             torch.tensor(chosen, device=self.scores.device)
         )
 
+    @cached_property
+    def cpu_logits(self) -> Logits:
+        """The fine logits [N, h, w] on the CPU, copied once."""
+        return np.asarray(self.fine_logits[:, 0].float().cpu().numpy())
+
     def found_logits(self, rows: Sequence[int], *, vetoed: bool = False) -> list[Logits | None]:
         """Return the fine logits [h, w] of these objects on the CPU; None for those that are not present.
 
         ``vetoed``: also of those that the network sees and a rule does not believe.
         """
-        chosen = torch.tensor(rows, dtype=torch.int64, device=self.scores.device)
-        logits = self.fine_logits[chosen, 0].float().cpu().numpy()
         scores = self.prediction.object_score_logits if vetoed else self.scores
-        present = (scores[chosen] > 0).tolist()
-        return [
-            own if there and (own > 0).any() else None for own, there in zip(logits, present, strict=True)
-        ]
+        logits, present = self.cpu_logits, (scores > 0).tolist()
+        return [logits[row] if present[row] and (logits[row] > 0).any() else None for row in rows]
 
     @classmethod
     def concatenated(cls, parts: Sequence[PropagationResult]) -> PropagationResult:

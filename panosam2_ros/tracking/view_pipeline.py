@@ -202,7 +202,7 @@ class ViewPipeline:
         settled: Mapping[int, Settled] = MappingProxyType({}),
     ) -> list[Sighting]:
         """Return what was found of each object; ``settled``: by row, of masks that lost pixels to others."""
-        logits = result.fine_logits[:, 0].float().cpu().numpy()
+        logits = result.cpu_logits
         scores, ious = result.scores.sigmoid().tolist(), result.prediction.mask_iou.tolist()
         found = []
         for row, (item, view) in enumerate(zip(objects, views, strict=True)):
