@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from panosam2_ros.geometry.image_types import ImageArray
 
 SUBPIXELS = cv2.INTER_TAB_SIZE  # steps of a pixel in which OpenCV samples
+LEAST_ROWS = 4  # of a level that has a coarser one
 
 
 class ImagePyramid:
@@ -29,12 +30,24 @@ class ImagePyramid:
 
         Also returns the level's column offset: what a pixel shows lies that many columns to its left.
         """
-        index, width = 0, self._levels[0].shape[1]
-        while width > 1.5 * density * 2 * math.pi * 2**index and len(self._levels[index]) >= 4:
-            if index + 1 == len(self._levels):
-                self._levels.append(_halved(self._levels[index], 2**index))
-            index += 1
-        return self._levels[index], (2**index - 1) / 2
+        height, width = self._levels[0].shape[:2]
+        index = level_index(width, height, density)
+        while len(self._levels) <= index:
+            self._levels.append(_halved(self._levels[-1], 2 ** (len(self._levels) - 1)))
+        return self._levels[index], column_offset(index)
+
+
+def level_index(width: int, height: int, density: float) -> int:
+    """Return which level of an image is the coarsest that still has about ``density`` pixels per rad."""
+    index = 0
+    while width > 1.5 * density * 2 * math.pi * 2**index and height >> index >= LEAST_ROWS:
+        index += 1
+    return index
+
+
+def column_offset(index: int) -> float:
+    """Return how many columns to the left of a level's pixel that lies which it shows."""
+    return ((1 << index) - 1) / 2
 
 
 def _halved(level: ImageArray, span: int) -> ImageArray:

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from panosam2_ros.geometry.equirect import Equirect
@@ -29,7 +30,13 @@ from panosam2_ros.geometry.sphere import (
     tangent_basis,
     vector_to_lonlat,
 )
-from panosam2_ros.geometry.stereographic import pixel_directions, sampling_places, side_of, to_plane
+from panosam2_ros.geometry.stereographic import (
+    pixel_directions,
+    placement,
+    sampling_places,
+    side_of,
+    to_plane,
+)
 from panosam2_ros.geometry.window import Logits, MaskPatch, Window
 
 _Each = TypeVar("_Each", bound=np.generic)
@@ -160,13 +167,17 @@ class SearchRegion:
         rows, columns = ((x + SUBPIXELS // 2) // SUBPIXELS for x in (v, u))
         return np.asarray(mask[rows, columns % mask.shape[1]])
 
+    def placement(self, width: int, height: int, *, vertical_fov: float = math.pi) -> Floats:
+        """Return where this region lies in a panorama, as ``sampling_places`` takes it, in subpixels."""
+        return placement(self.axes, self.fov, (width, height), vertical_fov=vertical_fov, steps=SUBPIXELS)
+
     def _samples(
         self, width: int, height: int, size: int, vertical_fov: float
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """Compute the u and v of this region's pixels in a panorama, [size, size] each, in subpixels."""
-        return sampling_places(
-            self.axes, self.fov, size, (width, height), vertical_fov=vertical_fov, steps=SUBPIXELS
-        )
+        placed = torch.from_numpy(self.placement(width, height, vertical_fov=vertical_fov))[None]
+        u, v = sampling_places(placed, size)
+        return u[0].numpy(), v[0].numpy()
 
     def directions(self, size: int) -> Floats:
         """Return the unit vectors [size, size, 3], optical axes, of this region's pixels."""

@@ -11,10 +11,11 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
 from panosam2_ros.geometry.sphere import Floats
 
+PLACEMENT, FIRST_COLUMN = 16, 12  # numbers of a placement, and the one that whole columns are added to
 _FRACTIONS = 256  # steps of a sampling step to which the longitude of a view's centre is rounded
 _EXACT = 2.0**22  # elements of axes are rounded to multiples of 1 / this, which float32 holds exactly
 
@@ -52,33 +53,43 @@ def _pixel_places(size: int, fov: float) -> Floats:
     return np.asarray(((np.arange(size) + 0.5) / size - 0.5) * side_of(fov))
 
 
-def sampling_places(
+def placement(
     axes: Floats,
     fov: float,
-    size: int,
     panorama: tuple[int, int],  # width, height, pixels
     *,
     vertical_fov: float,
     steps: int,  # of a pixel, in which places are given
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Compute where in a panorama the pixels of a view lie: u and v, [size, size] each, in ``steps``.
+) -> Floats:
+    """Return what ``sampling_places`` has to know of a view in a panorama, float64 [PLACEMENT].
 
-    Rows are limited to the panorama, columns are not. In float32, but relative to the longitude of the
-    view's centre, which is added in whole steps: rolling the panorama by whole columns changes the results
-    by exactly that, since the view's axes relative to it are rounded to what float32 holds.
+    The axes are relative to the longitude of the view's centre, which is added in whole steps: rolling the
+    panorama by whole columns changes places by exactly that, since relative axes are rounded to what float32
+    holds.
     """
     width, height = panorama
     centre = math.atan2(float(axes[2, 0]), float(axes[2, 2]))
-    relative = _turned(axes, centre).astype(np.float32)
-    x, y, z = _directions(relative, _pixel_places(size, fov).astype(np.float32))
-    # torch's arctangent is vectorised on every CPU, numpy's only with AVX-512
-    lon, lat = _atan2(x, z), _atan2(-y, np.sqrt(x * x + z * z))
     whole, fraction = divmod(round((centre / (2 * math.pi) * width) * steps * _FRACTIONS), _FRACTIONS)
-    middle = round((width / 2 - 0.5) * steps) + whole
-    u = np.rint(lon * np.float32(steps * width / (2 * math.pi)) + np.float32(fraction / _FRACTIONS))
-    v = lat * np.float32(-steps * height / vertical_fov) + np.float32(steps * (height / 2 - 0.5))
-    v = np.rint(v.clip(0, steps * (height - 1)))
-    return u.astype(np.int32) + np.int32(middle), v.astype(np.int32)
+    across = (steps * width / (2 * math.pi), fraction / _FRACTIONS, round((width / 2 - 0.5) * steps) + whole)
+    down = (-steps * height / vertical_fov, steps * (height / 2 - 0.5), steps * (height - 1))
+    return np.array([*_turned(axes, centre).ravel(), side_of(fov), *across, *down], np.float64)
+
+
+def sampling_places(placements: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Compute where the pixels of views lie in a panorama: u and v, int32 [N, size, size], in steps.
+
+    ``placements`` [N, PLACEMENT]. Rows are limited to the panorama, columns are not. Computed in float32 by
+    the same operations on every device.
+    """
+    numbers = placements[:, 9:, None, None].unbind(1)
+    at = ((torch.arange(size, dtype=placements.dtype, device=placements.device) + 0.5) / size) - 0.5
+    scale_u, shift_u, _, scale_v, shift_v, last_v = (number.float() for number in numbers[1:])
+    x, y, z = _directions(placements[:, :9].float(), (at * numbers[0][:, 0]).float())
+    # torch's arctangent is vectorised on every CPU, numpy's only with AVX-512
+    lon, lat = torch.atan2(x, z), torch.atan2(-y, (x * x + z * z).sqrt())
+    u = (lon * scale_u + shift_u).round().int() + numbers[3].int()
+    v = (lat * scale_v + shift_v).clamp(min=0).minimum(last_v).round().int()
+    return u, v
 
 
 def _turned(axes: Floats, lon: float) -> Floats:
@@ -88,17 +99,15 @@ def _turned(axes: Floats, lon: float) -> Floats:
     return np.asarray(np.rint(axes @ turn * _EXACT) / _EXACT)
 
 
-def _directions(axes: NDArray[np.float32], places: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-    """Compute x, y and z, [size, size] each, of the directions of a view's pixels, of length 1."""
-    squares = places * places
-    scale = 1 / (1 + (squares[:, None] + squares) / 4)
-    right, down, forward = axes
-    return tuple(
-        scale * (down[i] * places[:, None] + (right[i] * places + 2 * forward[i])) - forward[i]
+def _directions(axes: Tensor, places: Tensor) -> list[Tensor]:
+    """Compute x, y and z, [N, size, size] each, of the directions of views' pixels, of length 1.
+
+    ``axes`` [N, 9] float32, ``places`` [N, size] in the plane.
+    """
+    squares, down_at, right_at = places * places, places[:, :, None], places[:, None]
+    scale = 1 / (1 + (squares[:, :, None] + squares[:, None]) / 4)
+    right, down, forward = axes[..., None, None].unflatten(1, (3, 3)).unbind(1)
+    return [
+        scale * (down[:, i] * down_at + (right[:, i] * right_at + 2 * forward[:, i])) - forward[:, i]
         for i in range(3)
-    )
-
-
-def _atan2(y: NDArray[np.float32], x: NDArray[np.float32]) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = torch.atan2(torch.from_numpy(y), torch.from_numpy(x)).numpy()
-    return found
+    ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from panosam2_ros.memory.slot_table import EMPTY
@@ -42,7 +41,8 @@ class Keyframes:
 
         It takes an empty place.
         """
-        free = F.one_hot(self.written.argmin(1), self.written.shape[1]).bool() & chosen[:, None]
+        places = torch.arange(self.written.shape[1], device=self.written.device)
+        free = (places == self.written.argmin(1, keepdim=True)) & chosen[:, None]
         return Keyframes(*(_where(free, getattr(new, f.name), getattr(self, f.name)) for f in fields(self)))
 
     def only(self, stays: Tensor) -> Keyframes:

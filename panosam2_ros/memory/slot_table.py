@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, fields, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 EMPTY = -1
@@ -55,7 +54,7 @@ class SlotTable:
     def without_oldest_anchor(self, most: int) -> SlotTable:
         """Turn the oldest anchor into an ordinary frame where an object has more than ``most`` anchors."""
         age = torch.where(self.anchor, self.written, torch.iinfo(self.written.dtype).max)
-        oldest = F.one_hot(age.argmin(1), self.written.shape[1]).bool()
+        oldest = torch.arange(age.shape[1], device=age.device) == age.argmin(1, keepdim=True)
         over = (self.anchor.sum(1) > most)[:, None]
         return replace(self, anchor=self.anchor & ~(oldest & over))
 

@@ -7,6 +7,7 @@ tensors. N objects of B images are always one batch, the objects of an image adj
 from __future__ import annotations
 
 import copy
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from itertools import chain
 from typing import Protocol
@@ -136,10 +137,11 @@ class PanoSAM2(nn.Module):
             if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)):
                 module.to(dtype)
 
-    def precision(self) -> torch.autocast:
+    def precision(self) -> AbstractContextManager[object]:
         """Return the context of the network's computations: autocast if ``compute_dtype`` is reduced."""
-        reduced = self.compute_dtype is not torch.float32
-        return torch.autocast(self.device.type, self.compute_dtype if reduced else None, enabled=reduced)
+        if self.compute_dtype is torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.compute_dtype)
 
     def set_input_size(self, height: int, width: int) -> None:
         """Set another input size (training increases it); raise ValueError if it is not a multiple of 32."""

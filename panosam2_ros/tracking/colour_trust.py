@@ -10,11 +10,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
-from torch import Tensor
-
 from panosam2_ros.tracking.motion_model import TrackState
-from panosam2_ros.tracking.propagation_result import PropagationResult
+from panosam2_ros.tracking.propagation_result import HostAnswer
 from panosam2_ros.tracking.track import TrackedObject
 
 # Logarithm of the ratio of two images' brightness from which the light changed and not what is in it: the
@@ -30,27 +27,24 @@ def light_changed(before: float | None, brightness: float) -> bool:
     return before is not None and abs(math.log((brightness + 1) / (before + 1))) > LIGHT_STEP
 
 
-def outdated_colours(objects: Sequence[TrackedObject], stamp: int, *, relit: bool) -> Tensor:
-    """Return the objects [N] bool whose remembered colours do not count in the image of ``stamp`` (ns).
+def outdated_colours(objects: Sequence[TrackedObject], stamp: int, *, relit: bool) -> list[bool]:
+    """Return for each object whether its remembered colours do not count in the image of ``stamp`` (ns).
 
     ``relit``: its light differs from that of the image before it.
     """
-    return torch.tensor(
-        [_vetoed_for(item, stamp) >= LONGEST_VETO or (relit and _seen(item)) for item in objects]
-    )
+    return [_vetoed_for(item, stamp) >= LONGEST_VETO or (relit and _seen(item)) for item in objects]
 
 
 def note_vetoes(
-    objects: Sequence[TrackedObject], result: PropagationResult, elsewhere: Tensor | None, stamp: int
+    objects: Sequence[TrackedObject], answer: HostAnswer, away: Sequence[bool], stamp: int
 ) -> None:
     """Remember since when objects have been vetoed against the network's word.
 
-    A frame that searched ``elsewhere`` [N] bool says nothing of that.
+    A frame in which an object was searched elsewhere, ``away``, says nothing of that.
     """
-    contradicted = (result.prediction.object_score_logits > CONTRADICTION) & (result.scores <= 0)
-    searched = torch.zeros_like(contradicted) if elsewhere is None else elsewhere
-    for item, vetoed, away in zip(objects, contradicted.tolist(), searched.tolist(), strict=True):
-        if not away:
+    contradicted = (answer.network_scores > CONTRADICTION) & (answer.scores <= 0)
+    for item, vetoed, elsewhere in zip(objects, contradicted, away, strict=True):
+        if not elsewhere:
             item.vetoed_since = (item.vetoed_since or stamp) if vetoed else None
 
 

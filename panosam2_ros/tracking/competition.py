@@ -14,12 +14,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from panosam2_ros.geometry.search_region import SearchRegion
 from panosam2_ros.geometry.sphere import Floats, angle_between
 from panosam2_ros.geometry.window import Logits
-from panosam2_ros.tracking.propagation_result import PropagationResult
+from panosam2_ros.tracking.propagation_result import HostAnswer
 from panosam2_ros.tracking.track import TrackedObject
 from panosam2_ros.tracking.view import InputView, SearchRegionView
 
@@ -56,15 +55,14 @@ class Claim:
 def claims_of(
     objects: Sequence[TrackedObject],
     views: Sequence[InputView],
-    result: PropagationResult,
-    last: Tensor,  # [N, 1, h, w] logits of the objects' last masks
+    answer: HostAnswer,
     stamp: int,  # ns
 ) -> list[Claim | None]:
     """Return what objects claim by what was found of them; None: no mask, or one of a whole panorama."""
-    found = result.found_logits(range(len(views)), vetoed=True)
+    found = answer.found(range(len(views)), vetoed=True)
     if sum(logits is not None for logits in found) < 2:
         return [None] * len(views)
-    present, masks = (result.scores > 0).tolist(), last[:, 0].float().cpu().numpy()
+    present, masks = answer.scores > 0, answer.before
     claims: list[Claim | None] = []
     for item, view, logits, there, mask in zip(objects, views, found, present, masks, strict=True):
         if logits is None or not isinstance(view, SearchRegionView):
@@ -73,7 +71,7 @@ def claims_of(
         before, bearing, expected = item.last_view, item.motion.predict(stamp), None
         if bearing is not None and isinstance(before, SearchRegionView):
             expected = moved_mask(mask, before.region, view.region, bearing.direction, len(logits))
-        claims.append(Claim.of(view.region, logits, expected, vetoed=not there))
+        claims.append(Claim.of(view.region, logits, expected, vetoed=not bool(there)))
     return claims
 
 

@@ -6,8 +6,10 @@ import math
 from functools import cached_property
 
 import numpy as np
+import torch
 
 from panosam2_ros.geometry.circular import reference_column
+from panosam2_ros.geometry.device_panorama import DevicePanorama
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.image_pyramid import ImagePyramid
 from panosam2_ros.geometry.image_types import ImageArray
@@ -29,6 +31,7 @@ class Frame:
             )
         self.image, self.stamp = image, stamp
         self.grid = Equirect(image.shape[1], image.shape[0], vertical_fov)
+        self._devices: dict[torch.device, DevicePanorama] = {}
 
     @cached_property
     def pyramid(self) -> ImagePyramid:
@@ -45,6 +48,12 @@ class Frame:
         """The mean of all pixels, 0..255, weighted with their solid angles: no rotation changes it."""
         rows = self.image[::8, ::8].mean((1, 2))
         return float(np.average(rows, weights=self.grid.pixel_solid_angles()[::8]))
+
+    def on(self, device: torch.device) -> DevicePanorama:
+        """Return the image on a device, where it is uploaded once."""
+        if device not in self._devices:
+            self._devices[device] = DevicePanorama(self.image, device)
+        return self._devices[device]
 
     def mask_grid(self, mask_width: int) -> Equirect:
         """Return the pixel grid of label images with ``mask_width`` columns; 0: as many as the image has."""

@@ -73,7 +73,7 @@ class PromptSegmenter:
         pairs = zip(batch.prompts, batch.corrected, strict=True)
         views = [self._planner.plan_prompt(*pair, frame.grid, newest=newest) for pair in pairs]
         result = self._segmented(frame, batch, views)
-        logits = result.cpu_logits
+        logits = result.host.logits
         closer = [
             self._planner.closer_view(prompt, view.view, np.asarray(own))
             for prompt, view, own in zip(batch.prompts, views, logits, strict=True)

@@ -72,7 +72,7 @@ def propagate(
     outdated: Tensor | None = None,  # [N] bool: objects whose remembered colours do not count
     known: Tensor | None = None,  # [M, C] what all objects look like; None: those of the bank
     reach: Tensor | None = None,  # [N] of the views, as ``InputView.reach``; None: memories stay as they are
-    stamp: int | None = None,  # ns, of the image; None: by the count of frames
+    stamp: int | Tensor | None = None,  # ns, of the image, [N]; None: by the count of frames
 ) -> PropagationResult:
     """Find every object of ``bank`` in an image; remember it where it is present."""
     aligned = _aligned_to(model, bank, reach)
@@ -102,7 +102,8 @@ def propagate(
         prediction, prediction.mask_logits, present, prompted=False, colours=colours, reach=reach, stamp=stamp
     )
     after = _remember(model, bank, features, seen)
-    return PropagationResult(prediction, prediction.mask_logits, prediction.fine_logits, scores, after)
+    own = (prediction.mask_logits, prediction.fine_logits, scores, bank.mask_logits)
+    return PropagationResult(prediction, *own, after)
 
 
 def remember_instead(
@@ -166,7 +167,7 @@ def segment_prompts(
     )
     after = _remember(model, bank, features, seen)
     sure = torch.full_like(prediction.object_score_logits, CERTAIN)
-    return PropagationResult(prediction, mask_logits, fine, sure, after)
+    return PropagationResult(prediction, mask_logits, fine, sure, bank.mask_logits, after)
 
 
 def _resized(masks: Tensor, like: Tensor, *, wrap: bool) -> Tensor:
@@ -224,13 +225,13 @@ class _Sighting:
     prompted: bool
     colours: Tensor | None  # [N, 2, K]; None: as before
     reach: Tensor | None  # [N] of the views
-    stamp: int | None  # ns, of the image
+    stamp: int | Tensor | None  # ns, of the image
 
 
 def _remember(model: PanoSAM2, bank: MemoryBank, features: ImageFeatures, new: _Sighting) -> MemoryBank:
     """Write a frame into the bank for objects that are present, with enough confidence."""
     mask_logits, present = new.mask_logits, new.present
-    cond = torch.full_like(present, new.prompted)
+    cond = torch.ones_like(present) if new.prompted else torch.zeros_like(present)
     confidence = torch.where(cond, 1.0, new.prediction.mask_iou)
     unwritten = bank.frame - 1 - bank.maskmem.written.max(1).values
     keep = present & ((confidence >= model.config.doubtful_iou) | (unwritten >= MOST_DOUBTFUL))
@@ -251,6 +252,6 @@ def _remember(model: PanoSAM2, bank: MemoryBank, features: ImageFeatures, new: _
             identity=identity_embeddings(features.embedding, mask_logits),
             reach=new.reach,
             pixels=features.pixels,
-            stamp=None if new.stamp is None else torch.full_like(bank.frame, new.stamp),
+            stamp=None if new.stamp is None else torch.zeros_like(bank.frame) + new.stamp,
         )
     )

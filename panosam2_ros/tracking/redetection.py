@@ -37,7 +37,6 @@ from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.identity import OWN, identity_embeddings
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import MaskPrediction
-from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.tracking.frame import Frame
 
 SEARCH_WIDTH = 256  # columns of the panorama in which colours are searched
@@ -60,9 +59,8 @@ _SIZE_WEIGHT = 0.1  # of the logarithm of the ratio of solid angles, beside the 
 
 
 def redetect(
-    model: PanoSAM2,
     frame: Frame,
-    lost: MemoryBank,  # rows of M lost objects
+    colours: Tensor,  # [M, 2, K] of lost objects and of their surroundings, on the CPU
     regions: Sequence[SearchRegion],  # where they were last, [M]
     visible: Sequence[SearchRegion],  # of the objects that are seen: lost ones are not there
 ) -> list[Floats | None]:
@@ -75,20 +73,20 @@ def redetect(
     first = frame.reference_column  # so that nothing depends on where the seam lies
     unroll = rotation_matrix([0.0, first / frame.grid.width * 2 * math.pi, 0.0])
     visible = [replace(region, axes=region.axes @ unroll) for region in visible]
-    pixels = fit_image(np.roll(frame.image, -first, 1), 2 * grid.height, 2 * grid.width).to(model.device)
+    pixels = fit_image(np.roll(frame.image, -first, 1), 2 * grid.height, 2 * grid.width)
     bins = colour_bins(pixels, 2, planar=False)
-    occupied = _occupied(grid, visible).to(model.device)
-    evidence = colour_evidence(bins, lost.colours).masked_fill(occupied, -MIN_LOG_RATIO)
+    occupied = _occupied(grid, visible)
+    evidence = colour_evidence(bins, colours).masked_fill(occupied, -MIN_LOG_RATIO)
     found: list[Floats | None] = []
-    for region, own, colours in zip(regions, evidence, lost.colours, strict=True):
+    for region, own, known in zip(regions, evidence, colours, strict=True):
         index = region.unseen // SEARCH_EVERY
         if _fraction(0.5 + index * _TURNS) < _ANYWHERE:
             found.append(unroll @ _anywhere(index, fov))
             continue
         size = math.pi / 4 * region.diameter**2
-        candidates = rank_candidates(bins, own, colours, size, fov)
+        candidates = rank_candidates(bins, own, known, size, fov)
         chosen = int(_fraction(index * _LIKELIEST) * len(candidates))
-        extent = TargetExtent.of_mask(candidates[chosen, 0].cpu().numpy() > 0, grid)
+        extent = TargetExtent.of_mask(candidates[chosen, 0].numpy() > 0, grid)
         found.append(None if extent is None else unroll @ extent.direction)
     return found
 

@@ -191,7 +191,7 @@ class PanoTracker:
         segmented = pipeline.segmenter.segment(frame, batch, newest=newest)
         rows = segmented.found_rows()
         views = [segmented.views[i] for i in rows]
-        result = segmented.result.select(torch.tensor(rows, dtype=torch.int64))
+        result = segmented.result.select(rows)
         objects = [self._prompted_object(prompts[i], segmented.views[i], frame) for i in rows]
         group = self._empty_group()
         group.batches[pipeline.kind] = ObjectBatch(objects, result.bank)

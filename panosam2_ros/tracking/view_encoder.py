@@ -15,6 +15,7 @@ from panosam2_ros.prompts.encoding import DENSE_LOGIT, LOW_RES_STRIDE, EncodedPr
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
 from panosam2_ros.tracking.frame import Frame
+from panosam2_ros.tracking.step_inputs import source_of, view_pixels
 from panosam2_ros.tracking.view import InputView, NetworkInput, ViewKind
 from panosam2_ros.tracking.view_planner import PromptView
 
@@ -23,30 +24,46 @@ class ViewEncoder:
     """Runs the image encoder; keeps the features of the panorama that it encoded last.
 
     Prompts refer to the newest image most often. Whether that is the one that was encoded is told by its
-    pixels at the network's input size, whatever array they came in.
+    stamp and its pixels at the network's input size, whatever array they came in.
     """
 
     def __init__(self, model: PanoSAM2, network: NetworkInput, batcher: AdaptiveBatcher) -> None:
         self._model, self._network, self._batcher = model, network, batcher
-        self._last: tuple[Tensor, ImageFeatures] | None = None  # input [1, 3, H, W] and what it gave
+        # stamp, input [1, 3, H, W] and what it gave
+        self._last: tuple[int, Tensor, ImageFeatures] | None = None
+
+    def prepare(self, frame: Frame, views: Sequence[InputView]) -> None:
+        """Derive from a frame what views of it, or others nearby, will need."""
+        if self._model.device.type != "cpu" and views:
+            source_of(frame, views, self._network, self._model.device)
+        else:
+            for view in views:
+                view.prepare(frame, self._network)
 
     def encode(self, frame: Frame, views: Sequence[InputView]) -> ImageFeatures:
-        """Return the features of a panorama that all views share, or of one region for each view."""
-        if all(view == views[0] for view in views) and views[0].kind is ViewKind.PANORAMA:
-            return self._panorama(views[0].pixels(frame, self._network))
-        return self._encoded(torch.cat([view.pixels(frame, self._network) for view in views]))
+        """Return the features of a panorama that all views share, or of one picture for each view."""
+        shared = is_shared(views)
+        pixels = view_pixels(frame, views[:1] if shared else views, self._network, self._model.device)
+        return self._panorama(frame.stamp, pixels) if shared else self._encoded(pixels)
 
-    def _panorama(self, pixels: Tensor) -> ImageFeatures:
-        last = self._last
-        if last is not None and last[0].dtype == pixels.dtype and torch.equal(last[0], pixels):
-            return last[1]
+    def _panorama(self, stamp: int, pixels: Tensor) -> ImageFeatures:
+        if self._last is not None:
+            known, last, features = self._last
+            # comparing waits for the device, which steps of one image after the other do not need
+            if known == stamp and last.dtype == pixels.dtype and torch.equal(last, pixels):
+                return features
         features = self._batcher.run(lambda _: self._encoded(pixels), 1)[0]
-        self._last = (pixels, features)
+        self._last = (stamp, pixels, features)
         return features
 
     def _encoded(self, pixels: Tensor) -> ImageFeatures:
         with self._model.precision():
             return self._model.encode_image(pixels.to(self._model.device))
+
+
+def is_shared(views: Sequence[InputView]) -> bool:
+    """Return whether all views are one panorama, which is encoded once."""
+    return views[0].kind is ViewKind.PANORAMA and all(view == views[0] for view in views)
 
 
 def encode_prompts(

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-import numpy as np
 import torch
+from scipy.special import expit
 from torch import Tensor
 
 from panosam2_ros.geometry.image_types import MaskArray
 from panosam2_ros.memory.memory_bank import MemoryBank
+from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
@@ -25,10 +26,11 @@ from panosam2_ros.tracking.prompting import PromptBatch, PromptSegmenter
 from panosam2_ros.tracking.propagation import empty_bank, propagate, remember_instead
 from panosam2_ros.tracking.propagation_result import PropagationResult
 from panosam2_ros.tracking.recreation import due_rows, recreated
+from panosam2_ros.tracking.step_inputs import StepInputs, source_of
 from panosam2_ros.tracking.track import TrackedObject
 from panosam2_ros.tracking.track_update import Sighting
 from panosam2_ros.tracking.view import InputView, NetworkInput, ViewKind, reaches
-from panosam2_ros.tracking.view_encoder import ViewEncoder
+from panosam2_ros.tracking.view_encoder import ViewEncoder, is_shared
 from panosam2_ros.tracking.view_planner import ViewPlan, ViewPlanner
 from panosam2_ros.tracking.view_refinement import MOST_PASSES, Look, best_looks
 
@@ -39,12 +41,12 @@ class FrameTask:
 
     batch: ObjectBatch
     frame: Frame
-    outdated: Tensor  # [N] bool: objects whose remembered colours do not count
+    outdated: Sequence[bool]  # for each object, whether its remembered colours do not count
     known: Tensor  # [M, C] what all objects look like, also those that are not of the batch
 
     def select(self, rows: list[int]) -> FrameTask:
         """Return the task of some objects, in this order; one may come several times."""
-        return replace(self, batch=self.batch.select(rows), outdated=self.outdated[rows])
+        return replace(self, batch=self.batch.select(rows), outdated=[self.outdated[row] for row in rows])
 
 
 class ViewPipeline:
@@ -72,32 +74,30 @@ class ViewPipeline:
 
     def prepare(self, batch: ObjectBatch, frame: Frame) -> None:
         """Derive from a frame what the views of a batch's objects will probably need."""
-        for item in batch.objects:
-            item.view.prepare(frame, self.network)
+        self._encoder.prepare(frame, [item.view for item in batch.objects])
 
     def track(self, batch: ObjectBatch, frame: Frame, *, relit: bool) -> list[Sighting]:
         """Find a batch's objects in a frame, and remember it.
 
         ``relit``: the light of the frame differs from that of the frame before.
         """
-        with self.model.precision():
-            plan = self.planner.plan(batch, frame)
-            self._recreate(batch, plan, frame.stamp)
-            outdated = outdated_colours(batch.objects, frame.stamp, relit=relit).to(self.model.device)
-            task = FrameTask(batch, frame, outdated, batch.bank.appearance)
-            result = self._propagate(task, plan)
-            note_vetoes(batch.objects, result, plan.elsewhere, frame.stamp)
-            views, result = self._looked_again(task, plan, result)
-            claims = claims_of(batch.objects, views, result, batch.bank.mask_logits, frame.stamp)
-            # what was found elsewhere and is not the object stays so, whatever others leave of it
-            settled = settled_masks(
-                [
-                    None if away and claim is not None and claim.vetoed else claim
-                    for claim, away in zip(claims, plan.away, strict=True)
-                ]
-            )
-            result = self._settled(batch, frame, views, result, settled)
-            result = self._cleaner.clean(batch.objects, views, result, frame.stamp)
+        plan = self.planner.plan(batch, frame)
+        self._recreate(batch, plan, frame.stamp)
+        outdated = outdated_colours(batch.objects, frame.stamp, relit=relit)
+        task = FrameTask(batch, frame, outdated, batch.bank.appearance)
+        result = self._propagate(task, plan)
+        note_vetoes(batch.objects, result.host, plan.away, frame.stamp)
+        views, result = self._looked_again(task, plan, result)
+        claims = claims_of(batch.objects, views, result.host, frame.stamp)
+        # what was found elsewhere and is not the object stays so, whatever others leave of it
+        settled = settled_masks(
+            [
+                None if away and claim is not None and claim.vetoed else claim
+                for claim, away in zip(claims, plan.away, strict=True)
+            ]
+        )
+        result = self._settled(batch, frame, views, result, settled)
+        result = self._cleaner.clean(batch.objects, views, result, frame.stamp)
         batch.bank = result.bank
         return self.sightings(batch.objects, views, result, settled)
 
@@ -111,7 +111,8 @@ class ViewPipeline:
             return
         chosen, order = torch.tensor(rows), torch.arange(len(batch.bank))
         order[chosen] = len(batch.bank) + torch.arange(len(rows))
-        anew = recreated(self.model, batch.bank.select(chosen.to(reach.device)), reach[chosen])
+        with self.model.precision():
+            anew = recreated(self.model, batch.bank.select(chosen.to(reach.device)), reach[chosen])
         batch.bank = batch.bank.append(anew).select(order.to(reach.device))
         self.recreations += len(rows)
 
@@ -126,7 +127,7 @@ class ViewPipeline:
         rows = [row for row, searched in enumerate(plan.away) if not searched]
         for _ in range(MOST_PASSES):
             looks: list[Look] = []
-            for row, logits in zip(rows, result.found_logits(rows), strict=True):
+            for row, logits in zip(rows, result.host.found(rows), strict=True):
                 better = self.planner.second_looks(
                     task.batch.objects[row], views[row], logits, task.frame.stamp
                 )
@@ -134,7 +135,7 @@ class ViewPipeline:
             if not looks:
                 break
             again = self._propagate_looks(task, looks)
-            best = best_looks(looks, again)
+            best = best_looks(looks, again.host)
             views = [looks[best[row]].view if row in best else view for row, view in enumerate(views)]
             result, rows = result.replaced(best, again), list(best)
         return views, result
@@ -151,13 +152,12 @@ class ViewPipeline:
 
         The masks that are left are remembered, except by networks that are to answer as SAM2.
         """
-        if not settled:
-            return result
-        rows, masks = list(settled), np.stack([own.logits for own in settled.values()])
-        fine = torch.from_numpy(masks)[:, None].to(self.model.device)
-        changed = result.select(torch.tensor(rows)).with_masks(fine, self.model.config.mask_stride)
-        if self.model.config.remember_settled:
-            changed = self._remembered(batch.select(rows).bank, frame, [views[row] for row in rows], changed)
+        masks = {row: own.logits for row, own in settled.items()}
+        if not masks or not self.model.config.remember_settled:
+            return result.answered(result.host.with_masks(masks))
+        rows = list(masks)
+        changed = result.select(rows).with_masks(list(masks.values()), self.model.config.mask_stride)
+        changed = self._remembered(batch.select(rows).bank, frame, [views[row] for row in rows], changed)
         return result.replaced({row: k for k, row in enumerate(rows)}, changed)
 
     def _remembered(
@@ -168,18 +168,16 @@ class ViewPipeline:
         def part(rows: slice) -> PropagationResult:
             features = self._encoder.encode(frame, views[rows])
             reach = reaches(views[rows], self.model.device)
-            return remember_instead(
-                self.model, before.select(rows), features, found.select(rows), reach=reach, stamp=frame.stamp
-            )
+            own = before.select(rows), features, found.select(rows)
+            with self.model.precision():
+                return remember_instead(self.model, *own, reach=reach, stamp=frame.stamp)
 
         return PropagationResult.concatenated(self._batcher.run(part, len(views)))
 
     def _propagate_looks(self, task: FrameTask, looks: Sequence[Look]) -> PropagationResult:
         """Find objects in other views, each a row of the result; where one was missed, with more doubt."""
-        rows = [look.row for look in looks]
-        missed = torch.tensor([look.missed for look in looks], device=self.model.device)
-        plan = ViewPlan([look.view for look in looks], missed)
-        return self._propagate(task.select(rows), plan)
+        plan = ViewPlan([look.view for look in looks], [look.missed for look in looks])
+        return self._propagate(task.select([look.row for look in looks]), plan)
 
     def remembered_again(
         self, item: TrackedObject, mask: MaskArray, frame: Frame, old: ObjectBatch
@@ -202,36 +200,66 @@ class ViewPipeline:
         settled: Mapping[int, Settled] = MappingProxyType({}),
     ) -> list[Sighting]:
         """Return what was found of each object; ``settled``: by row, of masks that lost pixels to others."""
-        logits = result.cpu_logits
-        scores, ious = result.scores.sigmoid().tolist(), result.prediction.mask_iou.tolist()
-        found = []
+        answer, found = result.host, []
+        scores, ious = expit(answer.scores).tolist(), answer.ious.tolist()
         for row, (item, view) in enumerate(zip(objects, views, strict=True)):
             whole = row not in settled or settled[row].whole
-            measured = (logits[row], scores[row], ious[row], whole)
+            measured = (answer.logits[row], scores[row], ious[row], whole)
             found.append(Sighting(item, view, *measured, self.network, self.planner))
         return found
 
     def _propagate(self, task: FrameTask, plan: ViewPlan) -> PropagationResult:
         """Find objects, in as many parts as memory asks for."""
+        network, device, frame = self.network, self.model.device, task.frame
 
         def part(rows: slice) -> PropagationResult:
-            elsewhere = None if plan.elsewhere is None else plan.elsewhere[rows]
-            return propagate(
-                self.model,
-                task.batch.bank.select(rows),
-                self._encoder.encode(task.frame, plan.views[rows]),
-                use_previous=None if elsewhere is None else ~elsewhere,
-                elsewhere=elsewhere,
-                outdated=task.outdated[rows],
-                known=task.known,
-                reach=reaches(plan.views[rows], self.model.device),
-                stamp=task.frame.stamp,
+            views, elsewhere = plan.views[rows], plan.away[rows]
+            inputs = StepInputs.of(
+                frame, views, network, device, elsewhere=elsewhere, outdated=task.outdated[rows]
             )
+            bank = task.batch.bank.select(rows)
+            if device.type == "cpu" or is_shared(views):
+                features = self._encoder.encode(frame, views)
+                return found_with(self.model, bank, features, inputs, task.known, search=any(elsewhere))
+            source = source_of(frame, views, network, device)
+            return self._step(source, inputs, bank, task.known)
 
         return PropagationResult.concatenated(self._batcher.run(part, len(task.batch.bank)))
+
+    def _step(self, source: Tensor, inputs: StepInputs, bank: MemoryBank, known: Tensor) -> PropagationResult:
+        """Find objects in views that are sampled on the network's device."""
+        pixels = inputs.pixels(source, self.network)
+        with self.model.precision():
+            features = self.model.encode_image(pixels)
+        return found_with(self.model, bank, features, inputs, known, search=True)
 
     def place_seam(self, batches: Sequence[ObjectBatch], live: ObjectBatch) -> None:
         """Roll what is remembered together with the network's view, so that its seam avoids live objects."""
         if tokens := self.planner.place_seam(live.bank):
             for batch in batches:
                 batch.bank = batch.bank.rolled(tokens)
+
+
+def found_with(
+    model: PanoSAM2,
+    bank: MemoryBank,
+    features: ImageFeatures,
+    inputs: StepInputs,
+    known: Tensor,  # [M, C] what all objects look like
+    *,
+    search: bool,  # whether any object may be searched in another place
+) -> PropagationResult:
+    """Find the objects of ``bank`` in what a network saw of their views."""
+    elsewhere = inputs.elsewhere if search else None
+    with model.precision():
+        return propagate(
+            model,
+            bank,
+            features,
+            use_previous=None if elsewhere is None else ~elsewhere,
+            elsewhere=elsewhere,
+            outdated=inputs.outdated,
+            known=known,
+            reach=inputs.reach,
+            stamp=inputs.stamp,
+        )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
-import torch
 
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.search_region import FOLLOWING, SearchRegion
@@ -45,12 +45,12 @@ class ViewPlan:
     """Where to look for the objects of a group in one frame."""
 
     views: list[InputView]
-    elsewhere: torch.Tensor | None = None  # [N] bool: objects that are searched in another place; None: none
+    elsewhere: Sequence[bool] = ()  # for each object, whether it is searched in another place; empty: none is
 
     @property
-    def away(self) -> list[bool]:
+    def away(self) -> Sequence[bool]:
         """For each object, whether it is searched in another place."""
-        return [False] * len(self.views) if self.elsewhere is None else self.elsewhere.tolist()
+        return self.elsewhere or [False] * len(self.views)
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,18 +215,19 @@ class RegionPlanner:
         if not lost or not self._model.config.colour_search:
             return ViewPlan([SearchRegionView(region) for region in regions])
         many = len(lost) > MAX_SEARCHED_PER_FRAME
-        turn = int(group.bank.frame.max()) // SEARCH_EVERY  # objects that are lost together come up together
+        # objects that are lost together come up together
+        turn = max(regions[row].unseen for row in lost) // SEARCH_EVERY
         start = -MAX_SEARCHED_PER_FRAME * turn % len(lost) if many else 0
         chosen = (lost[start:] + lost[:start])[:MAX_SEARCHED_PER_FRAME]
         visible = [region for region in regions if not region.unseen]
-        bank = group.bank.select(torch.tensor(chosen))
-        directions = redetect(self._model, frame, bank, [regions[row] for row in chosen], visible)
-        elsewhere = torch.zeros(len(regions), dtype=torch.bool)
+        colours = group.bank.colours.cpu()[chosen]
+        directions = redetect(frame, colours, [regions[row] for row in chosen], visible)
+        elsewhere = [False] * len(regions)
         for row, direction in zip(chosen, directions, strict=True):
             if direction is not None:
                 regions[row], elsewhere[row] = searched_region(regions[row], direction), True
         views: list[InputView] = [SearchRegionView(region) for region in regions]
-        return ViewPlan(views, elsewhere.to(self._model.device))
+        return ViewPlan(views, elsewhere)
 
     def plan_prompt(
         self, prompt: Prompt, corrected: TrackedObject | None, grid: Equirect, *, newest: bool

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from panosam2_ros.geometry.search_region import SearchRegion
 from panosam2_ros.geometry.sphere import Floats, angle_between, rotation_matrix
-from panosam2_ros.tracking.propagation_result import PropagationResult
+from panosam2_ros.tracking.propagation_result import HostAnswer
 from panosam2_ros.tracking.view import InputView
 
 MOST_PASSES = 3  # over a frame, after the first
@@ -34,10 +34,10 @@ class Look:
     missed: bool  # the object was not seen before in this frame
 
 
-def best_looks(looks: Sequence[Look], result: PropagationResult) -> dict[int, int]:
+def best_looks(looks: Sequence[Look], answer: HostAnswer) -> dict[int, int]:
     """Return the look, by the object's row, in which each object that was seen is most likely present."""
     best: dict[int, int] = {}
-    scores, found = result.scores.tolist(), result.found_logits(range(len(looks)))
+    scores, found = answer.scores, answer.found(range(len(looks)))
     for k, look in enumerate(looks):
         if found[k] is not None and (look.row not in best or scores[k] > scores[best[look.row]]):
             best[look.row] = k

@@ -141,7 +141,7 @@ def test_what_was_found_elsewhere_and_is_not_the_object_stays_so(
     tracker = PanoTracker(random_model(3, config=config).eval().requires_grad_(False))
     tracker.prompt(picture(), 0, [mask_prompt(60, 40), mask_prompt(70, 40)])
     view, real = live_batch(tracker).objects[0].view, view_pipeline.propagate
-    plan = ViewPlan([view, view], torch.tensor([False, elsewhere]))
+    plan = ViewPlan([view, view], [False, elsewhere])
     monkeypatch.setattr(planner_of(tracker), "plan", lambda group, frame: plan)
     monkeypatch.setattr(planner_of(tracker), "second_looks", lambda *_: [])
 

@@ -83,7 +83,7 @@ AROUND = np.concatenate([np.eye(3), -np.eye(3)])  # six directions
 
 def directions(image: NDArray[np.uint8], unseen: int = 0, visible: Sequence[SearchRegion] = ()) -> list[Any]:
     lost = [region(2.5, unseen)]
-    return redetect(random_model(0), Frame(image, 0), known(1), lost, visible)
+    return redetect(Frame(image, 0), known(1).colours, lost, visible)
 
 
 def scene(*places: tuple[float, float], colour: tuple[int, int, int] = RED) -> NDArray[np.uint8]:

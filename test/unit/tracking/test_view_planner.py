@@ -233,10 +233,10 @@ def test_what_another_object_in_sight_covers_is_not_searched(monkeypatch: pytest
     lost, other = tracker._live.objects
     lost.view = SearchRegionView(replace(region_of(lost.view), unseen=SEARCH_AFTER))
     plan = planner_of(tracker).plan(live_batch(tracker), Frame(red_disc(0.0), FRAME))
-    assert plan.elsewhere is not None and plan.elsewhere.tolist() == [True, False]
+    assert plan.away == [True, False]
     assert same(plan.views[1], other.view)
     plan = planner_of(tracker).plan(live_batch(tracker), Frame(red_disc(1.5), FRAME))
-    assert plan.elsewhere is not None and not plan.elsewhere.any() and same(plan.views[0], lost.view)
+    assert not any(plan.away) and same(plan.views[0], lost.view)
 
 
 @pytest.mark.parametrize("count", [3 * MAX_SEARCHED_PER_FRAME - 1, 2 * MAX_SEARCHED_PER_FRAME])
@@ -248,17 +248,16 @@ def test_of_many_lost_objects_some_are_searched_in_every_frame_and_all_after_som
         frame = SEARCH_EVERY * turn  # in the others none of those that were lost together is searched
         for item in group.objects:
             item.view = SearchRegionView(replace(region_of(item.view), unseen=SEARCH_AFTER + frame))
-        group.bank = replace(group.bank, frame=torch.full((count,), frame))
-        elsewhere = planner_of(tracker).plan(group, Frame(red_disc(1.0), FRAME)).elsewhere
-        assert elsewhere is not None and int(elsewhere.sum()) == MAX_SEARCHED_PER_FRAME
-        searched |= elsewhere
+        away = planner_of(tracker).plan(group, Frame(red_disc(1.0), FRAME)).away
+        assert sum(away) == MAX_SEARCHED_PER_FRAME
+        searched |= torch.tensor(away)
     assert searched.all()
 
 
 def test_what_is_seen_is_not_searched() -> None:
     tracker = PanoTracker(network(colour_evidence=1e-3, colour_search=0.6))
     tracker.prompt(red_disc(0.0), 0, [Prompt(mask=disc(0.0, 0.0, 0.15))])
-    assert planner_of(tracker).plan(live_batch(tracker), Frame(red_disc(1.0), FRAME)).elsewhere is None
+    assert planner_of(tracker).plan(live_batch(tracker), Frame(red_disc(1.0), FRAME)).elsewhere == ()
 
 
 def test_a_correction_inside_the_last_region_uses_it_and_one_outside_moves_there(
