@@ -23,11 +23,12 @@ from panosam2_ros.geometry.sphere import lonlat_to_vector, normalised, tangent_b
 def cached_constant(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Cache the tensors of a function; the result takes a device and a type (or None) before its arguments.
 
-    Nothing is copied to the device after the first call, as CUDA graphs require. Tensors that were made
-    while tracking can be used in training, because they are never made in inference mode.
+    Nothing is copied to the device after the first call, as CUDA graphs require, which also read tensors
+    that were made long ago. Tensors that were made while tracking can be used in training, because they are
+    never made in inference mode.
     """
 
-    @lru_cache(maxsize=64)
+    @lru_cache(maxsize=512)  # far more than the sizes of the networks and images of a process
     def cached(device: torch.device, dtype: torch.dtype | None, *arguments: Hashable) -> Tensor:
         """Make the tensor for a device and a type, once for each combination of arguments."""
         with torch.inference_mode(False):

@@ -141,29 +141,35 @@ def decode_canonical(
     features: ImageFeatures,  # of B images, N / B objects of each, adjacent in N
     prompts: DecoderPrompts,
     *,
-    centre: Tensor,  # [N] int64: the token column that becomes the centre column
+    centre: Tensor | None,  # [N] int64: the token column that becomes the centre column; None: as it is
     multimask: Tensor,  # [N] bool: the prompt is ambiguous, choose among three masks
 ) -> MaskPrediction:
     """Decode every object with its own ``centre`` in the centre column, and roll the masks back."""
     width = embedding.shape[-1]
-    shift = width // 2 - centre
-    pixels = prompt_encoder.input_image_size[1]
-    sparse, dense = embed_prompts(prompt_encoder, _rolled_prompts(prompts, shift, width, pixels))
+    shift = None if centre is None else width // 2 - centre
+    if shift is not None:
+        prompts = _rolled_prompts(prompts, shift, width, prompt_encoder.input_image_size[1])
+    sparse, dense = embed_prompts(prompt_encoder, prompts)
     objects = embedding.shape[0] // features.embedding.shape[0]
     four, ious, tokens, score = decoder.predict_masks(
-        image_embeddings=roll_columns(embedding, shift),
+        image_embeddings=_rolled(embedding, shift, 1),
         image_pe=prompt_encoder.get_dense_pe(),
         sparse_prompt_embeddings=sparse,
         dense_prompt_embeddings=dense,
         repeat_image=False,
         high_res_features=[
-            roll_columns(features.high_res_s4.repeat_interleave(objects, 0), 4 * shift),
-            roll_columns(features.high_res_s8.repeat_interleave(objects, 0), 2 * shift),
+            _rolled(features.high_res_s4.repeat_interleave(objects, 0), shift, 4),
+            _rolled(features.high_res_s8.repeat_interleave(objects, 0), shift, 2),
         ],
     )
     masks, iou, token = choose_masks(decoder, four, ious, tokens, multimask)
-    masks = roll_columns(masks, -4 * shift)
+    masks = _rolled(masks, shift, -4)
     return MaskPrediction(masks, iou, token, score[:, 0], masks)
+
+
+def _rolled(x: Tensor, shift: Tensor | None, times: int) -> Tensor:
+    """Roll each item of x [N, ..., W] by ``times`` its shift [N]; None: not at all."""
+    return x if shift is None else roll_columns(x, times * shift)
 
 
 def _rolled_prompts(prompts: DecoderPrompts, shift: Tensor, width: int, pixels: int) -> DecoderPrompts:

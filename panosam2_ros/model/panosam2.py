@@ -258,8 +258,6 @@ class PanoSAM2(nn.Module):
         ``ambiguous`` [N] bool: the prompt has at most one point, so that SAM2 chooses among three masks.
         Raises ValueError where masks at stride 2 lack the stem's map.
         """
-        if not self.config.decodes_in_canonical_yaw:
-            centre = torch.full_like(centre, embedding.shape[-1] // 2)
         multimask = ambiguous if self.config.sam2_masks else torch.zeros_like(ambiguous)
         prediction = decode_canonical(
             self.sam_mask_decoder,
@@ -267,7 +265,7 @@ class PanoSAM2(nn.Module):
             embedding,
             features,
             prompts,
-            centre=centre,
+            centre=centre if self.config.decodes_in_canonical_yaw else None,
             multimask=multimask,
         ).float()
         return self._refined(prediction, features)

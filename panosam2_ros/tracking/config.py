@@ -23,6 +23,7 @@ class TrackerConfig:
     view: str = "auto"
     seam_placement: bool = False  # keep the network's seam away from objects, which then depend on each other
     camera_motion: bool = True  # estimate camera rotation from the images, see geometry/camera_motion.py
+    cuda_graphs: bool = True  # replay steps as CUDA graphs where the network is on a GPU
     mask_width: int = 0  # columns of label images; 0: the image's
     refine_boundaries: bool = True  # of networks whose configuration asks for it, see masks/boundary.py
     min_island: float = 0.25  # see masks/cleanup.py

@@ -43,7 +43,7 @@ class StepInputs:
         for column, flags in ((_ELSEWHERE, elsewhere), (_OUTDATED, outdated)):
             if len(flags):
                 numbers[:, column] = flags
-        if device.type != "cpu":  # where views are sampled by ``view.pixels``
+        if network.on_device:
             numbers = np.concatenate([numbers, _placements(frame, views, network)], 1)
         host = torch.from_numpy(numbers)
         if device.type == "cuda":
@@ -73,7 +73,7 @@ class StepInputs:
     def pixels(self, source: Tensor, network: NetworkInput) -> Tensor:
         """Sample what the views show, [N, 3, H, W] RGB 0..255, from what ``source_of`` gives.
 
-        Only on devices other than the CPU.
+        Only for networks whose views are sampled on their device.
         """
         if self.numbers.shape[1] > _PLACEMENT:
             return sampled_regions(source, self.numbers[:, _PLACEMENT:], network.width)
@@ -95,7 +95,7 @@ def view_pixels(
     frame: Frame, views: Sequence[InputView], network: NetworkInput, device: torch.device
 ) -> Tensor:
     """Return what views of one kind show of a frame, [N, 3, H, W] RGB 0..255, on a device."""
-    if device.type == "cpu":
+    if not network.on_device:
         return torch.cat([view.pixels(frame, network) for view in views])
     inputs = StepInputs.of(frame, views, network, device)
     return inputs.pixels(source_of(frame, views, network, device), network)

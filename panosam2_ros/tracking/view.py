@@ -45,6 +45,7 @@ class NetworkInput:
     patch_size: int  # side of the windows in which masks of search regions are published, pixels, at least
     outline_size: int  # side of the windows in which boundaries are refined, pixels; 0: they are not
     vertical_fov: float  # rad, of the panoramas
+    on_device: bool = False  # views are sampled on the network's device, not by OpenCV on the CPU
 
     @classmethod
     def of(cls, model: PanoSAM2, vertical_fov: float) -> NetworkInput:
@@ -52,7 +53,7 @@ class NetworkInput:
         config = model.config
         outline = min(config.outline_size, LARGEST_WINDOW)
         sizes = (config.stride, config.mask_stride, outline or DEFAULT_PATCH_SIZE, outline)
-        return cls(*model.input_size, *sizes, vertical_fov)
+        return cls(*model.input_size, *sizes, vertical_fov, on_device=model.device.type != "cpu")
 
 
 class ViewKind(str, Enum):

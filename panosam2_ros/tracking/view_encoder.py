@@ -34,11 +34,11 @@ class ViewEncoder:
 
     def prepare(self, frame: Frame, views: Sequence[InputView]) -> None:
         """Derive from a frame what views of it, or others nearby, will need."""
-        if self._model.device.type != "cpu" and views:
+        if self._network.on_device and views:
             source_of(frame, views, self._network, self._model.device)
-        else:
-            for view in views:
-                view.prepare(frame, self._network)
+            return
+        for view in views:
+            view.prepare(frame, self._network)
 
     def encode(self, frame: Frame, views: Sequence[InputView]) -> ImageFeatures:
         """Return the features of a panorama that all views share, or of one picture for each view."""

@@ -26,6 +26,7 @@ from panosam2_ros.tracking.prompting import PromptBatch, PromptSegmenter
 from panosam2_ros.tracking.propagation import empty_bank, propagate, remember_instead
 from panosam2_ros.tracking.propagation_result import PropagationResult
 from panosam2_ros.tracking.recreation import due_rows, recreated
+from panosam2_ros.tracking.step_graphs import CudaGraphs, StepCall, StepGraphs
 from panosam2_ros.tracking.step_inputs import StepInputs, source_of
 from panosam2_ros.tracking.track import TrackedObject
 from panosam2_ros.tracking.track_update import Sighting
@@ -61,6 +62,8 @@ class ViewPipeline:
         self._cleaner = MaskCleaner(config.cleanup, self.network, model.config)
         self._encoder = ViewEncoder(model, self.network, batcher)
         self.recreations = 0  # how often an object's maps were made anew
+        on_gpu = model.device.type == "cuda" and config.cuda_graphs
+        self._graphs = StepGraphs(self._step, CudaGraphs()) if on_gpu else None
         self.segmenter = PromptSegmenter(model, self.network, self.planner, self._encoder)
 
     @property
@@ -218,20 +221,20 @@ class ViewPipeline:
                 frame, views, network, device, elsewhere=elsewhere, outdated=task.outdated[rows]
             )
             bank = task.batch.bank.select(rows)
-            if device.type == "cpu" or is_shared(views):
+            if not network.on_device or is_shared(views):
                 features = self._encoder.encode(frame, views)
                 return found_with(self.model, bank, features, inputs, task.known, search=any(elsewhere))
-            source = source_of(frame, views, network, device)
-            return self._step(source, inputs, bank, task.known)
+            call = StepCall(source_of(frame, views, network, device), task.known, inputs, bank)
+            return self._step(call) if self._graphs is None else self._graphs.run(call)
 
         return PropagationResult.concatenated(self._batcher.run(part, len(task.batch.bank)))
 
-    def _step(self, source: Tensor, inputs: StepInputs, bank: MemoryBank, known: Tensor) -> PropagationResult:
+    def _step(self, call: StepCall) -> PropagationResult:
         """Find objects in views that are sampled on the network's device."""
-        pixels = inputs.pixels(source, self.network)
+        pixels = call.inputs.pixels(call.source, self.network)
         with self.model.precision():
             features = self.model.encode_image(pixels)
-        return found_with(self.model, bank, features, inputs, known, search=True)
+        return found_with(self.model, call.bank, features, call.inputs, call.known, search=True)
 
     def place_seam(self, batches: Sequence[ObjectBatch], live: ObjectBatch) -> None:
         """Roll what is remembered together with the network's view, so that its seam avoids live objects."""
