@@ -47,9 +47,11 @@ def render_frames(width: int, objects: int, count: int) -> list[SceneFrame]:
     return [rendered.render(t) for t in range(count)]
 
 
-def start_tracker(frames: list[SceneFrame], *, config: TrackerConfig | None = None) -> PanoTracker:
+def start_tracker(
+    frames: list[SceneFrame], *, config: TrackerConfig | None = None, device: str = "cpu"
+) -> PanoTracker:
     """Return a tracker that got every object's mask in the first frame and has tracked all frames."""
-    tracker = PanoTracker(build_model(), config or TrackerConfig())
+    tracker = PanoTracker(build_model(device=device), config or TrackerConfig())
     first = frames[0]
     ids = np.unique(first.labels[first.labels > 0])
     tracker.prompt(first.image, 0, [Prompt(mask=first.labels == i) for i in ids])
