@@ -21,16 +21,27 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from panosam2_ros.evaluation.bench_contenders import compare_with_baseline
-from panosam2_ros.evaluation.bench_nano import median_ms, memory_growth, nano_steps
+from panosam2_ros.evaluation.bench_gpu import VARIANTS, gpu_rows
+from panosam2_ros.evaluation.bench_nano import (
+    median_ms,
+    memory_growth,
+    nano_steps,
+    render_frames,
+    start_tracker,
+)
 from panosam2_ros.evaluation.bench_official import (
     DTYPES,
+    IMAGE_WIDTH,
     compare_with_upstream,
+    noise_frames,
+    same_tracker,
     steps_of,
     tracker_with_full_memory,
     with_copies,
 )
 from panosam2_ros.evaluation.bench_upstream import UPSTREAM_WARM_UP_FRAMES
 from panosam2_ros.evaluation.report import machine, versions
+from panosam2_ros.evaluation.transfers import count_transfers
 from panosam2_ros.geometry.circular import fit_image
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.io.json_file import write_json
@@ -38,17 +49,11 @@ from panosam2_ros.model.build import build_model, compile_trunk
 from panosam2_ros.model.checkpoints import OFFICIAL_SIZE, load_official, official_config
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.tracking.propagation import empty_bank
+from panosam2_ros.tracking.tracker import PanoTracker
 
-IMAGE_WIDTH, HEIGHT = 1920, 960
+GROWTH_SIZE = 128  # of the search regions in which official networks are run for long
 INPUTS = (OFFICIAL_SIZE, (448, 896))  # H, W of regions, of panoramas
 TINY = "sam2.1_hiera_tiny"
-
-
-def frames(count: int, *, seed: int = 0) -> list[ImageArray]:
-    """Return panoramas of coarse noise that differ from each other."""
-    rng = np.random.default_rng(seed)
-    coarse = rng.integers(0, 255, (count, HEIGHT // 32, IMAGE_WIDTH // 32, 3), np.uint8)
-    return [np.asarray(c.repeat(32, 0).repeat(32, 1)) for c in coarse]
 
 
 def matrix_rate(dtype: torch.dtype, *, size: int = 2048) -> float:
@@ -139,6 +144,19 @@ def compiled(weights: Path, repeats: int) -> dict[str, dict[str, float]]:
     return found
 
 
+def transfers(tracker: PanoTracker, images: Sequence[ImageArray]) -> dict[str, dict[str, int]]:
+    """Return the median and the most copies and operations of steps on a device; see ``transfers.py``."""
+    later = max(track.last_seen for track in tracker.tracks()) + 10**8
+    frames = [(image, later + k * 10**8) for k, image in enumerate(images)]
+    steps = count_transfers(tracker, frames, partial(same_tracker, tracker))
+    counts = {
+        "to_host": [len(step.to_host) for step in steps],
+        "to_device": [len(step.to_device) for step in steps],
+        "operations": [step.operations for step in steps],
+    }
+    return {name: {"median": int(np.median(each)), "most": max(each)} for name, each in counts.items()}
+
+
 def _encode(model: PanoSAM2, pixels: torch.Tensor) -> None:
     """Encode an image in the model's precision."""
     with model.precision():
@@ -148,7 +166,7 @@ def _encode(model: PanoSAM2, pixels: torch.Tensor) -> None:
 def bench(options: argparse.Namespace) -> dict[str, Any]:
     """Run all benchmarks and return their results."""
     rows = compare_with_baseline(options.steps)
-    video = frames(UPSTREAM_WARM_UP_FRAMES + 2 + options.repeats)
+    video = noise_frames(UPSTREAM_WARM_UP_FRAMES + 2 + options.repeats)
     rates = {str(d).removeprefix("torch."): matrix_rate(d) for d in DTYPES}
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "tiny.pt"
@@ -157,8 +175,15 @@ def bench(options: argparse.Namespace) -> dict[str, Any]:
         by_part = {str(n): parts(model, n, video, options.repeats) for n in (1, 8)}
         count, costs = adapters(weights, video, options.repeats)
         compiling = compiled(weights, options.repeats)
-    nano = build_model()
-    rss = memory_growth(options.growth_frames, 4)
+        small = load_official(weights, (GROWTH_SIZE, GROWTH_SIZE)).eval().requires_grad_(False)
+        official = tracker_with_full_memory(small, video)
+        official_transfers = transfers(official, video)
+        official_rss = memory_growth(official, video, options.growth_frames)
+    nano = build_model(device="cpu")
+    scene = render_frames(IMAGE_WIDTH, 3, 16)
+    tracker, images = start_tracker(scene), [frame.image for frame in scene]
+    small_transfers = transfers(tracker, images[::-1])
+    rss = memory_growth(tracker, images, options.growth_frames, tracked=len(images))
     steps = nano_steps(options.repeats + 3)
     share = encoder_gemm_share(model, rates["float32"], by_part["1"]["encode_image"])
     return {
@@ -176,8 +201,16 @@ def bench(options: argparse.Namespace) -> dict[str, Any]:
         "compiled_encoder": compiling,
         "memory_mib_per_object": memory_mib(),
         "rss_mib": rss,
-        "rss_growth_mib": rss["at_the_end"] - rss["after_200_frames"],
+        "rss_growth_mib": rss["growth"],
+        "official_rss_mib": {"region_size": GROWTH_SIZE, **official_rss},
+        "transfers_per_step": {nano.config.name: small_transfers, small.config.name: official_transfers},
     }
+
+
+def gpu_bench(options: argparse.Namespace) -> dict[str, Any]:
+    """Run the benchmarks of steps on a GPU and return their results."""
+    rows = gpu_rows(VARIANTS, options.objects, options.steps)
+    return {"step": rows, "machine": machine(torch.cuda.get_device_name(), 1), "versions": versions()}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -185,6 +218,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("panosam2_ros.evaluation.bench", description=__doc__)
     add = parser.add_argument
     add("--out", type=Path, default=Path("out/bench.json"), help="JSON file (default: %(default)s)")
+    add("--device", choices=("cpu", "cuda"), default="cpu",
+        help="what steps are measured on; cuda: nothing else is measured (default: %(default)s)")  # fmt: skip
     add("--objects", type=int, nargs="+", default=[1, 8],
         help="numbers of objects of official networks (default: %(default)s)")  # fmt: skip
     add(
@@ -198,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--growth-frames", type=int, default=2000,
         help="frames of the measurement of memory growth (default: %(default)s)")  # fmt: skip
     options = parser.parse_args(arguments)
-    result = bench(options)
+    result = gpu_bench(options) if options.device == "cuda" else bench(options)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     write_json(options.out, result)
     print(json.dumps(result, indent=1))

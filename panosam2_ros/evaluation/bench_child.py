@@ -1,4 +1,4 @@
-"""One contender of a benchmark, in a process of its own: ``python bench_child.py ROOT FRAMES MODULES``.
+"""One contender of a benchmark in its own process: ``python bench_child.py ROOT FRAMES MODULES DEVICE``.
 
 Tracks the objects of a stored video, with the package of the checkout ROOT and in its defaults, one frame
 for each line on standard input; answers with the milliseconds. MODULES: see ``bench_contenders.py``. Run by
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 
-def main(root: str, frames: str, modules: str) -> None:
+def main(root: str, frames: str, modules: str, device: str) -> None:
     """Load the network, track some frames, then answer."""
     sys.path.insert(0, root)
     found: dict[str, Any] = {
@@ -26,7 +26,7 @@ def main(root: str, frames: str, modules: str) -> None:
     package = importlib.import_module("panosam2_ros").__file__ or ""
     if not Path(package).is_relative_to(root):
         raise RuntimeError(f"the package of {root} was asked for and {package} was imported")
-    model = found["build_model"](device="cpu")
+    model = found["build_model"](device=device)
     if "use_threads" in found:  # as programs of that checkout do
         found["use_threads"](0, model)
     tracker = found["PanoTracker"](model)

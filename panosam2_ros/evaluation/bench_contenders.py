@@ -65,12 +65,23 @@ def checkout(commit: str, *, repository: Path = ROOT, cache: Path | None = None)
 class Contender:
     """A tracker in a process of its own."""
 
-    def __init__(self, name: str, root: Path, frames: Path) -> None:
-        """Start it; ``frames``: a file with ``images`` [T, H, W, 3] and ``labels`` [H, W] of the first."""
+    def __init__(self, name: str, root: Path, frames: Path, device: str) -> None:
+        """Start it on ``cpu`` or ``cuda``.
+
+        ``frames``: a file with ``images`` [T, H, W, 3] and ``labels`` [H, W] of the first.
+        """
         script = Path(__file__).with_name("bench_child.py")
         # as a user's program is started: what this process set for itself is not inherited
         environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
-        command = [sys.executable, "-P", str(script), str(root), str(frames), json.dumps(MODULES[name])]
+        command = [
+            sys.executable,
+            "-P",
+            str(script),
+            str(root),
+            str(frames),
+            json.dumps(MODULES[name]),
+            device,
+        ]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=root
         )
@@ -109,7 +120,7 @@ def busy_processes(count: int) -> Iterator[None]:
 
 
 def compare_with_baseline(
-    steps: int, *, objects: int = 3, busy: Sequence[int] = (0, 1)
+    steps: int, *, objects: int = 3, busy: Sequence[int] = (0, 1), device: str = "cpu"
 ) -> list[dict[str, Any]]:
     """Time steps of the default network, 1920x960 to a label image, alone and beside busy processes.
 
@@ -122,7 +133,7 @@ def compare_with_baseline(
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         frames = Path(folder) / "frames.npz"
         np.savez(frames, images=np.stack([frame.image for frame in video]), labels=video[0].labels)
-        contenders = {name: Contender(name, root, frames) for name, root in roots.items() if root}
+        contenders = {name: Contender(name, root, frames, device) for name, root in roots.items() if root}
         for contender in contenders.values():
             running.callback(contender.close)
         for count in busy:
@@ -130,7 +141,7 @@ def compare_with_baseline(
                 ms = interleaved(contenders, steps, f"beside {count} busy processes")
             rows.append({
                 "model": config.name, "view": "regions", "region_size": config.input_width,
-                "objects": contenders[WORKING_TREE].objects, "dtype": "float32", "device": "cpu",
+                "objects": contenders[WORKING_TREE].objects, "dtype": "float32", "device": device,
                 "busy_processes": count, **compared(ms[WORKING_TREE], ms.get(BASELINE), BASELINE),
             })  # fmt: skip
     return rows

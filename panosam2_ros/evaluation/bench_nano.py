@@ -6,7 +6,7 @@ import itertools
 import os
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.model.build import build_model
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.simulation.assets import AssetLibrary, Split
@@ -94,14 +95,18 @@ def resident_mib() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def memory_growth(steps: int, objects: int, *, width: int = 1920) -> dict[str, float]:
-    """Measure resident memory, MiB, after 200 and after all steps of a scene played forward and back."""
-    frames = render_frames(width, objects, 16)
-    tracker = start_tracker(frames)
-    there_and_back = itertools.cycle(frames[::-1] + frames[1:-1])
+def memory_growth(
+    tracker: PanoTracker, images: Sequence[ImageArray], steps: int, *, tracked: int = 0
+) -> dict[str, float]:
+    """Measure resident memory, MiB, after 200 and after all steps of a video played back and forth.
+
+    ``tracked``: frames, at 10 Hz, that the tracker has seen, the last of ``images`` being the newest.
+    """
+    back_and_forth = itertools.cycle([*images[::-1], *images[1:-1]])
     early = 0.0
     for t in tqdm(range(1, steps + 1), desc="growth"):
-        tracker.step(next(there_and_back).image, (WARM_UP_FRAMES + t) * 10**8)
+        tracker.step(next(back_and_forth), (tracked + t) * 10**8)
         if t == min(200, steps):
             early = resident_mib()
-    return {"frames": steps, "after_200_frames": early, "at_the_end": resident_mib()}
+    end = resident_mib()
+    return {"frames": steps, "after_200_frames": early, "at_the_end": end, "growth": end - early}

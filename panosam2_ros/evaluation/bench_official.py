@@ -1,4 +1,4 @@
-"""Steps of official SAM 2.1 tiny in search regions against upstream's predictor, interleaved in one run.
+"""Steps of official SAM 2.1 in search regions against upstream's predictor, interleaved in one run.
 
 Both have the same random weights. Upstream sees the whole image at its input size, once for all objects; we
 see a region round each object. Every memory bank is full.
@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from tqdm import tqdm
 
@@ -32,9 +33,17 @@ from panosam2_ros.tracking.tracker import PanoTracker
 from panosam2_ros.tracking.view import InputView
 from panosam2_ros.tracking.view_planner import RegionPlanner, ViewPlan
 
+IMAGE_WIDTH, HEIGHT = 1920, 960
 UPSTREAM_SIZES = (1024, 512)
 DTYPES = (torch.float32, torch.bfloat16)
 BOX = Prompt(box=(300, 300, 600, 700))
+
+
+def noise_frames(count: int, *, seed: int = 0) -> list[ImageArray]:
+    """Return panoramas of coarse noise that differ from each other."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 255, (count, HEIGHT // 32, IMAGE_WIDTH // 32, 3), np.uint8)
+    return [np.asarray(c.repeat(32, 0).repeat(32, 1)) for c in coarse]
 
 
 class StillPlanner(RegionPlanner):
@@ -57,8 +66,8 @@ class StillPlanner(RegionPlanner):
 
 def tracker_with_full_memory(model: PanoSAM2, video: Sequence[ImageArray]) -> PanoTracker:
     """Return a tracker of one object whose memory bank is full."""
-    planner = StillPlanner(model) if model.config.regions else None
     view = "regions" if model.config.regions else "panorama"
+    planner = StillPlanner(model) if model.config.regions else None
     tracker = PanoTracker(model, TrackerConfig(view=view), planner=planner)
     if not tracker.prompt(video[0], 0, [BOX])[0].success:
         raise RuntimeError("a network with random weights found nothing in a box: choose another seed")
@@ -67,12 +76,17 @@ def tracker_with_full_memory(model: PanoSAM2, video: Sequence[ImageArray]) -> Pa
     return tracker
 
 
+def same_tracker(tracker: PanoTracker, model: PanoSAM2) -> PanoTracker:
+    """Return an empty tracker that looks where another one does, with its network or a copy of it."""
+    still = StillPlanner(model) if isinstance(tracker.planner, StillPlanner) else None
+    return PanoTracker(model, tracker.config, planner=still)
+
+
 def with_copies(tracker: PanoTracker, objects: int) -> PanoTracker:
     """Return a tracker of ``objects`` objects, all with the history of the one object of ``tracker``."""
     snapshot = tracker.snapshot()
     (item,) = snapshot.objects
-    planner = StillPlanner(tracker.model) if tracker.model.config.regions else None
-    several = PanoTracker(tracker.model, tracker.config, planner=planner)
+    several = same_tracker(tracker, tracker.model)
     several.restore(
         replace(
             snapshot,
@@ -106,16 +120,28 @@ def compare_with_upstream(
     objects: Sequence[int],
     repeats: int,
     *,
+    variant: str = "tiny",
     sizes: Sequence[int] = UPSTREAM_SIZES,
+    dtypes: Sequence[torch.dtype] = DTYPES,
     region_size: int = OFFICIAL_SIZE[0],
+    device: str = "cpu",
+    compiled: bool = False,
 ) -> list[dict[str, Any]]:
-    """Time both for every number of objects and type; write the random weights to ``weights``."""
+    """Time both for every number of objects and type; write the random weights to ``weights``.
+
+    ``compiled``: upstream's predictor for video, with all its parts compiled.
+    """
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        runs = {size: UpstreamRun(upstream_predictor(size), video, Path(folder)) for size in sizes}
-        torch.save({"model": runs[sizes[0]].predictor.state_dict()}, weights)
-        for dtype in DTYPES:
+        predictors = {
+            size: upstream_predictor(size, variant, device=device, compiled=compiled) for size in sizes
+        }
+        runs = {size: UpstreamRun(each, video, Path(folder)) for size, each in predictors.items()}
+        state = {name: x.cpu() for name, x in predictors[sizes[0]].state_dict().items()}
+        torch.save({"model": state}, weights)
+        for dtype in dtypes:
             model = load_official(weights, (region_size, region_size)).eval().requires_grad_(False)
+            model.to(device)
             model.compute_in(dtype)
             ours = steps_of(model, video, objects)
             theirs = {size: run.steps(objects, dtype) for size, run in runs.items()}
@@ -125,9 +151,9 @@ def compare_with_upstream(
                 rows += [
                     {
                         "model": model.config.name, "view": "regions", "region_size": region_size,
-                        "objects": count, "dtype": str(dtype).removeprefix("torch."), "device": "cpu",
+                        "objects": count, "dtype": str(dtype).removeprefix("torch."), "device": device,
                         "busy_processes": 0, **compared(ms[0], ms[size], "upstream"),
-                        "baseline_input": f"{size}x{size}",
+                        "baseline_input": f"{size}x{size}", "baseline_compiled": compiled,
                     }
                     for size in sizes
                 ]  # fmt: skip

@@ -20,18 +20,26 @@ PRESENT = 3.0  # added to the logit of presence, so that objects are present in 
 
 
 def upstream_predictor(
-    image_size: int, variant: str = "tiny", presence: float = PRESENT, *, seed: int = 7
+    image_size: int,
+    variant: str = "tiny",
+    presence: float = PRESENT,
+    *,
+    seed: int = 7,
+    device: str = "cpu",
+    compiled: bool = False,
 ) -> Any:
     """Return upstream's predictor with random weights with which every part affects the result.
 
     With upstream's own initialisation many parts would not: the memory encoder's fuser changes logits by
-    4e-7. ``presence``: added to the logit of presence; with 3, objects are never absent.
+    4e-7. ``presence``: added to the logit of presence; with 3, objects are never absent. ``compiled``:
+    upstream's predictor for video, all parts compiled, which takes minutes in its first frames.
     """
     torch.manual_seed(seed)
     predictor = build_sam2_video_predictor(
         f"configs/sam2.1/sam2.1_hiera_{_CONFIGS[variant]}.yaml",
         None,
         device="cpu",
+        vos_optimized=compiled,
         hydra_overrides_extra=[
             f"++model.image_size={image_size}",
             "++model.fill_hole_area=0",
@@ -51,7 +59,7 @@ def upstream_predictor(
             if parameter.dim() > 1:
                 parameter.mul_(3)
         predictor.sam_mask_decoder.pred_obj_score_head.layers[-1].bias.add_(presence)
-    return predictor
+    return predictor.to(device)
 
 
 class UpstreamRun:
@@ -86,11 +94,12 @@ class UpstreamRun:
         """Track one frame."""
         with self._precision(dtype), torch.inference_mode():
             next(frames)
+            if self.predictor.device.type == "cuda":
+                torch.cuda.synchronize()  # its masks stay on the device
 
-    @staticmethod
-    def _precision(dtype: torch.dtype) -> torch.autocast:
+    def _precision(self, dtype: torch.dtype) -> torch.autocast:
         """Return the context in which upstream computes in a type."""
-        return torch.autocast("cpu", dtype, enabled=dtype is not torch.float32)
+        return torch.autocast(self.predictor.device.type, dtype, enabled=dtype is not torch.float32)
 
     def _with_copies(self, state: Any, objects: int) -> Any:
         """Return a state of ``objects`` objects, all with the history of object 1."""

@@ -85,14 +85,12 @@ class TransferCounter(TorchDispatchMode):
 def count_transfers(
     tracker: PanoTracker,
     frames: Sequence[tuple[ImageArray, int]],  # images, and their stamps in ns
-    make: Callable[[PanoSAM2], PanoTracker] | None = None,
+    make: Callable[[PanoSAM2], PanoTracker],
 ) -> list[Transfers]:
     """Count what steps copy if a tracker, which is on the CPU and stays as it is, goes on with frames.
 
-    The first frame is not counted: it makes constants. ``make`` makes a tracker like that one; None: by its
-    network and configuration.
+    The first frame is not counted: it makes constants. ``make`` makes an empty tracker like that one.
     """
-    make = make or (lambda model: PanoTracker(model, tracker.config))
     snapshot = tracker.snapshot()
     here, there = make(tracker.model), make(copy.deepcopy(tracker.model).to(_META))
     here.restore(snapshot)

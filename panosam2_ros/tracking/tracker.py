@@ -56,7 +56,7 @@ class PanoTracker:
         self.batcher = AdaptiveBatcher()
         self._beside = ThreadPoolExecutor(1, "panosam2_beside")  # what this thread need not wait for
         self._next_id = 1
-        self._planner = planner
+        self.planner = planner
         self._selector = ViewSelector(self.config.view, model.config)
         self._pipelines = {kind: self._pipeline(kind) for kind in self._selector.kinds}
         self._updater = TrackUpdater(self.config)
@@ -87,7 +87,7 @@ class PanoTracker:
         region = kind is ViewKind.REGION
         size = self.model.input_size[0]
         model = self.model.for_regions(size) if region else self.model.for_panoramas()
-        planner = self._planner or make_view_planner(model, self.config, centred=self._selector.chooses)
+        planner = self.planner or make_view_planner(model, self.config, centred=self._selector.chooses)
         return ViewPipeline(model, self.config, self.batcher, planner)
 
     def _empty_group(self) -> ObjectGroup:

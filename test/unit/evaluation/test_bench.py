@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from panosam2_ros.evaluation import bench, bench_contenders, bench_nano
-from panosam2_ros.evaluation.bench_official import compare_with_upstream
+from panosam2_ros.evaluation import bench, bench_contenders, bench_gpu, bench_nano
+from panosam2_ros.evaluation.bench_official import compare_with_upstream, noise_frames
 from panosam2_ros.evaluation.bench_upstream import UPSTREAM_WARM_UP_FRAMES, upstream_predictor
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.checkpoints import load_official
@@ -21,7 +21,7 @@ from panosam2_ros.model.checkpoints import load_official
 
 @pytest.mark.slow
 def test_official_steps_are_compared_with_upstreams(tmp_path: Path) -> None:
-    video = bench.frames(UPSTREAM_WARM_UP_FRAMES + 4)
+    video = noise_frames(UPSTREAM_WARM_UP_FRAMES + 4)
     weights = tmp_path / "tiny.pt"
     rows = compare_with_upstream(weights, video, (1, 3), 1, sizes=(128,), region_size=64)
     assert [(row["objects"], row["dtype"]) for row in rows] == [
@@ -42,10 +42,36 @@ def test_official_steps_are_compared_with_upstreams(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_adapters_have_a_cost(tmp_path: Path) -> None:
+def test_adapters_have_a_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench, "INPUTS", ((64, 64), (64, 128)))
     torch.save({"model": upstream_predictor(128).state_dict()}, tmp_path / "tiny.pt")
-    count, costs = bench.adapters(tmp_path / "tiny.pt", bench.frames(2), 1)
+    count, costs = bench.adapters(tmp_path / "tiny.pt", noise_frames(2), 1)
     assert 10_000 < count < 1_000_000 and costs.keys() == {"1", "8"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=[
+                pytest.mark.cuda,
+                pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+            ],
+        ),
+    ],
+)
+def test_rows_of_a_gpu_are_those_of_its_networks(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a GPU they are measured on the CPU, at a small size."""
+    monkeypatch.setattr(bench_gpu, "compare_with_baseline", lambda steps, **how: [how | {"steps": steps}])
+    small, official = bench_gpu.gpu_rows(
+        ["tiny"], [2], 2, device=device, upstream_size=128, region_size=64, compiled=False
+    )
+    assert small == {"steps": 2, "objects": 2, "busy": (0,), "device": device}
+    assert (official["device"], official["dtype"], official["objects"]) == (device, "bfloat16", 2)
+    assert official["ms_p50"] > 0 and official["baseline_compiled"] is False
 
 
 def test_steps_are_compared_with_those_of_a_commit_of_the_history(tmp_path: Path, monkeypatch) -> None:
@@ -117,5 +143,7 @@ def test_steps_and_growth_of_the_small_network_are_measured(monkeypatch) -> None
         2, "1024x512", 1024, 64,
     )  # fmt: skip
     assert whole["ms"] > 0 and whole["numpy_peak_mib"] > reduced["numpy_peak_mib"] > 0
-    grown = bench_nano.memory_growth(3, 2, width=256)
+    scene = bench_nano.render_frames(256, 2, 3)
+    tracker = bench_nano.start_tracker(scene)
+    grown = bench_nano.memory_growth(tracker, [frame.image for frame in scene], 3, tracked=3)
     assert grown["frames"] == 3 and grown["after_200_frames"] > 100 and grown["at_the_end"] > 100

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import pytest
 
 from panosam2_ros.evaluation.bench_nano import render_frames, start_tracker
-from panosam2_ros.evaluation.bench_official import StillPlanner
+from panosam2_ros.evaluation.bench_official import StillPlanner, same_tracker
 from panosam2_ros.evaluation.transfers import Transfers, count_transfers
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.checkpoints import official_config
@@ -36,7 +36,8 @@ def tracked(objects: int) -> tuple[PanoTracker, tuple[tuple[np.ndarray, int], ..
 
 
 def counted(objects: int) -> list[Transfers]:
-    return count_transfers(*tracked(objects))
+    tracker, frames = tracked(objects)
+    return count_transfers(tracker, frames, partial(same_tracker, tracker))
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_official_weights_copy_as_little() -> None:
     tracker = PanoTracker(model, REGIONS, planner=StillPlanner(model))
     tracker.prompt(images[0], 0, [Prompt(box=(90, 40, 130, 80))] * 3)
     frames = [(image, k * SECOND) for k, image in enumerate(images) if k]
-    steps = count_transfers(tracker, frames, lambda net: PanoTracker(net, REGIONS, planner=StillPlanner(net)))
+    steps = count_transfers(tracker, frames, partial(same_tracker, tracker))
     assert [(len(step.to_host), len(step.to_device)) for step in steps] == [(1, 2)] * 2
 
 
@@ -88,7 +89,7 @@ def test_masks_that_overlap_are_uploaded_and_judged_again(monkeypatch: pytest.Mo
 def test_a_search_for_lost_objects_copies_their_colours_to_the_host_and_nothing_else() -> None:
     tracker, frames = tracked(3)
     gone = [(np.full_like(frames[0][0], 128), (10 + k) * SECOND // 10) for k in range(SEARCH_AFTER + 4)]
-    counts = [len(step.to_host) for step in count_transfers(tracker, gone)]
+    counts = [len(step.to_host) for step in count_transfers(tracker, gone, partial(same_tracker, tracker))]
     assert set(counts) == {1, 2} and counts[-4:].count(2) == 4 // SEARCH_EVERY
 
 
