@@ -179,7 +179,10 @@ class SineEncoding(PositionEmbeddingSine):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute codes [N, channels, h, w] of maps of x's size."""
+        size = (x.shape[-2], x.shape[-1])
         with torch.inference_mode(False):  # upstream caches the tensor, which training may need
+            if size in self.cache:  # made on another device, it would be copied in every frame
+                self.cache[size] = self.cache[size].to(x.device)
             code: Tensor = super().forward(x)
         return code
 

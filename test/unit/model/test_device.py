@@ -15,6 +15,7 @@ from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.checkpoints import official_config
 from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.model.image_encoder import SineEncoding
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.tracking.propagation import empty_bank, propagate
 from panosam2_ros.tracking.propagation_result import PropagationResult
@@ -70,6 +71,16 @@ def test_watch_records_copies_between_devices() -> None:
     with Watch() as watch:
         torch.zeros(3).to("meta")
     assert watch.moves
+
+
+def test_position_codes_made_on_another_device_are_copied_once() -> None:
+    encoding, here = SineEncoding(8), torch.zeros(1, 8, 4, 4)
+    encoding(here)
+    there = here.to("meta")
+    encoding(there)
+    with Watch() as watch:
+        encoding(there)
+    assert watch.moves == []
 
 
 @pytest.mark.cuda
