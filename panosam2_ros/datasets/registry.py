@@ -16,6 +16,7 @@ from panosam2_ros.datasets.folder_sequence import FolderSequence
 from panosam2_ros.datasets.ground_truth_prompts import FramePrompts, ground_truth_prompts
 from panosam2_ros.datasets.panovos import PanoVos
 from panosam2_ros.datasets.sequence import VideoSequence
+from panosam2_ros.datasets.sphere_clips import SPHERE_GRID, SphereClips
 from panosam2_ros.datasets.staged_scenes import STAGED_KINDS, open_staged, staged_names
 from panosam2_ros.datasets.synthpano.config import FROZEN, BenchmarkConfig
 from panosam2_ros.datasets.synthpano.ground_truth import SequenceGroundTruth, read_distractors
@@ -23,7 +24,7 @@ from panosam2_ros.datasets.video_clip import VideoClip
 from panosam2_ros.datasets.vos360 import Vos360
 from panosam2_ros.geometry.image_types import LabelImage
 from panosam2_ros.geometry.sphere import Floats
-from panosam2_ros.io.package_files import package_file
+from panosam2_ros.io.package_files import package_file, sha256
 from panosam2_ros.model.mask_decoder import FOREGROUND
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.simulation.assets import AssetLibrary, Split
@@ -31,7 +32,7 @@ from panosam2_ros.synthetic.npm_assets import library_from_npm
 
 KINDS = (
     f"acceptance, staged[:{'|'.join(STAGED_KINDS)}], synthpano:DIR[:SPLIT], vos360:DIR[:SPLIT], "
-    "panovos:DIR[:SPLIT] or video:PATH"
+    "panovos:DIR[:SPLIT], sphere:DIR[@YAW,PITCH[,FOV][;...]] or video:PATH"
 )
 Corners = tuple[float, ...]
 
@@ -46,6 +47,7 @@ class DatasetSpec:
     frames: int = 0  # of a video, at most; 0: all
     boxes: tuple[Corners, ...] = ()  # u_min, v_min, u_max, v_max, in a video's first frame
     clicks: tuple[Corners, ...] = ()  # u, v, in a video's first frame
+    background: str = ""  # panorama behind the clips of ``sphere``; empty: a grey texture
 
     @property
     def location(self) -> str:
@@ -95,9 +97,11 @@ def open_dataset(spec: DatasetSpec) -> Dataset:
     """Open the data set that a user named; raise ValueError where name or files are wrong."""
     kind, _, path = spec.text.partition(":")
     openers = {"acceptance": _acceptance, "synthpano": _synthpano, "vos360": _vos360,
-               "panovos": _panovos, "staged": _staged, "video": _video}  # fmt: skip
+               "panovos": _panovos, "sphere": _sphere, "staged": _staged, "video": _video}  # fmt: skip
     if kind not in openers or (kind != "staged" and bool(path) == (kind == "acceptance")):
         raise ValueError(f"--dataset is one of {KINDS}, got {spec.text!r}")
+    if spec.background and kind != "sphere":
+        raise ValueError(f"--background is of --dataset sphere:DIR, got {spec.text!r}: leave it out")
     return openers[kind](spec, path)
 
 
@@ -172,6 +176,29 @@ def _panovos(spec: DatasetSpec, path: str) -> Dataset:
     """Open a split of PanoVOS."""
     root, split = _root_and_split(path, "val")
     return _folder_dataset("panovos", split, PanoVos(root, split))
+
+
+def _sphere(spec: DatasetSpec, path: str) -> Dataset:
+    """Open perspective clips that are laid onto the sphere, with stamps at the 24 Hz of DAVIS and SA-V."""
+    background = Path(spec.background).expanduser() if spec.background else None
+    opened = SphereClips.parse(path, background=background)
+    identity = {
+        "dataset": "sphere",
+        "names": opened.names,
+        "placements": [[p.yaw, p.pitch, p.fov] for p in opened.placements],
+        "size": [SPHERE_GRID.width, SPHERE_GRID.height],
+        "background": sha256(background) if background else "",
+    }
+    return Dataset(
+        name="sphere",
+        split=opened.root.resolve().name,
+        seed=None,
+        config_sha256=digest(identity),
+        names=opened.names,
+        rate=24.0,
+        has_ground_truth=True,
+        open=opened.sequence,
+    )
 
 
 def _root_and_split(path: str, default: str) -> tuple[Path, str]:
