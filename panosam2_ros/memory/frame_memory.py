@@ -62,3 +62,4 @@ class FrameMemory:
     stamp: Tensor | None = None  # [N] int64 ns, of the image; None: by count, FRAME_PERIOD after another
     reach: Tensor | None = None  # [N] of the views, as ``InputView.reach``; None: 0, not comparable
     pixels: Tensor | None = None  # [N, 3, H, W] 0..255, what the network saw; None: is not kept
+    keys: Tensor | None = None  # [N, C, 2h, 2w] of pixels, as ``pixel_keys``; None: are not kept

@@ -20,6 +20,7 @@ from torch import Tensor
 from panosam2_ros.memory.alignment import reach_ratio, resampled, shown
 from panosam2_ros.memory.frame_memory import FRAME_PERIOD, BankRules, FrameMemory, MemoryRead
 from panosam2_ros.memory.keyframes import Keyframes
+from panosam2_ros.memory.reference_frames import ReferenceFrames
 from panosam2_ros.memory.slot_table import EMPTY, LONG_AGO, SlotTable
 
 PIXELS_PER_TOKEN = 16  # of a side of the network's input
@@ -51,6 +52,7 @@ class MemoryBank:
     mask_reach: Tensor  # [N] of the view in which it was seen
     centre: Tensor  # [N] int64, token column at the centre of the last mask
     keyframes: Keyframes  # [N, K]
+    references: ReferenceFrames  # [N, K']
     colours: (
         Tensor  # [N, 2, K] histograms of the object and of its surroundings; see model/colour_histogram.py
     )
@@ -70,6 +72,7 @@ class MemoryBank:
         device: torch.device,
         dtype: torch.dtype = torch.float32,  # of the maps
         colours: int = 0,  # bins of the histograms
+        matched: tuple[int, int] = (0, 0),  # prompted frames whose pixels are kept, channels of a pixel
     ) -> MemoryBank:
         """Make a bank of ``count`` objects without memories."""
         (height, width), mask = grid, (MASK_PER_TOKEN * grid[0], MASK_PER_TOKEN * grid[1])
@@ -93,6 +96,7 @@ class MemoryBank:
             mask_reach=torch.zeros(count, device=device),
             centre=whole + width // 2,
             keyframes=Keyframes.empty(count, frames, pixels, mask, device),
+            references=ReferenceFrames.empty(count, *matched, (2 * height, 2 * width), device),
             colours=torch.zeros(count, 2, colours, device=device),
             identity=torch.zeros(count, 3, hidden_dim, device=device),
             rules=rules,
@@ -171,6 +175,7 @@ class MemoryBank:
             mask_reach=torch.where(seen, reach, self.mask_reach),
             centre=torch.where(seen, new.centre, self.centre),
             keyframes=self._keyframes(new, table, reach),
+            references=self._references(new, seen),
             colours=self._colours(new, seen),
             identity=self._identity(new, seen, sure),
             rules=self.rules,
@@ -206,6 +211,13 @@ class MemoryBank:
         keys = self.keyframes.only((self.keyframes.written[..., None] == kept[:, None]).any(-1))
         seen = (self.frame, new.pixels.to(torch.uint8), new.mask_logits, reach)
         return keys.write((kept == self.frame[:, None]).any(1), Keyframes(*(x[:, None] for x in seen)))
+
+    def _references(self, new: FrameMemory, seen: Tensor) -> ReferenceFrames:
+        """Return the references after a frame in which the objects ``seen`` [N] bool were seen."""
+        if new.keys is None or not self.references.written.shape[1]:
+            return self.references
+        share = F.avg_pool2d((new.mask_logits > 0).float(), MASK_PER_TOKEN // 2)[:, 0]
+        return self.references.write(seen & new.cond, self.frame, new.keys, share)
 
     @property
     def keyframe_is_prompt(self) -> Tensor:
@@ -264,6 +276,7 @@ class MemoryBank:
             maskmem=self.maskmem.without_frame(newest),
             pointers=self.pointers.without_frame(newest),
             keyframes=self.keyframes.only(self.keyframes.written != newest[:, None]),
+            references=self.references.only(self.references.written != newest[:, None]),
             frame=newest,
         )
 
@@ -298,6 +311,7 @@ class MemoryBank:
             self,
             maskmem=replace(self.maskmem, written=written),
             keyframes=self.keyframes.later(moved),
+            references=self.references.later(moved),
             obj_ptrs=other.obj_ptrs,
             pointers=other.pointers,
             long_ptr=other.long_ptr,
@@ -336,6 +350,7 @@ class MemoryBank:
             self,
             maskmem_features=self.maskmem_features.roll(tokens, -1),
             mask_logits=self.mask_logits.roll(MASK_PER_TOKEN * tokens, -1),
+            references=self.references.rolled(2 * tokens),
             centre=(self.centre + tokens) % grid[1],
         )
 
@@ -349,7 +364,7 @@ class MemoryBank:
         found: dict[str, Tensor] = {}
         for item in fields(self):
             value = getattr(self, item.name)
-            if isinstance(value, SlotTable | Keyframes):
+            if isinstance(value, SlotTable | Keyframes | ReferenceFrames):
                 found |= {f"{item.name}.{f.name}": getattr(value, f.name) for f in fields(value)}
             elif isinstance(value, Tensor):
                 found[item.name] = value
@@ -360,7 +375,7 @@ class MemoryBank:
         values: dict[str, Any] = {}
         for item in fields(self):
             value = getattr(self, item.name)
-            if isinstance(value, SlotTable | Keyframes):
+            if isinstance(value, SlotTable | Keyframes | ReferenceFrames):
                 parts = (tensors[f"{item.name}.{f.name}"] for f in fields(value))
                 values[item.name] = type(value)(*parts)
             else:

@@ -43,6 +43,9 @@ _NEW = {
     "keyframes.pixels": 0,
     "keyframes.masks": 0,
     "keyframes.reach": 0,
+    "references.written": EMPTY,
+    "references.keys": 0,
+    "references.share": 0,
 }
 _MAX_HEADER = 8 * 2**20  # bytes; of 65535 objects with long labels
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")

@@ -12,7 +12,7 @@ import torch
 from panosam2_ros.io.package_files import package_file, sha256
 from panosam2_ros.model.checkpoints import OFFICIAL, fetch_official, is_official, load_official
 from panosam2_ros.model.config import ModelConfig
-from panosam2_ros.model.image_encoder import ConvTrunk, fold_batch_norm
+from panosam2_ros.model.image_encoder import fold_batch_norm
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.model.weights import ADAPTERS, adapter_state, check_manifest, load_adapters, load_weights
 
@@ -77,8 +77,8 @@ def compile_trunk(model: PanoSAM2) -> None:
     """
     trunk, dynamic = model.image_encoder.trunk, model.config.regions
     trunk.compile(dynamic=dynamic)
-    if isinstance(trunk, ConvTrunk):  # with masks at stride 2 the stem is called separately
-        trunk.from_stem = torch.compile(trunk.from_stem, dynamic=dynamic)  # type: ignore[method-assign]
+    if model.config.has_stem:  # with masks at stride 2 the stem is called separately
+        trunk.from_stem = torch.compile(trunk.from_stem, dynamic=dynamic)
     try:
         with model.precision():
             model.encode_image(torch.zeros(1, 3, *model.input_size, device=model.device))

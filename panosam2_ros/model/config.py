@@ -11,6 +11,7 @@ _RETIRED: dict[str, Any] = {"wrap_margin": 0}
 _OLD_FRAME_RATE = 10.0  # Hz, of the frames in which earlier versions counted
 
 
+TRUNKS = ("conv", "mobilenet_v2", "hiera", "repvit")
 LATENT_SIDE = 16  # rows and columns of EdgeTAM's patch-level latents, whose windows are whole tokens
 
 
@@ -24,7 +25,7 @@ class ModelConfig:
     regions: bool = False  # the input is a search region around each object, not the panorama
     # Of the input, half its width, where a network of regions sees a panorama; 0: it is not made for that.
     panorama_height: int = 0
-    trunk: str = "conv"  # conv (ours, small), hiera (SAM2's) or repvit (EdgeTAM's)
+    trunk: str = "conv"  # conv (ours, small), mobilenet_v2, hiera (SAM2's) or repvit (EdgeTAM's)
     trunk_channels: tuple[int, ...] = (24, 48, 96, 160)  # at strides 4, 8, 16, 32
     trunk_blocks: tuple[int, ...] = (1, 2, 3, 2)
     hiera_heads: int = 1  # of the first stage
@@ -80,23 +81,30 @@ class ModelConfig:
     # 0: lost objects are looked for only where they were; else on the whole sphere, most where their colours
     # are. With colour evidence, intersection from which what was found has the object's colours.
     colour_search: float = 0.0
+    matched_frames: int = 0  # prompted frames with whose pixels a frame is compared; 0: none
     outline_size: int = 0  # side, pixels, of the windows in which published masks are refined; 0: not refined
     remember_absent: bool = False  # frames without the object are stored as well; True = SAM2
     remember_settled: bool = True  # what is remembered lacks the pixels that belong to others; False = SAM2
 
     def __post_init__(self) -> None:
-        if self.trunk not in ("conv", "hiera", "repvit"):
-            raise ValueError(f"trunk is conv, hiera or repvit, got {self.trunk!r}")
+        if self.trunk not in TRUNKS:
+            raise ValueError(f"trunk is one of {', '.join(TRUNKS)}, got {self.trunk!r}")
         if self.memory_tokens not in ("map", "latents"):
             raise ValueError(f"memory_tokens is map or latents, got {self.memory_tokens!r}")
         if self.memory_tokens == "latents":
             check_latent_input(self.input_height, self.input_width, self.stride)
         if self.rotary not in ("whole_turns", "axial"):
             raise ValueError(f"rotary is whole_turns or axial, got {self.rotary!r}")
-        if self.mask_stride not in (2, 4) or (self.mask_stride == 2 and self.trunk != "conv"):
+        if self.mask_stride not in (2, 4) or (self.mask_stride == 2 and not self.has_stem):
             raise ValueError(
-                f"mask_stride is 4, or 2 with the conv trunk; got {self.mask_stride} with {self.trunk}"
+                f"mask_stride is 4, or 2 with the trunk conv or mobilenet_v2; got {self.mask_stride} with "
+                f"{self.trunk}"
             )
+
+    @property
+    def has_stem(self) -> bool:
+        """Whether the trunk has a map at stride 2."""
+        return self.trunk in ("conv", "mobilenet_v2")
 
     @property
     def stride(self) -> int:

@@ -24,6 +24,7 @@ from panosam2_ros.geometry.circular import cached_constant, wrap_pad
 from panosam2_ros.model.attention import attention
 from panosam2_ros.model.colour_histogram import ColourBins
 from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.model.mobile_trunk import MobileTrunk
 from panosam2_ros.model.repvit import RepViT
 
 # ImageNet statistics, with which SAM2 normalises its input.
@@ -42,6 +43,7 @@ class ImageFeatures:
     stem: Tensor | None = None  # [B, C_stem, 8h, 8w], of networks with masks at stride 2
     bins: ColourBins | None = None  # of mask pixels, [B, H', W'], with colour evidence
     pixels: Tensor | None = None  # [B, 3, H, W] 0..255, of networks that keep them in their memory
+    keys: Tensor | None = None  # [B, C_key, 2h, 2w], of networks that compare pixels, as ``pixel_keys``
 
 
 class WrapConv2d(nn.Conv2d):
@@ -108,7 +110,7 @@ class ConvTrunk(nn.Module):
     def __init__(self, channels: tuple[int, ...], blocks: tuple[int, ...]) -> None:
         """Make a trunk with these numbers of channels and blocks in its stages."""
         super().__init__()
-        self.channel_list = list(reversed(channels))
+        self.channel_list, self.stem_channels = list(reversed(channels)), channels[0]
         self.stem = _downsample(3, channels[0])
         self.stages = nn.ModuleList(
             nn.Sequential(_downsample(inputs, outputs), *(ConvBlock(outputs) for _ in range(count)))
@@ -130,7 +132,7 @@ class ConvTrunk(nn.Module):
 
 def fold_batch_norm(trunk: nn.Module) -> None:
     """Merge every batch norm of a trunk in evaluation mode into the convolution before it."""
-    if isinstance(trunk, RepViT):
+    if isinstance(trunk, RepViT | MobileTrunk):
         trunk.fold()
         return
     for block in trunk.modules():
@@ -251,6 +253,8 @@ def build_trunk(config: ModelConfig) -> nn.Module:
     """Build the trunk of a config, whose maps have strides 4, 8, 16 and 32."""
     if config.trunk == "conv":
         return ConvTrunk(config.trunk_channels, config.trunk_blocks)
+    if config.trunk == "mobilenet_v2":
+        return MobileTrunk()
     if config.trunk == "repvit":
         return RepViT(config.trunk_channels, config.trunk_blocks)
     trunk = SteadyHiera(

@@ -21,7 +21,6 @@ from panosam2_ros.model.colour_histogram import colour_bins
 from panosam2_ros.model.config import ModelConfig, check_latent_input
 from panosam2_ros.model.distortion_refinement import DistortionRefinement
 from panosam2_ros.model.image_encoder import (
-    ConvTrunk,
     ImageFeatures,
     build_image_encoder,
     build_position_code,
@@ -40,6 +39,7 @@ from panosam2_ros.model.mask_decoder import (
 from panosam2_ros.model.mask_upsampler import MaskUpsampler
 from panosam2_ros.model.memory_attention import build_memory_attention
 from panosam2_ros.model.memory_encoder import build_memory_encoder, encode_mask_memory
+from panosam2_ros.model.pixel_matching import MatchingPrompt, pixel_keys
 from panosam2_ros.model.spatial_perceiver import LATENT_GRID, LatentEncoding, SpatialPerceiver
 
 
@@ -102,12 +102,15 @@ class PanoSAM2(nn.Module):
             self.memory_position_code = LatentEncoding(memory)
         self.input_size = (config.input_height, config.input_width)
         self.detail = (
-            MaskUpsampler(config.trunk_channels[0], wrap=config.wraps) if config.mask_stride == 2 else None
+            MaskUpsampler(self.image_encoder.trunk.stem_channels, wrap=config.wraps)
+            if config.mask_stride == 2
+            else None
         )
         pad_convolutions(self, wrap=config.wraps)
         self.refinement = (
             DistortionRefinement(hidden // 8, config.refine_steps) if config.refine_steps else None
         )
+        self.matching = MatchingPrompt(hidden) if config.matched_frames else None
         self.long_short = LongShortMemory(memory, hidden) if config.long_pointer else None
 
     @property
@@ -117,8 +120,8 @@ class PanoSAM2(nn.Module):
 
     @property
     def is_small(self) -> bool:
-        """Whether its trunk is our convolutional one, with little to compute in each layer."""
-        return isinstance(self.image_encoder.trunk, ConvTrunk)
+        """Whether its trunk is a small convolutional one, with little to compute in each layer."""
+        return self.config.has_stem
 
     @property
     def memory_grid(self) -> tuple[int, int]:
@@ -193,7 +196,8 @@ class PanoSAM2(nn.Module):
         if self.config.sees_colours:
             bins = colour_bins(images, self.config.mask_stride, planar=self.config.regions)
         kept = images if self.config.keeps_pixels else None
-        return ImageFeatures(s16, s4, s8, stem=stem, bins=bins, pixels=kept)
+        keys = pixel_keys(maps[1], maps[2]) if self.matching is not None else None
+        return ImageFeatures(s16, s4, s8, stem=stem, bins=bins, pixels=kept, keys=keys)
 
     def without_memory(self, features: ImageFeatures, count: int) -> Tensor:
         """Compute the embedding [count, C, h, w] of objects without memories."""
@@ -252,13 +256,18 @@ class PanoSAM2(nn.Module):
         prompts: DecoderPrompts,
         centre: Tensor,
         ambiguous: Tensor,
+        *,
+        evidence: Tensor | None = None,
     ) -> MaskPrediction:
         """Decode the masks of N objects, each with token column ``centre`` [N] in the centre column.
 
         ``ambiguous`` [N] bool: the prompt has at most one point, so that SAM2 chooses among three masks.
+        ``evidence`` [N, 1, 2h, 2w]: of pixels that match those of prompted frames.
         Raises ValueError where masks at stride 2 lack the stem's map.
         """
         multimask = ambiguous if self.config.sam2_masks else torch.zeros_like(ambiguous)
+        if self.matching is not None and evidence is not None:
+            embedding = embedding + self.matching.dense(evidence)
         prediction = decode_canonical(
             self.sam_mask_decoder,
             self.sam_prompt_encoder,
@@ -268,7 +277,11 @@ class PanoSAM2(nn.Module):
             centre=centre if self.config.decodes_in_canonical_yaw else None,
             multimask=multimask,
         ).float()
-        return self._refined(prediction, features)
+        refined = self._refined(prediction, features)
+        if self.matching is None or evidence is None:
+            return refined
+        height, width = refined.fine_logits.shape[-2:]
+        return refined.shifted(self.matching.logits(evidence, (height, width)))
 
     def _refined(self, prediction: MaskPrediction, features: ImageFeatures) -> MaskPrediction:
         """Refine a prediction's masks against distortion, and upsample them to the stride of the config."""

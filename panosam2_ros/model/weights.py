@@ -13,7 +13,12 @@ from panosam2_ros.io.package_files import sha256
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.panosam2 import PanoSAM2
 
-ADAPTERS = ("refinement", "long_short", "detail")  # learned parts that the official checkpoints do not have
+ADAPTERS = (
+    "refinement",
+    "long_short",
+    "detail",
+    "matching",
+)  # learned parts that the official checkpoints do not have
 CONFIG_KEY = "panosam2_config"  # in the metadata of a file of weights
 NETWORK_KEY = "panosam2_adapters_of"  # in the metadata of a file of ADAPTERS alone
 

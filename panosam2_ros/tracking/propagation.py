@@ -22,6 +22,7 @@ from panosam2_ros.model.identity import identity_embeddings
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.model.pixel_matching import match_evidence
 from panosam2_ros.prompts.encoding import EncodedPrompts, centre_token
 from panosam2_ros.tracking.colour_veto import colours_now, judge_colours
 from panosam2_ros.tracking.propagation_result import CERTAIN, PropagationResult
@@ -58,6 +59,7 @@ def empty_bank(model: PanoSAM2, count: int) -> MemoryBank:
         device=model.device,
         dtype=dtype,
         colours=colours,
+        matched=(config.matched_frames, sum(model.image_encoder.trunk.channel_list[1:3])),
     )
 
 
@@ -82,6 +84,7 @@ def propagate(
         _previous_mask_prompt(model, bank, use_previous, aligned),
         bank.centre,
         torch.ones(len(bank), dtype=torch.bool, device=model.device),
+        evidence=_evidence(bank, features),
     )
     scores = prediction.object_score_logits
     colours = None
@@ -104,6 +107,14 @@ def propagate(
     after = _remember(model, bank, features, seen)
     own = (prediction.mask_logits, prediction.fine_logits, scores, bank.mask_logits)
     return PropagationResult(prediction, *own, after)
+
+
+def _evidence(bank: MemoryBank, features: ImageFeatures) -> Tensor | None:
+    """Return how much pixels match those of prompted frames; None for networks that do not compare them."""
+    if features.keys is None:
+        return None
+    known = bank.references
+    return match_evidence(features.keys, known.keys, known.share, known.valid)
 
 
 def remember_instead(
@@ -252,6 +263,12 @@ def _remember(model: PanoSAM2, bank: MemoryBank, features: ImageFeatures, new: _
             identity=identity_embeddings(features.embedding, mask_logits),
             reach=new.reach,
             pixels=features.pixels,
+            keys=_of_objects(features.keys, len(bank)),
             stamp=None if new.stamp is None else torch.zeros_like(bank.frame) + new.stamp,
         )
     )
+
+
+def _of_objects(maps: Tensor | None, count: int) -> Tensor | None:
+    """Repeat the maps [B, ...] of images for each of their objects, [count, ...]."""
+    return None if maps is None else maps.repeat_interleave(count // len(maps), 0)

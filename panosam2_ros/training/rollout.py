@@ -50,11 +50,14 @@ class _TargetFrame:
 
 def split_frames(features: ImageFeatures, frames: int) -> list[ImageFeatures]:
     """Split features of [T * B] images into T features of B images."""
-    levels = (features.embedding, features.high_res_s4, features.high_res_s8, features.stem)
+    levels = (features.embedding, features.high_res_s4, features.high_res_s8, features.stem, features.keys)
     # Unbound, not indexed: the gradient of an index is a tensor of all frames for each of them.
     each = ([None] * frames if x is None else x.unflatten(0, (frames, -1)).unbind() for x in levels)
     bins = [None] * frames if features.bins is None else features.bins.split(frames)
-    return [ImageFeatures(*parts) for parts in zip(*each, bins, strict=True)]
+    return [
+        ImageFeatures(s16, s4, s8, stem=stem, keys=keys, bins=own)
+        for s16, s4, s8, stem, keys, own in zip(*each, bins, strict=True)
+    ]
 
 
 class ClipLoss(nn.Module):
