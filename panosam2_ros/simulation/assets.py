@@ -15,13 +15,14 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from panosam2_ros.geometry.image_types import ImageArray
+from panosam2_ros.simulation.sprite_families import family_name, look_alike_families
 
 ASSETS = Path(__file__).parent / "asset_files"
 VIEWS, VIEW_SIDE = 32, 112  # views of a strip, and their side in pixels
@@ -29,6 +30,8 @@ RESERVED_PANORAMAS = frozenset({"city", "lab", "sunrise", "venice", "workshop"})
 VAL_PANORAMAS = frozenset({"bridge", "forest", "warehouse"})
 BRIGHTEST, _CODES = 64.0, 4095  # largest scene value, in multiples of the key; steps of the tone table
 
+SpriteSplit = Literal["name", "family"]  # rule that assigns sprites to splits, see split_of_sprite
+SPRITE_SPLITS: tuple[SpriteSplit, ...] = ("name", "family")
 Panorama = NDArray[Any]  # [H, W, 3] RGB: uint8, or float32 scene-linear as of clean_hdr
 
 
@@ -54,6 +57,24 @@ class Split(enum.Enum):
             return cls.RESERVED
         return cls.VAL if digit == 7 else cls.TRAIN
 
+    @classmethod
+    def of_sprite_family(cls, file_name: str) -> Split | None:
+        """Return the split of a sprite by its family's name; None for what looks like a stricter split's."""
+        family = family_name(file_name)
+        return None if family in look_alike_families() else cls.of_sprite(family)
+
+
+def split_of_sprite(file_name: str, rule: SpriteSplit) -> Split | None:
+    """Return the split of a sprite by a rule; None: in no split.
+
+    ``name`` hashes the file name, as of SynthPano v1, the acceptance scenes and the shipped weights: sprites
+    that differ in skin tone alone may be in different splits. ``family`` hashes the family's name, as of
+    SynthPano v2. Raises ValueError for another rule.
+    """
+    if rule not in SPRITE_SPLITS:
+        raise ValueError(f"the split of sprites goes by {' or '.join(SPRITE_SPLITS)}, got {rule!r}")
+    return Split.of_sprite(file_name) if rule == "name" else Split.of_sprite_family(file_name)
+
 
 @dataclass(frozen=True, eq=False)
 class AssetLibrary:
@@ -78,8 +99,10 @@ class AssetLibrary:
         return source if isinstance(source, np.ndarray) else read_rgba(source)
 
     @classmethod
-    def shipped(cls, split: Split, *, reserved: bool = False) -> AssetLibrary:
-        """Load the material of a split that is part of this package.
+    def shipped(
+        cls, split: Split, *, reserved: bool = False, sprite_split: SpriteSplit = "name"
+    ) -> AssetLibrary:
+        """Load the material of a split that is part of this package; ``sprite_split``: see split_of_sprite.
 
         Raises ValueError for reserved material without ``reserved``.
         """
@@ -88,7 +111,7 @@ class AssetLibrary:
         sprites = sorted((ASSETS / "sprites").glob("*.webp"))
         return cls(
             {p.stem: read_rgb(p) for p in panoramas if Split.of_panorama(p.stem) is split},
-            {p.name: p for p in sprites if Split.of_sprite(p.name) is split},
+            {p.name: p for p in sprites if split_of_sprite(p.name, sprite_split) is split},
         )
 
 

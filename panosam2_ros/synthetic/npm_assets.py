@@ -20,17 +20,28 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.simulation.assets import BRIGHTEST, AssetLibrary, Split, refuse_reserved
+from panosam2_ros.simulation.assets import (
+    BRIGHTEST,
+    AssetLibrary,
+    Split,
+    SpriteSplit,
+    refuse_reserved,
+    split_of_sprite,
+)
 
 PANORAMA_PACKAGE, SPRITE_PACKAGE = "@pmndrs/assets", "@lobehub/fluent-emoji-3d"
+SPRITE_FOLDER = "assets"
 VERSIONS = {PANORAMA_PACKAGE: "1.7.0", SPRITE_PACKAGE: "1.1.0"}
 _LAMP = 4.0  # times the key: what is brighter is a lamp or the sun
 
 
-def library_from_npm(root: Path | str, split: Split, *, reserved: bool = False) -> AssetLibrary:
+def library_from_npm(
+    root: Path | str, split: Split, *, reserved: bool = False, sprite_split: SpriteSplit = "name"
+) -> AssetLibrary:
     """Read all material of a split from the two unpacked npm packages under ``root``.
 
-    ``reserved=True`` is needed for Split.RESERVED. ``fetch_npm`` fills such a folder.
+    ``reserved=True`` is needed for Split.RESERVED. ``sprite_split``: see split_of_sprite. ``fetch_npm`` fills
+    such a folder.
     """
     refuse_reserved(split, reserved=reserved)
     packages = _find_packages(Path(root))
@@ -38,11 +49,16 @@ def library_from_npm(root: Path | str, split: Split, *, reserved: bool = False) 
         path.name.removesuffix(".exr.js"): path
         for path in sorted((packages[PANORAMA_PACKAGE] / "hdri").glob("*.exr.js"))
     }
-    sprites = sorted((packages[SPRITE_PACKAGE] / "assets").glob("*.webp"))
+    sprites = sprite_files(root)
     return AssetLibrary(
         {k: read_exr_js(p) for k, p in panoramas.items() if Split.of_panorama(k) is split},
-        {path.name: path for path in sprites if Split.of_sprite(path.name) is split},
+        {path.name: path for path in sprites if split_of_sprite(path.name, sprite_split) is split},
     )
+
+
+def sprite_files(root: Path | str) -> list[Path]:
+    """List the files of all sprites of all splits, by name, of the unpacked npm package under ``root``."""
+    return sorted((_find_packages(Path(root))[SPRITE_PACKAGE] / SPRITE_FOLDER).glob("*.webp"))
 
 
 def clean_hdr(pixels: NDArray[Any]) -> NDArray[np.float32]:

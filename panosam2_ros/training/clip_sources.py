@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from panosam2_ros.datasets.registry import DatasetSpec, open_dataset
+from panosam2_ros.simulation.assets import SpriteSplit
 from panosam2_ros.synthetic.npm_assets import fetch_npm
 from panosam2_ros.training.clips import ClipSource, DatasetClips, Material, RenderedClips, StoredMaterial
 from panosam2_ros.training.curriculum import Stage
@@ -18,6 +19,7 @@ class Sources:
 
     npm: Path
     models: Path | None
+    sprite_split: SpriteSplit = "name"
 
     def open_clips(self, stage: Stage) -> ClipSource:
         """Open the clips of a stage: panoramas or search regions, of a data set or of synthetic scenes."""
@@ -36,6 +38,6 @@ class Sources:
         """Return the material of synthetic scenes, read once already so that problems are reported here."""
         if not self.npm.exists():
             fetch_npm(self.npm)
-        material = StoredMaterial(self.npm, self.models)
+        material = StoredMaterial(self.npm, self.models, self.sprite_split)
         material.library()
         return material

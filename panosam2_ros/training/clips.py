@@ -14,7 +14,7 @@ from panosam2_ros.datasets.registry import Dataset as VideoDataset
 from panosam2_ros.datasets.sequence import VideoSequence
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.masks.label_image import resize_labels
-from panosam2_ros.simulation.assets import AssetLibrary, Split
+from panosam2_ros.simulation.assets import AssetLibrary, Split, SpriteSplit
 from panosam2_ros.simulation.scene import render_clip
 from panosam2_ros.simulation.scene_config import SceneConfig
 from panosam2_ros.synthetic.mesh_assets import with_models
@@ -68,16 +68,17 @@ class StoredMaterial:
 
     npm: Path
     models: Path | None
+    sprite_split: SpriteSplit = "name"
 
     def library(self) -> AssetLibrary:
         """Read the library once per process."""
-        return _library(self.npm, self.models)
+        return _library(self.npm, self.models, self.sprite_split)
 
 
 @cache
-def _library(npm: Path, models: Path | None) -> AssetLibrary:
+def _library(npm: Path, models: Path | None, sprite_split: SpriteSplit) -> AssetLibrary:
     """Read a library."""
-    library = library_from_npm(npm, Split.TRAIN)
+    library = library_from_npm(npm, Split.TRAIN, sprite_split=sprite_split)
     return library if models is None else with_models(library, models)
 
 

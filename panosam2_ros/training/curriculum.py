@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from panosam2_ros.simulation.assets import SPRITE_SPLITS, SpriteSplit
 from panosam2_ros.simulation.scene_config import SceneConfig
 from panosam2_ros.training.losses import LossConfig
 
@@ -86,6 +87,7 @@ class Recipe:
     weight_decay: float = 0.02
     gradient_clip: float = 1.0
     loss: LossConfig = field(default_factory=LossConfig)
+    sprite_split: SpriteSplit = "name"  # or family, which SynthPano v2 needs; see split_of_sprite
     start: str = ""  # weights by name or path; empty: random ones
     model: dict[str, Any] = field(default_factory=dict)  # values of ModelConfig to change
     learn: str = "all"  # or adapters: PanoSAM2's parts alone
@@ -115,6 +117,10 @@ def read_config(path: Path, *, variant: str = "") -> Recipe:
     recipe = _parse(Recipe, {**config, "stages": stages}, "the recipe", path)
     if recipe.learn not in ("all", "adapters"):
         raise ValueError(f"learn in {path} is all or adapters, got {recipe.learn!r}")
+    if recipe.sprite_split not in SPRITE_SPLITS:
+        raise ValueError(
+            f"sprite_split in {path} is {' or '.join(SPRITE_SPLITS)}, got {recipe.sprite_split!r}"
+        )
     _check_regions(recipe, path)
     return recipe
 

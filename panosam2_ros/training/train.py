@@ -290,7 +290,7 @@ def main(arguments: list[str] | None = None) -> None:
     recipe = scaled_recipe(recipe, share=options.share, rate=options.rate)
     if options.seed is not None:
         recipe = replace(recipe, seed=options.seed)
-    sources = Sources(options.sources, options.models)
+    sources = Sources(options.sources, options.models, recipe.sprite_split)
     trainer = Trainer(recipe, options.out, sources, workers=options.workers)
     if options.dry_run:
         print(trainer.dry_run())

@@ -15,6 +15,9 @@ from helpers.tiny_training import (
     TinyMaterial,
     write_recipe,
 )
+from panosam2_ros.simulation.assets import AssetLibrary, Split
+from panosam2_ros.training import clips
+from panosam2_ros.training.clip_sources import Sources
 from panosam2_ros.training.curriculum import learning_rate, read_config
 from panosam2_ros.training.region_clips import RegionClips, SceneVideos
 
@@ -79,3 +82,22 @@ def test_search_regions_exclude_weighting_and_refinement(small: Path, wrong: dic
     assert read_config(write_recipe(small, **wrong)).stages[0].panorama == (0, 0)
     with pytest.raises(ValueError, match=r"stage tiny in .* has poor: 0\.5, which is for search regions"):
         read_config(write_recipe(small, {"poor": 0.5}))
+
+
+def test_sprites_are_split_by_name_unless_the_recipe_says_otherwise(
+    small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rule of the recipe reaches the library that its clips are made of."""
+    asked: list[str] = []
+
+    def read(root: Path, split: Split, *, sprite_split: str) -> AssetLibrary:
+        asked.append(sprite_split)
+        return TinyMaterial().library()
+
+    monkeypatch.setattr(clips, "library_from_npm", read)
+    for changes in ({}, {"sprite_split": "family"}):
+        recipe = read_config(write_recipe(small, **changes))
+        Sources(tmp_path, None, recipe.sprite_split).open_clips(recipe.stages[0])
+    assert asked == ["name", "family"]
+    with pytest.raises(ValueError, match=r"sprite_split in .* is name or family, got 'hash'"):
+        read_config(write_recipe(small, sprite_split="hash"))
