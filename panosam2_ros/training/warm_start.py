@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add("--out", type=Path, required=True, help="file of weights that is written")
     options = parser.parse_args(arguments)
     recipe = read_config(options.config)
-    images = regions(recipe, Sources(options.sources, options.models), options.clips)
+    images = regions(recipe, Sources(options.sources, options.models, recipe.sprite_split), options.clips)
     model = started(recipe, load_model(options.teacher), images)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     save_weights(model, options.out, dtype=torch.float32)
