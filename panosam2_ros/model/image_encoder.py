@@ -8,7 +8,7 @@ own also a ``PyramidEncoder`` of its own in ``build_image_encoder``.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -44,6 +44,18 @@ class ImageFeatures:
     bins: ColourBins | None = None  # of mask pixels, [B, H', W'], with colour evidence
     pixels: Tensor | None = None  # [B, 3, H, W] 0..255, of networks that keep them in their memory
     keys: Tensor | None = None  # [B, C_key, 2h, 2w], of networks that compare pixels, as ``pixel_keys``
+
+    def select(self, rows: Tensor) -> ImageFeatures:
+        """Return the features of some images, [M] int64."""
+        return ImageFeatures(
+            self.embedding[rows],
+            self.high_res_s4[rows],
+            self.high_res_s8[rows],
+            stem=None if self.stem is None else self.stem[rows],
+            bins=None if self.bins is None else replace(self.bins, index=self.bins.index[rows]),
+            pixels=None if self.pixels is None else self.pixels[rows],
+            keys=None if self.keys is None else self.keys[rows],
+        )
 
 
 class WrapConv2d(nn.Conv2d):

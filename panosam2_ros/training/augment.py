@@ -6,11 +6,14 @@ import math
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.sphere import Floats, rotation_matrix
 
+_STOPS, _RAMP = (0.4, 1.5), 4  # change of light in a clip, either way; frames that it takes at most
+_GAMMA = 2.2
 _COARSEST, _QUALITIES = 3.0, (25, 90)  # largest downsampling factor; range of JPEG qualities
 
 
@@ -76,3 +79,37 @@ def recolour_frames(rng: np.random.Generator, images: ImageArray) -> ImageArray:
     offset = rng.uniform(-15, 15)
     table = np.clip(np.arange(256)[:, None] * gain + offset, 0, 255).astype(np.uint8)
     return np.stack([table[:, c][images[..., c]] for c in range(3)], -1)
+
+
+def relight_frames(rng: np.random.Generator, images: ImageArray) -> ImageArray:
+    """Change the light within images [T, H, W, 3]: from a time on, or where a shadow's edge passes."""
+    stops = rng.uniform(*_STOPS) * rng.choice((-1, 1))
+    if rng.random() < 0.5:
+        weights = _light_over_time(rng, len(images))[:, None, None]
+        tables = [_exposure_table(stops * weight) for weight in weights.ravel()]
+        return np.stack([cv2.LUT(image, table) for image, table in zip(images, tables, strict=True)])
+    weights, table = _shadow(rng, images.shape[:3]), _exposure_table(stops)
+    relit = images + (table[images] - images.astype(np.float32)) * weights[..., None]
+    return np.asarray(np.rint(relit), np.uint8)
+
+
+def _exposure_table(stops: float) -> ImageArray:
+    """Tabulate display values that are exposed by ``stops`` more."""
+    return np.asarray(np.clip(np.arange(256) * 2 ** (stops / _GAMMA), 0, 255), np.uint8)
+
+
+def _light_over_time(rng: np.random.Generator, frames: int) -> NDArray[np.float32]:
+    """Return how much the light has changed, 0..1, in each frame: a step, or a short ramp."""
+    since = np.arange(frames) - rng.integers(0, max(frames, 2))
+    return np.asarray(np.clip(since / rng.integers(1, _RAMP + 1) + 1, 0, 1), np.float32)
+
+
+def _shadow(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Return how much pixels [T, H, W] are on one side of a straight, soft edge that moves across them."""
+    frames, height, width = shape
+    y, x = np.mgrid[:height, :width].astype(np.float32) / max(height, width) - 0.5
+    heading, soft = rng.uniform(0, 2 * np.pi), rng.uniform(0.01, 0.08)
+    along = x * np.float32(np.cos(heading)) + y * np.float32(np.sin(heading))
+    start, end = rng.uniform(-0.6, 0.6, 2)
+    edge = np.linspace(start, end, frames, dtype=np.float32)
+    return np.asarray(1 / (1 + np.exp((edge[:, None, None] - along) / np.float32(soft))), np.float32)

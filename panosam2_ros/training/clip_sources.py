@@ -26,12 +26,15 @@ class Sources:
         if not stage.data:
             scenes, material = stage.scene_config(), self.material()
             if all(stage.panorama):
-                return RegionClips(SceneVideos(scenes, material), stage.size[1], poor=stage.poor)
+                return RegionClips(
+                    SceneVideos(scenes, material), stage.size[1], poor=stage.poor, relit=stage.relit
+                )
             return RenderedClips(scenes, material)
         dataset = open_dataset(DatasetSpec(stage.data))
         panoramas = DatasetClips(dataset, stage.panoramas, stage.max_frames + 2, stage.every)
         if all(stage.panorama):
-            return RegionClips(PanoramaVideos(panoramas), stage.size[1], poor=stage.poor)
+            videos = PanoramaVideos(panoramas)
+            return RegionClips(videos, stage.size[1], poor=stage.poor, relit=stage.relit)
         return panoramas
 
     def material(self) -> Material:

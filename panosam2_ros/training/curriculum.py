@@ -40,6 +40,7 @@ class Stage:
     refine: bool = True  # with distortion refinement, where the network has it
     tilt: float = 0.0  # degrees by which whole clips are tilted at most
     poor: float = 0.0  # share of the clips of search regions that are degraded
+    relit: float = 0.0  # share of the clips of search regions in which the light changes
     reuse: float = 2.0  # mean number of uses of a clip
     minutes: float = 0.0  # time limit of the stage; 0: it ends with its steps
     accumulate: int = 1  # steps whose gradients make one update
@@ -127,11 +128,13 @@ def read_config(path: Path, *, variant: str = "") -> Recipe:
 
 def _check_regions(recipe: Recipe, path: Path) -> None:
     """Raise ValueError where stages of search regions have options of panoramas, or the other way round."""
-    for stage in (stage for stage in recipe.stages if stage.poor and not all(stage.panorama)):
-        raise ValueError(
-            f"stage {stage.name} in {path} has poor: {stage.poor}, which is for search regions: give it a "
-            "panorama, or leave out poor"
-        )
+    for stage in (stage for stage in recipe.stages if not all(stage.panorama)):
+        for option in ("poor", "relit"):
+            if share := getattr(stage, option):
+                raise ValueError(
+                    f"stage {stage.name} in {path} has {option}: {share}, which is for search regions: "
+                    f"give it a panorama, or leave out {option}"
+                )
     refined = bool(recipe.model.get("refine_steps"))
     for stage in (stage for stage in recipe.stages if all(stage.panorama)):
         if recipe.loss.weighting != "none" or (refined and stage.refine):

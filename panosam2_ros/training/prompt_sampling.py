@@ -2,24 +2,43 @@
 
 from __future__ import annotations
 
+import math
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from panosam2_ros.geometry.equirect import mask_box
 from panosam2_ros.geometry.image_types import MaskArray
-from panosam2_ros.model.mask_decoder import FOREGROUND
+from panosam2_ros.model.mask_decoder import BACKGROUND, FOREGROUND
 from panosam2_ros.prompts.prompt import Prompt
+
+SEVERAL = 0.4  # share of clicks that are several, ...
+OUTSIDE = 0.6  # ... and of these, with one that says what does not belong to the object
+_NEAR = 0.6  # how far from an object that one is, at most, as a share of the object's extent
 
 
 def sample_prompt(rng: np.random.Generator, mask: MaskArray, kinds: tuple[float, float, float]) -> Prompt:
-    """Draw a box, a click or the mask itself for an object [H, W], with the probabilities ``kinds``."""
+    """Draw a box, clicks or the mask itself for an object [H, W], with the probabilities ``kinds``."""
     kind = rng.choice(3, p=kinds)
     if kind == 0:
         return Prompt(box=_sample_box(rng, mask))
-    if kind == 1:
-        return Prompt(points=sample_click(rng, mask), point_labels=np.array([FOREGROUND]))
-    return Prompt(mask=mask)
+    if kind == 2:
+        return Prompt(mask=mask)
+    clicks, labels = [sample_click(rng, mask)], [FOREGROUND]
+    if rng.random() < SEVERAL:
+        clicks.append(sample_click(rng, mask))
+        labels.append(FOREGROUND)
+        if rng.random() < OUTSIDE and (around := _around(mask)).any():
+            clicks.append(sample_click(rng, around))
+            labels.append(BACKGROUND)
+    return Prompt(points=np.concatenate(clicks), point_labels=np.array(labels))
+
+
+def _around(mask: MaskArray) -> MaskArray:
+    """Return what lies near an object [H, W] and does not belong to it."""
+    away = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3)
+    return np.asarray((away > 1) & (away <= max(_NEAR * math.sqrt(mask.sum()), 3.0)))
 
 
 def _sample_box(rng: np.random.Generator, mask: MaskArray) -> tuple[float, float, float, float]:

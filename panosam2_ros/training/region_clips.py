@@ -15,7 +15,7 @@ from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
 from panosam2_ros.simulation.scene_config import SceneConfig
 from panosam2_ros.synthetic.perspective_renderer import PerspectiveRenderer
-from panosam2_ros.training.augment import degrade_images, recolour_frames
+from panosam2_ros.training.augment import degrade_images, recolour_frames, relight_frames
 from panosam2_ros.training.clips import MIN_PIXELS, Clip, ClipSource, Material
 
 OBJECTS_PER_CLIP = 3  # objects of a video that have clips of their own
@@ -123,6 +123,7 @@ class RegionClips:
     videos: Callable[[int], RegionVideo]
     size: int
     poor: float = 0.0  # share of clips that are degraded
+    relit: float = 0.0  # share of clips in which the light changes
     single_object = True
     _cache: dict[int, _TrackedVideo] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -154,10 +155,12 @@ class RegionClips:
         return self._cache[number]
 
     def augment(self, rng: np.random.Generator, images: ImageArray, labels: ImageArray, tilt: float) -> Clip:
-        """Augment a cut by mirroring, other colours and degraded images; it is never tilted."""
+        """Augment a cut by mirroring, other colours, other light and degraded images; it is never tilted."""
         if rng.random() < 0.5:
             images, labels = images[:, :, ::-1], labels[:, :, ::-1]
         images = recolour_frames(rng, images)
+        if self.relit > rng.random():
+            images = relight_frames(rng, images)
         return degrade_images(rng, images) if self.poor > rng.random() else images, labels
 
 

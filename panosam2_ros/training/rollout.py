@@ -137,22 +137,27 @@ class ClipLoss(nn.Module):
         encoding: PromptEncoder,
         config: RolloutConfig,
     ) -> tuple[MemoryBank, list[Losses]]:
-        """Click on the largest mistake of every object; return the bank after that, and the losses."""
+        """Click on the largest mistake of every object; return the bank after that, and the losses.
+
+        Of clips of one object each, or of one clip.
+        """
         fine = step.prediction.fine_logits
         found = fine[:, 0] > 0
         wrong = (found != (resize_targets(frame.target, fine)[:, 0] > 0.5)) & frame.present[:, None, None]
-        if len(frame.features.embedding) > 1 or not wrong.any():  # objects must be those of one image
+        images = len(frame.features.embedding)
+        if images not in (1, len(frame.present)) or not wrong.any():  # those that are wrong may be any
             return step.bank, []
         rows = wrong.flatten(1).any(1).nonzero()[:, 0]
+        features = frame.features if images == 1 else frame.features.select(rows)
         mistakes = zip(wrong[rows].cpu().numpy(), found[rows].cpu().numpy(), strict=True)
         prompts = [correction(*each, self.model.config.mask_stride) for each in mistakes]
         known = step.bank.select(rows).before_newest()
         encoded = encoding.encode(prompts, before.select(rows).mask_logits.detach()).to(self.model.device)
-        again = segment_prompts(self.model, known, frame.features, encoded, corrects=True)
+        again = segment_prompts(self.model, known, features, encoded, corrects=True)
         order = torch.arange(len(frame.present), device=rows.device)
         order[rows] = len(frame.present) + torch.arange(len(rows), device=rows.device)
         bank = step.bank.append(again.bank).select(order)
-        clicked = replace(frame, target=frame.target[rows], present=frame.present[rows])
+        clicked = _TargetFrame(features, frame.target[rows], frame.present[rows])
         return bank, [self._losses(again, clicked, config)]
 
 

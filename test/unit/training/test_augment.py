@@ -8,7 +8,13 @@ import pytest
 from helpers.fake_videos import noise
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import angle_between, rotation_matrix
-from panosam2_ros.training.augment import augment_clip, degrade_images, random_rotation, rotate_clip
+from panosam2_ros.training.augment import (
+    augment_clip,
+    degrade_images,
+    random_rotation,
+    relight_frames,
+    rotate_clip,
+)
 
 GRID = Equirect(256, 128)
 
@@ -71,3 +77,18 @@ def test_degraded_images_have_less_detail_and_the_same_colours() -> None:
         assert abs(poor.astype(float).mean((1, 2)) - images.mean((1, 2))).max() < 3  # colours stay in place
         details.append(abs(np.diff(poor.astype(int), axis=2)).mean())
     assert min(details) < 0.6 * detail
+
+
+def test_light_changes_at_some_time_or_behind_an_edge_that_moves() -> None:
+    images, kinds = np.full((8, 32, 32, 3), 100, np.uint8), set()
+    for seed in range(40):
+        relit = relight_frames(np.random.default_rng(seed), images)
+        assert relit.shape == images.shape and relit.dtype == np.uint8
+        extremes = relit.min() / 100, relit.max() / 100
+        assert extremes[0] > 2 ** (-1.5 / 2.2) - 0.02 and extremes[1] < 2 ** (1.5 / 2.2) + 0.02
+        assert extremes[0] < 0.9 or extremes[1] > 1.1 or relit.std() == 0  # the edge may never come
+        everywhere = all(frame.std() == 0 for frame in relit)
+        kinds.add((everywhere, bool(relit[:, 16, 16, 0].std() > 0)))
+    assert (True, True) in kinds and (False, True) in kinds
+    black = np.zeros((2, 8, 8, 3), np.uint8)
+    assert not relight_frames(np.random.default_rng(0), black).any()

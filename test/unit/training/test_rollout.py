@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,6 +46,28 @@ def test_a_correction_is_a_click_on_the_larger_mistake() -> None:
     extra = correction(found != (found & False), found, 4)
     u, v = extra.points[0]
     assert extra.point_labels.tolist() == [0] and found[int(v) // 4, int(u) // 4]
+
+
+@pytest.mark.parametrize("objects", [1, 3])
+def test_objects_of_several_clips_are_corrected_where_each_clip_has_one(small: Path, objects: int) -> None:
+    torch.manual_seed(0)
+    model = random_model(1)
+    model.set_input_size(64, 128)
+    batch = make_batches(small, frames=2, free_running_frames=0, batch=2, objects=objects)[0]
+    corrected: list[int] = []
+    real = ClipLoss._correct
+
+    def watched(self: ClipLoss, *arguments: Any) -> Any:
+        bank, losses = real(self, *arguments)
+        corrected.append(len(losses))
+        assert len(bank) == 2 * objects
+        return bank, losses
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ClipLoss, "_correct", watched)
+        total = ClipLoss(model.train(), LossConfig())(batch, RolloutConfig(correct=1.0))[0]
+    total.backward()
+    assert corrected == [int(objects == 1)]
 
 
 def test_a_yaw_jump_rolls_images_and_targets_alike(small: Path) -> None:
