@@ -22,7 +22,7 @@ _GROUPS = (
 )
 
 
-class ConvNorm(nn.Module):
+class NormedConv(nn.Module):
     """A convolution and its batch norm, which ``fold`` merges."""
 
     def __init__(self, inputs: int, outputs: int, size: int, *, stride: int = 1, groups: int = 1) -> None:
@@ -49,9 +49,9 @@ class InvertedResidual(nn.Module):
         """Make a block whose inner channels are ``factor`` times its inputs."""
         super().__init__()
         inner = factor * inputs
-        self.widen = ConvNorm(inputs, inner, 1) if factor > 1 else None
-        self.filter = ConvNorm(inner, inner, 3, stride=stride, groups=inner)
-        self.narrow = ConvNorm(inner, outputs, 1)
+        self.widen = NormedConv(inputs, inner, 1) if factor > 1 else None
+        self.filter = NormedConv(inner, inner, 3, stride=stride, groups=inner)
+        self.narrow = NormedConv(inner, outputs, 1)
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class MobileTrunk(nn.Module):
         """Make a trunk with random weights."""
         super().__init__()
         self.channel_list, self.stem_channels = list(reversed(MOBILE_CHANNELS)), STEM_CHANNELS
-        self.first = ConvNorm(3, 32, 3, stride=2)
+        self.first = NormedConv(3, 32, 3, stride=2)
         self.second = InvertedResidual(32, STEM_CHANNELS, factor=1, stride=1)
         self.stages, inputs = nn.ModuleList(), STEM_CHANNELS
         for groups in _GROUPS:
@@ -101,6 +101,6 @@ class MobileTrunk(nn.Module):
     def fold(self) -> None:
         """Merge batch norms in evaluation mode into convolutions."""
         for module in self.modules():
-            if isinstance(module, ConvNorm):
+            if isinstance(module, NormedConv):
                 module.fold()
                 module.conv.weight.data = module.conv.weight.contiguous(memory_format=torch.channels_last)

