@@ -18,9 +18,9 @@ from panosam2_ros.tracking.step_graphs import (
     BUCKETS,
     MOST_GRAPHS,
     CudaGraphs,
-    StepRecorder,
     StepCall,
     StepGraphs,
+    StepRecorder,
     bucket_of,
 )
 from panosam2_ros.tracking.step_inputs import StepInputs, source_of
