@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import cv2
 import numpy as np
@@ -15,6 +16,15 @@ from panosam2_ros.datasets.sequence import LayoutError
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.image_types import ImageArray, LabelImage, MaskArray
 from panosam2_ros.io.label_png import read_labels, write_labels
+
+
+class PixelSize(Protocol):
+    """Anything with a width and a height in pixels."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -45,13 +55,13 @@ class FolderFiles:
             raise LayoutError(f"{self.frames[index]} cannot be read as an image: unpack it again")
         return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
 
-    def mask(self, index: int, grid: Equirect) -> LabelImage:
+    def mask(self, index: int, size: PixelSize) -> LabelImage:
         """Read the ids [H, W] of a frame that has a mask."""
         labels = read_labels(self.masks[index])
-        if labels.shape != (grid.height, grid.width):
+        if labels.shape != (size.height, size.width):
             raise LayoutError(
                 f"{self.masks[index]} is {labels.shape[1]}x{labels.shape[0]} but {self.name} is "
-                f"{grid.width}x{grid.height}: masks need the size of the frames"
+                f"{size.width}x{size.height}: masks need the size of the frames"
             )
         return labels
 
@@ -134,6 +144,18 @@ def list_numbered_files(folder: Path, suffixes: Sequence[str]) -> dict[int, Path
             )
         files[int(path.stem)] = path
     return dict(sorted(files.items()))
+
+
+def pair_by_number(name: str, frames: Mapping[int, Path], masks: Mapping[int, Path]) -> dict[int, Path]:
+    """Return the masks of a clip by the index of their frame; raise LayoutError for one without a frame."""
+    numbers = list(frames)
+    index = {number: i for i, number in enumerate(numbers)}
+    if stray := sorted(masks.keys() - index.keys()):
+        raise LayoutError(
+            f"{masks[stray[0]]} belongs to no frame of {name}, whose frames are "
+            f"{numbers[0]}..{numbers[-1]}: frames and masks of one release are needed"
+        )
+    return {index[number]: path for number, path in masks.items()}
 
 
 def list_folders(root: Path) -> list[Path]:

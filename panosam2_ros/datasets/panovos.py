@@ -24,6 +24,7 @@ from panosam2_ros.datasets.folder_sequence import (
     FolderSequence,
     describe_folder,
     list_numbered_files,
+    pair_by_number,
 )
 from panosam2_ros.datasets.sequence import LayoutError
 
@@ -72,16 +73,9 @@ class PanoVos:
                 f"PanoVOS needs {_EXPECTED}; {name} has {len(frames)} frames and {len(masks)} "
                 f"PNG masks, in {annotations} there is {describe_folder(annotations)}: unpack it again"
             )
-        numbers = list(frames)
-        index = {number: i for i, number in enumerate(numbers)}
-        if stray := sorted(masks.keys() - index.keys()):
-            raise LayoutError(
-                f"{masks[stray[0]]} belongs to no frame of {name}, whose frames are "
-                f"{numbers[0]}..{numbers[-1]}: frames and masks of one release are needed"
-            )
-        paired = {index[number]: path for number, path in masks.items()}
+        paired = pair_by_number(name, frames, masks)
         complete = len(paired) == len(frames)
-        return FolderFiles(name, tuple(frames.values()), paired, complete), numbers
+        return FolderFiles(name, tuple(frames.values()), paired, complete), list(frames)
 
     def _index(self, name: str, obj_id: int, number: int, numbers: list[int]) -> int:
         """Return the index of the frame of a number; raise LayoutError where there is none."""

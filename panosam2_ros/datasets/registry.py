@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,14 +16,15 @@ from panosam2_ros.datasets.folder_sequence import FolderSequence
 from panosam2_ros.datasets.ground_truth_prompts import FramePrompts, ground_truth_prompts
 from panosam2_ros.datasets.panovos import PanoVos
 from panosam2_ros.datasets.sequence import VideoSequence
+from panosam2_ros.datasets.sphere_clips import SPHERE_GRID, SphereClips
 from panosam2_ros.datasets.staged_scenes import STAGED_KINDS, open_staged, staged_names
 from panosam2_ros.datasets.synthpano.config import BenchmarkConfig
 from panosam2_ros.datasets.synthpano.ground_truth import SequenceGroundTruth, read_distractors
+from panosam2_ros.datasets.video_clip import VideoClip
 from panosam2_ros.datasets.vos360 import Vos360
-from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.geometry.image_types import ImageArray, LabelImage, MaskArray
+from panosam2_ros.geometry.image_types import LabelImage
 from panosam2_ros.geometry.sphere import Floats
-from panosam2_ros.io.frame_source import open_frames
+from panosam2_ros.io.package_files import sha256
 from panosam2_ros.model.mask_decoder import FOREGROUND
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.simulation.assets import AssetLibrary, Split
@@ -31,7 +32,7 @@ from panosam2_ros.synthetic.npm_assets import library_from_npm
 
 KINDS = (
     f"acceptance, staged[:{'|'.join(STAGED_KINDS)}], synthpano:DIR[:SPLIT], vos360:DIR[:SPLIT], "
-    "panovos:DIR[:SPLIT] or video:PATH"
+    "panovos:DIR[:SPLIT], sphere:DIR[@YAW,PITCH[,FOV][;...]] or video:PATH"
 )
 Corners = tuple[float, ...]
 
@@ -46,6 +47,7 @@ class DatasetSpec:
     frames: int = 0  # of a video, at most; 0: all
     boxes: tuple[Corners, ...] = ()  # u_min, v_min, u_max, v_max, in a video's first frame
     clicks: tuple[Corners, ...] = ()  # u, v, in a video's first frame
+    background: str = ""  # panorama behind the clips of ``sphere``; empty: a grey texture
 
     @property
     def location(self) -> str:
@@ -73,52 +75,6 @@ class Dataset:
         return ground_truth_prompts(sequence, kind) if self.fixed_prompts is None else self.fixed_prompts
 
 
-class VideoClip:
-    """A video without ground truth as a sequence; frames stay in memory once they were read."""
-
-    attributes: frozenset[str] = frozenset()
-
-    def __init__(self, path: Path, frames: int, objects: int) -> None:
-        self.name = path.stem
-        source = open_frames(path)
-        self.grid = Equirect(source.width, source.height)
-        self.rate = source.rate or 10.0
-        self.first_frames = dict.fromkeys(range(1, objects + 1), 0)
-        self._source: Iterator[ImageArray] = iter(source)
-        self._limit = frames
-        self._frames: list[ImageArray] = []
-        self._ended = False
-
-    def __len__(self) -> int:
-        """Return the number of frames; reads all of them."""
-        while self._read():
-            pass
-        return len(self._frames)
-
-    def image(self, index: int) -> ImageArray:
-        """Return one frame, RGB; reads those before it."""
-        while index >= len(self._frames) and self._read():
-            pass
-        return self._frames[index]
-
-    def labels(self, index: int) -> LabelImage | None:
-        """Return None: there is no ground truth."""
-        return None
-
-    def prompt_mask(self, obj_id: int) -> MaskArray:
-        """Raise ValueError: there is no ground truth."""
-        raise ValueError(f"{self.name} has no ground truth: prompt its objects with --box and --click")
-
-    def _read(self) -> bool:
-        """Read another frame; return whether there was one."""
-        full = 0 < self._limit <= len(self._frames)
-        frame = None if self._ended or full else next(self._source, None)
-        self._ended = frame is None
-        if frame is not None:
-            self._frames.append(frame)
-        return frame is not None
-
-
 class SynthPanoSequence(FolderSequence):
     """A sequence in the layout of 360VOS, with the ground truth that SynthPano stores beside the masks."""
 
@@ -141,9 +97,11 @@ def open_dataset(spec: DatasetSpec) -> Dataset:
     """Open the data set that a user named; raise ValueError where name or files are wrong."""
     kind, _, path = spec.text.partition(":")
     openers = {"acceptance": _acceptance, "synthpano": _synthpano, "vos360": _vos360,
-               "panovos": _panovos, "staged": _staged, "video": _video}  # fmt: skip
+               "panovos": _panovos, "sphere": _sphere, "staged": _staged, "video": _video}  # fmt: skip
     if kind not in openers or (kind != "staged" and bool(path) == (kind == "acceptance")):
         raise ValueError(f"--dataset is one of {KINDS}, got {spec.text!r}")
+    if spec.background and kind != "sphere":
+        raise ValueError(f"--background is of --dataset sphere:DIR, got {spec.text!r}: leave it out")
     return openers[kind](spec, path)
 
 
@@ -218,6 +176,29 @@ def _panovos(spec: DatasetSpec, path: str) -> Dataset:
     """Open a split of PanoVOS."""
     root, split = _root_and_split(path, "val")
     return _folder_dataset("panovos", split, PanoVos(root, split))
+
+
+def _sphere(spec: DatasetSpec, path: str) -> Dataset:
+    """Open perspective clips that are laid onto the sphere, with stamps at the 24 Hz of DAVIS and SA-V."""
+    background = Path(spec.background).expanduser() if spec.background else None
+    opened = SphereClips.parse(path, background=background)
+    identity = {
+        "dataset": "sphere",
+        "names": opened.names,
+        "placements": [[p.yaw, p.pitch, p.fov] for p in opened.placements],
+        "size": [SPHERE_GRID.width, SPHERE_GRID.height],
+        "background": sha256(background) if background else "",
+    }
+    return Dataset(
+        name="sphere",
+        split=opened.root.resolve().name,
+        seed=None,
+        config_sha256=digest(identity),
+        names=opened.names,
+        rate=24.0,
+        has_ground_truth=True,
+        open=opened.sequence,
+    )
 
 
 def _root_and_split(path: str, default: str) -> tuple[Path, str]:

@@ -71,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--submission", type=Path, help="folder for label PNGs in the format of the data sets' servers")
     add("--reserved", action="store_true", help="allow material that is reserved for final acceptance")
     add("--sources", default="", help="folder of the npm packages, in place of the shipped material")
+    add("--background", default="", help="panorama behind the clips of --dataset sphere:DIR (default: a grey "
+        "texture)")  # fmt: skip
     add("--frames", type=int, default=0, help="of a video, at most (default: all)")
     add("--box", type=_numbers(4), action="append", default=[], help="U_MIN,V_MIN,U_MAX,V_MAX in a video's "
         "first frame; U_MIN > U_MAX: across the seam")  # fmt: skip
@@ -118,6 +120,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         frames=options.frames,
         boxes=tuple(options.box),
         clicks=tuple(options.click),
+        background=options.background,
     )
     dataset = dataset_of(spec)
     if not dataset.has_ground_truth and options.mode not in ("roll", "cycle"):

@@ -29,10 +29,10 @@ class DevicePanorama:
 
     def __init__(self, image: ImageArray, device: torch.device) -> None:
         """Copy an image [H, W, 3] uint8 to the device; the call does not wait for that."""
-        host = torch.from_numpy(image if min(image.strides) > 0 else image.copy())
-        if device.type == "cuda":
-            host = host.pin_memory()
-        self.image = host.to(device, non_blocking=True)
+        # pinned, so that the copy goes on by itself; images may be read-only, or views of others
+        staging = torch.empty(image.shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
+        np.copyto(staging.numpy(), image)
+        self.image = staging.to(device, non_blocking=True)
         self._fitted = cache(self._fit)
 
     def fitted(self, height: int, width: int) -> Tensor:

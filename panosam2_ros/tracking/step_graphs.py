@@ -34,7 +34,7 @@ def bucket_of(count: int) -> int:
     return larger[0] if larger else -(-count // BUCKETS[-1]) * BUCKETS[-1]
 
 
-class Recorder(Protocol):
+class StepRecorder(Protocol):
     """Records work on tensors that stay where they are."""
 
     def record(self, work: Callable[[], list[Tensor]]) -> tuple[Callable[[], None], list[Tensor]]:
@@ -113,7 +113,7 @@ class _Graph:
 class StepGraphs:
     """Replays steps; computes them where they cannot be recorded."""
 
-    def __init__(self, step: Step, recorder: Recorder) -> None:
+    def __init__(self, step: Step, recorder: StepRecorder) -> None:
         """Take a step without side effects, whose operations do not depend on values."""
         self._step, self._recorder = step, recorder
         self._graphs: OrderedDict[tuple[int, ...], _Graph] = OrderedDict()

@@ -88,9 +88,13 @@ def test_a_panorama_is_resized_as_on_the_cpu(device: torch.device, width: int, h
     assert (found - fit_image(image, 128, 256).float()).abs().max() <= 1.001
 
 
-def test_an_image_that_was_flipped_is_taken_as_it_looks() -> None:
+def test_an_image_that_was_flipped_or_is_read_only_is_taken_as_it_looks() -> None:
     image = noise(64, 32)[::-1, ::-1, ::-1]
-    assert np.array_equal(DevicePanorama(image, CPU).image.numpy(), image)
+    image.flags.writeable = False
+    found = DevicePanorama(image, CPU).image
+    assert np.array_equal(found.numpy(), image)
+    found.zero_()
+    assert image.any()  # it was copied: a caller may use the buffer again
 
 
 def test_any_number_of_regions_is_sampled_by_as_many_operations() -> None:

@@ -18,9 +18,9 @@ from panosam2_ros.tracking.step_graphs import (
     BUCKETS,
     MOST_GRAPHS,
     CudaGraphs,
-    Recorder,
     StepCall,
     StepGraphs,
+    StepRecorder,
     bucket_of,
 )
 from panosam2_ros.tracking.step_inputs import StepInputs, source_of
@@ -164,7 +164,7 @@ def test_what_cannot_be_recorded_is_computed_and_said_once(
 def test_a_lack_of_memory_is_for_whoever_can_do_with_fewer_objects(
     tracker: PanoTracker, frames: list[Any]
 ) -> None:
-    refusing: Recorder = Refusing(torch.cuda.OutOfMemoryError("CUDA out of memory"))
+    refusing: StepRecorder = Refusing(torch.cuda.OutOfMemoryError("CUDA out of memory"))
     graphs = StepGraphs(pipeline_of(tracker)._step, refusing)
     for _ in range(2):  # it is tried again: memory may be there later
         with pytest.raises(torch.cuda.OutOfMemoryError):
