@@ -61,7 +61,11 @@ SCENE: Mapping[str, Any] = {
     "lens_step": 0.0,
 }
 # Fields that SceneConfig got after these scenes were frozen, at values that do not change the scenes.
-LATER_FIELDS: Mapping[str, Any] = {"models": 0.0, "people": 0.0, "sway": 0.0, "clutter": (0, 0)}
+LATER_FIELDS: Mapping[str, Any] = {
+    **dict.fromkeys(("models", "people", "sway"), 0.0),
+    **dict.fromkeys(("thin", "parted", "crossing", "meeting", "jump", "light_change"), 0.0),
+    **dict.fromkeys(("clutter", "jump_size", "light_stops"), (0, 0)),
+}
 
 
 def config_text(library: AssetLibrary) -> str:

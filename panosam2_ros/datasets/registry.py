@@ -18,13 +18,13 @@ from panosam2_ros.datasets.panovos import PanoVos
 from panosam2_ros.datasets.sequence import VideoSequence
 from panosam2_ros.datasets.sphere_clips import SPHERE_GRID, SphereClips
 from panosam2_ros.datasets.staged_scenes import STAGED_KINDS, open_staged, staged_names
-from panosam2_ros.datasets.synthpano.config import FROZEN, BenchmarkConfig
+from panosam2_ros.datasets.synthpano.config import BenchmarkConfig
 from panosam2_ros.datasets.synthpano.ground_truth import SequenceGroundTruth, read_distractors
 from panosam2_ros.datasets.video_clip import VideoClip
 from panosam2_ros.datasets.vos360 import Vos360
 from panosam2_ros.geometry.image_types import LabelImage
 from panosam2_ros.geometry.sphere import Floats
-from panosam2_ros.io.package_files import package_file, sha256
+from panosam2_ros.io.package_files import sha256
 from panosam2_ros.model.mask_decoder import FOREGROUND
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.simulation.assets import AssetLibrary, Split
@@ -246,16 +246,16 @@ def _synthpano(spec: DatasetSpec, path: str) -> Dataset:
         raise ValueError(
             f"{root / split} mixes {len(shas)} configurations of SynthPano: write the split again"
         )
-    frozen = BenchmarkConfig.load(package_file(*FROZEN))
-    seed = frozen.seed if shas == {frozen.sha256} else None
-
+    frozen = {config.sha256: config for config in BenchmarkConfig.frozen().values() if config.sha256 in shas}
+    seeds = [config.seed for config in frozen.values()]
+    first = SequenceGroundTruth.load(root / split / opened.names[0])
     return Dataset(
-        name="synthpano",
+        name="synthpano_v2" if first.origin.benchmark == "synthpano_v2" else "synthpano",  # v1 keeps its name
         split=split,
-        seed=seed,
+        seed=seeds[0] if seeds else None,
         config_sha256=shas.pop(),
         names=opened.names,
-        rate=float(frozen.scene["rate"]),
+        rate=first.rate,
         has_ground_truth=True,
         open=partial(_synthpano_sequence, opened, root / split),  # picklable, for workers of training
     )

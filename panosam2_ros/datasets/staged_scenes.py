@@ -21,7 +21,7 @@ from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.sphere import Floats, lonlat_to_vector, rotation_matrix, tangent_basis
 from panosam2_ros.simulation.assets import AssetLibrary, Split, tone_map
 from panosam2_ros.simulation.compositor import Background, paint_labels, project
-from panosam2_ros.simulation.sprites import Sprite, recoloured, textured_shape
+from panosam2_ros.simulation.sprites import Sprite, recoloured, textured_shape, thin_strip
 
 GRID = Equirect(960, 480)
 SCENE_FRAMES, MEETING = 32, 16  # frames of a scene, and the one in which its objects are closest
@@ -32,7 +32,6 @@ JUMPS = (15, 20)  # degrees a frame
 STAGED_KINDS = ("light", "crossing", "front", "thin", "jump")  # first words of names
 _CAMERA_YAW = 0.01  # rad a frame, in every other scene
 _THIN, _LONG = math.radians(1.5), math.radians(30)
-_STRIP = 256  # pixels of a thin object's longer side
 _VARIANTS = {"light": 4, "crossing": 3, "front": 4, "thin": 6, "jump": 8}
 
 
@@ -164,7 +163,8 @@ class _Stage:
         """Stage a plate that is seen edge on."""
         texture = self._sprite(2).rgba if self._variant % 2 else self._shape(1.0).rgba
         roll = math.pi / 6 * self._variant
-        strip = Actor(1, _strip(texture), _LONG, self._place, self._velocity(0.008), roll)
+        sprite = Sprite(thin_strip(texture, math.tan(_THIN / 2) / math.tan(_LONG / 2)), cropped=False)
+        strip = Actor(1, sprite, _LONG, self._place, self._velocity(0.008), roll)
         return self._scene(strip)
 
     def jump(self, step: str) -> StagedScene:
@@ -201,14 +201,3 @@ class _Stage:
 def _mirrored(sprite: Sprite) -> Sprite:
     """Return a sprite of the same colours, mirrored."""
     return Sprite(np.ascontiguousarray(sprite.rgba[:, ::-1]))
-
-
-def _strip(texture: ImageArray) -> Sprite:
-    """Return a thin level strip, _THIN / _LONG as high as wide, of the colours of an RGBA texture."""
-    opaque = texture[texture[..., 3] > 127][:, :3]
-    colours = opaque[np.linspace(0, len(opaque) - 1, _STRIP).astype(int)]
-    rgba = np.zeros((_STRIP, _STRIP, 4), np.uint8)
-    high = round(_STRIP * math.tan(_THIN / 2) / math.tan(_LONG / 2))
-    top = (_STRIP - high) // 2
-    rgba[top : top + high] = np.concatenate([colours, np.full((_STRIP, 1), 255, np.uint8)], 1)
-    return Sprite(rgba, cropped=False)

@@ -9,9 +9,11 @@ import numpy as np
 
 from panosam2_ros.simulation.assets import AssetLibrary, read_view_strip, tone_map
 from panosam2_ros.simulation.scene_config import SceneConfig
-from panosam2_ros.simulation.sprites import Sprite, recoloured, swaying, textured_shape
+from panosam2_ros.simulation.sprites import Sprite, recoloured, swaying, textured_shape, thin_strip
 
 _SWAY_VIEWS = 12
+_THIN_SPRITES = 0.3  # probability of a thin sprite, not a strip: most splits have few
+_THICKNESS = (0.05, 0.12)  # of a strip's length
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,9 +79,10 @@ class AppearanceSampler:
         rng = self.rng
         if rng.random() < self.config.texture_shapes:
             return self.shape(dent=0.5)
-        names = sorted(self.library.sprites)
+        groups = self.library.sprite_groups
         for _ in range(20):  # limited, because a library may have no compact sprites
-            name = str(names[rng.integers(len(names))])
+            group = groups[rng.integers(len(groups))]
+            name = group[0] if len(group) == 1 else group[rng.integers(len(group))]
             sprite = Sprite(self.library.sprite(name))
             if sprite.compact:
                 break
@@ -87,6 +90,26 @@ class AppearanceSampler:
             rgba = recoloured(sprite.rgba, rng.uniform(0, 2 * math.pi), 1.0, rng.uniform(0.6, 1.1))
             sprite = Sprite(rgba)
         return name, sprite
+
+    def thin(self) -> tuple[str, Sprite]:
+        """Sample a thin sprite, or a strip of the colours of any sprite or shape."""
+        rng, names = self.rng, self.library.thin_sprites
+        if names and rng.random() < _THIN_SPRITES:
+            return self._recoloured(str(names[rng.integers(len(names))]))
+        name, sprite = self._sprite()
+        return f"strip of {name}", Sprite(thin_strip(sprite.rgba, rng.uniform(*_THICKNESS)), cropped=False)
+
+    def parted(self) -> tuple[str, Sprite]:
+        """Sample a sprite of many parts; raises ValueError where the library has none."""
+        names = self.library.parted_sprites
+        if not names:
+            raise ValueError("the scene needs a sprite of many parts, the library has none: leave out parted")
+        return self._recoloured(str(names[self.rng.integers(len(names))]))
+
+    def _recoloured(self, name: str) -> tuple[str, Sprite]:
+        """Load a sprite with a random hue and brightness."""
+        hue, value = self.rng.uniform(0, 2 * math.pi), self.rng.uniform(0.6, 1.1)
+        return name, Sprite(recoloured(self.library.sprite(name), hue, 1.0, value))
 
     def shape(self, dent: float) -> tuple[str, Sprite]:
         """Make a shape with a piece of any panorama as its texture; see ``textured_shape``."""

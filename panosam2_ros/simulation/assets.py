@@ -14,6 +14,7 @@ import enum
 import hashlib
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.simulation.sprite_families import family_name, look_alike_families
+from panosam2_ros.simulation.sprites import Sprite
 
 ASSETS = Path(__file__).parent / "asset_files"
 VIEWS, VIEW_SIDE = 32, 112  # views of a strip, and their side in pixels
@@ -85,6 +87,7 @@ class AssetLibrary:
     _: KW_ONLY
     models: Mapping[str, Path] = field(default_factory=dict)  # strips of views by name
     people: Mapping[str, Path] = field(default_factory=dict)  # likewise
+    sprite_split: SpriteSplit = "name"  # rule by which its sprites were chosen
 
     def __post_init__(self) -> None:
         if not self.panoramas or not self.sprites:
@@ -97,6 +100,30 @@ class AssetLibrary:
         """Return a sprite as RGBA uint8 [H, W, 4] with straight (not premultiplied) alpha."""
         source = self.sprites[name]
         return source if isinstance(source, np.ndarray) else read_rgba(source)
+
+    @cached_property
+    def sprite_groups(self) -> tuple[tuple[str, ...], ...]:
+        """The names of the sprites in groups that are equally likely in scenes: families, or single sprites.
+
+        Tones and genders would otherwise make a few families of people most of what is drawn.
+        """
+        names = sorted(self.sprites)
+        if self.sprite_split == "name":
+            return tuple((name,) for name in names)
+        families: dict[str, list[str]] = {}
+        for name in names:
+            families.setdefault(family_name(name), []).append(name)
+        return tuple(tuple(members) for members in families.values())
+
+    @cached_property
+    def thin_sprites(self) -> tuple[str, ...]:
+        """The names of the sprites that are thin; all sprites are read on first use."""
+        return tuple(name for name in sorted(self.sprites) if Sprite(self.sprite(name)).thin)
+
+    @cached_property
+    def parted_sprites(self) -> tuple[str, ...]:
+        """The names of the sprites that have many parts; all sprites are read on first use."""
+        return tuple(name for name in sorted(self.sprites) if Sprite(self.sprite(name)).parted)
 
     @classmethod
     def shipped(
@@ -112,6 +139,7 @@ class AssetLibrary:
         return cls(
             {p.stem: read_rgb(p) for p in panoramas if Split.of_panorama(p.stem) is split},
             {p.name: p for p in sprites if split_of_sprite(p.name, sprite_split) is split},
+            sprite_split=sprite_split,
         )
 
 

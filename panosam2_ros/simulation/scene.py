@@ -17,10 +17,11 @@ from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.sphere import Floats, normalised
 from panosam2_ros.simulation.assets import AssetLibrary
+from panosam2_ros.simulation.body import Body
 from panosam2_ros.simulation.compositor import Background, SpritePatch, paint_labels, project, solid_moment
 from panosam2_ros.simulation.scene_config import SceneConfig
 from panosam2_ros.simulation.scene_motion import pose_at
-from panosam2_ros.simulation.scene_sampler import Body, SceneSpec, sample_scene
+from panosam2_ros.simulation.scene_sampler import SceneSpec, sample_scene
 from panosam2_ros.simulation.stitching import Stitching
 
 _NOISE_SPARE = 61  # rows and columns by which the noise is shifted from frame to frame, at most
@@ -95,7 +96,7 @@ class Scene:
     @property
     def gains(self) -> Floats:
         """The exposures [T], relative to frame 0."""
-        return self._spec.gains
+        return np.asarray(self._spec.gains / self._spec.gains[0])
 
     @property
     def contrast(self) -> float:
@@ -165,7 +166,7 @@ class Scene:
         """Render the image with motion blur, exposure, stitching and noise."""
         samples, shutter = self.config.blur_samples, self.config.motion_blur
         image = self._composed(index, layers)
-        if shutter > 0 and samples > 1:
+        if shutter > 0 and samples > 1 and not self._spec.is_sharp(index):
             times = index + np.linspace(-shutter / 2, shutter / 2, samples)
             total = np.zeros(image.shape, np.float32)
             for time in times:

@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.simulation.compositor import LARGEST_DIAMETER
 
+_RANGES = (
+    "objects", "size", "object_speed", "distractors", "hidden_frames", "clutter", "jump_size", "light_stops",
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class SceneConfig:
@@ -39,6 +43,12 @@ class SceneConfig:
     size_change: float = 1.5  # largest ratio of an object's sizes in a clip; 1 = constant
     growth: float = 0.0  # probability that a tracked object grows and shrinks by more than a factor of 2
     large: float = 0.0  # probability that a tracked object grows beyond 90 degrees for a while
+    thin: float = 0.0  # probability that a tracked object is thin, of a sprite or a strip
+    parted: float = 0.0  # probability that a tracked object has many parts
+    crossing: float = 0.0  # probability that distractors pass in front of tracked objects
+    meeting: float = 0.0  # probability that two tracked objects pass each other, one in front
+    jump: float = 0.0  # probability that the camera or a tracked object jumps between two frames, twice
+    jump_size: tuple[float, float] = (math.radians(10), math.radians(20))  # rad, of a jump
     texture_shapes: float = 0.25  # probability, per object, of a textured shape, not a sprite
     models: float = 0.0  # probability, per object, of a solid model that rotates; 0 = none
     people: float = 0.0  # probability, per object, of a person who moves; 0 = none
@@ -47,6 +57,8 @@ class SceneConfig:
     recolour: float = 0.3  # probability, per sprite, of a random hue
     exposure: float = 0.7  # stops, standard deviation between scenes; 0 = as metered
     exposure_drift: float = 0.2  # stops, largest change within a clip; 0 = none
+    light_change: float = 0.0  # probability that the light changes in the middle, by a step or a ramp
+    light_stops: tuple[float, float] = (0.75, 1.5)  # stops, of pixel values, by which it then changes
     noise: float = 2.0  # grey levels, standard deviation of the sensor's noise; 0 = none
     motion_blur: float = 0.0  # fraction of the frame time in which the shutter is open; 0 = none
     blur_samples: int = 5  # renderings that are averaged for motion blur
@@ -55,7 +67,7 @@ class SceneConfig:
 
     def __post_init__(self) -> None:
         Equirect(self.width, self.height)
-        for name in ("objects", "size", "object_speed", "distractors", "hidden_frames", "clutter"):
+        for name in _RANGES:
             low, high = getattr(self, name)
             if not 0 <= low <= high:
                 raise ValueError(f"{name} must be 0 <= smallest <= largest, got {low}, {high}")

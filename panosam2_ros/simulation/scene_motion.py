@@ -20,6 +20,7 @@ from panosam2_ros.geometry.sphere import (
 )
 
 Rng = np.random.Generator
+_FARTHEST = 2.2  # rad, at which an object that comes from or goes to the side of another one stays beside it
 
 
 def smooth_noise(rng: Rng, frames: int, channels: int) -> Floats:
@@ -139,7 +140,7 @@ class Hiding:
         pace = (self.clear - self.slack) / self.lead
         early, late = np.minimum(time - times[0], 0), np.maximum(time - times[3], 0)
         inside = np.interp(time, times, angles)
-        limit = max(self.clear, 2.2)
+        limit = max(self.clear, _FARTHEST)
         return np.clip(inside + pace * (early + late), -limit, limit)
 
 
@@ -150,6 +151,26 @@ def occluder_path(rng: Rng, hidden: Path, hiding: Hiding) -> Path:
     offsets = hiding.offsets(len(hidden.transport))
     transport = hidden.transport @ rotation_matrix(offsets[:, None] * axis)
     return Path(np.asarray(transport), np.zeros(len(offsets)))
+
+
+@dataclass(frozen=True)
+class Passing:
+    """The place and pace at which an object passes another one."""
+
+    frame: int  # in which their centres are closest
+    speed: float  # rad per frame, relative to the other one
+    miss: float  # rad, distance of the centres in that frame
+
+
+def passing_path(rng: Rng, other: Path, passing: Passing) -> Path:
+    """Sample the path of an object that passes another one."""
+    heading, frames = rng.uniform(-np.pi, np.pi), len(other.transport)
+    along = np.array([np.cos(heading), np.sin(heading), 0.0])
+    across = np.array([-np.sin(heading), np.cos(heading), 0.0])
+    offsets = np.clip(passing.speed * (np.arange(frames) - passing.frame), -_FARTHEST, _FARTHEST)
+    aside = rotation_matrix(passing.miss * across)
+    transport = other.transport @ rotation_matrix(offsets[:, None] * along) @ aside
+    return Path(np.asarray(transport), np.full(frames, rng.uniform(-0.6, 0.6)))
 
 
 def random_direction(rng: Rng) -> Floats:

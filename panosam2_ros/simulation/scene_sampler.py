@@ -3,59 +3,31 @@
 from __future__ import annotations
 
 import math
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.sphere import Floats, rotation_matrix
+from panosam2_ros.simulation import scene_events as events
 from panosam2_ros.simulation import scene_motion as motion
 from panosam2_ros.simulation.appearance import AppearanceSampler
 from panosam2_ros.simulation.assets import AssetLibrary, tone_map
+from panosam2_ros.simulation.body import Body
 from panosam2_ros.simulation.compositor import LARGEST_DIAMETER, paint_labels, project
 from panosam2_ros.simulation.scene_config import SceneConfig
 from panosam2_ros.simulation.sprites import Sprite, recoloured
 
 START_VISIBLE = 0.6  # smallest visible fraction of every tracked object in frame 0
 _CHECK_WIDTH = 256  # columns; sufficient to check the visibility in frame 0
+_MAX_ATTEMPTS = 60  # after which the largest object has less than a hundredth of a degree
 _PATIENT_ATTEMPTS = 6  # at full size, before all sizes are reduced
 _OCCLUDER_DENT = 0.15  # deviation of an occluder's outline from a disc
 _LARGE = (math.radians(98), math.radians(120))  # rad, sizes of objects that exceed 90 degrees
 _MAX_TURNS = 0.035  # turns per frame of a solid object
+_CROSSINGS, _CROSSING_SIZE = 2, (0.5, 1.0)  # distractors that cross objects, and their ratio of diameters
 _GROWTH = (2.3, 3.5)  # ratio of sizes of objects that more than double
-
-
-@dataclass(frozen=True, eq=False)
-class Body:
-    """A tracked object of a scene, or a distractor with id 0."""
-
-    obj_id: int
-    name: str
-    views: tuple[Sprite, ...]  # one, or a closed sequence
-    path: motion.Path
-    poses: Floats  # [T, 3, 3] columns right, down, forward in world axes
-    diameters: Floats  # [T] rad
-    _: KW_ONLY
-    twin: int = 0  # obj_id of the object that a distractor looks like; 0: none
-    phases: Floats | None = None  # [T] fractional index of the view in each frame; None: the first view
-
-    @property
-    def sprite(self) -> Sprite:
-        """The view in frame 0."""
-        return self.look(0)
-
-    def look(self, time: float) -> Sprite:
-        """Return the view at a fractional frame index."""
-        if self.phases is None:
-            return self.views[0]
-        phase = np.interp(time, np.arange(len(self.phases)), self.phases)
-        return self.views[round(float(phase)) % len(self.views)]
-
-    def at(self, time: float) -> tuple[Floats, float]:
-        """Return pose and diameter at a fractional frame index."""
-        frames = np.arange(len(self.diameters))
-        return motion.pose_at(self.poses, time), float(np.interp(time, frames, self.diameters))
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,12 +39,19 @@ class SceneSpec:
     camera: Floats  # [T, 3, 3] world to camera
     gains: Floats  # [T] exposure
     bodies: tuple[Body, ...]  # far to near
+    jumps: frozenset[int] = frozenset()  # frames before which something moves by many degrees
+
+    def is_sharp(self, index: int) -> bool:
+        """Tell whether a frame has no motion blur, because a jump would be smeared over it."""
+        return index in self.jumps or index + 1 in self.jumps
 
 
 def sample_scene(config: SceneConfig, library: AssetLibrary, seed: int) -> SceneSpec:
-    """Sample the scene of a seed, repeatedly until every tracked object is visible in frame 0."""
-    attempt = 0
-    while True:
+    """Sample the scene of a seed, repeatedly until every tracked object is visible in frame 0.
+
+    Raises RuntimeError where sizes have been reduced to less than a pixel without success.
+    """
+    for attempt in range(_MAX_ATTEMPTS):
         rng = np.random.default_rng((seed, 0, attempt))
         shrink = 0.85 ** max(0, attempt - _PATIENT_ATTEMPTS)
         sampler = _BodySampler(config, library, rng, shrink)
@@ -80,11 +59,18 @@ def sample_scene(config: SceneConfig, library: AssetLibrary, seed: int) -> Scene
         bodies = sampler.bodies(camera)
         if _starts_visible(config, camera, bodies):
             break
-        attempt += 1
+    else:
+        raise RuntimeError(
+            f"none of {_MAX_ATTEMPTS} scenes of seed {seed} shows all tracked objects in frame 0: allow "
+            "fewer objects or larger images"
+        )
     name = str(rng.choice(sorted(library.panoramas)))
     panorama = tone_map(library.panoramas[name], exposure=rng.normal(0, config.exposure))
     drift = motion.smooth_noise(rng, config.frames, 1)[:, 0] * config.exposure_drift
-    return SceneSpec(name, panorama, camera, 2.0 ** (drift - drift[0]), bodies)
+    gains = 2.0 ** (drift - drift[0])
+    if events.happens(rng, config.light_change):
+        gains = gains * events.light(config, rng)
+    return SceneSpec(name, panorama, camera, gains, bodies, sampler.jumps)
 
 
 def _starts_visible(config: SceneConfig, camera: Floats, bodies: tuple[Body, ...]) -> bool:
@@ -117,18 +103,28 @@ class _BodySampler:
         """Prepare an attempt."""
         self.config, self.rng, self.shrink = config, rng, shrink
         self._appearance = AppearanceSampler(config, library, rng)
+        self.jumps: frozenset[int] = frozenset()
+        self._camera_jumps = False
 
     def camera(self) -> Floats:
         """Sample world-to-camera rotations [T, 3, 3]."""
         full = self.rng.random() < self.config.full_rotation
         speed = self.config.camera_speed * self.rng.uniform(0.2, 1)
         tilt = self.config.camera_tilt if full else 0.0
-        return motion.camera_path(self.rng, self.config.frames, speed, tilt)
+        camera = motion.camera_path(self.rng, self.config.frames, speed, tilt)
+        if events.happens(self.rng, self.config.jump):
+            self.jumps = events.jump_frames(self.config, self.rng)
+            self._camera_jumps = self.rng.random() < 0.5
+        if not self._camera_jumps:
+            return camera
+        to_world = np.swapaxes(camera, 1, 2)
+        return np.swapaxes(events.jumping(self.config, self.rng, to_world, self.jumps), 1, 2)
 
     def bodies(self, camera: Floats) -> tuple[Body, ...]:
         """Sample the bodies, far to near; an occluder is the nearest."""
         config, rng = self.config, self.rng
-        tracked = self._grown(self._tracked(camera))
+        jumps = frozenset[int]() if self._camera_jumps else self.jumps
+        tracked = events.with_events(config, self._appearance, self._grown(self._tracked(camera)), jumps)
         others = [self._body(0, self._anchor()) for _ in range(self._count(config.distractors))]
         if rng.random() < config.look_alike:
             others.append(self._look_alike(tracked[rng.integers(len(tracked))]))
@@ -139,6 +135,8 @@ class _BodySampler:
         if config.clutter[1] > 0:
             count = self._count(config.clutter)
             bodies = [self._body(0, self._anchor(), moves=False) for _ in range(count)] + bodies
+        if events.happens(rng, config.crossing):
+            bodies += [self._crossing(tracked[rng.integers(len(tracked))]) for _ in range(_CROSSINGS)]
         if rng.random() < config.occlusion:
             bodies += self._occluder(min(tracked, key=lambda body: body.diameters.max()))
         return tuple(bodies)
@@ -221,6 +219,14 @@ class _BodySampler:
             phases=body.phases,
             diameters=body.diameters[::-1] * rng.uniform(0.8, 1.1),
         )
+
+    def _crossing(self, body: Body) -> Body:
+        """Sample a distractor that passes in front of a body; half of them look like it."""
+        config, rng = self.config, self.rng
+        alike = rng.random() < 0.5
+        other = self._look_alike(body) if alike else self._body(0, self._anchor())
+        sizes = body.diameters * rng.uniform(*_CROSSING_SIZE)
+        return events.pass_by(config, rng, replace(other, diameters=sizes), body)
 
     def _anchor_beside(self, body: Body) -> motion.Anchor:
         """Sample a direction beside a body in some frame, or anywhere."""

@@ -13,6 +13,7 @@ from panosam2_ros.geometry.image_types import ImageArray
 MIN_FILL = 0.2  # smallest opaque fraction of the square of a compact sprite
 MIN_WHOLE = 0.9  # smallest fraction of a compact sprite's opaque pixels that are connected
 SHAPE_SIZE = 192  # px
+STRIP_SIZE = 256  # px, of a strip's longer side
 
 
 class Sprite:
@@ -24,13 +25,22 @@ class Sprite:
         solid = self.rgba[..., 3] > 127
         self.fill = float(solid.mean())  # opaque fraction of the square
 
+    @property
+    def thin(self) -> bool:
+        """Whether the opaque pixels are a small fraction of the square."""
+        return self.fill < MIN_FILL
+
     @cached_property
-    def compact(self) -> bool:
-        """Whether a click is unambiguous: the sprite is connected and not thin."""
+    def parted(self) -> bool:
+        """Whether a considerable fraction of the opaque pixels is not connected with the largest part."""
         solid = (self.rgba[..., 3] > 127).astype(np.uint8)
         _, _, stats, _ = cv2.connectedComponentsWithStats(solid)
-        largest = stats[1:, cv2.CC_STAT_AREA].max()
-        return bool(self.fill >= MIN_FILL and largest >= MIN_WHOLE * solid.sum())
+        return bool(stats[1:, cv2.CC_STAT_AREA].max() < MIN_WHOLE * solid.sum())
+
+    @property
+    def compact(self) -> bool:
+        """Whether a click is unambiguous: the sprite is connected and not thin."""
+        return not self.thin and not self.parted
 
     @cached_property
     def reach(self) -> float:
@@ -135,3 +145,17 @@ def textured_shape(
     fixed = np.round((points * (side / 2 - 1) + (side - 1) / 2) * 16).astype(np.int32)
     cv2.fillPoly(alpha, [fixed], 255, lineType=cv2.LINE_AA, shift=4)
     return np.asarray(np.dstack([fill, alpha]), np.uint8)
+
+
+def thin_strip(
+    texture: ImageArray,  # RGBA [h, w, 4]
+    thickness: float,  # of its length
+) -> ImageArray:
+    """Make a thin level strip of the colours of a texture's opaque pixels, RGBA [S, S, 4]."""
+    opaque = texture[texture[..., 3] > 127][:, :3]
+    colours = opaque[np.linspace(0, len(opaque) - 1, STRIP_SIZE).astype(int)]
+    rgba = np.zeros((STRIP_SIZE, STRIP_SIZE, 4), np.uint8)
+    high = round(STRIP_SIZE * thickness)
+    top = (STRIP_SIZE - high) // 2
+    rgba[top : top + high] = np.concatenate([colours, np.full((STRIP_SIZE, 1), 255, np.uint8)], 1)
+    return rgba

@@ -53,6 +53,7 @@ def library_from_npm(
     return AssetLibrary(
         {k: read_exr_js(p) for k, p in panoramas.items() if Split.of_panorama(k) is split},
         {path.name: path for path in sprites if split_of_sprite(path.name, sprite_split) is split},
+        sprite_split=sprite_split,
     )
 
 

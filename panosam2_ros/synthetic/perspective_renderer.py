@@ -15,10 +15,11 @@ from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.simulation.assets import AssetLibrary
+from panosam2_ros.simulation.body import Body
 from panosam2_ros.simulation.compositor import Background, blend, drawn, paint_labels, project
 from panosam2_ros.simulation.scene_config import SceneConfig
 from panosam2_ros.simulation.scene_motion import pose_at
-from panosam2_ros.simulation.scene_sampler import Body, sample_scene
+from panosam2_ros.simulation.scene_sampler import sample_scene
 
 _COARSE = 384  # columns of the label image that says where objects are
 _LEAST = 128  # columns up to which a background is not downsampled further
@@ -73,7 +74,7 @@ class PerspectiveRenderer:
     def _shutter(self, index: int, density: float) -> Floats:
         """Return the fractional frame indices to render a frame at: an odd number, its own in the middle."""
         half = self.config.motion_blur / 2
-        if 2 * half * self._speeds[index] * density < _SHARP:
+        if self._spec.is_sharp(index) or 2 * half * self._speeds[index] * density < _SHARP:
             return np.array([float(index)])
         return np.linspace(index - half, index + half, _SHOTS)
 

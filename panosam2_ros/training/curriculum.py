@@ -48,7 +48,7 @@ class Stage:
     every: int = 1  # every n-th frame of a data set
     panorama: tuple[int, int] = (0, 0)  # H, W from which regions of ``size`` are cut; 0: panoramas
     diameter: tuple[float, float] = (8, 65)  # degrees, of synthetic objects
-    clip: dict[str, Any] = field(default_factory=dict)  # settings of synthetic scenes
+    clip: dict[str, Any] = field(default_factory=dict)  # of synthetic scenes; speeds and jumps in degrees
 
     @property
     def panoramas(self) -> tuple[int, int]:
@@ -70,7 +70,9 @@ class Stage:
         options = dict(self.clip)
         options["object_speed"] = tuple(math.radians(x) for x in options["object_speed"])
         options["camera_speed"] = math.radians(options["camera_speed"])
-        for key in ("objects", "hidden_frames", "clutter"):
+        if "jump_size" in options:
+            options["jump_size"] = tuple(math.radians(x) for x in options["jump_size"])
+        for key in ("objects", "hidden_frames", "clutter", "light_stops"):
             if key in options:
                 options[key] = tuple(options[key])
         size = (math.radians(self.diameter[0]), math.radians(self.diameter[1]))

@@ -1,7 +1,9 @@
 """SynthPano: a benchmark of synthetic 360 video with exact ground truth, in the layout of 360VOS.
 
-``python -m panosam2_ros.datasets.synthpano --split val --out DIR`` writes it. Its settings are frozen
-in ``config/synthpano_v1.json``, whose SHA-256 belongs to every result. The written files are::
+``python -m panosam2_ros.datasets.synthpano --version v2 --split val --out DIR`` writes it. The settings of
+each version are frozen in ``config/synthpano_VERSION.json``, whose SHA-256 belongs to every result. v1 splits
+sprites by file name, which leaks: use v2 for choices, and v1 to compare with older results. The written files
+are::
 
     DIR/360vots-info.csv                    a row per sequence: split, id, attributes
     DIR/<split>/summary.json                what was measured in all sequences, and the quotas

@@ -42,7 +42,7 @@ def check_split(options: argparse.Namespace, config: BenchmarkConfig, split: Spl
     if len(loaded) < (options.sequences or config.sequences):
         faults.append(f"{folder} has {len(loaded)} sequences of {config.sequences}: write the others")
     for ground_truth in tqdm(loaded, desc=f"check {split.value}", unit="sequence"):
-        faults += summaries.verify(folder / ground_truth.origin.name, ground_truth)
+        faults += summaries.verify(folder / ground_truth.origin.name, ground_truth, config.events)
         if ground_truth.origin.config_sha256 != config.sha256:
             faults.append(f"{ground_truth.origin.name}: made with another configuration")
     return faults
@@ -64,7 +64,10 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
                         help="allow the reserved split, which is for final acceptance only")  # fmt: skip
     parser.add_argument("--check", action="store_true",
                         help="write no sequences; measure the written ones again")  # fmt: skip
-    parser.add_argument("--config", type=Path, help="settings of the benchmark (default: the frozen ones)")
+    settings = parser.add_mutually_exclusive_group()
+    settings.add_argument("--version", choices=list(FROZEN), default="v1",
+                          help="of the frozen settings (default: %(default)s)")  # fmt: skip
+    settings.add_argument("--config", type=Path, help="settings of the benchmark, not the frozen ones")
     options = parser.parse_args(arguments)
     if options.split == Split.RESERVED.value and not options.reserved:
         parser.error(
@@ -78,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return 1 where a complete split misses a quota or a check finds a fault."""
     options = parse_arguments(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    config = BenchmarkConfig.load(options.config or package_file(*FROZEN))
+    config = BenchmarkConfig.load(options.config or package_file(*FROZEN[options.version]))
     split = Split(options.split)
     faults = []
     if options.check:

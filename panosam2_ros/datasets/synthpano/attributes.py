@@ -9,16 +9,21 @@ deformation, rotation.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.datasets.synthpano.ground_truth import ObjectTrack, SequenceGroundTruth
-from panosam2_ros.geometry.bearing import mask_bearing
-from panosam2_ros.geometry.equirect import Equirect, box_width, mask_box
+from panosam2_ros.datasets.synthpano.events import OBJECT_EVENTS, SEQUENCE_EVENTS
+from panosam2_ros.datasets.synthpano.ground_truth import SequenceGroundTruth
+from panosam2_ros.datasets.synthpano.object_history import (
+    ObjectHistory,
+    ObjectView,
+    hidden_runs,
+    object_view,
+)
+from panosam2_ros.geometry.equirect import box_width
 from panosam2_ros.geometry.sphere import Floats, angle_between
 from panosam2_ros.simulation.stitching import stitch_zone
 
@@ -26,68 +31,6 @@ MIN_HIDDEN_FRAMES = (10, 30)  # frames of a full occlusion, after which the obje
 MIN_FRAMES_BACK = 8  # of the next 20 frames, in which the object is then visible
 _MIN_DISTANCE = math.radians(15)  # between leaving and coming back, in the image and in the world
 DISTRACTOR_SHARE = 1 / 3  # of the frames, at least, that show a distractor
-_FULLY_VISIBLE = 0.9  # visible fraction from which a mask has the shape and size of its object
-
-
-@dataclass(frozen=True, eq=False)
-class ObjectView:
-    """One tracked object in one frame that shows it."""
-
-    fraction: float  # visible, of its own solid angle
-    direction: Floats  # [3] of the visible part's centroid
-    extents: tuple[float, float]  # rad, of the bounding field of view: horizontal, vertical
-    box: tuple[int, int, int, int]
-    stretch: float  # pixels per solid angle, relative to the horizon
-    across_seam: bool  # on both sides of the seam, and not because it covers a pole
-    stitched: bool  # touches where two lenses meet
-
-
-@dataclass(frozen=True, eq=False)
-class ObjectHistory:
-    """One tracked object in all frames of a sequence."""
-
-    ground_truth: SequenceGroundTruth
-    track: ObjectTrack
-    views: Sequence[ObjectView | None]  # None: not visible
-
-    @property
-    def seen(self) -> list[ObjectView]:
-        """Views in the frames that show the object."""
-        return [view for view in self.views if view]
-
-    @property
-    def whole(self) -> list[ObjectView]:
-        """Views in the frames that show nearly all of the object."""
-        return [view for view in self.seen if view.fraction >= _FULLY_VISIBLE]
-
-    @property
-    def steps(self) -> list[tuple[ObjectView, ObjectView, float]]:
-        """Views in neighbouring frames that both show the object, and the angle between them, rad."""
-        pairs = [(a, b) for a, b in pairwise(self.views) if a and b]
-        return [(a, b, float(angle_between(a.direction, b.direction))) for a, b in pairs]
-
-
-def object_view(
-    mask: NDArray[np.bool_],  # [H, W]
-    grid: Equirect,
-    fraction: float,
-    zone: NDArray[np.bool_] | None,  # [H, W] where two lenses meet
-) -> ObjectView | None:
-    """Measure an object's view from its mask; None for an empty mask."""
-    bearing, box = mask_bearing(mask, grid), mask_box(mask)
-    if bearing is None or box is None:
-        return None
-    equator = 2 * math.pi**2 / (grid.width * grid.height)
-    pole = bool(mask[0].all() or mask[-1].all())
-    return ObjectView(
-        fraction=fraction,
-        direction=bearing.direction,
-        extents=(bearing.extent_horizontal, bearing.extent_vertical),
-        box=box,
-        stretch=float(mask.sum() * equator / bearing.solid_angle),
-        across_seam=bool((mask[:, 0] & mask[:, -1]).any()) and not pole,
-        stitched=zone is not None and bool((mask & zone).any()),
-    )
 
 
 def _leaves_factor_2(values: list[float]) -> bool:
@@ -145,12 +88,6 @@ def _size_change(history: ObjectHistory) -> bool:
     return bool(sizes.max() / sizes.min() > 2)
 
 
-def hidden_runs(visible: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Return first and last frame of every absence between two frames that show the object."""
-    shown = np.flatnonzero(visible)
-    return [(int(a) + 1, int(b) - 1) for a, b in pairwise(shown) if b - a > 1]
-
-
 def hidden_and_back(history: ObjectHistory) -> bool:
     """Return whether the object is fully hidden for MIN_HIDDEN_FRAMES and then comes back elsewhere."""
     track, camera = history.track, history.ground_truth.camera
@@ -199,9 +136,15 @@ def camera_steps(ground_truth: SequenceGroundTruth) -> Floats:
 
 
 def measure_attributes(
-    ground_truth: SequenceGroundTruth, labels: Iterable[NDArray[np.integer]]
+    ground_truth: SequenceGroundTruth,
+    labels: Iterable[NDArray[np.integer]],
+    *,
+    events: Collection[str] = (),
 ) -> SequenceGroundTruth:
-    """Return the ground truth with the attributes that it and its label images [H, W], in order, show."""
+    """Return the ground truth with the attributes that it and its label images [H, W], in order, show.
+
+    ``events``: names of the attributes of ``events.py`` that are measured, too.
+    """
     grid = ground_truth.grid
     zone = None if ground_truth.stitch_longitude is None else stitch_zone(grid, ground_truth.stitch_longitude)
     views: list[list[ObjectView | None]] = [[] for _ in ground_truth.objects]
@@ -210,16 +153,18 @@ def measure_attributes(
             fraction = float(track.visible_fraction[index])
             seen.append(object_view(np.asarray(image == track.obj_id), grid, fraction, zone))
     objects = tuple(
-        replace(track, attributes=_object_attributes(ObjectHistory(ground_truth, track, seen)))
+        replace(track, attributes=_object_attributes(ObjectHistory(ground_truth, track, seen), events))
         for track, seen in zip(ground_truth.objects, views, strict=True)
     )
-    found = {name for name, holds in SEQUENCE_ATTRIBUTES.items() if holds(ground_truth)}
+    of_sequence = {**SEQUENCE_ATTRIBUTES, **{n: e for n, e in SEQUENCE_EVENTS.items() if n in events}}
+    found = {name for name, holds in of_sequence.items() if holds(ground_truth)}
     found.update(name for track in objects for name in track.attributes)
     return replace(ground_truth, objects=objects, attributes=tuple(sorted(found)))
 
 
-def _object_attributes(history: ObjectHistory) -> tuple[str, ...]:
+def _object_attributes(history: ObjectHistory, events: Collection[str]) -> tuple[str, ...]:
     """Return the names of the attributes that hold for an object, sorted."""
     if not history.seen:
         return ("full_occlusion",)
-    return tuple(sorted(name for name, holds in OBJECT_ATTRIBUTES.items() if holds(history)))
+    of_object = {**OBJECT_ATTRIBUTES, **{n: e for n, e in OBJECT_EVENTS.items() if n in events}}
+    return tuple(sorted(name for name, holds in of_object.items() if holds(history)))

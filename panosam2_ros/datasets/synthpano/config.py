@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from panosam2_ros.simulation.assets import AssetLibrary, Split
+from panosam2_ros.io.package_files import package_file
+from panosam2_ros.simulation.assets import AssetLibrary, Split, SpriteSplit
 from panosam2_ros.simulation.scene_config import SceneConfig
 from panosam2_ros.synthetic.npm_assets import VERSIONS, library_from_npm
 
-FROZEN = ("config", "synthpano_v1.json")
+FROZEN = {version: ("config", f"synthpano_{version}.json") for version in ("v1", "v2")}
 SHIPPED = "shipped"  # material of the package, for trials
 # Feature that a sequence may be made to have -> the probability of SceneConfig that makes it so.
 FEATURES = {
@@ -26,6 +27,12 @@ FEATURES = {
     "look_alike": "look_alike",
     "large_fov": "large",
     "size_change": "growth",
+    "light_change": "light_change",
+    "crossed": "crossing",
+    "objects_crossing": "meeting",
+    "thin": "thin",
+    "many_parts": "parted",
+    "jump": "jump",
 }
 
 
@@ -49,6 +56,7 @@ class Plan:
     scene: SceneConfig
     jpeg_quality: int
     seed: tuple[int, ...]
+    events: tuple[str, ...]  # attributes of events.py that are measured
 
     @property
     def name(self) -> str:
@@ -72,6 +80,8 @@ class BenchmarkConfig:
     features: tuple[Mapping[str, float], ...]
     quotas: Mapping[str, float]  # least share of sequences with a measured attribute; "a|b" is a or b
     sha256: str  # of the file
+    sprite_split: SpriteSplit = "name"
+    events: tuple[str, ...] = ()  # attributes of events.py that are measured
 
     @classmethod
     def load(cls, path: Path) -> BenchmarkConfig:
@@ -88,9 +98,14 @@ class BenchmarkConfig:
             )
         data.update(features=groups, sha256=hashlib.sha256(content).hexdigest())
         data["every_object"] = ObjectRequirements(**data["every_object"])
-        for pair in ("shutter", "jpeg_quality"):
-            data[pair] = tuple(data[pair])
+        for name in ("shutter", "jpeg_quality", "events"):
+            data[name] = tuple(data.get(name, ()))
         return cls(**data)
+
+    @classmethod
+    def frozen(cls) -> dict[str, BenchmarkConfig]:
+        """Read the frozen files of all versions."""
+        return {version: cls.load(package_file(*parts)) for version, parts in FROZEN.items()}
 
     def plan(self, split: Split, index: int) -> Plan:
         """Plan sequence ``index`` of a split, independently of all other sequences."""
@@ -109,6 +124,7 @@ class BenchmarkConfig:
             scene=self._scene(features, shutter),
             jpeg_quality=quality,
             seed=(*seed, 1),
+            events=self.events,
         )
 
     def _features(self, split: Split, index: int) -> tuple[str, ...]:
@@ -140,7 +156,7 @@ class BenchmarkConfig:
     def library(self, split: Split, sources: Path, *, reserved: bool) -> AssetLibrary:
         """Read the material of a split; ``sources`` holds the unpacked npm packages."""
         if self.material == SHIPPED:
-            return AssetLibrary.shipped(split, reserved=reserved)
+            return AssetLibrary.shipped(split, reserved=reserved, sprite_split=self.sprite_split)
         if self.material != VERSIONS:
             raise ValueError(f"{self.name} needs the material {self.material}; only {VERSIONS} is supported")
-        return library_from_npm(sources, split, reserved=reserved)
+        return library_from_npm(sources, split, reserved=reserved, sprite_split=self.sprite_split)

@@ -53,7 +53,7 @@ def preview(plan: Plan, scene: Scene, seed: int) -> SequenceGroundTruth:
         content_sha256="",
     )
     ground_truth = SequenceGroundTruth.from_scene(origin, scene, frames)
-    return measure_attributes(ground_truth, (frame.labels for frame in frames))
+    return measure_attributes(ground_truth, (frame.labels for frame in frames), events=plan.events)
 
 
 def _meets_plan(ground_truth: SequenceGroundTruth, plan: Plan) -> bool:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from panosam2_ros.datasets.synthpano.attributes import camera_steps, hidden_runs, measure_attributes
+from panosam2_ros.datasets.synthpano.attributes import camera_steps, measure_attributes
 from panosam2_ros.datasets.synthpano.config import BenchmarkConfig
 from panosam2_ros.datasets.synthpano.ground_truth import FILE, SequenceGroundTruth
+from panosam2_ros.datasets.synthpano.object_history import hidden_runs
 from panosam2_ros.datasets.synthpano.writer import content_sha256
 from panosam2_ros.datasets.vos360 import ATTRIBUTES, INFO
 from panosam2_ros.geometry.sphere import angle_between
@@ -33,7 +34,7 @@ def load_all(folder: Path) -> list[SequenceGroundTruth]:
 def summarise_split(sequences: Sequence[SequenceGroundTruth], config: BenchmarkConfig) -> dict[str, Any]:
     """Summarise what was measured in the sequences of a split: the contents of ``summary.json``."""
     held = [set(sequence.attributes) for sequence in sequences]
-    names = sorted({*ATTRIBUTES.values(), *(name.lower() for name in EXTRA_COLUMNS)})
+    names = sorted({*ATTRIBUTES.values(), *(name.lower() for name in EXTRA_COLUMNS), *config.events})
     return {
         "benchmark": config.name,
         "config_sha256": config.sha256,
@@ -100,8 +101,11 @@ def _speed(ground_truth: SequenceGroundTruth, number: int) -> float:
     return float(angle_between(world[1:], world[:-1]).max(initial=0.0))
 
 
-def verify(folder: Path, ground_truth: SequenceGroundTruth) -> list[str]:
-    """Compare a sequence's files with its ground truth; return one line per difference."""
+def verify(folder: Path, ground_truth: SequenceGroundTruth, events: Collection[str] = ()) -> list[str]:
+    """Compare a sequence's files with its ground truth; return one line per difference.
+
+    ``events``: as in ``measure_attributes``.
+    """
     found = []
     if content_sha256(folder) != ground_truth.origin.content_sha256:
         found.append("files changed after they were written")
@@ -114,7 +118,8 @@ def verify(folder: Path, ground_truth: SequenceGroundTruth) -> list[str]:
             found.append(f"object {track.obj_id}: masks and visibility differ")
         if not shown[0]:
             found.append(f"object {track.obj_id}: not in the first frame")
-    if _attributes(measure_attributes(ground_truth, masks)) != _attributes(ground_truth):
+    measured = measure_attributes(ground_truth, masks, events=events)
+    if _attributes(measured) != _attributes(ground_truth):
         found.append("masks show other attributes")
     return [f"{folder.name}: {line}" for line in found]
 
@@ -128,7 +133,9 @@ def write_summary(root: Path, sequences: Sequence[SequenceGroundTruth], summary:
     """Write ``summary.json`` of a split and its rows of the table; rows of other splits are kept."""
     split = summary["split"]
     (root / split / FILE_NAME).write_text(json.dumps(summary, indent=1) + "\n")
-    columns = {**{c: ATTRIBUTES[c] for c in ATTRIBUTES}, **{c: c.lower() for c in EXTRA_COLUMNS}}
+    known = {*ATTRIBUTES.values(), *(column.lower() for column in EXTRA_COLUMNS)}
+    events = [name.upper() for name in summary["sequences_with"] if name not in known]
+    columns = {**ATTRIBUTES, **{c: c.lower() for c in (*EXTRA_COLUMNS, *events)}}
     header = [*_HEADER, *(f"{code}({name.replace('_', ' ')})" for code, name in columns.items())]
     rows = [row for row in _rows(root / INFO) if row[2] != split]
     for ground_truth in sequences:

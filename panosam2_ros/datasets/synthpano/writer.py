@@ -54,7 +54,8 @@ class Writer:
             content_sha256=digest,
         )
         ground_truth = SequenceGroundTruth.from_scene(origin, scene, frames)
-        measure_attributes(ground_truth, (frame.labels for frame in frames)).save(work)
+        labels = (frame.labels for frame in frames)
+        measure_attributes(ground_truth, labels, events=plan.events).save(work)
         folder.parent.mkdir(parents=True, exist_ok=True)
         work.replace(folder)
         return folder

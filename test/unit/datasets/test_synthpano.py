@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from panosam2_ros.datasets.synthpano.__main__ import main
-from panosam2_ros.datasets.synthpano.attributes import hidden_runs, measure_attributes
+from panosam2_ros.datasets.synthpano.attributes import measure_attributes
 from panosam2_ros.datasets.synthpano.config import FEATURES, FROZEN, BenchmarkConfig
+from panosam2_ros.datasets.synthpano.events import OBJECT_EVENTS, SEQUENCE_EVENTS
 from panosam2_ros.datasets.synthpano.ground_truth import SequenceGroundTruth, read_distractors
+from panosam2_ros.datasets.synthpano.object_history import ObjectHistory, ObjectView, hidden_runs
 from panosam2_ros.datasets.synthpano.summary import summarise_split, unmet_quotas
 from panosam2_ros.datasets.vos360 import Vos360
 from panosam2_ros.evaluation import bench_motion
@@ -25,7 +27,10 @@ from panosam2_ros.simulation.assets import AssetLibrary, Split
 from panosam2_ros.simulation.scene import Scene, SceneConfig
 from panosam2_ros.simulation.stitching import Stitching, stitch_zone
 
-FROZEN_SHA256 = "5559dcb975effde3b4a7676604634c9598aa9ccf2eec3af1fcf9f60c99b370ff"
+FROZEN_SHA256 = {
+    "v1": "5559dcb975effde3b4a7676604634c9598aa9ccf2eec3af1fcf9f60c99b370ff",
+    "v2": "519e23e159681a68f4ae4a7314c079ae924e54646a22dd05e9593986cd48d326",
+}
 TINY = {
     "name": "tiny",
     "material": "shipped",
@@ -46,7 +51,7 @@ TINY_SCENE = {
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
     """Write the frozen configuration, made small."""
-    data = json.loads(package_file(*FROZEN).read_text()) | TINY
+    data = json.loads(package_file(*FROZEN["v1"]).read_text()) | TINY
     data["scene"] |= TINY_SCENE
     file = tmp_path_factory.mktemp("config") / "tiny.json"
     file.write_text(json.dumps(data))
@@ -112,9 +117,11 @@ def test_an_interrupted_run_goes_on_where_it_was(tiny, written, tmp_path):
     assert contents(tmp_path) == contents(written)
 
 
-def test_the_frozen_file_is_frozen():
-    """Change the benchmark only under a new name: old results name this hash."""
-    assert BenchmarkConfig.load(package_file(*FROZEN)).sha256 == FROZEN_SHA256
+def test_the_frozen_files_are_frozen():
+    """Change the benchmark only under a new name: old results name these hashes."""
+    frozen = BenchmarkConfig.frozen()
+    assert {version: config.sha256 for version, config in frozen.items()} == FROZEN_SHA256
+    assert [config.name for config in frozen.values()] == ["synthpano_v1", "synthpano_v2"]
 
 
 def test_another_configuration_has_another_hash_and_another_folder(tiny, written, tmp_path):
@@ -201,8 +208,9 @@ def test_a_check_measures_the_files_again(tiny, written, tmp_path, caplog):
 # contents
 
 
-def test_the_frozen_file_asks_for_what_the_benchmark_promises():
-    config = BenchmarkConfig.load(package_file(*FROZEN))
+@pytest.mark.parametrize("version", FROZEN)
+def test_the_frozen_file_asks_for_what_the_benchmark_promises(version):
+    config = BenchmarkConfig.load(package_file(*FROZEN[version]))
     plans = [config.plan(Split.VAL, index) for index in range(config.sequences)]
     assert len(plans) == 40
     for names, needed in config.quotas.items():
@@ -218,6 +226,17 @@ def test_the_frozen_file_asks_for_what_the_benchmark_promises():
             assert getattr(scene, option) == (feature in plan.features)
     assert plans[5] == config.plan(Split.VAL, 5), "depends on no other sequence"
     assert plans[5] != config.plan(Split.TRAIN, 5)
+
+
+def test_the_second_version_adds_events_and_splits_sprites_by_family():
+    first, second = BenchmarkConfig.frozen().values()
+    assert (first.sprite_split, first.events) == ("name", ())
+    assert second.sprite_split == "family" and set(second.events) == {*OBJECT_EVENTS, *SEQUENCE_EVENTS}
+    assert set(first.quotas) <= set(second.quotas)
+    assert set(second.events) <= set(second.quotas) and not set(second.events) & set(first.quotas)
+    scene = second.plan(Split.VAL, 0).scene
+    np.testing.assert_allclose(np.degrees(scene.jump_size), (10, 20))
+    assert scene.light_stops == (0.75, 1.5)
 
 
 def test_a_missed_quota_is_reported(tiny, written):
@@ -257,6 +276,107 @@ def test_attributes_are_those_of_the_masks(written):
     assert "fast_motion_on_sphere" in object_at(written, 0, 0, 0.1, 0.3)
     assert "fast_motion_on_sphere" not in object_at(written, 0, 0, 0.3, 0.3)
     assert "large_fov" in object_at(written, 0, 0, 0.85, 0)
+
+
+# events
+
+
+def still(written, *tracks, **changes):
+    """Return the ground truth of discs that stand still for 12 frames, with changes of each."""
+    ground_truth = SequenceGroundTruth.load(written / "train" / "001")
+    ones = np.ones(12)
+    centre = np.tile([0.0, 0.0, 1.0], (12, 1))
+    disc = replace(
+        ground_truth.objects[0], visible=ones > 0, visible_fraction=ones, angular_diameter=0.4 * ones,
+        centre=centre, solid_angle=0.12 * ones,
+    )  # fmt: skip
+    objects = tuple(replace(disc, obj_id=number, **track) for number, track in enumerate(tracks, 1))
+    return replace(ground_truth, objects=objects, gains=ones, **changes)
+
+
+def of_object(name, ground_truth, *, largest_part=1.0):
+    """Measure one event of the first object."""
+    view = ObjectView(
+        1.0, np.array([0.0, 0.0, 1.0]), (0.4, 0.4), (0, 0, 9, 9), 1.0, False, False, largest_part
+    )
+    history = ObjectHistory(ground_truth, ground_truth.objects[0], [view] * 12)
+    return OBJECT_EVENTS[name](history)
+
+
+def at_longitudes(degrees):
+    lon = np.radians(degrees)
+    return np.stack([np.sin(lon), np.zeros(12), np.cos(lon)], -1)
+
+
+def fractions(*covered):
+    values = np.ones(12)
+    values[2 : 2 + len(covered)] = covered
+    return {"visible_fraction": values, "visible": values > 0}
+
+
+def test_a_jump_is_a_step_beyond_those_around_it(written):
+    steady = {"centre": at_longitudes(12.0 * np.arange(12))}
+    jumping = {"centre": at_longitudes(12.0 * np.arange(12) + 10 * (np.arange(12) > 5))}
+    assert not of_object("jump", still(written, steady))
+    assert of_object("jump", still(written, jumping))
+
+
+def test_objects_cross_where_one_covers_the_other(written):
+    near, far = {"centre": at_longitudes(np.full(12, 8.0))}, {"centre": at_longitudes(np.full(12, 15.0))}
+    covered = fractions(0.5)
+    assert of_object("objects_crossing", still(written, covered, near))
+    assert of_object("objects_crossing", still(written, near, covered)), "also of the one in front"
+    assert not of_object("objects_crossing", still(written, covered, far))
+    assert not of_object("objects_crossing", still(written, {}, near)), "neither is covered"
+    assert not of_object("objects_crossing", still(written, covered))
+
+
+def test_an_object_is_crossed_by_something_untracked(written):
+    near = {"centre": at_longitudes(np.full(12, 8.0))}
+    assert of_object("crossed", still(written, fractions(0.8, 0.4, 0.0, 0.5)))
+    assert not of_object("crossed", still(written, fractions(0.8, 0.8)))
+    assert not of_object("crossed", still(written, fractions(0.4), near)), "may be the other object"
+    assert not of_object("crossed", still(written, fractions(*[0.5] * 10))), "stays covered"
+    hidden = {"visible_fraction": np.r_[1.0, np.zeros(10), 1.0], "visible": np.r_[True, [False] * 10, True]}
+    assert not of_object("crossed", still(written, hidden)), "an occlusion"
+
+
+def test_thin_and_many_parted_objects(written):
+    assert not of_object("thin", still(written, {}))
+    assert of_object("thin", still(written, {"solid_angle": np.full(12, 0.03)}))
+    assert not of_object("many_parts", still(written, {}))
+    assert of_object("many_parts", still(written, {}), largest_part=0.6)
+
+
+def test_light_changes_within_two_seconds(written):
+    change = SEQUENCE_EVENTS["light_change"]
+    gains = np.where(np.arange(90) < 40, 1.0, 0.5)
+    ground_truth = still(written, {})
+    assert change(replace(ground_truth, gains=gains))
+    assert not change(replace(ground_truth, gains=2.0 ** -(np.arange(90) / 60)))
+    assert not change(ground_truth)
+
+
+def test_events_are_written_read_and_checked(tiny, tmp_path):
+    """The second version, made small, of the shipped material."""
+    data = json.loads(package_file(*FROZEN["v2"]).read_text())
+    data |= {
+        "name": "tiny_v2", "material": "shipped", "sequences": 4,
+        "features": [
+            {"jump": 0.5, "light_change": 0.5}, {"crossed": 0.25, "objects_crossing": 0.5}, {"thin": 0.25},
+        ],
+        "quotas": {"jump": 0.5, "light_change": 0.5, "objects_crossing": 0.5, "thin": 0.25},
+    }  # fmt: skip
+    data["scene"] |= {**TINY_SCENE, "width": 256, "height": 128, "frames": 30, "objects": [2, 2]}
+    file = tmp_path / "tiny.json"
+    file.write_text(json.dumps(data))
+    assert command(file, tmp_path) == 0 and command(file, tmp_path, "--check") == 0
+    sequences = list(Vos360(tmp_path, "train"))
+    held = [sequence.attributes for sequence in sequences]
+    for name in ("jump", "light_change", "objects_crossing", "thin"):
+        assert any(name in attributes for attributes in held) and not all(name in a for a in held)
+    for sequence, attributes in zip(sequences, held, strict=True):
+        assert attributes == set(SequenceGroundTruth.load(tmp_path / "train" / sequence.name).attributes)
 
 
 # stitching

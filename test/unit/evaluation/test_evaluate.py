@@ -177,7 +177,7 @@ def test_contradictory_options_are_refused_with_the_remedy(arguments, message, c
 
 
 def test_synthpano_is_read_with_its_whole_ground_truth(tmp_path, weights) -> None:
-    frozen = json.loads(package_file(*FROZEN).read_text())
+    frozen = json.loads(package_file(*FROZEN["v1"]).read_text())
     small = {"frames": 4, "width": 128, "height": 64, "objects": [2, 2], "size_deg": [30, 60]}
     scene = {**frozen["scene"], **small}
     changed = {"material": "shipped", "sequences": 1, "scene": scene, "features": [], "quotas": {}}

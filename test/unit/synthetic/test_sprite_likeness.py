@@ -102,3 +102,20 @@ def test_the_split_by_name_is_what_it_was(package):
     for split, wanted in NAMES_SHA256.items():
         names = [file.name for file in package if split_of_sprite(file.name, "name") is split]
         assert hashlib.sha256("\n".join(names).encode()).hexdigest() == wanted
+
+
+def test_the_split_by_name_leaks(package):
+    """The figures of docs/training.md: what training by name has in common with val of either rule."""
+    splits = np.array([split_of_sprite(file.name, "name") for file in package])
+    families = np.array([family_name(file.name) for file in package])
+    val, train = splits == Split.VAL, splits == Split.TRAIN
+    related = np.isin(families, families[train])
+    alike = Likeness.of(read_rgba(file) for file in package).alike()[:, train].any(1)
+    assert round(float(related[val].mean()), 2) == 0.56
+    assert round(float((related | alike)[val].mean()), 2) == 0.79
+    second = {
+        family: related[families == family].any() or alike[families == family].any()
+        for family, file in zip(families.tolist(), package, strict=True)
+        if split_of_sprite(file.name, "family") is Split.VAL
+    }
+    assert round(float(np.mean(list(second.values()))), 2) == 0.32

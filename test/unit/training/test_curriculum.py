@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -101,3 +102,17 @@ def test_sprites_are_split_by_name_unless_the_recipe_says_otherwise(
     assert asked == ["name", "family"]
     with pytest.raises(ValueError, match=r"sprite_split in .* is name or family, got 'hash'"):
         read_config(write_recipe(small, sprite_split="hash"))
+
+
+def test_events_of_clips_are_given_in_degrees_and_stops(small: Path) -> None:
+    clip = {
+        **SMALL["clip"],
+        "jump": 0.2,
+        "jump_size": [5, 20],
+        "light_change": 0.3,
+        "light_stops": [0.5, 1.5],
+    }
+    scene = read_config(write_recipe(small, {"clip": clip})).stages[0].scene_config()
+    assert (scene.jump, scene.light_change, scene.light_stops) == (0.2, 0.3, (0.5, 1.5))
+    assert scene.jump_size == pytest.approx((math.radians(5), math.radians(20)))
+    hash(scene)
