@@ -16,7 +16,8 @@ from panosam2_ros.model.image_encoder import fold_batch_norm
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.model.weights import ADAPTERS, adapter_state, check_manifest, load_adapters, load_weights
 
-EMBEDDED = "panosam2_nano"
+EMBEDDED = "panosam2_nano"  # the default
+SHIPPED = (EMBEDDED, "panosam2_mobile")  # networks whose weights are part of this package
 
 
 def build_model(
@@ -31,10 +32,10 @@ def build_model(
     """Load a network, ready for inference.
 
     Args:
-        name_or_path: ``panosam2_nano``, which is part of this package; ``sam2.1_hiera_tiny``, ``_small``,
-            ``_base_plus``, ``_large`` or ``edgetam``, downloaded when first used; a ``.pt`` file in SAM 2.1's
-            or EdgeTAM's format; or a ``.safetensors`` file that the training wrote, or of
-            ``Sam2VideoModel`` or ``EdgeTamVideoModel`` of Hugging Face transformers.
+        name_or_path: ``panosam2_nano`` or ``panosam2_mobile``, which are part of this package;
+            ``sam2.1_hiera_tiny``, ``_small``, ``_base_plus``, ``_large`` or ``edgetam``, downloaded when first
+            used; a ``.pt`` file in SAM 2.1's or EdgeTAM's format; or a ``.safetensors`` file that the training
+            wrote, or of ``Sam2VideoModel`` or ``EdgeTamVideoModel`` of Hugging Face transformers.
         device: ``auto`` (CUDA where it is available), ``cpu`` or ``cuda``.
         precision: ``float32``, ``bfloat16`` (autocast), or ``auto``: bfloat16 where the device computes it
             fast and the network is large enough to gain.
@@ -113,8 +114,8 @@ def has_fast_bfloat16(*, cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
 
 def weights_file(name_or_path: str) -> Path:
     """Return the file of a network, downloaded where needed; the errors are those of ``build_model``."""
-    if name_or_path == EMBEDDED:
-        path = package_file("models", f"{EMBEDDED}.safetensors")
+    if name_or_path in SHIPPED:
+        path = package_file("models", f"{name_or_path}.safetensors")
         check_manifest(path)
         return path
     if name_or_path in OFFICIAL:
@@ -122,8 +123,8 @@ def weights_file(name_or_path: str) -> Path:
     path = Path(name_or_path).expanduser()
     if path.suffix not in (".safetensors", ".pt"):
         raise ValueError(
-            f"unknown model {name_or_path!r}: give {EMBEDDED!r}, one of {', '.join(OFFICIAL)}, or the path "
-            "of a .safetensors or .pt file"
+            f"unknown model {name_or_path!r}: give one of {', '.join((*SHIPPED, *OFFICIAL))}, or the path of "
+            "a .safetensors or .pt file"
         )
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")

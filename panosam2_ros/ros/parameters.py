@@ -37,7 +37,7 @@ class Parameters:
     autostart: bool = _declared(True, "configure and activate by itself", Change.START)
     model: str = _declared(
         "panosam2_nano",
-        "panosam2_nano, an official sam2.1_hiera_* or edgetam, or path of a weights file",
+        "panosam2_nano, panosam2_mobile, an official sam2.1_hiera_* or edgetam, or path of a weights file",
         Change.UNCONFIGURED,
     )
     device: str = _declared("auto", "auto, cpu, cuda or cuda:N", Change.UNCONFIGURED)

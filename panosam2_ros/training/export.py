@@ -94,13 +94,14 @@ def export_weights(
     """
     before = None if after is None else json.loads(after.read_text())  # before it may be overwritten
     models.mkdir(parents=True, exist_ok=True)
-    target = models / f"{EMBEDDED}.safetensors"
+    changes = read_config(config).model
+    name = changes.get("name", EMBEDDED)
+    target = models / f"{name}.safetensors"
     shares = others or {}
     model = mix_weights(
-        load_weights(run / f"{EMBEDDED}.safetensors"),
-        [(load_weights(path), share) for path, share in shares.items()],
+        load_weights(run / target.name), [(load_weights(path), share) for path, share in shares.items()]
     )
-    model = reconfigured(model, read_config(config).model)
+    model = reconfigured(model, changes)
     save_weights(model, target)
     manifest = _manifest(model, target, run, config)
     manifest["shares_of_other_weights"] = {sha256(path): share for path, share in shares.items()}
@@ -117,7 +118,7 @@ def _manifest(model: PanoSAM2, weights: Path, run: Path, config: Path) -> dict[s
     processes = max(entry["processes"] for entry in entries)
     launcher = f"torchrun --nproc-per-node {processes}" if processes > 1 else "python"
     return {
-        "name": EMBEDDED,
+        "name": model.config.name,
         "sha256": sha256(weights),
         "bytes": weights.stat().st_size,
         "parameters": sum(p.numel() for p in model.parameters()),
