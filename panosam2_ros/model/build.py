@@ -17,7 +17,7 @@ from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.model.weights import ADAPTERS, adapter_state, check_manifest, load_adapters, load_weights
 
 EMBEDDED = "panosam2_nano"  # the default
-SHIPPED = (EMBEDDED, "panosam2_mobile")  # networks whose weights are part of this package
+PACKAGED = (EMBEDDED, "panosam2_mobile")  # networks whose weights are part of this package
 
 
 def build_model(
@@ -114,7 +114,7 @@ def has_fast_bfloat16(*, cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
 
 def weights_file(name_or_path: str) -> Path:
     """Return the file of a network, downloaded where needed; the errors are those of ``build_model``."""
-    if name_or_path in SHIPPED:
+    if name_or_path in PACKAGED:
         path = package_file("models", f"{name_or_path}.safetensors")
         check_manifest(path)
         return path
@@ -123,7 +123,7 @@ def weights_file(name_or_path: str) -> Path:
     path = Path(name_or_path).expanduser()
     if path.suffix not in (".safetensors", ".pt"):
         raise ValueError(
-            f"unknown model {name_or_path!r}: give one of {', '.join((*SHIPPED, *OFFICIAL))}, or the path of "
+            f"unknown model {name_or_path!r}: give one of {', '.join((*PACKAGED, *OFFICIAL))}, or the path of "
             "a .safetensors or .pt file"
         )
     if not path.is_file():
