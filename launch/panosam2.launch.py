@@ -41,8 +41,8 @@ def arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument(
             "model",
             default_value="",
-            description="panosam2_nano, panosam2_mobile, sam2.1_hiera_*, edgetam or a weights file; empty: the "
-            "value in params_file",
+            description="panosam2_nano, panosam2_mobile, sam2.1_hiera_*, edgetam or a weights file; empty: "
+            "the value in params_file",
         ),
         DeclareLaunchArgument(
             "device",

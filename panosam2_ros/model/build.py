@@ -33,9 +33,9 @@ def build_model(
 
     Args:
         name_or_path: ``panosam2_nano`` or ``panosam2_mobile``, which are part of this package;
-            ``sam2.1_hiera_tiny``, ``_small``, ``_base_plus``, ``_large`` or ``edgetam``, downloaded when first
-            used; a ``.pt`` file in SAM 2.1's or EdgeTAM's format; or a ``.safetensors`` file that the training
-            wrote, or of ``Sam2VideoModel`` or ``EdgeTamVideoModel`` of Hugging Face transformers.
+            ``sam2.1_hiera_tiny``, ``_small``, ``_base_plus``, ``_large`` or ``edgetam``, downloaded when
+            first used; a ``.pt`` file in SAM 2.1's or EdgeTAM's format; or a ``.safetensors`` file that the
+            training wrote, or of Hugging Face's ``Sam2VideoModel`` or ``EdgeTamVideoModel``.
         device: ``auto`` (CUDA where it is available), ``cpu`` or ``cuda``.
         precision: ``float32``, ``bfloat16`` (autocast), or ``auto``: bfloat16 where the device computes it
             fast and the network is large enough to gain.
@@ -123,8 +123,8 @@ def weights_file(name_or_path: str) -> Path:
     path = Path(name_or_path).expanduser()
     if path.suffix not in (".safetensors", ".pt"):
         raise ValueError(
-            f"unknown model {name_or_path!r}: give one of {', '.join((*PACKAGED, *OFFICIAL))}, or the path of "
-            "a .safetensors or .pt file"
+            f"unknown model {name_or_path!r}: give one of {', '.join((*PACKAGED, *OFFICIAL))}, or the path "
+            "of a .safetensors or .pt file"
         )
     if not path.is_file():
         raise FileNotFoundError(f"no weights at {path}")
