@@ -15,6 +15,7 @@ from helpers.tracker_inputs import live_batch
 from panosam2_ros.io.package_files import package_file, sha256
 from panosam2_ros.model.build import (
     EMBEDDED,
+    PACKAGED,
     build_model,
     has_fast_bfloat16,
     random_model,
@@ -134,10 +135,12 @@ def test_unknown_names_and_devices_are_refused(weights: Path) -> None:
             select_device("cuda")
 
 
-def test_the_embedded_model_has_the_manifests_digest_and_is_small() -> None:
-    path = package_file("models", f"{EMBEDDED}.safetensors")
+@pytest.mark.parametrize("name", PACKAGED)
+def test_packaged_models_have_their_manifests_digest_and_are_small(name: str) -> None:
+    path = package_file("models", f"{name}.safetensors")
     assert path.stat().st_size <= 16 * 2**20
     assert json.loads(path.with_suffix(".json").read_text())["sha256"] == sha256(path)
+    assert build_model(name).config.name == name
     assert build_model().config.name == EMBEDDED
 
 
