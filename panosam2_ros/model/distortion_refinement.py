@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from panosam2_ros.geometry.circular import sum_of_neighbours, tangent_neighbours
-from panosam2_ros.model.image_encoder import LatitudeEncoding, bias_of
+from panosam2_ros.model.image_encoder import bias_of
+from panosam2_ros.model.position_codes import LatitudeEncoding
 
 _LOGIT_SCALE = 10.0  # the input is tanh(logit / this), so that all certain pixels are similar
 LATITUDE_WAVES = 4

@@ -7,7 +7,6 @@ own also a ``PyramidEncoder`` of its own in ``build_image_encoder``.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -16,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from sam2.modeling.backbones.hieradet import Hiera, MultiScaleAttention, do_pool
 from sam2.modeling.backbones.image_encoder import FpnNeck, ImageEncoder
-from sam2.modeling.position_encoding import PositionEmbeddingSine
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -25,6 +23,7 @@ from panosam2_ros.model.attention import attention
 from panosam2_ros.model.colour_histogram import ColourBins
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.mobile_trunk import MobileTrunk
+from panosam2_ros.model.position_codes import LatitudeEncoding
 from panosam2_ros.model.repvit import RepViT
 
 # ImageNet statistics, with which SAM2 normalises its input.
@@ -163,44 +162,6 @@ def _folded(conv: nn.Module, norm: nn.Module) -> nn.Conv2d:
     return fuse_conv_bn_eval(conv, norm)
 
 
-class LatitudeEncoding(nn.Module):
-    """A sine encoding of latitude alone, instead of SAM2's encoding of row and column.
-
-    Longitude has no origin on a sphere: it enters memory attention only as rotary angles.
-    """
-
-    def __init__(self, channels: int) -> None:
-        """Make an encoding of ``channels`` / 2 frequencies."""
-        super().__init__()
-        self.channels = channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute codes [N, channels, h, w] of maps of x's size.
-
-        Row r has the latitude pi (1/2 - (r + 1/2) / h).
-        """
-        height, width = x.shape[-2:]
-        lat = ((torch.arange(height, device=x.device) + 0.5) / height - 0.5) * math.pi
-        waves = torch.arange(1, self.channels // 2 + 1, device=x.device)
-        # frequencies above one wave per two rows are aliased
-        angles = lat * waves[:, None].clamp(max=16)
-        code = torch.cat([angles.sin(), angles.cos()])
-        return code[None, :, :, None].expand(x.shape[0], -1, -1, width)
-
-
-class SineEncoding(PositionEmbeddingSine):
-    """SAM2's encoding of row and column, which can be used in tracking and then in training."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Compute codes [N, channels, h, w] of maps of x's size."""
-        size = (x.shape[-2], x.shape[-1])
-        with torch.inference_mode(False):  # upstream caches the tensor, which training may need
-            if size in self.cache:  # made on another device, it would be copied in every frame
-                self.cache[size] = self.cache[size].to(x.device)
-            code: Tensor = super().forward(x)
-        return code
-
-
 class HieraAttention(MultiScaleAttention):
     """Hiera's attention in the implementation that is fastest on the device."""
 
@@ -242,13 +203,6 @@ class SteadyHiera(Hiera):
         if self._positions is None or self._positions[0] != key:
             self._positions = key, super()._get_pos_embed(hw).contiguous()
         return self._positions[1]
-
-
-def build_position_code(kind: str, channels: int) -> nn.Module:
-    """Build the position encoding that memory attention adds to its input and its keys."""
-    if kind == "sine":
-        return SineEncoding(channels, warmup_cache=False)
-    return LatitudeEncoding(channels)
 
 
 class PyramidEncoder(ImageEncoder):

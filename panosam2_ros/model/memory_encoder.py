@@ -8,7 +8,7 @@ from torch import Tensor
 
 from panosam2_ros.geometry.circular import wrap_resize
 from panosam2_ros.model.config import ModelConfig
-from panosam2_ros.model.image_encoder import LatitudeEncoding
+from panosam2_ros.model.position_codes import LatitudeEncoding
 
 # SAM2.1: mask probabilities 0..1 become -10..10 before they are encoded.
 MASK_SCALE, MASK_BIAS = 20.0, -10.0

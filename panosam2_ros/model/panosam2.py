@@ -23,7 +23,6 @@ from panosam2_ros.model.distortion_refinement import DistortionRefinement
 from panosam2_ros.model.image_encoder import (
     ImageFeatures,
     build_image_encoder,
-    build_position_code,
     normalise_pixels,
     pad_convolutions,
 )
@@ -40,6 +39,7 @@ from panosam2_ros.model.mask_upsampler import MaskUpsampler
 from panosam2_ros.model.memory_attention import build_memory_attention
 from panosam2_ros.model.memory_encoder import build_memory_encoder, encode_mask_memory
 from panosam2_ros.model.pixel_matching import MatchingPrompt, pixel_keys
+from panosam2_ros.model.position_codes import build_position_code
 from panosam2_ros.model.spatial_perceiver import LATENT_GRID, LatentEncoding, SpatialPerceiver
 
 

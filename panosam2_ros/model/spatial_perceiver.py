@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from panosam2_ros.model.config import LATENT_SIDE
-from panosam2_ros.model.image_encoder import SineEncoding
+from panosam2_ros.model.position_codes import SineEncoding
 
 LATENT_GRID = (2 * LATENT_SIDE, LATENT_SIDE)  # h, w of a compressed memory
 _DEPTH = 2

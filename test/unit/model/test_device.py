@@ -15,8 +15,8 @@ from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.checkpoints import official_config
 from panosam2_ros.model.config import ModelConfig
-from panosam2_ros.model.image_encoder import SineEncoding
 from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.model.position_codes import SineEncoding
 from panosam2_ros.tracking.propagation import empty_bank, propagate
 from panosam2_ros.tracking.propagation_result import PropagationResult
 

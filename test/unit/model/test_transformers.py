@@ -35,9 +35,10 @@ from helpers.transformers_models import (
 from panosam2_ros import PanoTracker, Prompt, TrackerConfig
 from panosam2_ros.model.build import build_model
 from panosam2_ros.model.checkpoints import load_official
-from panosam2_ros.model.image_encoder import ImageFeatures, LatitudeEncoding
+from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts
 from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.model.position_codes import LatitudeEncoding
 from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.propagation import NO_OBJ_SCORE
 from panosam2_ros.tracking.view import NetworkInput
