@@ -85,7 +85,7 @@ def test_region_sizes_are_multiples_of_256(model: PanoSAM2) -> None:
 
 
 def test_unknown_parts_are_refused() -> None:
-    with pytest.raises(ValueError, match="trunk is conv, hiera or repvit, got 'vit'"):
+    with pytest.raises(ValueError, match="trunk is one of conv, mobilenet_v2, hiera, repvit, got 'vit'"):
         ModelConfig(trunk="vit")
     with pytest.raises(ValueError, match="memory_tokens is map or latents, got 'tokens'"):
         ModelConfig(memory_tokens="tokens")

@@ -90,5 +90,5 @@ def test_reconfigured_adds_the_upsampler() -> None:
     assert finer.detail is not None and plain.detail is None
     state = finer.state_dict()
     assert all(torch.equal(state[name], value) for name, value in plain.state_dict().items())
-    with pytest.raises(ValueError, match="mask_stride is 4, or 2 with the conv trunk"):
+    with pytest.raises(ValueError, match="mask_stride is 4, or 2 with the trunk conv or mobilenet_v2"):
         ModelConfig(mask_stride=2, trunk="hiera")
