@@ -32,8 +32,8 @@ def sees_red(model: PanoSAM2, monkeypatch: pytest.MonkeyPatch) -> None:
         pixels[:] = [images.float()]
         return encode(images)
 
-    def red(*args: Any) -> MaskPrediction:
-        found, (images,) = decode(*args), pixels
+    def red(*args: Any, **options: Any) -> MaskPrediction:
+        found, (images,) = decode(*args, **options), pixels
         share = torch.nn.functional.avg_pool2d((images[:, :1] > 128).float(), 2)
         fine = (8 * share - 4).expand_as(found.fine_logits)
         there = torch.where((fine > 0).flatten(1).any(1), 5.0, -5.0)

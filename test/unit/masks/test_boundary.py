@@ -243,7 +243,7 @@ def told(monkeypatch: pytest.MonkeyPatch, coarse: np.ndarray) -> None:
     """Make the decoder return given logits [h, w]."""
     fine = torch.from_numpy(coarse)[None, None]
 
-    def found(model: PanoSAM2, *_: object) -> MaskPrediction:
+    def found(model: PanoSAM2, *_: object, **options: object) -> MaskPrediction:
         sure = torch.full((1,), 9.0)
         return MaskPrediction(F.avg_pool2d(fine, 2), torch.ones(1), torch.zeros(1, 96), sure, fine)
 

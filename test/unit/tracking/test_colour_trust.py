@@ -36,7 +36,7 @@ class ScriptedTracker:
         model = random_model(0, config=config).eval().requires_grad_(False)
         model.set_input_size(*SIZE)
         self.said, self.stamp = SURE, 0
-        monkeypatch.setattr(PanoSAM2, "decode", lambda *_: self._found())
+        monkeypatch.setattr(PanoSAM2, "decode", lambda *_, **__: self._found())
         self.tracker = PanoTracker(model)
         prompt = Prompt(mask=disc(30, 12, SIZE))
         assert self.tracker.prompt(picture(RED), 0, [prompt])[0].success
