@@ -7,7 +7,7 @@ autocast.
 
 from __future__ import annotations
 
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -33,14 +33,16 @@ class DevicePanorama:
         staging = torch.empty(image.shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
         np.copyto(staging.numpy(), image)
         self.image = staging.to(device, non_blocking=True)
-        self._fitted = cache(self._fit)
+        self._fitted: dict[tuple[int, int], Tensor] = {}
 
     def fitted(self, height: int, width: int) -> Tensor:
         """Return the panorama at a network's input size, [1, 3, height, width], 0..255.
 
         As ``circular.fit_image`` resizes it on the CPU.
         """
-        return self._fitted(height, width)
+        if (height, width) not in self._fitted:
+            self._fitted[height, width] = self._fit(height, width)
+        return self._fitted[height, width]
 
     def _fit(self, height: int, width: int) -> Tensor:
         pixels = self._planes()[None]

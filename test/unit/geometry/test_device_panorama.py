@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -95,6 +97,19 @@ def test_an_image_that_was_flipped_or_is_read_only_is_taken_as_it_looks() -> Non
     assert np.array_equal(found.numpy(), image)
     found.zero_()
     assert image.any()  # it was copied: a caller may use the buffer again
+
+
+def test_a_panorama_gives_its_memory_back_at_once() -> None:
+    """On a GPU the garbage collector would come too late: each has some ten times the size of its image."""
+    panorama = DevicePanorama(noise(64, 32), CPU)
+    assert panorama.fitted(16, 32) is panorama.fitted(16, 32) and panorama.levels is panorama.levels
+    known = weakref.ref(panorama)
+    gc.disable()
+    try:
+        del panorama
+        assert known() is None
+    finally:
+        gc.enable()
 
 
 def test_any_number_of_regions_is_sampled_by_as_many_operations() -> None:
