@@ -25,6 +25,7 @@ from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.mobile_trunk import MobileTrunk
 from panosam2_ros.model.position_codes import LatitudeEncoding
 from panosam2_ros.model.repvit import RepViT
+from panosam2_ros.model.stages import maps_of_stages
 
 # ImageNet statistics, with which SAM2 normalises its input.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -134,11 +135,7 @@ class ConvTrunk(nn.Module):
 
     def from_stem(self, x: Tensor) -> list[Tensor]:
         """Compute the same maps from the stem's map [B, C, H / 2, W / 2]."""
-        maps = []
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        return maps
+        return maps_of_stages(self.stages, x)
 
 
 def fold_batch_norm(trunk: nn.Module) -> None:

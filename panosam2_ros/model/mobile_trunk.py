@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from panosam2_ros.model.stages import maps_of_stages
+
 STEM_CHANNELS = 16  # at stride 2
 MOBILE_CHANNELS = (24, 32, 96, 320)  # at strides 4, 8, 16, 32
 # Of each stage: the factor of the inner channels, the channels, the number of blocks, the first one's stride.
@@ -88,11 +90,7 @@ class MobileTrunk(nn.Module):
 
     def from_stem(self, x: Tensor) -> list[Tensor]:
         """Compute maps at strides 4, 8, 16 and 32 from the stem's."""
-        maps = []
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        return maps
+        return maps_of_stages(self.stages, x)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Compute maps at strides 4, 8, 16 and 32 of images [B, 3, H, W]."""

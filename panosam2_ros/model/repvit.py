@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from panosam2_ros.model.stages import maps_of_stages
+
 _EXPANSION = 2  # hidden channels of a channel mixer per channel
 _REDUCTION, _DIVISOR = 4, 8  # channels per hidden channel of a gate, which are a multiple of _DIVISOR
 
@@ -164,11 +166,7 @@ class RepViT(nn.Module):
         """Compute maps at strides 4, 8, 16 and 32 of images [B, 3, H, W]."""
         stem, *stages = self.body.values()
         x = stem(x.contiguous(memory_format=torch.channels_last))  # a tenth faster, in bfloat16 a third
-        maps = []
-        for stage in stages:
-            x = stage(x)
-            maps.append(x)
-        return maps
+        return maps_of_stages(stages, x)
 
     def fold(self) -> None:
         """Merge batch norms in evaluation mode, and the branches of token mixers, into convolutions."""

@@ -81,9 +81,9 @@ class PropagationResult:
         numbers = (self.scores, self.prediction.object_score_logits, self.prediction.mask_iou)
         parts = [*(mask.flatten(1) for mask in masks), *(each[:, None] for each in numbers)]
         packed = torch.cat([part.float() for part in parts], 1).cpu().numpy()
-        each = np.split(packed, np.cumsum([part.shape[1] for part in parts[:-1]]), 1)
-        shaped = (own.reshape(-1, *mask.shape[1:]) for own, mask in zip(each, masks, strict=False))
-        return HostAnswer(*shaped, *(own[:, 0] for own in each[len(masks) :]))
+        fine, before, *rest = np.split(packed, np.cumsum([part.shape[1] for part in parts[:-1]]), 1)
+        shaped = (own.reshape(mask.shape) for own, mask in zip((fine, before), masks, strict=True))
+        return HostAnswer(*shaped, *(own[:, 0] for own in rest))
 
     def answered(self, host: HostAnswer) -> PropagationResult:
         """Return the result with another answer on the CPU."""

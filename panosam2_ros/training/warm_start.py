@@ -99,24 +99,24 @@ def _pair(padding: str | tuple[int, ...]) -> tuple[int, ...]:
 def _fit(model: PanoSAM2, teacher: PanoSAM2, images: Iterator[Tensor]) -> None:
     """Fit the neck, and the first layer of masks at stride 2, to the teacher's."""
     necks = [[level.conv for level in net.image_encoder.neck.convs] for net in (model, teacher)]
-    pairs = list(zip(*necks, strict=True))
+    pairs = dict(zip((32, 16, 8, 4), zip(*necks, strict=True), strict=True))
     if model.detail is not None and teacher.detail is not None:
-        pairs.append((model.detail.from_features, teacher.detail.from_features))
-    fits = [LeastSquares(own) for own, _ in pairs]
+        pairs[2] = (model.detail.from_features, teacher.detail.from_features)
+    fits = {stride: LeastSquares(own) for stride, (own, _) in pairs.items()}
     for batch in images:
         pixels = normalise_pixels(batch)
         ours, theirs = (_maps(net, pixels) for net in (model, teacher))
-        for fit, (_, known), given, seen in zip(fits, pairs, ours, theirs, strict=False):
-            fit.add(given, known(seen))
-    for name, fit in zip(("stride 32", "stride 16", "stride 8", "stride 4", "stride 2"), fits, strict=False):
-        print(f"{name}: R2 {fit.solve():.2f}")
+        for stride, fit in fits.items():
+            fit.add(ours[stride], pairs[stride][1](theirs[stride]))
+    for stride, fit in fits.items():
+        print(f"stride {stride}: R2 {fit.solve():.2f}")
 
 
-def _maps(model: PanoSAM2, pixels: Tensor) -> list[Tensor]:
-    """Return the trunk's maps at strides 32, 16, 8, 4 and 2."""
+def _maps(model: PanoSAM2, pixels: Tensor) -> dict[int, Tensor]:
+    """Return the trunk's maps by their strides."""
     trunk = model.image_encoder.trunk
     stem = trunk.stem(pixels)
-    return [*reversed(trunk.from_stem(stem)), stem]
+    return {2: stem, **dict(zip((4, 8, 16, 32), trunk.from_stem(stem), strict=True))}
 
 
 def regions(recipe: Recipe, sources: Sources, clips: int) -> Iterator[Tensor]:
