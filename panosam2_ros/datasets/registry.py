@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from panosam2_ros.datasets import acceptance
+from panosam2_ros.datasets.disturbed import Disturbance, DisturbedSequence
 from panosam2_ros.datasets.folder_sequence import FolderSequence
 from panosam2_ros.datasets.ground_truth_prompts import FramePrompts, ground_truth_prompts
 from panosam2_ros.datasets.panovos import PanoVos
@@ -48,6 +49,7 @@ class DatasetSpec:
     boxes: tuple[Corners, ...] = ()  # u_min, v_min, u_max, v_max, in a video's first frame
     clicks: tuple[Corners, ...] = ()  # u, v, in a video's first frame
     background: str = ""  # panorama behind the clips of ``sphere``; empty: a grey texture
+    disturbance: str = ""  # as ``Disturbance.parse`` reads it; empty: none
 
     @property
     def location(self) -> str:
@@ -102,7 +104,20 @@ def open_dataset(spec: DatasetSpec) -> Dataset:
         raise ValueError(f"--dataset is one of {KINDS}, got {spec.text!r}")
     if spec.background and kind != "sphere":
         raise ValueError(f"--background is of --dataset sphere:DIR, got {spec.text!r}: leave it out")
-    return openers[kind](spec, path)
+    opened = openers[kind](spec, path)
+    return _disturbed(opened, Disturbance.parse(spec.disturbance)) if spec.disturbance else opened
+
+
+def _disturbed(dataset: Dataset, disturbance: Disturbance) -> Dataset:
+    """Return a data set whose sequences are disturbed; raise ValueError for a rate that prompts forbid."""
+    if dataset.fixed_prompts is not None and disturbance.step > 1:
+        raise ValueError(f"every:N is of data sets with ground truth, which {dataset.name} has not")
+    return replace(
+        dataset,
+        config_sha256=digest([dataset.config_sha256, disturbance.kind, disturbance.amount]),
+        rate=dataset.rate / disturbance.step,
+        open=lambda name: DisturbedSequence(dataset.open(name), disturbance),
+    )
 
 
 def digest(value: object) -> str:

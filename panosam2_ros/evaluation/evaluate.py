@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from panosam2_ros.datasets import acceptance
+from panosam2_ros.datasets.disturbed import DISTURBANCES
 from panosam2_ros.datasets.ground_truth_prompts import PROMPT_KINDS
 from panosam2_ros.datasets.registry import KINDS, Corners, DatasetSpec
 from panosam2_ros.evaluation.equivariance import CycleRun, RollRun, roll_equivariance
@@ -29,7 +30,7 @@ from panosam2_ros.model.build import EMBEDDED
 from panosam2_ros.tracking.config import VIEW_CHOICES
 
 log = logging.getLogger(__name__)
-_BASELINES = ("keep-first", "flow", "ceiling")
+_BASELINES = ("crops", "nearest", "keep-first", "flow", "ceiling")
 LATE_SCORE_KEY = "J_sphere_frames_50_60"
 
 
@@ -73,6 +74,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--sources", default="", help="folder of the npm packages, in place of the shipped material")
     add("--background", default="", help="panorama behind the clips of --dataset sphere:DIR (default: a grey "
         "texture)")  # fmt: skip
+    add("--disturb", default="", metavar="KIND:AMOUNT", help="disturb all sequences: " + "; ".join(
+        f"{kind} ({what})" for kind, (_, _, what) in DISTURBANCES.items()))  # fmt: skip
     add("--frames", type=int, default=0, help="of a video, at most (default: all)")
     add("--box", type=_numbers(4), action="append", default=[], help="U_MIN,V_MIN,U_MAX,V_MAX in a video's "
         "first frame; U_MIN > U_MAX: across the seam")  # fmt: skip
@@ -121,6 +124,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         boxes=tuple(options.box),
         clicks=tuple(options.click),
         background=options.background,
+        disturbance=options.disturb,
     )
     dataset = dataset_of(spec)
     if not dataset.has_ground_truth and options.mode not in ("roll", "cycle"):

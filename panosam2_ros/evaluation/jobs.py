@@ -25,6 +25,7 @@ from panosam2_ros.evaluation.contact_sheet import ContactSheet
 from panosam2_ros.evaluation.equivariance import cycle_sequence, roll_sequence, rolls
 from panosam2_ros.evaluation.method import MAX_OBJECTS, Method, Prediction, TrackerMethod, with_prompted_masks
 from panosam2_ros.evaluation.metrics import MaskScores
+from panosam2_ros.evaluation.region_baselines import FollowedViews, MemoryAlone, NearestPixels
 from panosam2_ros.evaluation.report import machine
 from panosam2_ros.evaluation.runner import EveryFrame, PlayedFrame, RealTime, score_sequence
 from panosam2_ros.io.json_file import write_json
@@ -33,7 +34,9 @@ from panosam2_ros.model.build import build_model, weights_file
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.tracking.config import TrackerConfig
 
-METHODS = ("tracker", "keep-first", "flow", "ceiling")
+METHODS = ("tracker", "crops", "nearest", "keep-first", "flow", "ceiling")
+_OF_VIEWS = {"crops": MemoryAlone, "nearest": NearestPixels}
+_WITH_WEIGHTS = ("tracker", *_OF_VIEWS)
 MODES = ("accuracy", "real-time", "roll", "cycle")
 _NO_PART = ("ros", "training", "msg", "srv")  # folders of the package that do not affect results
 Json = dict[str, Any]
@@ -64,17 +67,17 @@ class Job:
     @property
     def weights_sha256(self) -> str | None:
         """Digest of the weights; None for methods without weights."""
-        return sha256(weights_file(self.weights)) if self.method == "tracker" else None
+        return sha256(weights_file(self.weights)) if self.method in _WITH_WEIGHTS else None
 
     @property
     def device(self) -> str:
         """Type of the device that computes."""
-        return self.model().device.type if self.method == "tracker" else "cpu"
+        return self.model().device.type if self.method in _WITH_WEIGHTS else "cpu"
 
     @property
     def input_size(self) -> tuple[int, int] | None:
         """Input of the network, (H, W) pixels; None for methods without one."""
-        needs = self.method in ("tracker", "ceiling") or self.mode == "roll"
+        needs = self.method in (*_WITH_WEIGHTS, "ceiling") or self.mode == "roll"
         return self.model().input_size if needs else None
 
     def model(self) -> PanoSAM2:
@@ -237,6 +240,11 @@ def _method(job: Job, sequence: VideoSequence) -> Method:
     if job.method == "tracker":
         rate = job.rate or dataset_of(job.dataset).rate
         return TrackerMethod(job.model(), rate, TrackerConfig(max_objects=MAX_OBJECTS, view=job.view))
+    if job.method in _OF_VIEWS:
+        model = job.model()
+        if not model.config.regions:
+            raise ValueError(f"the method {job.method} looks at views: give a network of search regions")
+        return FollowedViews(model, sequence.grid, _OF_VIEWS[job.method])
     if job.method == "ceiling":
         model = job.model()
         stride, regions = model.config.mask_stride, model.config.regions

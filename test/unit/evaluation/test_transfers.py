@@ -17,7 +17,7 @@ from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking import view_pipeline, view_planner
 from panosam2_ros.tracking.competition import Settled
 from panosam2_ros.tracking.config import TrackerConfig
-from panosam2_ros.tracking.redetection import SEARCH_EVERY
+from panosam2_ros.tracking.search_schedule import SEARCH_EVERY
 from panosam2_ros.tracking.tracker import PanoTracker
 from panosam2_ros.tracking.view_planner import SEARCH_AFTER, RegionPlanner
 from panosam2_ros.tracking.view_refinement import MOST_PASSES

@@ -105,7 +105,7 @@ def test_the_split_by_name_is_what_it_was(package):
 
 
 def test_the_split_by_name_leaks(package):
-    """The figures of docs/training.md: what training by name has in common with val of either rule."""
+    """The figures of docs/evaluation.md: what training by name has in common with val of either rule."""
     splits = np.array([split_of_sprite(file.name, "name") for file in package])
     families = np.array([family_name(file.name) for file in package])
     val, train = splits == Split.VAL, splits == Split.TRAIN
