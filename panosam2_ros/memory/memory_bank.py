@@ -98,7 +98,7 @@ class MemoryBank:
             keyframes=Keyframes.empty(count, frames, pixels, mask, device),
             references=ReferenceFrames.empty(count, *matched, (2 * height, 2 * width), device),
             colours=torch.zeros(count, 2, colours, device=device),
-            identity=torch.zeros(count, 3, hidden_dim, device=device),
+            identity=torch.zeros(count, 3, matched[1] if matched[0] else hidden_dim, device=device),
             rules=rules,
         )
 

@@ -82,6 +82,8 @@ class ModelConfig:
     # are. With colour evidence, intersection from which what was found has the object's colours.
     colour_search: float = 0.0
     matched_frames: int = 0  # prompted frames with whose pixels a frame is compared; 0: none
+    # What a mask covers decides, too, whether it is the object; for networks with matched_frames.
+    identity_check: bool = False
     outline_size: int = 0  # side, pixels, of the windows in which published masks are refined; 0: not refined
     remember_absent: bool = False  # frames without the object are stored as well; True = SAM2
     remember_settled: bool = True  # what is remembered lacks the pixels that belong to others; False = SAM2
@@ -95,6 +97,8 @@ class ModelConfig:
             check_latent_input(self.input_height, self.input_width, self.stride)
         if self.rotary not in ("whole_turns", "axial"):
             raise ValueError(f"rotary is whole_turns or axial, got {self.rotary!r}")
+        if self.identity_check and not self.matched_frames:
+            raise ValueError("identity_check needs matched_frames of at least 1, got 0")
         if self.mask_stride not in (2, 4) or (self.mask_stride == 2 and not self.has_stem):
             raise ValueError(
                 f"mask_stride is 4, or 2 with the trunk conv or mobilenet_v2; got {self.mask_stride} with "

@@ -45,6 +45,11 @@ class ImageFeatures:
     pixels: Tensor | None = None  # [B, 3, H, W] 0..255, of networks that keep them in their memory
     keys: Tensor | None = None  # [B, C_key, 2h, 2w], of networks that compare pixels, as ``pixel_keys``
 
+    @property
+    def identity_maps(self) -> Tensor:
+        """[B, C, h', w'] features by which things are told apart: the trunk's, where these are kept."""
+        return self.embedding if self.keys is None else self.keys
+
     def select(self, rows: Tensor) -> ImageFeatures:
         """Return the features of some images, [M] int64."""
         return ImageFeatures(

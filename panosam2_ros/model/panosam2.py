@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from panosam2_ros.model.colour_histogram import colour_bins
 from panosam2_ros.model.config import ModelConfig, check_latent_input
 from panosam2_ros.model.distortion_refinement import DistortionRefinement
+from panosam2_ros.model.identity import IdentityCheck
 from panosam2_ros.model.image_encoder import (
     ImageFeatures,
     build_image_encoder,
@@ -111,6 +112,9 @@ class PanoSAM2(nn.Module):
             DistortionRefinement(hidden // 8, config.refine_steps) if config.refine_steps else None
         )
         self.matching = MatchingPrompt(hidden) if config.matched_frames else None
+        self.identity_check = (
+            IdentityCheck(self.image_encoder.trunk.channel_list[2]) if config.identity_check else None
+        )
         self.long_short = LongShortMemory(memory, hidden) if config.long_pointer else None
 
     @property

@@ -18,7 +18,7 @@ from panosam2_ros.model.colour_histogram import (
     colour_histograms,
     histogram_intersection,
 )
-from panosam2_ros.model.identity import identity_embeddings
+from panosam2_ros.model.identity import OWN, identity_embeddings
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
@@ -78,14 +78,16 @@ def propagate(
 ) -> PropagationResult:
     """Find every object of ``bank`` in an image; remember it where it is present."""
     aligned = _aligned_to(model, bank, reach)
+    evidence = _evidence(bank, features)
     prediction = model.decode(
         model.condition(features, bank.read(aligned)),
         features,
         _previous_mask_prompt(model, bank, use_previous, aligned),
         bank.centre,
         torch.ones(len(bank), dtype=torch.bool, device=model.device),
-        evidence=_evidence(bank, features),
+        evidence=evidence,
     )
+    prediction = _checked(model, bank, features, prediction, evidence)
     scores = prediction.object_score_logits
     colours = None
     if features.bins is not None:
@@ -115,6 +117,22 @@ def _evidence(bank: MemoryBank, features: ImageFeatures) -> Tensor | None:
         return None
     known = bank.references
     return match_evidence(features.keys, known.keys, known.share, known.valid)
+
+
+def _checked(
+    model: PanoSAM2,
+    bank: MemoryBank,
+    features: ImageFeatures,
+    prediction: MaskPrediction,
+    evidence: Tensor | None,
+) -> MaskPrediction:
+    """Return a prediction whose presence follows identity, too, in networks that check that."""
+    if model.identity_check is None or evidence is None:
+        return prediction
+    own = identity_embeddings(features.identity_maps, prediction.mask_logits)[:, OWN]
+    return replace(
+        prediction, object_score_logits=model.identity_check(own, bank.identity, evidence, prediction)
+    )
 
 
 def remember_instead(
@@ -260,7 +278,7 @@ def _remember(model: PanoSAM2, bank: MemoryBank, features: ImageFeatures, new: _
             present=present,
             confidence=confidence,
             colours=new.colours,
-            identity=identity_embeddings(features.embedding, mask_logits),
+            identity=identity_embeddings(features.identity_maps, mask_logits),
             reach=new.reach,
             pixels=features.pixels,
             keys=_of_objects(features.keys, len(bank)),

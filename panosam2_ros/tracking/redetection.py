@@ -6,9 +6,8 @@ network and the object's identity (``model/identity.py``) say whether that is th
 to know objects by their appearance for that: see ``mask_swap_prob`` in ``training/curriculum.py``.
 
 No rule shuts an object out for ever. Some tries look where an object's colours are not, since light changes,
-some in a larger or smaller region, since things come closer, and a network that is sure is believed. What a
-try does follows the fractional parts of multiples of irrational numbers, so that every choice comes up
-whichever tries an object gets.
+some in a larger or smaller region, since things come closer, and a network that is sure is believed. See
+``search_schedule.py``.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from panosam2_ros.geometry.circular import fit_image
 from panosam2_ros.geometry.connected_components import connected_components
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
-from panosam2_ros.geometry.sphere import Floats, lonlat_to_vector, rotation_matrix
+from panosam2_ros.geometry.sphere import Floats, rotation_matrix
 from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.model.colour_histogram import (
     ColourBins,
@@ -38,10 +37,9 @@ from panosam2_ros.model.identity import OWN, identity_embeddings
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import MaskPrediction
 from panosam2_ros.tracking.frame import Frame
+from panosam2_ros.tracking.search_schedule import SearchAttempt
 
 SEARCH_WIDTH = 256  # columns of the panorama in which colours are searched
-SEARCH_EVERY = 2  # frames of a lost object; in the others it is looked for where it was
-MAX_SEARCHED_PER_FRAME = 4  # objects, which bounds the time of a frame
 MIN_LOG_RATIO = 1.0  # evidence, a log ratio, from which a pixel may belong to a lost object
 MAX_CANDIDATES = 4  # parts of the panorama that are compared, the largest
 MIN_IOU = 0.4  # predicted, of what is taken for the object
@@ -50,10 +48,6 @@ MIN_IOU = 0.4  # predicted, of what is taken for the object
 # below 0.5) the network is as sure as that of none that is wrong.
 SURE_SCORE, SURE_IOU = 6.0, 0.85
 SHARES = (0.005, 0.4)  # of a search region, least and most, that is taken for the object in another place
-_ANYWHERE = 0.25  # share of tries that look anywhere on the sphere
-_LIKELIEST, _TURNS, _SIZES = (math.sqrt(5) - 1) / 2, math.sqrt(2), math.sqrt(3)  # which candidate, ...
-_SPREAD = (0.7548776662, 0.5698402910)  # of two coordinates: the R2 sequence (Roberts 2018)
-_SAME_SIZE, _LARGER, _SMALLER = 0.75, 2.0, 0.5  # share of tries at the last size, factors of half the others
 _SAME = 1e-4  # difference of cosines that rounding explains: an object is among all that are known
 _SIZE_WEIGHT = 0.1  # of the logarithm of the ratio of solid angles, beside the overlap of colours
 
@@ -79,36 +73,16 @@ def redetect(
     evidence = colour_evidence(bins, colours).masked_fill(occupied, -MIN_LOG_RATIO)
     found: list[Floats | None] = []
     for region, own, known in zip(regions, evidence, colours, strict=True):
-        index = region.unseen // SEARCH_EVERY
-        if _fraction(0.5 + index * _TURNS) < _ANYWHERE:
-            found.append(unroll @ _anywhere(index, fov))
+        attempt = SearchAttempt.of(region)
+        if attempt.is_anywhere:
+            found.append(unroll @ attempt.direction(fov))
             continue
         size = math.pi / 4 * region.diameter**2
         candidates = rank_candidates(bins, own, known, size, fov)
-        chosen = int(_fraction(index * _LIKELIEST) * len(candidates))
-        extent = TargetExtent.of_mask(candidates[chosen, 0].numpy() > 0, grid)
+        likely = candidates[attempt.candidate(len(candidates)), 0]
+        extent = TargetExtent.of_mask(likely.numpy() > 0, grid)
         found.append(None if extent is None else unroll @ extent.direction)
     return found
-
-
-def searched_region(region: SearchRegion, direction: Floats) -> SearchRegion:
-    """Return the region in a direction [3] for a lost object, in some tries for one of another size."""
-    chance = _fraction(region.unseen // SEARCH_EVERY * _SIZES)
-    other = _LARGER if chance > (1 + _SAME_SIZE) / 2 else _SMALLER
-    factor = 1.0 if chance < _SAME_SIZE else other
-    diameter, longest = region.diameter * factor, region.longest * factor
-    return replace(region.recentred(direction), unseen=0, diameter=diameter, longest=longest)
-
-
-def _anywhere(index: int, vertical_fov: float) -> Floats:
-    """Return a direction [3] for the try of an index; tries cover a panorama of this height evenly."""
-    across, up = (_fraction(0.5 + index * step) for step in _SPREAD)
-    sine = (2 * up - 1) * math.sin(vertical_fov / 2)
-    return lonlat_to_vector(2 * math.pi * across, math.asin(sine))
-
-
-def _fraction(x: float) -> float:
-    return x - math.floor(x)
 
 
 def _occupied(grid: Equirect, regions: Sequence[SearchRegion]) -> Tensor:
@@ -171,7 +145,7 @@ def is_wrong_match(
     if features.bins is not None and config.colour_evidence:
         alike = histogram_intersection(features.bins, bank.colours, prediction.fine_logits)
         return ~(right & ((alike >= config.colour_search) | is_sure(prediction)))
-    found = identity_embeddings(features.embedding, prediction.mask_logits)
+    found = identity_embeddings(features.identity_maps, prediction.mask_logits)
     return ~right | _is_another(bank, found, known)
 
 

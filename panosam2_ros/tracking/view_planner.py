@@ -19,17 +19,13 @@ from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.prompts.encoding import LOW_RES_STRIDE
 from panosam2_ros.prompts.extent import prompted_directions, prompted_extent
 from panosam2_ros.prompts.prompt import Prompt
+from panosam2_ros.tracking.appearance_search import directions_to_try
 from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.motion_model import TrackState
 from panosam2_ros.tracking.object_group import ObjectBatch
-from panosam2_ros.tracking.redetection import (
-    MAX_SEARCHED_PER_FRAME,
-    SEARCH_EVERY,
-    redetect,
-    searched_region,
-)
 from panosam2_ros.tracking.seam_placement import SeamPlacer
+from panosam2_ros.tracking.search_schedule import MAX_SEARCHED_PER_FRAME, SEARCH_EVERY, searched_region
 from panosam2_ros.tracking.track import TrackedObject
 from panosam2_ros.tracking.view import InputView, PanoramaView, SearchRegionView, ViewKind
 from panosam2_ros.tracking.view_refinement import centred_region, surrounding_regions
@@ -209,7 +205,7 @@ class RegionPlanner:
         return 0
 
     def plan(self, group: ObjectBatch, frame: Frame) -> ViewPlan:
-        """Return predicted regions; for some of the lost objects, regions where their colours are."""
+        """Return predicted regions; for some of the lost objects, regions where they may be."""
         regions = [_predicted_region(item, frame.stamp) for item in group.objects]
         lost = [row for row, region in enumerate(regions) if _is_searched(region)]
         if not lost or not self._model.config.colour_search:
@@ -220,12 +216,11 @@ class RegionPlanner:
         start = -MAX_SEARCHED_PER_FRAME * turn % len(lost) if many else 0
         chosen = (lost[start:] + lost[:start])[:MAX_SEARCHED_PER_FRAME]
         visible = [region for region in regions if not region.unseen]
-        colours = group.bank.colours.cpu()[chosen]
-        directions = redetect(frame, colours, [regions[row] for row in chosen], visible)
-        elsewhere = [False] * len(regions)
-        for row, direction in zip(chosen, directions, strict=True):
-            if direction is not None:
-                regions[row], elsewhere[row] = searched_region(regions[row], direction), True
+        last = {row: regions[row] for row in chosen}
+        directions = directions_to_try(self._model, group.bank, frame, last, visible)
+        elsewhere = [row in directions for row in range(len(regions))]
+        for row, direction in directions.items():
+            regions[row] = searched_region(regions[row], direction)
         views: list[InputView] = [SearchRegionView(region) for region in regions]
         return ViewPlan(views, elsewhere)
 

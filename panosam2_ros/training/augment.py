@@ -7,6 +7,7 @@ import math
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.image_types import ImageArray
@@ -112,4 +113,4 @@ def _shadow(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.floa
     along = x * np.float32(np.cos(heading)) + y * np.float32(np.sin(heading))
     start, end = rng.uniform(-0.6, 0.6, 2)
     edge = np.linspace(start, end, frames, dtype=np.float32)
-    return np.asarray(1 / (1 + np.exp((edge[:, None, None] - along) / np.float32(soft))), np.float32)
+    return np.asarray(expit((along - edge[:, None, None]) / np.float32(soft)), np.float32)

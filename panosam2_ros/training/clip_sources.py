@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from panosam2_ros.simulation.assets import SpriteSplit
 from panosam2_ros.synthetic.npm_assets import fetch_npm
 from panosam2_ros.training.clips import ClipSource, DatasetClips, Material, RenderedClips, StoredMaterial
 from panosam2_ros.training.curriculum import Stage
-from panosam2_ros.training.region_clips import PanoramaVideos, RegionClips, SceneVideos
+from panosam2_ros.training.region_clips import PanoramaVideos, RegionClips, RegionVideo, SceneVideos
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,12 @@ class Sources:
         if not stage.data:
             scenes, material = stage.scene_config(), self.material()
             if all(stage.panorama):
-                return RegionClips(
-                    SceneVideos(scenes, material), stage.size[1], poor=stage.poor, relit=stage.relit
-                )
+                return _region_clips(stage, SceneVideos(scenes, material))
             return RenderedClips(scenes, material)
         dataset = open_dataset(DatasetSpec(stage.data))
         panoramas = DatasetClips(dataset, stage.panoramas, stage.max_frames + 2, stage.every)
         if all(stage.panorama):
-            videos = PanoramaVideos(panoramas)
-            return RegionClips(videos, stage.size[1], poor=stage.poor, relit=stage.relit)
+            return _region_clips(stage, PanoramaVideos(panoramas))
         return panoramas
 
     def material(self) -> Material:
@@ -44,3 +42,8 @@ class Sources:
         material = StoredMaterial(self.npm, self.models, self.sprite_split)
         material.library()
         return material
+
+
+def _region_clips(stage: Stage, videos: Callable[[int], RegionVideo]) -> RegionClips:
+    """Return a stage's clips of search regions of these videos."""
+    return RegionClips(videos, stage.size[1], poor=stage.poor, relit=stage.relit, lost=stage.lost)

@@ -29,7 +29,7 @@ class Stage:
     kinds: tuple[float, float, float]  # probabilities of box, click and mask prompts
     free_running_frames: int = 0  # at most so many frames before them are tracked without a loss
     previous_mask_dropout: float = 0.2  # probability that memory alone has to find an object
-    correct: float = 0.0  # probability that clicks correct the largest mistakes of one later frame
+    correct: float = 0.0  # probability that clicks correct the largest mistakes of one frame
     mask_swap_prob: float = 0.0  # probability of a previous mask of another object, or in another place
     yaw_jump_prob: float = 0.0  # probability of a random yaw within a clip, as after a long occlusion
     only: tuple[str, ...] = ()  # prefixes of the names of the parameters that are learned; empty: all
@@ -40,6 +40,7 @@ class Stage:
     refine: bool = True  # with distortion refinement, where the network has it
     tilt: float = 0.0  # degrees by which whole clips are tilted at most
     poor: float = 0.0  # share of the clips of search regions that are degraded
+    lost: float = 0.0  # share of the clips of search regions in which the object is looked for elsewhere
     relit: float = 0.0  # share of the clips of search regions in which the light changes
     reuse: float = 2.0  # mean number of uses of a clip
     minutes: float = 0.0  # time limit of the stage; 0: it ends with its steps
@@ -131,7 +132,7 @@ def read_config(path: Path, *, variant: str = "") -> Recipe:
 def _check_regions(recipe: Recipe, path: Path) -> None:
     """Raise ValueError where stages of search regions have options of panoramas, or the other way round."""
     for stage in (stage for stage in recipe.stages if not all(stage.panorama)):
-        for option in ("poor", "relit"):
+        for option in ("poor", "relit", "lost"):
             if share := getattr(stage, option):
                 raise ValueError(
                     f"stage {stage.name} in {path} has {option}: {share}, which is for search regions: "

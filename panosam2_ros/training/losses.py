@@ -35,6 +35,7 @@ class LossConfig:
     weighting: str = "none"  # of pixels: distortion (1 / cos lat), area (cos lat) or none
     outline: float = 0.0  # additional weight of pixels at the target's outline
     iou_power: int = 2  # 1: absolute error of the predicted IoU, as SAM2; 2: squared error
+    right_iou: float = 0.0  # IoU from which a mask is that of a present object, for the loss of presence
     absent_weight: float = 5.0  # of absent objects in the loss of presence: they are rare
     mask_weight: float = 2.0
     dice_weight: float = 1.0
@@ -189,10 +190,11 @@ def frame_losses(
         mask = focal_loss(logits, target, pixels)
     else:
         mask = balanced_cross_entropy(logits, target, balance, pixels)
-    error = prediction.mask_iou - mask_iou(logits.detach(), target)
+    iou = mask_iou(logits.detach(), target)
+    error, right = prediction.mask_iou - iou, present & (iou >= config.right_iou)
     return Losses(
         mask=(share * mask).sum(),
         dice=(share * dice_loss(logits, target, pixels)).sum(),
         iou=(share * error.abs() ** config.iou_power).sum(),
-        presence=presence_loss(prediction.object_score_logits, present, config.absent_weight),
+        presence=presence_loss(prediction.object_score_logits, right, config.absent_weight),
     )

@@ -13,6 +13,7 @@ from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.image_pyramid import ImagePyramid
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
+from panosam2_ros.geometry.sphere import angle_between, normalised
 from panosam2_ros.simulation.scene_config import SceneConfig
 from panosam2_ros.synthetic.perspective_renderer import PerspectiveRenderer
 from panosam2_ros.training.augment import degrade_images, recolour_frames, relight_frames
@@ -27,6 +28,11 @@ _FLICKER = 0.04  # standard deviation of the logarithm of the size from frame to
 _PREDICTED_SHARE = (0.5, 1.0)  # share of an object's motion between frames that its region predicts
 _SPREADS, _SPREAD_ODDS = (0.05, 0.12, 0.25), (0.5, 0.3, 0.2)  # deviation of the centre, in diameters
 _ASIDE, _ELSEWHERE = 0.06, 0.04  # shares of frames with the object off-centre, and without it
+_JUMP = math.radians(8)  # angle between two frames from which a motion is none that a tracker predicts
+# Where a lost object is looked for: where it was, at another object, anywhere, and where it is.
+_SEARCHES, _SEARCH_ODDS = ("last", "other", "anywhere", "there"), (0.35, 0.35, 0.12, 0.18)
+_SEARCHED, _SETTLED = (2, 8), 3  # frames of a search; frames of a clip before one
+_SEARCH_SCALES, _SCALE_ODDS = (1.0, 2.0, 0.5), (0.7, 0.15, 0.15)  # factors of the size of searched regions
 
 
 class RegionVideo(Protocol):
@@ -124,6 +130,7 @@ class RegionClips:
     size: int
     poor: float = 0.0  # share of clips that are degraded
     relit: float = 0.0  # share of clips in which the light changes
+    lost: float = 0.0  # share of clips in which the object is looked for elsewhere for a while
     single_object = True
     _cache: dict[int, _TrackedVideo] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -137,7 +144,11 @@ class RegionClips:
         chosen = int(ids[number % OBJECTS_PER_CLIP % len(ids)])
         order = range(len(video))[:: _direction(number // OBJECTS_PER_CLIP)]
         rng = np.random.default_rng([number, 9])
-        return render_regions(rng, video, order, chosen, targets[chosen], size=self.size)
+        others = [own for i, own in targets.items() if i != chosen]
+        searched = _searched_frames(rng, len(order)) if rng.random() < self.lost else range(0)
+        return render_regions(
+            rng, video, order, chosen, targets[chosen], size=self.size, searched=searched, others=others
+        )
 
     def _tracked_video(self, number: int) -> _TrackedVideo:
         """Return a video and the extents of the objects of its first frame in all frames.
@@ -177,10 +188,14 @@ def render_regions(
     targets: Sequence[TargetExtent | None],
     *,
     size: int,
+    searched: range = range(0),
+    others: Sequence[Sequence[TargetExtent | None]] = (),
 ) -> Clip:
     """Render regions [T, size, size, 3] of the frames in ``order``, and masks [T, size, size] of the object.
 
-    ``targets``: extents of the object in these frames. Raise ValueError where the first frame lacks it.
+    ``targets``: extents of the object in these frames, ``others``: those of other objects. In the frames
+    that are ``searched`` the object is looked for as one that is lost, until it is found. Raise ValueError
+    where the first frame lacks it.
     """
     first = targets[0]
     if first is None:
@@ -191,22 +206,57 @@ def render_regions(
     scale = rng.uniform(-_UNKNOWN_SCALE, _UNKNOWN_SCALE) if unknown else rng.normal(0, _SCALE)
     before: TargetExtent | None = first
     spread = rng.choice(_SPREADS, p=_SPREAD_ODDS)
+    lost = False
     for t, (index, target) in enumerate(zip(order, targets, strict=True)):
         predicted = region
         if before is not None and target is not None:
             predicted = _predicted_region(rng, region, before, target)
         size_factor = math.exp(scale + rng.normal(0, _FLICKER))
+        lost = t in searched and (lost or t == searched.start)
+        if lost:
+            predicted, found = _searched_region(rng, region, target, [own[t] for own in others])
+            lost = not found
         view = _perturbed_region(rng, predicted, spread, size_factor, centred=t == 0)
         images[t], labels = video.region(index, view, size)
         masks[t] = labels == obj_id
-        region, before = region.next_region(target), target
+        region, before = region.next_region(None if lost else target), target
     return images, masks
+
+
+def _searched_frames(rng: np.random.Generator, frames: int) -> range:
+    """Draw in which frames of a clip the object is looked for as one that is lost."""
+    start = int(rng.integers(_SETTLED, max(frames - 1, _SETTLED + 1)))
+    return range(start, start + int(rng.integers(*_SEARCHED, endpoint=True)))
+
+
+def _searched_region(
+    rng: np.random.Generator,
+    region: SearchRegion,
+    target: TargetExtent | None,
+    others: Sequence[TargetExtent | None],
+) -> tuple[SearchRegion, bool]:
+    """Draw where a lost object, last seen in ``region``, is looked for; return whether it is there."""
+    places = [other.direction for other in others if other is not None]
+    search = rng.choice(_SEARCHES, p=_SEARCH_ODDS)
+    if search == "last" or (search == "there" and target is None) or (search == "other" and not places):
+        return region, False
+    if search == "anywhere":
+        direction = normalised(rng.normal(size=3))
+    elif target is not None and search == "there":
+        direction = target.direction
+    else:
+        direction = places[int(rng.integers(len(places)))]
+    factor = float(rng.choice(_SEARCH_SCALES, p=_SCALE_ODDS))
+    sized = replace(region, diameter=region.diameter * factor, longest=region.longest * factor, unseen=0)
+    return sized.recentred(direction), search == "there"
 
 
 def _predicted_region(
     rng: np.random.Generator, region: SearchRegion, before: TargetExtent, now: TargetExtent
 ) -> SearchRegion:
     """Move a region ahead by a random share of its object's motion, as a tracker's prediction would."""
+    if angle_between(before.direction, now.direction) > _JUMP:
+        return region
     share = rng.uniform(*_PREDICTED_SHARE)
     return region.predicted(before.direction + share * (now.direction - before.direction))
 

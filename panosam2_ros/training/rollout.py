@@ -80,11 +80,11 @@ class ClipLoss(nn.Module):
         if free:
             bank = self._track_freely(bank, batch, encoding, free)
         features = split_frames(model.encode_image(batch.images[free:].flatten(0, 1)), frames - free)
-        corrects = frames > 1 and bool(torch.rand(()) < config.correct)
-        corrected = int(torch.randint(1, frames, ())) if corrects else 0
+        corrects = bool(torch.rand(()) < config.correct)
+        corrected = int(torch.randint(free, frames, ())) if corrects else frames
         losses, ious = [], []
         for t in range(free, frames):
-            frame, before = _TargetFrame(features[t - free], batch.targets[t], present[t]), bank
+            frame = _TargetFrame(features[t - free], batch.targets[t], present[t])
             if t == 0:
                 prompts = encoding.encode(batch.prompts).to(model.device)
                 step = segment_prompts(model, bank, frame.features, prompts, corrects=False)
@@ -92,8 +92,8 @@ class ClipLoss(nn.Module):
                 step = self._propagate(bank, frame, config)
             bank = step.bank
             losses.append(self._losses(step, frame, config))
-            if t == corrected and t > 0:
-                bank, more = self._correct(before, step, frame, encoding, config)
+            if t == corrected:
+                bank, more = self._correct(step, frame, encoding, config)
                 losses += more
             ious.append(_mean_iou(step, frame))
         mean = Losses(*(torch.stack([getattr(x, f.name) for x in losses]).mean() for f in fields(Losses)))
@@ -131,7 +131,6 @@ class ClipLoss(nn.Module):
 
     def _correct(
         self,
-        before: MemoryBank,
         step: PropagationResult,
         frame: _TargetFrame,
         encoding: PromptEncoder,
@@ -141,7 +140,7 @@ class ClipLoss(nn.Module):
 
         Of clips of one object each, or of one clip.
         """
-        fine = step.prediction.fine_logits
+        fine = step.fine_logits  # given masks have no mistakes
         found = fine[:, 0] > 0
         wrong = (found != (resize_targets(frame.target, fine)[:, 0] > 0.5)) & frame.present[:, None, None]
         images = len(frame.features.embedding)
@@ -152,7 +151,8 @@ class ClipLoss(nn.Module):
         mistakes = zip(wrong[rows].cpu().numpy(), found[rows].cpu().numpy(), strict=True)
         prompts = [correction(*each, self.model.config.mask_stride) for each in mistakes]
         known = step.bank.select(rows).before_newest()
-        encoded = encoding.encode(prompts, before.select(rows).mask_logits.detach()).to(self.model.device)
+        # as the tracker: what is corrected is the mask of this frame, and memory speaks without it
+        encoded = encoding.encode(prompts, step.mask_logits[rows].detach()).to(self.model.device)
         again = segment_prompts(self.model, known, features, encoded, corrects=True)
         order = torch.arange(len(frame.present), device=rows.device)
         order[rows] = len(frame.present) + torch.arange(len(rows), device=rows.device)

@@ -242,7 +242,7 @@ class Trainer:
             self.stage, self.step = number, 0
             self._new_optimizers()
             batches = self._batches(stage)
-            seconds = min(self._timed(stage, batches.full_batch(step)) for step in range(TIMED_STEPS))
+            seconds = min(self._timed(stage, batches, step) for step in range(TIMED_STEPS))
             lasts = min(stage.steps * seconds, 60 * (stage.minutes or math.inf))
             total += lasts
             lines.append(
@@ -252,8 +252,9 @@ class Trainer:
             )
         return "\n".join([*lines, f"{total / 3600:.2f} h in all"])
 
-    def _timed(self, stage: Stage, batch: TrainingBatch) -> float:
-        """Return the seconds of a step."""
+    def _timed(self, stage: Stage, batches: Batches, step: int) -> float:
+        """Return the seconds of a step, without those of making its batch."""
+        self.step, batch = step, batches.full_batch(step)
         begun = time.perf_counter()
         self._update(stage, batch)
         return time.perf_counter() - begun

@@ -32,13 +32,8 @@ from panosam2_ros.simulation.assets import AssetLibrary, Split
 from panosam2_ros.simulation.scene import Scene, SceneConfig
 from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.motion_model import TrackState
-from panosam2_ros.tracking.redetection import (
-    SEARCH_EVERY,
-    is_wrong_match,
-    rank_candidates,
-    redetect,
-    searched_region,
-)
+from panosam2_ros.tracking.redetection import is_wrong_match, rank_candidates, redetect
+from panosam2_ros.tracking.search_schedule import SEARCH_EVERY, searched_region
 from panosam2_ros.tracking.tracker import PanoTracker
 
 GRID = (4, 8)  # tokens; masks are 32x64, as the colours of test_colour

@@ -30,7 +30,7 @@ from panosam2_ros.simulation.assets import AssetLibrary, Split
 from panosam2_ros.simulation.scene import Scene, SceneConfig
 from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.motion_model import StateConfig, TrackState
-from panosam2_ros.tracking.redetection import MAX_SEARCHED_PER_FRAME, SEARCH_EVERY
+from panosam2_ros.tracking.search_schedule import MAX_SEARCHED_PER_FRAME, SEARCH_EVERY
 from panosam2_ros.tracking.tracker import PanoTracker, TrackerConfig
 from panosam2_ros.tracking.view import InputView, NetworkInput, PanoramaView, SearchRegionView, view_to_dict
 from panosam2_ros.tracking.view_planner import SEARCH_AFTER, RegionPlanner, make_view_planner

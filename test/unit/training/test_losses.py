@@ -74,6 +74,19 @@ def test_masks_of_absent_objects_are_not_judged_but_their_presence_is() -> None:
     assert losses.presence > expected.presence
 
 
+def test_masks_of_something_else_count_as_absence_where_that_is_asked_for() -> None:
+    target = torch.zeros(2, 1, 8, 16)
+    target[..., :4] = 1
+    logits = torch.where(target > 0, 3.0, -3.0)
+    logits[1] = logits[1].flip(-1)
+    sure = torch.tensor([3.0, 3.0])
+    prediction, present = MaskPrediction(logits, sure, sure, sure, logits), torch.tensor([True, True])
+    plain = frame_losses(prediction, target, present, balance=1.0).presence
+    strict = frame_losses(prediction, target, present, balance=1.0, config=LossConfig(right_iou=0.2)).presence
+    assert plain == presence_loss(sure, present, 5.0)
+    assert strict == presence_loss(sure, torch.tensor([True, False]), 5.0)
+
+
 def test_an_absent_object_that_is_taken_for_present_costs_most() -> None:
     sure = torch.tensor([4.0, -4.0])
     cases = ([True, False], [False, False], [True, True])

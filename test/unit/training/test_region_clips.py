@@ -13,11 +13,18 @@ from helpers.tiny_training import (
     TinyMaterial,
     region_clips,
 )
+from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
 from panosam2_ros.geometry.sphere import lonlat_to_vector
 from panosam2_ros.training.clips import RenderedClips
 from panosam2_ros.training.curriculum import read_config
-from panosam2_ros.training.region_clips import PanoramaVideos, RegionClips, SceneVideos, _predicted_region
+from panosam2_ros.training.region_clips import (
+    PanoramaVideos,
+    RegionClips,
+    SceneVideos,
+    _predicted_region,
+    render_regions,
+)
 
 
 def test_search_regions_follow_one_object_each(small: Path) -> None:
@@ -70,3 +77,44 @@ def test_regions_predict_the_motion_of_objects() -> None:
         shares.append(math.atan2(middle[0], middle[2]) / 0.1)
         assert middle[1] == pytest.approx(0, abs=1e-9)
     assert 0.49 < min(shares) < 0.6 and 0.9 < max(shares) < 1.01
+
+
+def test_jumps_are_not_predicted() -> None:
+    before, now = (TargetExtent(lonlat_to_vector(lon, 0.0), 0.3, 0.3) for lon in (0.0, 0.3))
+    region = SearchRegion.around(before)
+    assert np.array_equal(_predicted_region(np.random.default_rng(0), region, before, now).axes, region.axes)
+
+
+class OneDirection:
+    """A video of a dark sphere with an object, id 1, in the direction of the optical axis."""
+
+    def __len__(self) -> int:
+        return 12
+
+    def labels(self, index: int) -> tuple[np.ndarray, Equirect]:
+        raise NotImplementedError("its regions are asked for alone")
+
+    def region(self, index: int, view: SearchRegion, size: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = (view.directions(size)[..., 2] > math.cos(0.15)).astype(np.uint8)
+        return np.repeat(labels[..., None] * 255, 3, -1), labels
+
+
+def test_a_lost_object_is_looked_for_elsewhere_until_it_is_found() -> None:
+    there = TargetExtent(lonlat_to_vector(0.0, 0.0), 0.3, 0.3)
+    other = TargetExtent(lonlat_to_vector(2.0, 0.3), 0.3, 0.3)
+    absent = np.zeros(12)
+    for seed in range(60):
+        rng, searched = np.random.default_rng(seed), range(4, 9)
+        _, masks = render_regions(
+            rng, OneDirection(), range(12), 1, [there] * 12, size=32, searched=searched, others=[[other] * 12]
+        )
+        absent += ~masks.any((1, 2))
+    before, during, after = absent[:4].mean(), absent[4:8].mean(), absent[9:].mean()
+    assert during > 20 and max(before, after) < 8  # a few regions lie elsewhere at all times
+
+
+def test_only_some_clips_are_searches(small: Path) -> None:
+    plain, lost = (region_clips(small, lost=share) for share in (0.0, 1.0))
+    views = [[source.clip(number)[0] for number in range(6)] for source in (plain, lost)]
+    assert not all(np.array_equal(a, b) for a, b in zip(*views, strict=True))
+    assert all(source.clip(number)[1][0].any() for source in (plain, lost) for number in range(6))

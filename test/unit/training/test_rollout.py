@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from helpers.tiny_training import (
     make_batches,
@@ -16,7 +17,9 @@ from helpers.tiny_training import (
 from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.memory_attention import _rotations_of
-from panosam2_ros.tracking.propagation import empty_bank
+from panosam2_ros.prompts.encoding import PromptEncoder
+from panosam2_ros.tracking.propagation import empty_bank, segment_prompts
+from panosam2_ros.training import rollout
 from panosam2_ros.training.losses import LossConfig
 from panosam2_ros.training.rollout import ClipLoss, RolloutConfig, apply_yaw_jump, correction, swap_masks
 
@@ -68,6 +71,31 @@ def test_objects_of_several_clips_are_corrected_where_each_clip_has_one(small: P
         total = ClipLoss(model.train(), LossConfig())(batch, RolloutConfig(correct=1.0))[0]
     total.backward()
     assert corrected == [int(objects == 1)]
+
+
+def test_a_correction_starts_from_the_mask_of_its_own_frame(small: Path) -> None:
+    """As in the tracker, and on the prompted frame, too."""
+    torch.manual_seed(0)
+    model = random_model(1)
+    model.set_input_size(64, 128)
+    batch = make_batches(small, frames=1, free_running_frames=0, batch=2, objects=1, kinds=(1.0, 0.0, 0.0))[0]
+    asked: list[Tensor] = []
+    real, steps = PromptEncoder.encode, []
+
+    def watched(self: PromptEncoder, prompts: Any, previous: Tensor | None = None) -> Any:
+        asked.extend([] if previous is None else [previous])
+        return real(self, prompts, previous)
+
+    def segmented(*arguments: Any, **options: Any) -> Any:
+        steps.append(segment_prompts(*arguments, **options))
+        return steps[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PromptEncoder, "encode", watched)
+        patch.setattr(rollout, "segment_prompts", segmented)
+        ClipLoss(model.train(), LossConfig())(batch, RolloutConfig(correct=1.0))
+    (previous,) = asked
+    assert len(steps) == 2 and torch.equal(previous, steps[0].mask_logits[: len(previous)])
 
 
 def test_a_yaw_jump_rolls_images_and_targets_alike(small: Path) -> None:
