@@ -44,6 +44,7 @@ class SceneConfig:
     growth: float = 0.0  # probability that a tracked object grows and shrinks by more than a factor of 2
     large: float = 0.0  # probability that a tracked object grows beyond 90 degrees for a while
     thin: float = 0.0  # probability that a tracked object is thin, of a sprite or a strip
+    parts: float = 0.0  # probability that a tracked object is a part of a thing, as a head is of a person
     parted: float = 0.0  # probability that a tracked object has many parts
     crossing: float = 0.0  # probability that distractors pass in front of tracked objects
     meeting: float = 0.0  # probability that two tracked objects pass each other, one in front

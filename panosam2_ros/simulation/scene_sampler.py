@@ -17,7 +17,7 @@ from panosam2_ros.simulation.assets import AssetLibrary, tone_map
 from panosam2_ros.simulation.body import Body
 from panosam2_ros.simulation.compositor import LARGEST_DIAMETER, paint_labels, project
 from panosam2_ros.simulation.scene_config import SceneConfig
-from panosam2_ros.simulation.sprites import Sprite, recoloured
+from panosam2_ros.simulation.sprites import Sprite, part_of, recoloured
 
 START_VISIBLE = 0.6  # smallest visible fraction of every tracked object in frame 0
 _CHECK_WIDTH = 256  # columns; sufficient to check the visibility in frame 0
@@ -128,8 +128,11 @@ class _BodySampler:
         others = [self._body(0, self._anchor()) for _ in range(self._count(config.distractors))]
         if rng.random() < config.look_alike:
             others.append(self._look_alike(tracked[rng.integers(len(tracked))]))
-        shown = tracked + others
-        bodies = [shown[i] for i in rng.permutation(len(shown))]
+        shown: list[tuple[Body, ...]] = [(body,) for body in tracked + others]
+        if events.happens(rng, config.parts):
+            index = int(rng.integers(len(tracked)))
+            shown[index] = self._with_its_part(tracked[index])
+        bodies = [body for i in rng.permutation(len(shown)) for body in shown[i]]
         if config.large > 0:  # objects that fill half the view would occlude all others: they go behind
             bodies.sort(key=lambda body: body.diameters.max() < _LARGE[0])
         if config.clutter[1] > 0:
@@ -205,6 +208,11 @@ class _BodySampler:
             return tracked
         sizes = motion.swelling(rng, config.frames, low, high)
         return [replace(b, diameters=sizes) if b is body else b for b in tracked]
+
+    def _with_its_part(self, body: Body) -> tuple[Body, Body]:
+        """Return a thing, and the tracked object in front of it that is a part of it."""
+        part = replace(body, name=f"part of {body.name}", views=part_of(self.rng, body.views))
+        return replace(body, obj_id=0), part
 
     def _look_alike(self, body: Body) -> Body:
         """Sample a distractor with a body's sprite, slightly recoloured, and with its own size and path."""

@@ -13,6 +13,7 @@ from panosam2_ros.geometry.image_types import ImageArray
 MIN_FILL = 0.2  # smallest opaque fraction of the square of a compact sprite
 MIN_WHOLE = 0.9  # smallest fraction of a compact sprite's opaque pixels that are connected
 SHAPE_SIZE = 192  # px
+PART_SHARE = (0.15, 0.6)  # of a thing's opaque pixels, that a part of it has
 STRIP_SIZE = 256  # px, of a strip's longer side
 
 
@@ -145,6 +146,20 @@ def textured_shape(
     fixed = np.round((points * (side / 2 - 1) + (side - 1) / 2) * 16).astype(np.int32)
     cv2.fillPoly(alpha, [fixed], 255, lineType=cv2.LINE_AA, shift=4)
     return np.asarray(np.dstack([fill, alpha]), np.uint8)
+
+
+def part_of(rng: np.random.Generator, views: tuple[Sprite, ...]) -> tuple[Sprite, ...]:
+    """Return the same part of all views, which have one size, of ``PART_SHARE`` of their opaque pixels.
+
+    Of a solid thing that turns it is the upper or the lower part, of a flat one what lies on any side.
+    """
+    solid = np.max([view.rgba[..., 3] for view in views], 0) > 127
+    angle = rng.choice((-0.5, 0.5)) * np.pi if len(views) > 1 else rng.uniform(-np.pi, np.pi)
+    v, u = np.indices(solid.shape) / len(solid)
+    along = np.cos(angle) * u + np.sin(angle) * v
+    inside = along <= np.quantile(along[solid], rng.uniform(*PART_SHARE))
+    kept = [np.dstack([view.rgba[..., :3], view.rgba[..., 3] * inside]) for view in views]
+    return tuple(Sprite(np.asarray(rgba, np.uint8), cropped=False) for rgba in kept)
 
 
 def thin_strip(

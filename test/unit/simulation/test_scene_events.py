@@ -190,3 +190,21 @@ def test_a_passing_object_approaches_and_leaves(library):
     nearest = int(way.argmin())
     assert all(a > b for a, b in pairwise(way[max(0, nearest - 8) : nearest]))
     assert all(a < b for a, b in pairwise(way[nearest : nearest + 8]))
+
+
+def test_a_part_of_a_thing_is_in_front_of_the_rest_and_moves_with_it(library):
+    found = 0
+    for seed in range(6):
+        spec = sample_scene(replace(PLAIN, parts=1.0, occlusion=0.0), library, seed)
+        (part,) = [body for body in spec.bodies if body.name.startswith("part of")]
+        (whole,) = [body for body in spec.bodies if body.path is part.path and body.obj_id == 0]
+        order = list(spec.bodies)
+        assert order.index(part) == order.index(whole) + 1 and part.obj_id > 0
+        assert part.poses is whole.poses and part.diameters is whole.diameters
+        for piece, thing in zip(part.views, whole.views, strict=True):
+            own, all_of_it = piece.rgba[..., 3] > 127, thing.rgba[..., 3] > 127
+            assert not (own & ~all_of_it).any()
+            assert np.array_equal(piece.rgba[own], thing.rgba[own])
+        share = own.sum() / all_of_it.sum()
+        found += 0.1 < share < 0.65
+    assert found == 6
