@@ -264,6 +264,11 @@ class MemoryBank:
         return F.normalize(self.identity[:, 0] + self.identity[:, 1], dim=-1)
 
     @property
+    def prompted_looks(self) -> Tensor:
+        """[N, C] unit vectors of what the objects looked like where they were prompted."""
+        return self.identity[:, 0]
+
+    @property
     def surroundings(self) -> Tensor:
         """[N, C] unit vectors of what is round the objects."""
         return self.identity[:, 2]

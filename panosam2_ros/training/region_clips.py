@@ -31,6 +31,7 @@ _ASIDE, _ELSEWHERE = 0.06, 0.04  # shares of frames with the object off-centre, 
 _JUMP = math.radians(8)  # angle between two frames from which a motion is none that a tracker predicts
 # Where a lost object is looked for: where it was, at another object, anywhere, and where it is.
 _SEARCHES, _SEARCH_ODDS = ("last", "other", "anywhere", "there"), (0.35, 0.35, 0.12, 0.18)
+_FOLLOWED = 0.7  # share of frames in which another object, once it is looked at, is followed
 _SEARCHED, _SETTLED = (2, 8), 3  # frames of a search; frames of a clip before one
 _SEARCH_SCALES, _SCALE_ODDS = (1.0, 2.0, 0.5), (0.7, 0.15, 0.15)  # factors of the size of searched regions
 
@@ -145,10 +146,8 @@ class RegionClips:
         order = range(len(video))[:: _direction(number // OBJECTS_PER_CLIP)]
         rng = np.random.default_rng([number, 9])
         others = [own for i, own in targets.items() if i != chosen]
-        searched = _searched_frames(rng, len(order)) if rng.random() < self.lost else range(0)
-        return render_regions(
-            rng, video, order, chosen, targets[chosen], size=self.size, searched=searched, others=others
-        )
+        search = LostSearch.drawn(rng, len(order), others) if rng.random() < self.lost else None
+        return render_regions(rng, video, order, chosen, targets[chosen], size=self.size, search=search)
 
     def _tracked_video(self, number: int) -> _TrackedVideo:
         """Return a video and the extents of the objects of its first frame in all frames.
@@ -188,14 +187,12 @@ def render_regions(
     targets: Sequence[TargetExtent | None],
     *,
     size: int,
-    searched: range = range(0),
-    others: Sequence[Sequence[TargetExtent | None]] = (),
+    search: LostSearch | None = None,
 ) -> Clip:
     """Render regions [T, size, size, 3] of the frames in ``order``, and masks [T, size, size] of the object.
 
-    ``targets``: extents of the object in these frames, ``others``: those of other objects. In the frames
-    that are ``searched`` the object is looked for as one that is lost, until it is found. Raise ValueError
-    where the first frame lacks it.
+    ``targets``: extents of the object in these frames; ``search``: where it is looked for while it is lost.
+    Raise ValueError where the first frame lacks it.
     """
     first = targets[0]
     if first is None:
@@ -206,49 +203,72 @@ def render_regions(
     scale = rng.uniform(-_UNKNOWN_SCALE, _UNKNOWN_SCALE) if unknown else rng.normal(0, _SCALE)
     before: TargetExtent | None = first
     spread = rng.choice(_SPREADS, p=_SPREAD_ODDS)
-    lost = False
+    search = search or LostSearch.none(rng)
     for t, (index, target) in enumerate(zip(order, targets, strict=True)):
         predicted = region
         if before is not None and target is not None:
             predicted = _predicted_region(rng, region, before, target)
         size_factor = math.exp(scale + rng.normal(0, _FLICKER))
-        lost = t in searched and (lost or t == searched.start)
-        if lost:
-            predicted, found = _searched_region(rng, region, target, [own[t] for own in others])
-            lost = not found
-        view = _perturbed_region(rng, predicted, spread, size_factor, centred=t == 0)
+        looked_at = search.region(t, region, target) or predicted
+        view = _perturbed_region(rng, looked_at, spread, size_factor, centred=t == 0)
         images[t], labels = video.region(index, view, size)
         masks[t] = labels == obj_id
-        region, before = region.next_region(None if lost else target), target
+        region, before = region.next_region(None if search.lost else target), target
     return images, masks
 
 
-def _searched_frames(rng: np.random.Generator, frames: int) -> range:
-    """Draw in which frames of a clip the object is looked for as one that is lost."""
-    start = int(rng.integers(_SETTLED, max(frames - 1, _SETTLED + 1)))
-    return range(start, start + int(rng.integers(*_SEARCHED, endpoint=True)))
+class LostSearch:
+    """How a clip's object is looked for as one that is lost, in the ``frames`` of a search.
 
+    One of the ``others`` (extents of other objects, by frame) may be followed in its place for a while.
+    """
 
-def _searched_region(
-    rng: np.random.Generator,
-    region: SearchRegion,
-    target: TargetExtent | None,
-    others: Sequence[TargetExtent | None],
-) -> tuple[SearchRegion, bool]:
-    """Draw where a lost object, last seen in ``region``, is looked for; return whether it is there."""
-    places = [other.direction for other in others if other is not None]
-    search = rng.choice(_SEARCHES, p=_SEARCH_ODDS)
-    if search == "last" or (search == "there" and target is None) or (search == "other" and not places):
-        return region, False
-    if search == "anywhere":
-        direction = normalised(rng.normal(size=3))
-    elif target is not None and search == "there":
-        direction = target.direction
-    else:
-        direction = places[int(rng.integers(len(places)))]
-    factor = float(rng.choice(_SEARCH_SCALES, p=_SCALE_ODDS))
-    sized = replace(region, diameter=region.diameter * factor, longest=region.longest * factor, unseen=0)
-    return sized.recentred(direction), search == "there"
+    def __init__(
+        self, rng: np.random.Generator, frames: range, others: Sequence[Sequence[TargetExtent | None]]
+    ) -> None:
+        self._rng, self._frames = rng, frames
+        self._other = others[int(rng.integers(len(others)))] if others else ()
+        self._follows = False
+        self.lost = False
+
+    @classmethod
+    def none(cls, rng: np.random.Generator) -> LostSearch:
+        """Return the search of a clip whose object is never lost."""
+        return cls(rng, range(0), ())
+
+    @classmethod
+    def drawn(
+        cls, rng: np.random.Generator, count: int, others: Sequence[Sequence[TargetExtent | None]]
+    ) -> LostSearch:
+        """Draw a search in a clip of ``count`` frames."""
+        start = int(rng.integers(_SETTLED, max(count - 1, _SETTLED + 1)))
+        return cls(rng, range(start, start + int(rng.integers(*_SEARCHED, endpoint=True))), others)
+
+    def region(self, index: int, last: SearchRegion, target: TargetExtent | None) -> SearchRegion | None:
+        """Return where the object is looked for in a frame; None where it is not lost.
+
+        ``last``: where it was seen last; ``target``: where it is.
+        """
+        self.lost = index in self._frames and (self.lost or index == self._frames.start)
+        if not self.lost:
+            return None
+        other = self._other[index] if self._other else None
+        stays = self._follows and self._rng.random() < _FOLLOWED
+        search = "other" if stays else str(self._rng.choice(_SEARCHES, p=_SEARCH_ODDS))
+        self._follows = search == "other" and other is not None
+        if search == "there" and target is not None:
+            self.lost = False
+            return self._sized(last).recentred(target.direction)
+        if other is not None and search == "other":
+            return SearchRegion.around(other) if stays else self._sized(last).recentred(other.direction)
+        if search == "anywhere":
+            return self._sized(last).recentred(normalised(self._rng.normal(size=3)))
+        return last
+
+    def _sized(self, last: SearchRegion) -> SearchRegion:
+        """Draw the size of a searched region, as ``searched_region`` of the tracker does."""
+        factor = float(self._rng.choice(_SEARCH_SCALES, p=_SCALE_ODDS))
+        return replace(last, diameter=last.diameter * factor, longest=last.longest * factor, unseen=0)
 
 
 def _predicted_region(

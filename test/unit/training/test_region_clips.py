@@ -15,10 +15,11 @@ from helpers.tiny_training import (
 )
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
-from panosam2_ros.geometry.sphere import lonlat_to_vector
+from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector
 from panosam2_ros.training.clips import RenderedClips
 from panosam2_ros.training.curriculum import read_config
 from panosam2_ros.training.region_clips import (
+    LostSearch,
     PanoramaVideos,
     RegionClips,
     SceneVideos,
@@ -104,10 +105,9 @@ def test_a_lost_object_is_looked_for_elsewhere_until_it_is_found() -> None:
     other = TargetExtent(lonlat_to_vector(2.0, 0.3), 0.3, 0.3)
     absent = np.zeros(12)
     for seed in range(60):
-        rng, searched = np.random.default_rng(seed), range(4, 9)
-        _, masks = render_regions(
-            rng, OneDirection(), range(12), 1, [there] * 12, size=32, searched=searched, others=[[other] * 12]
-        )
+        rng = np.random.default_rng(seed)
+        search = LostSearch(rng, range(4, 9), [[other] * 12])
+        _, masks = render_regions(rng, OneDirection(), range(12), 1, [there] * 12, size=32, search=search)
         absent += ~masks.any((1, 2))
     before, during, after = absent[:4].mean(), absent[4:8].mean(), absent[9:].mean()
     assert during > 20 and max(before, after) < 8  # a few regions lie elsewhere at all times
@@ -118,3 +118,23 @@ def test_only_some_clips_are_searches(small: Path) -> None:
     views = [[source.clip(number)[0] for number in range(6)] for source in (plain, lost)]
     assert not all(np.array_equal(a, b) for a, b in zip(*views, strict=True))
     assert all(source.clip(number)[1][0].any() for source in (plain, lost) for number in range(6))
+
+
+def test_another_object_is_followed_in_its_place_for_a_while() -> None:
+    places = [TargetExtent(lonlat_to_vector(0.1 * t, 0.3), 0.5, 0.5) for t in range(40)]
+    there = TargetExtent(lonlat_to_vector(-2.0, 0.0), 0.2, 0.2)
+    last, followed, found = SearchRegion.around(there), 0, 0
+    for seed in range(30):
+        search = LostSearch(np.random.default_rng(seed), range(2, 40), [places])
+        assert search.region(1, last, there) is None and not search.lost
+        at_other = False
+        for t in range(2, 40):
+            region = search.region(t, last, there)
+            if not search.lost:
+                assert region is None or angle_between(region.axes[2], there.direction) < 1e-6
+                found += 1
+                break
+            assert region is not None
+            was, at_other = at_other, angle_between(region.axes[2], places[t].direction) < 1e-6
+            followed += was and at_other
+    assert found > 25 and followed > 20
