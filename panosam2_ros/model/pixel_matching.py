@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 TEMPERATURE = 0.05  # of cosines
 MOST_EVIDENCE = 3.9  # logit of the evidence, at most: 98 % or 2 %
+_NOTHING = 1e-30  # in the place of sums of nothing, so that they say nothing
 _LEAST = 1e-4  # share of a pixel that counts, so that nothing is infinitely unlike
 
 
@@ -35,15 +36,14 @@ def match_evidence(keys: Tensor, references: Tensor, share: Tensor, valid: Tenso
     count, (height, width) = len(references), keys.shape[-2:]
     queries = keys.flatten(2).repeat_interleave(count // len(keys), 0)
     kept = references.to(queries.dtype).transpose(1, 2).flatten(2)  # [N, C, K * pixels]
-    similar = (queries.transpose(1, 2) @ kept) / TEMPERATURE
-    own = share.to(queries.dtype)
-    known = valid[..., None, None].expand_as(own).flatten(1)[:, None]
-    sides = (own.clamp(min=_LEAST), (1 - own).clamp(min=_LEAST))
-    inside, outside = (
-        (similar + side.log().flatten(1)[:, None]).masked_fill(~known, -1e4).logsumexp(-1) for side in sides
-    )
-    found = (inside - outside).clamp(-MOST_EVIDENCE, MOST_EVIDENCE) * valid.any(1)[:, None]
-    return found.view(count, 1, height, width)
+    # cosines are at most 1, so that exponents stay in range; one of them serves both sides
+    similar = ((queries.transpose(1, 2) @ kept).float() / TEMPERATURE).exp()
+    own = share.float() * valid[..., None, None]
+    other = (1 - share.float()) * valid[..., None, None]
+    least = _LEAST * valid[..., None, None]
+    sides = torch.stack([own.maximum(least), other.maximum(least)], -1).flatten(1, 3)  # [N, K * pixels, 2]
+    inside, outside = (similar @ sides).clamp(min=_NOTHING).log().unbind(-1)
+    return (inside - outside).clamp(-MOST_EVIDENCE, MOST_EVIDENCE).view(count, 1, height, width)
 
 
 class MatchingPrompt(nn.Module):
