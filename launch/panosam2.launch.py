@@ -41,7 +41,7 @@ def arguments() -> list[DeclareLaunchArgument]:
         DeclareLaunchArgument(
             "model",
             default_value="",
-            description="panosam2_nano, panosam2_mobile, sam2.1_hiera_*, edgetam or a weights file; empty: "
+            description="panosam2_mobile, panosam2_nano, sam2.1_hiera_*, edgetam or a weights file; empty: "
             "the value in params_file",
         ),
         DeclareLaunchArgument(

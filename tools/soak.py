@@ -28,7 +28,7 @@ from panosam2_ros.evaluation.report import machine, versions
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import lonlat_to_vector
 from panosam2_ros.io.json_file import write_json
-from panosam2_ros.model.build import build_model
+from panosam2_ros.model.build import EMBEDDED, build_model
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.ros.inference.frame_buffer import ReceivedImage
 from panosam2_ros.ros.inference.worker import Callbacks, Worker
@@ -142,7 +142,7 @@ class Soak:
         return result
 
 
-def run(frames: int, *, model: str = "panosam2_nano") -> dict[str, Any]:
+def run(frames: int, *, model: str = EMBEDDED) -> dict[str, Any]:
     """Run the soak test and return its results; ``frames`` are rounded up to whole periods, four at least."""
     periods = max(-(-frames // PERIOD), 4)
     tenth, warm_up = max(periods // 10, 1), max(periods // 5, 1)
@@ -179,7 +179,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("tools.soak", description=__doc__)
     add = parser.add_argument
     add("--frames", type=int, default=10_000, help=f"in whole periods of {PERIOD} (default: %(default)s)")
-    add("--model", default="panosam2_nano", help="name or weights file (default: %(default)s)")
+    add("--model", default=EMBEDDED, help="name or weights file (default: %(default)s)")
     add("--threads", type=int, default=0, help="of torch (default: its own choice)")
     add("--out", type=Path, default=Path("out/soak.json"), help="JSON file (default: %(default)s)")
     options = parser.parse_args(arguments)

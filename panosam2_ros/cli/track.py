@@ -26,7 +26,7 @@ from panosam2_ros.geometry.dual_fisheye import DualFisheye, Remap
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.io.frame_source import DEFAULT_RATE, open_frames, stamped_frames
 from panosam2_ros.io.video import FrameSource, StampedFrame
-from panosam2_ros.model.build import build_model
+from panosam2_ros.model.build import EMBEDDED, build_model
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.config import VIEW_CHOICES, TrackerConfig
 from panosam2_ros.tracking.threads import use_threads
@@ -150,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, help="folder for the results; an existing one is resumed")
     _add_prompts(parser)
     _add_source(parser)
-    add("--model", default="panosam2_nano", help="network, as the node's parameter model")
+    add("--model", default=EMBEDDED, help="network, as the node's parameter model")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     add(
         "--view",

@@ -16,8 +16,8 @@ from panosam2_ros.model.image_encoder import fold_batch_norm
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.model.weights import ADAPTERS, adapter_state, check_manifest, load_adapters, load_weights
 
-EMBEDDED = "panosam2_nano"  # the default
-PACKAGED = (EMBEDDED, "panosam2_mobile")  # networks whose weights are part of this package
+EMBEDDED = "panosam2_mobile"  # the default
+PACKAGED = (EMBEDDED, "panosam2_nano")  # networks whose weights are part of this package
 
 
 def build_model(
@@ -32,7 +32,7 @@ def build_model(
     """Load a network, ready for inference.
 
     Args:
-        name_or_path: ``panosam2_nano`` or ``panosam2_mobile``, which are part of this package;
+        name_or_path: ``panosam2_mobile`` or ``panosam2_nano``, which are part of this package;
             ``sam2.1_hiera_tiny``, ``_small``, ``_base_plus``, ``_large`` or ``edgetam``, downloaded when
             first used; a ``.pt`` file in SAM 2.1's or EdgeTAM's format; or a ``.safetensors`` file that the
             training wrote, or of Hugging Face's ``Sam2VideoModel`` or ``EdgeTamVideoModel``.

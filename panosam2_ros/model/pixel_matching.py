@@ -34,10 +34,10 @@ def match_evidence(keys: Tensor, references: Tensor, share: Tensor, valid: Tenso
     ``valid`` [N, K] bool count. 0 for objects without any.
     """
     count, (height, width) = len(references), keys.shape[-2:]
-    queries = keys.flatten(2).repeat_interleave(count // len(keys), 0)
+    queries = (keys / TEMPERATURE).flatten(2).repeat_interleave(count // len(keys), 0)
     kept = references.to(queries.dtype).transpose(1, 2).flatten(2)  # [N, C, K * pixels]
     # cosines are at most 1, so that exponents stay in range; one of them serves both sides
-    similar = ((queries.transpose(1, 2) @ kept).float() / TEMPERATURE).exp()
+    similar = (queries.transpose(1, 2) @ kept).float().exp_()
     own = share.float() * valid[..., None, None]
     other = (1 - share.float()) * valid[..., None, None]
     least = _LEAST * valid[..., None, None]

@@ -36,15 +36,15 @@ class Parameters:
 
     autostart: bool = _declared(True, "configure and activate by itself", Change.START)
     model: str = _declared(
-        "panosam2_nano",
-        "panosam2_nano, panosam2_mobile, an official sam2.1_hiera_* or edgetam, or path of a weights file",
+        "panosam2_mobile",
+        "panosam2_mobile, panosam2_nano, an official sam2.1_hiera_* or edgetam, or path of a weights file",
         Change.UNCONFIGURED,
     )
     device: str = _declared("auto", "auto, cpu, cuda or cuda:N", Change.UNCONFIGURED)
     precision: str = _declared(
         "auto",
         "float32; bfloat16: autocast; auto: bfloat16 where the device multiplies it in hardware and the "
-        "network is not the small one",
+        "network is not a small one",
         Change.UNCONFIGURED,
         choices=("auto", "float32", "bfloat16"),
     )
@@ -63,7 +63,7 @@ class Parameters:
     region_size: int = _declared(
         0,
         "side of search regions, pixels, a multiple of 32 (edgetam: 256); 0: 448 for SAM 2.1, 1024 for "
-        "edgetam, 160 for panosam2_nano",
+        "edgetam, 160 for panosam2_mobile and panosam2_nano",
         Change.UNCONFIGURED,
         span=(0, 2048),
     )
@@ -80,7 +80,7 @@ class Parameters:
     )
     num_threads: int = _declared(
         0,
-        "CPU threads of the model; 0: one for panosam2_nano, torch's choice for others",
+        "CPU threads of the model; 0: one for panosam2_mobile and panosam2_nano, torch's choice for others",
         Change.UNCONFIGURED,
         span=(0, 1024),
     )
