@@ -15,7 +15,7 @@ import torch
 from panosam2_ros.evaluation import bench, bench_contenders, bench_gpu, bench_nano
 from panosam2_ros.evaluation.bench_official import compare_with_upstream, noise_frames
 from panosam2_ros.evaluation.bench_upstream import UPSTREAM_WARM_UP_FRAMES, upstream_predictor
-from panosam2_ros.model.build import random_model
+from panosam2_ros.model.build import EMBEDDED, random_model
 from panosam2_ros.model.checkpoints import load_official
 
 
@@ -88,7 +88,7 @@ def test_steps_are_compared_with_those_of_a_commit_of_the_history(tmp_path: Path
     alone, beside = bench_contenders.compare_with_baseline(2, objects=2)
     assert (alone["busy_processes"], beside["busy_processes"]) == (0, 1)
     for row in (alone, beside):
-        assert (row["model"], row["objects"], row["baseline"]) == ("panosam2_nano", 2, head)
+        assert (row["model"], row["objects"], row["baseline"]) == (EMBEDDED, 2, head)
         assert min(row["ms_p50"], row["baseline_ms_p50"], row["ratio"]) > 0
 
 
