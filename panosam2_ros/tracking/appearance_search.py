@@ -28,7 +28,7 @@ from panosam2_ros.tracking.redetection import redetect
 from panosam2_ros.tracking.search_schedule import SearchAttempt
 
 PANORAMA_WIDTH = 512  # columns of the panorama that is searched
-MAX_CANDIDATES = 6  # places of a panorama, the likeliest first
+MOST_PLACES = 6  # places of a panorama, the likeliest first
 _STRIDE = 8  # of the features that are compared
 _MARGIN = 64  # columns that are repeated across the seam
 _LEAST_APART = 0.15  # rad, of two candidates
@@ -85,7 +85,7 @@ def panorama_likeness(
 def likeliest(vectors: Floats, likeness: NDArray[np.float32], *, apart: float) -> list[Floats]:
     """Return the directions [3] of the largest values [P], ``apart`` (rad) or more from each other."""
     left, found = likeness.copy(), []
-    for _ in range(MAX_CANDIDATES):
+    for _ in range(MOST_PLACES):
         best = vectors[int(left.argmax())]
         found.append(best)
         left[vectors @ best > math.cos(apart)] = -np.inf

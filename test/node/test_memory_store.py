@@ -124,7 +124,7 @@ def test_what_planners_change_is_saved_at_once(station: Station, tmp_path: Path)
         station.show()
         for _ in range(3):  # also while the one before is still being written
             assert station.prompt(ball_prompt()).success
-        tracker = PanoTracker(build_model())
+        tracker = PanoTracker(build_model(MODEL))
         like = tracker.empty_banks()
 
         def ids() -> list[int]:

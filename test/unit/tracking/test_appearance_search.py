@@ -18,7 +18,7 @@ from panosam2_ros.model.build import random_model
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.tracking.appearance_search import (
-    MAX_CANDIDATES,
+    MOST_PLACES,
     directions_to_try,
     likeliest,
     panorama_likeness,
@@ -78,7 +78,7 @@ def test_nothing_depends_on_the_seam(model: PanoSAM2) -> None:
 def test_candidates_lie_apart() -> None:
     vectors = np.stack([lonlat_to_vector(lon, 0.0) for lon in np.linspace(-3, 3, 200)])
     found = likeliest(vectors, np.linspace(0, 1, 200, dtype=np.float32), apart=0.4)
-    assert len(found) == MAX_CANDIDATES
+    assert len(found) == MOST_PLACES
     assert all(angle_between(a, b) >= 0.4 - 1e-6 for i, a in enumerate(found) for b in found[:i])
     assert len(likeliest(vectors, np.ones(200, np.float32), apart=math.pi)) == 1
 
