@@ -84,7 +84,9 @@ class ModelConfig:
     matched_frames: int = 0  # prompted frames with whose pixels a frame is compared; 0: none
     # What a mask covers decides, too, whether it is the object; for networks with matched_frames.
     identity_check: bool = False
-    # Cosine with the prompted frames' looks from which what is found in another place is the object.
+    # With that, the cosine with what was prompted from which a mask is that of an object that was not seen in
+    # the last frame, where it was or in another place.
+    return_likeness: float = -1.0
     search_likeness: float = -1.0
     outline_size: int = 0  # side, pixels, of the windows in which published masks are refined; 0: not refined
     remember_absent: bool = False  # frames without the object are stored as well; True = SAM2

@@ -126,13 +126,18 @@ def _checked(
     prediction: MaskPrediction,
     evidence: Tensor | None,
 ) -> MaskPrediction:
-    """Return a prediction whose presence follows identity, too, in networks that check that."""
+    """Return a prediction whose presence follows identity, too, in networks that check that.
+
+    What is unlike an object that was not seen is not learned to be it or not: its score had no gradient.
+    """
     if model.identity_check is None or evidence is None:
         return prediction
     own = identity_embeddings(features.identity_maps, prediction.mask_logits)[:, OWN]
-    return replace(
-        prediction, object_score_logits=model.identity_check(own, bank.identity, evidence, prediction)
-    )
+    scores = model.identity_check(own, bank.identity, evidence, prediction)
+    if not model.training:
+        unlike = (own * bank.prompted_looks).sum(-1) < model.config.return_likeness
+        scores = torch.where(unlike & ~bank.seen, scores.clamp(max=-CERTAIN), scores)
+    return replace(prediction, object_score_logits=scores)
 
 
 def remember_instead(

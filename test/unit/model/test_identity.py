@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -94,3 +96,17 @@ def test_presence_follows_the_check_and_its_gradient_reaches_the_decoder() -> No
 def test_a_check_needs_pixels_that_are_compared() -> None:
     with pytest.raises(ValueError, match="identity_check needs matched_frames"):
         ModelConfig(identity_check=True)
+
+
+def test_what_is_unlike_a_lost_object_is_not_its_return() -> None:
+    model = random_model(1, config=replace(CHECKED, return_likeness=0.5)).eval()
+    features = model.encode_image(torch.rand(1, 3, 64, 64) * 255)
+    with torch.no_grad():
+        plain = propagate(model, empty_bank(model, 1), features)
+        own = identity_embeddings(features.identity_maps, plain.prediction.mask_logits)[:, OWN]
+        assert own.any()
+        for like, found in ((own, True), (-own, False)):
+            bank = empty_bank(model, 1)
+            bank = replace(bank, identity=like[:, None].expand(-1, 3, -1))
+            torch.nn.init.constant_(model.identity_check.layers[-1].bias, 20.0)
+            assert bool(propagate(model, bank, features).scores > 0) == found
