@@ -78,10 +78,11 @@ class ModelConfig:
     colour_learning: float = 0.0  # update rate of the histograms in a frame, 0..1, ...
     colour_iou: float = 0.6  # ... whose predicted IoU is at least this
     colour_likeness: float = 0.2  # histogram intersection below which a mask is not the object; 0..1
-    # 0: lost objects are looked for only where they were; else on the whole sphere, most where their colours
-    # are. With colour evidence, intersection from which what was found has the object's colours.
+    # 0: without matched_frames, lost objects are looked for only where they were; else on the whole sphere, most
+    # where their colours are. With colour evidence, intersection from which what was found has the object's.
     colour_search: float = 0.0
-    matched_frames: int = 0  # prompted frames with whose pixels a frame is compared; 0: none
+    # Prompted frames with whose pixels a frame is compared; lost objects are then searched by features. 0: none.
+    matched_frames: int = 0
     # What a mask covers decides, too, whether it is the object; for networks with matched_frames.
     identity_check: bool = False
     # With that, the cosine with what was prompted from which a mask is that of an object that was not seen in
@@ -128,6 +129,11 @@ class ModelConfig:
     def sees_colours(self) -> bool:
         """Whether colour histograms are remembered: as evidence, or to propose where lost objects are."""
         return self.colour_evidence > 0 or self.colour_search > 0
+
+    @property
+    def searches_elsewhere(self) -> bool:
+        """Whether lost objects are looked for on the whole sphere."""
+        return self.colour_search > 0 or self.matched_frames > 0
 
     @property
     def keeps_pixels(self) -> bool:

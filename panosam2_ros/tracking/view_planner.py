@@ -208,7 +208,7 @@ class RegionPlanner:
         """Return predicted regions; for some of the lost objects, regions where they may be."""
         regions = [_predicted_region(item, frame.stamp) for item in group.objects]
         lost = [row for row, region in enumerate(regions) if _is_searched(region)]
-        if not lost or not self._model.config.colour_search:
+        if not lost or not self._model.config.searches_elsewhere:
             return ViewPlan([SearchRegionView(region) for region in regions])
         many = len(lost) > MAX_SEARCHED_PER_FRAME
         # objects that are lost together come up together
