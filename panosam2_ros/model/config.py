@@ -78,10 +78,10 @@ class ModelConfig:
     colour_learning: float = 0.0  # update rate of the histograms in a frame, 0..1, ...
     colour_iou: float = 0.6  # ... whose predicted IoU is at least this
     colour_likeness: float = 0.2  # histogram intersection below which a mask is not the object; 0..1
-    # 0: without matched_frames, lost objects are looked for only where they were; else on the whole sphere, most
-    # where their colours are. With colour evidence, intersection from which what was found has the object's.
+    # 0: without matched_frames, lost objects are looked for only where they were; else on the whole sphere,
+    # most where their colours are. With colour evidence, intersection from which colours are the object's.
     colour_search: float = 0.0
-    # Prompted frames with whose pixels a frame is compared; lost objects are then searched by features. 0: none.
+    # Prompted frames with whose pixels a frame is compared, and by which lost objects are searched. 0: none.
     matched_frames: int = 0
     # What a mask covers decides, too, whether it is the object; for networks with matched_frames.
     identity_check: bool = False
