@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from panosam2_ros.geometry.circular import fit_image
-from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.search_region import SearchRegion
-from panosam2_ros.geometry.sphere import Floats, rotation_matrix
+from panosam2_ros.geometry.sphere import Floats, lonlat_to_vector, rotation_matrix
 from panosam2_ros.memory.memory_bank import MemoryBank
 from panosam2_ros.model.image_encoder import normalise_pixels
 from panosam2_ros.model.panosam2 import PanoSAM2
@@ -69,17 +68,19 @@ def panorama_likeness(
     Nothing depends on where the seam lies.
     """
     first, grid = frame.reference_column, frame.grid.of_width(PANORAMA_WIDTH)
-    rows = math.ceil(grid.height / 32) * 32  # whole tokens of the trunk's coarsest map
+    rows = max(round(grid.height / 32), 1) * 32  # whole tokens of the trunk's coarsest map
     image = fit_image(np.roll(frame.image, -first, 1), rows, PANORAMA_WIDTH)
     with torch.inference_mode(), model.precision():
         wide = F.pad(image.to(model.device).float(), (_MARGIN, _MARGIN, 0, 0), mode="circular")
         maps = model.image_encoder.trunk(normalise_pixels(wide))
         keys = pixel_keys(maps[1], maps[2])[0, :, :, _MARGIN // _STRIDE : -_MARGIN // _STRIDE]
         likeness = appearance.to(keys) @ keys.flatten(1)
-    coarse = Equirect(keys.shape[2], keys.shape[1], frame.grid.vertical_fov)
-    columns, lines = np.meshgrid(np.arange(coarse.width), np.arange(coarse.height))
+    # its pixels need not be square
+    lon = ((np.arange(keys.shape[2]) + 0.5) / keys.shape[2] - 0.5) * (2 * math.pi)
+    lat = (0.5 - (np.arange(keys.shape[1]) + 0.5) / keys.shape[1]) * frame.grid.vertical_fov
+    vectors = lonlat_to_vector(*np.meshgrid(lon, lat)).reshape(-1, 3)
     unroll = rotation_matrix([0.0, first / frame.grid.width * 2 * math.pi, 0.0])
-    return coarse.pixel_to_vector(columns.ravel(), lines.ravel()) @ unroll.T, likeness.float().cpu().numpy()
+    return vectors @ unroll.T, likeness.float().cpu().numpy()
 
 
 def likeliest(vectors: Floats, likeness: NDArray[np.float32], *, apart: float) -> list[Floats]:

@@ -63,6 +63,24 @@ def test_the_likeliest_place_looks_like_the_object(model: PanoSAM2, place: str) 
     assert angle_between(best, lonlat_to_vector(*PLACES[place])) < 0.3
 
 
+@pytest.mark.parametrize(("size", "fov"), [((640, 322), math.pi), ((1000, 500), math.pi), ((1024, 200), 1.2)])
+def test_panoramas_of_any_size_are_searched(model: PanoSAM2, size: tuple[int, int], fov: float) -> None:
+    """Not exactly two to one, as of real drivers, and cropped above and below."""
+    grid = Equirect(*size, fov)
+    image = np.full((size[1], size[0], 3), 110, np.uint8)
+    image[disc(1.0, 0.1, 0.25, grid)] = (220, 30, 30)
+    frame = Frame(image, 0, fov)
+    channels = sum(model.image_encoder.trunk.channel_list[1:3])
+    vectors, every = panorama_likeness(model, frame, torch.eye(channels))
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1) and np.abs(vectors[:, 1]).max() <= math.sin(
+        fov / 2
+    )
+    there = lonlat_to_vector(1.0, 0.1)
+    own = torch.from_numpy(every[:, int((vectors @ there).argmax())])[None]
+    vectors, likeness = panorama_likeness(model, frame, own)
+    assert angle_between(likeliest(vectors, likeness[0], apart=0.3)[0], there) < 0.3
+
+
 def test_nothing_depends_on_the_seam(model: PanoSAM2) -> None:
     image, columns = picture(), 136
     appearance = looks(model, image, "red")
