@@ -17,7 +17,8 @@ import torch
 import yaml
 
 from panosam2_ros.io.package_files import package_file, sha256
-from panosam2_ros.model.build import EMBEDDED, reconfigured
+from panosam2_ros.model.build import reconfigured
+from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.model.weights import load_weights, save_weights
 from panosam2_ros.synthetic.npm_assets import VERSIONS
@@ -95,7 +96,7 @@ def export_weights(
     before = None if after is None else json.loads(after.read_text())  # before it may be overwritten
     models.mkdir(parents=True, exist_ok=True)
     changes = read_config(config).model
-    name = changes.get("name", EMBEDDED)
+    name = changes.get("name", ModelConfig().name)
     target = models / f"{name}.safetensors"
     shares = others or {}
     model = mix_weights(
