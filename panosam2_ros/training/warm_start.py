@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from panosam2_ros.model.build import EMBEDDED, load_model, random_model
+from panosam2_ros.model.build import load_model, random_model
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.image_encoder import normalise_pixels
 from panosam2_ros.model.mobile_trunk import MobileTrunk
@@ -134,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser("panosam2_ros.training.warm_start", description=__doc__)
     add = parser.add_argument
     add("--config", type=Path, required=True, help="recipe whose network is started")
-    add("--teacher", default=EMBEDDED, help="network by name or path (default: %(default)s)")
+    add("--teacher", default="panosam2_nano", help="network by name or path (default: %(default)s)")
     add("--clips", type=int, default=130, help="of which two pictures each are used (default: %(default)s)")
     add("--sources", type=Path, default=Path("runs/sources"), help="folder of the npm packages")
     add("--models", type=Path, help="folder of solid models and people")
