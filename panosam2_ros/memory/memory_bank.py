@@ -263,10 +263,10 @@ class MemoryBank:
         """[N, C] unit vectors of what the objects look like: as prompted and as seen recently, alike."""
         return F.normalize(self.identity[:, 0] + self.identity[:, 1], dim=-1)
 
-    @property
-    def prompted_looks(self) -> Tensor:
-        """[N, C] unit vectors of what the objects looked like where they were prompted."""
-        return self.identity[:, 0]
+    def likeness_to_prompts(self, looks: Tensor) -> Tensor:
+        """Return cosines [N] of unit vectors [N, C] with what was prompted; 1 where that is not known."""
+        prompted = self.identity[:, 0]
+        return torch.where(prompted.any(-1), (looks * prompted).sum(-1), 1.0)
 
     @property
     def surroundings(self) -> Tensor:

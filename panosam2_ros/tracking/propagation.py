@@ -135,7 +135,7 @@ def _checked(
     own = identity_embeddings(features.identity_maps, prediction.mask_logits)[:, OWN]
     scores = model.identity_check(own, bank.identity, evidence, prediction)
     if not model.training:
-        unlike = (own * bank.prompted_looks).sum(-1) < model.config.return_likeness
+        unlike = bank.likeness_to_prompts(own) < model.config.return_likeness
         scores = torch.where(unlike & ~bank.seen, scores.clamp(max=-CERTAIN), scores)
     return replace(prediction, object_score_logits=scores)
 

@@ -146,8 +146,8 @@ def is_wrong_match(
         alike = histogram_intersection(features.bins, bank.colours, prediction.fine_logits)
         return ~(right & ((alike >= config.colour_search) | is_sure(prediction)))
     found = identity_embeddings(features.identity_maps, prediction.mask_logits)
-    alike = (found[:, OWN] * bank.prompted_looks).sum(-1) >= config.search_likeness
-    return ~(right & alike) | _is_another(bank, found, known)
+    right = right & (bank.likeness_to_prompts(found[:, OWN]) >= config.search_likeness)
+    return ~right | _is_another(bank, found, known)
 
 
 def _is_another(bank: MemoryBank, found: Tensor, known: Tensor) -> Tensor:

@@ -110,3 +110,4 @@ def test_what_is_unlike_a_lost_object_is_not_its_return() -> None:
             bank = replace(bank, identity=like[:, None].expand(-1, 3, -1))
             torch.nn.init.constant_(model.identity_check.layers[-1].bias, 20.0)
             assert bool(propagate(model, bank, features).scores > 0) == found
+        assert bool(propagate(model, empty_bank(model, 1), features).scores > 0)  # its looks are not known
