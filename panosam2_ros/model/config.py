@@ -85,10 +85,9 @@ class ModelConfig:
     matched_frames: int = 0
     # What a mask covers decides, too, whether it is the object; for networks with matched_frames.
     identity_check: bool = False
-    # With that, the cosine with what was prompted from which a mask is that of an object that was not seen in
-    # the last frame, where it was or in another place.
-    return_likeness: float = -1.0
-    search_likeness: float = -1.0
+    # Cosine with what was prompted from which a mask is that of an object that was not seen in the last frame:
+    return_likeness: float = -1.0  # where it was; for networks with identity_check
+    search_likeness: float = -1.0  # in another place
     outline_size: int = 0  # side, pixels, of the windows in which published masks are refined; 0: not refined
     remember_absent: bool = False  # frames without the object are stored as well; True = SAM2
     remember_settled: bool = True  # what is remembered lacks the pixels that belong to others; False = SAM2

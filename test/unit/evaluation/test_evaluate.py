@@ -168,6 +168,8 @@ def test_label_pngs_are_written_for_servers(tmp_path, vos360, weights) -> None:
         (["--dataset", "acceptance", "--mode", "real-time"], "--rate"),
         (["--dataset", "acceptance", "--mode", "roll", "--method", "ceiling"], "needs ground truth"),
         (["--dataset", "acceptance", "--reserved", "--weights", "/none/x.safetensors"], "no weights"),
+        (["--dataset", "staged", "--disturb", "fog:1"], "a disturbance is one of light:0..10"),
+        (["--dataset", "staged", "--method", "crops", "--view", "panorama"], "a network of search regions"),
     ],
 )
 def test_contradictory_options_are_refused_with_the_remedy(arguments, message, capsys) -> None:

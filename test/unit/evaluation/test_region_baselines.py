@@ -53,8 +53,20 @@ def test_the_network_alone_remembers_its_prompt(small: PanoSAM2) -> None:
     assert segmenter._bank.maskmem.valid.sum() == 1
     logits = segmenter.find(pixels)
     assert logits.shape == (24, 24) and torch.isfinite(logits).all()
+    assert segmenter._bank.frame.tolist() == [2]  # what was found is remembered
     torch.nn.init.constant_(small.sam_mask_decoder.pred_obj_score_head.layers[-1].bias, -1e4)
     assert (segmenter.find(pixels) < 0).all()
+
+
+def test_the_nearest_pixels_are_those_of_the_first_and_the_last_view(small: PanoSAM2) -> None:
+    segmenter = NearestPixels(small)
+    views, mask = torch.rand(4, 1, 3, 96, 96) * 255, np.zeros((96, 96), bool)
+    mask[30:60, 30:60] = True
+    segmenter.start(views[0], mask)
+    for view in views[1:]:
+        segmenter.find(view)
+    first, last = (keys for keys, _ in segmenter._kept)
+    assert torch.equal(first, segmenter._keys(views[0])) and torch.equal(last, segmenter._keys(views[3]))
 
 
 def test_other_prompts_are_refused(small: PanoSAM2) -> None:

@@ -7,10 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from helpers.fake_videos import FakeVideo, moving
+from helpers.fake_videos import FakeVideo, Oracle, moving, score_video
 from panosam2_ros.datasets.disturbed import DISTURBANCES, Disturbance, DisturbedSequence
 from panosam2_ros.datasets.registry import DatasetSpec, open_dataset
 from panosam2_ros.evaluation import robustness
+from panosam2_ros.evaluation.runner import SequenceRun, Timing
 
 
 def video(**first_frames: int) -> FakeVideo:
@@ -79,3 +80,11 @@ def test_every_kind_has_amounts_within_its_range() -> None:
     assert robustness.AMOUNTS.keys() == DISTURBANCES.keys()
     for kind, amounts in robustness.AMOUNTS.items():
         assert all(Disturbance.parse(f"{kind}:{amount}").kind == kind for amount in amounts)
+
+
+@pytest.mark.parametrize(("kind", "mean"), [("light", 0.2), ("blur", 0.6)])
+def test_only_frames_that_are_disturbed_count(kind: str, mean: float) -> None:
+    frames = {i: (2, 2.0 if i < 5 else 0.4) for i in range(10)}
+    run = SequenceRun(score_video(video(), Oracle(video())).result, frames, Timing())
+    assert robustness._mean([run], Disturbance(kind, 1.0)) == pytest.approx(mean)
+    assert robustness._mean([run], None) == pytest.approx(0.6)

@@ -77,6 +77,14 @@ def test_a_check_learns_to_tell_objects_from_other_things() -> None:
     assert ((scores > 0) == same).float().mean() > 0.95
 
 
+def test_the_decoder_learns_presence_as_without_a_check() -> None:
+    check, scores = IdentityCheck(4), torch.tensor([5.0, -2.0], requires_grad=True)
+    torch.nn.init.normal_(check.layers[-1].weight)
+    own, known = torch.randn(2, 8), torch.randn(2, 3, 8)
+    check(own, known, torch.randn(2, 1, 8, 8), prediction(scores)).sum().backward()
+    assert scores.grad is not None and scores.grad.tolist() == [1.0, 1.0]
+
+
 def test_presence_follows_the_check_and_its_gradient_reaches_the_decoder() -> None:
     model = random_model(1, config=CHECKED)
     images = torch.rand(1, 3, 64, 64) * 255

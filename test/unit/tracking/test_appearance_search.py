@@ -24,8 +24,13 @@ from panosam2_ros.tracking.appearance_search import (
     panorama_likeness,
 )
 from panosam2_ros.tracking.frame import Frame
+from panosam2_ros.tracking.motion_model import BearingMotionModel
+from panosam2_ros.tracking.object_group import ObjectBatch
 from panosam2_ros.tracking.propagation import empty_bank
 from panosam2_ros.tracking.search_schedule import SEARCH_EVERY, SearchAttempt
+from panosam2_ros.tracking.track import TrackedObject
+from panosam2_ros.tracking.view import SearchRegionView
+from panosam2_ros.tracking.view_planner import SEARCH_AFTER, RegionPlanner
 
 GRID = Equirect(512, 256)
 PLACES = {"red": (1.0, 0.2), "green": (-2.0, -0.3)}  # longitude and latitude, rad
@@ -93,6 +98,21 @@ def test_nothing_depends_on_the_seam(model: PanoSAM2) -> None:
     assert np.allclose(np.cos(back - lon), math.cos(turn), atol=1e-6)
 
 
+def test_features_go_on_across_the_seam(model: PanoSAM2) -> None:
+    """Wherever the picture is cut, features are the same, but for what reaches far beyond the margin."""
+    image = picture()
+    appearance = looks(model, image, "red")
+    found = []
+    for column in (0, 352):  # the second cut goes through the red disc
+        frame = Frame(image, 0)
+        frame.__dict__["reference_column"] = column
+        vectors, likeness = panorama_likeness(model, frame, appearance)
+        order = np.lexsort(np.round(np.arctan2(vectors[:, 0], vectors[:, 2]), 4)[None])
+        found.append((np.round(vectors[order], 4), likeness[0, order]))
+    (_, one), (_, other) = found
+    assert np.abs(one - other).max() < 0.02
+
+
 def test_candidates_lie_apart() -> None:
     vectors = np.stack([lonlat_to_vector(lon, 0.0) for lon in np.linspace(-3, 3, 200)])
     found = likeliest(vectors, np.linspace(0, 1, 200, dtype=np.float32), apart=0.4)
@@ -119,3 +139,19 @@ def test_tries_go_to_what_looks_like_the_object_and_never_to_what_is_seen(model:
         if looked
     ]
     assert not any(inside)
+
+
+def test_the_planner_searches_without_colours(model: PanoSAM2) -> None:
+    assert not model.config.colour_search
+    image, (red, green) = picture(), (lonlat_to_vector(*place) for place in PLACES.values())
+    bank = replace(empty_bank(model, 1), identity=looks(model, image, "red").expand(1, 3, -1))
+    found = []
+    for unseen in range(SEARCH_AFTER, SEARCH_AFTER + 30 * SEARCH_EVERY, SEARCH_EVERY):
+        last = replace(SearchRegion.around(TargetExtent(green, 0.4, 0.4)), unseen=unseen)
+        item = TrackedObject(1, "", BearingMotionModel(), SearchRegionView(last))
+        plan = RegionPlanner(model).plan(ObjectBatch([item], bank), Frame(image, 0))
+        assert plan.away == [True]
+        (view,) = plan.views
+        assert isinstance(view, SearchRegionView)
+        found.append(angle_between(view.region.axes[2], red) < 0.4)
+    assert any(found) and not all(found)

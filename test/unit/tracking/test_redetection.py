@@ -193,6 +193,17 @@ def test_what_is_found_has_to_look_like_the_object_more_than_like_anything_else(
     assert wrong.tolist() == [not right]
 
 
+@pytest.mark.parametrize(("likeness", "right"), [(-1.0, True), (0.95, False)])
+def test_what_is_found_elsewhere_has_to_look_as_what_was_prompted(likeness: float, right: bool) -> None:
+    """However sure the network is, and however much it looks like what was seen recently."""
+    mask = disc(40, 8)
+    bank = replace(known(1), identity=torch.stack([LOOK, OTHER, WALL])[None])
+    config = ModelConfig(colour_search=0.6, search_likeness=likeness)
+    found = prediction(low(mask), 9.0, 0.9)
+    wrong = is_wrong_match(config, bank, tokens(mask, OTHER), found, bank.appearance)
+    assert wrong.tolist() == [not right]
+
+
 @pytest.mark.parametrize("search", [0.6, 0.0])
 def test_networks_without_colour_evidence_find_lost_objects_anywhere(
     search: float, monkeypatch: pytest.MonkeyPatch

@@ -95,7 +95,11 @@ class OneDirection:
     def labels(self, index: int) -> tuple[np.ndarray, Equirect]:
         raise NotImplementedError("its regions are asked for alone")
 
+    def __init__(self) -> None:
+        self.centres: list[np.ndarray] = []
+
     def region(self, index: int, view: SearchRegion, size: int) -> tuple[np.ndarray, np.ndarray]:
+        self.centres.append(view.axes[2])
         labels = (view.directions(size)[..., 2] > math.cos(0.15)).astype(np.uint8)
         return np.repeat(labels[..., None] * 255, 3, -1), labels
 
@@ -138,3 +142,15 @@ def test_another_object_is_followed_in_its_place_for_a_while() -> None:
             was, at_other = at_other, angle_between(region.axes[2], places[t].direction) < 1e-6
             followed += was and at_other
     assert found > 25 and followed > 20
+
+
+def test_a_lost_object_is_looked_for_where_it_was_seen_last() -> None:
+    """Not where it went meanwhile, which a tracker does not know."""
+    places = [TargetExtent(lonlat_to_vector(0.4 * max(t - 3, 0), 0.0), 0.3, 0.3) for t in range(8)]
+    video, at_last = OneDirection(), 0
+    for seed in range(30):
+        video.centres.clear()
+        rng = np.random.default_rng(seed)
+        render_regions(rng, video, range(8), 1, places, size=16, search=LostSearch(rng, range(4, 8), ()))
+        at_last += angle_between(video.centres[6], places[3].direction) < 0.4
+    assert at_last >= 5

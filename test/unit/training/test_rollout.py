@@ -98,6 +98,23 @@ def test_a_correction_starts_from_the_mask_of_its_own_frame(small: Path) -> None
     assert len(steps) == 2 and torch.equal(previous, steps[0].mask_logits[: len(previous)])
 
 
+def test_masks_that_are_given_are_not_corrected(small: Path) -> None:
+    model = random_model(1)
+    model.set_input_size(64, 128)
+    batch = make_batches(small, frames=1, free_running_frames=0, batch=2, objects=1, kinds=(0.0, 0.0, 1.0))[0]
+    steps: list[Any] = []
+
+    def segmented(*arguments: Any, **options: Any) -> Any:
+        steps.append(segment_prompts(*arguments, **options))
+        return steps[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rollout, "segment_prompts", segmented)
+        ClipLoss(model.train(), LossConfig())(batch, RolloutConfig(correct=1.0))
+    wrong = [(step.fine_logits > 0) != (step.prediction.fine_logits > 0) for step in steps]
+    assert len(steps) == 1 and wrong[0].any()  # the network's own masks differ
+
+
 def test_a_yaw_jump_rolls_images_and_targets_alike(small: Path) -> None:
     batch = make_batches(small, frames=3, free_running_frames=0)[0]
     torch.manual_seed(0)

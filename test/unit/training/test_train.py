@@ -17,6 +17,7 @@ import yaml
 from helpers.process import ROOT
 from helpers.tiny_training import (
     REGIONS,
+    SMALL,
     sources,
     write_recipe,
 )
@@ -28,7 +29,7 @@ from panosam2_ros.tracking.tracker import PanoTracker
 from panosam2_ros.training.batches import TrainingBatch
 from panosam2_ros.training.curriculum import Stage, read_config
 from panosam2_ros.training.export import export_weights
-from panosam2_ros.training.train import Trainer
+from panosam2_ros.training.train import TIMED_STEPS, Trainer
 
 PAIR = ROOT / "experiments" / "config" / "pair.yaml"
 
@@ -123,6 +124,15 @@ def test_a_dry_run_describes_the_training_and_writes_nothing(small: Path, tmp_pa
     recipe = read_config(write_recipe(small, {"steps": 10**6, "minutes": 3.0}))
     text = Trainer(recipe, tmp_path / "clock", sources(tmp_path), workers=0).dry_run()
     assert text.endswith("0.05 h in all")  # not the days that a million steps would take
+
+
+def test_a_dry_run_times_steps_that_track_freely_for_a_while(small: Path, tmp_path: Path) -> None:
+    longer = {**SMALL["clip"], "frames": 12}
+    recipe = read_config(write_recipe(small, {"steps": 7, "free_running_frames": 9, "clip": longer}))
+    stage = recipe.stages[0]
+    first, second = (stage.free_running_length(step) for step in range(TIMED_STEPS))
+    assert first > second + stage.frames  # so that the first step's frames do not fit into the second's batch
+    assert "tiny: 7 steps" in Trainer(recipe, tmp_path / "dry", sources(tmp_path), workers=0).dry_run()
 
 
 def test_a_stage_may_have_a_time_limit_also_after_an_interruption(small: Path, tmp_path: Path) -> None:
