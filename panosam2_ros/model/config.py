@@ -85,7 +85,7 @@ class ModelConfig:
     matched_frames: int = 0
     # What a mask covers decides, too, whether it is the object; for networks with matched_frames.
     identity_check: bool = False
-    # Cosine with what was prompted from which a mask is that of an object that was not seen in the last frame:
+    # Cosine with what was prompted from which a mask is that of an object not seen in the last frame:
     return_likeness: float = -1.0  # where it was; for networks with identity_check
     search_likeness: float = -1.0  # in another place
     outline_size: int = 0  # side, pixels, of the windows in which published masks are refined; 0: not refined
