@@ -65,6 +65,7 @@ class ModelConfig:
     refine_steps: int = 0  # of distortion refinement
     long_pointer: bool = False  # the long-term pointer modulates the memory maps
     mask_stride: int = 4  # of the predicted masks; 2 uses the convolutional trunk's stem
+    refine_views: bool = True  # a search region is centred on what was found, and looked at again
     recreate_slots: bool = False  # maps of prompts and anchors are encoded anew when the scale has changed
     align_memory: bool = True  # maps and last masks are resampled to the present region's scale; not latents
     anchors: int = 0  # slots for older frames that were confident and differ from each other

@@ -249,7 +249,8 @@ class RegionPlanner:
 
     def closer_view(self, prompt: Prompt, view: InputView, logits: Logits) -> InputView | None:
         """Return a region of the found object's size: a click says nothing of it beforehand."""
-        if prompt.corrects or prompt.box is not None or prompt.mask is not None:
+        known = prompt.corrects or prompt.box is not None or prompt.mask is not None
+        if known or not self._model.config.refine_views:
             return None
         extent = _region(view).target(logits > 0)
         return None if extent is None else SearchRegionView(SearchRegion.around(extent))
@@ -260,7 +261,7 @@ class RegionPlanner:
         """Return a region centred on what was found, or those round the place of what should be there."""
         region = _region(view)
         if logits is not None:
-            centred = centred_region(region, logits > 0)
+            centred = centred_region(region, logits > 0) if self._model.config.refine_views else None
             return [] if centred is None else [SearchRegionView(centred)]
         if item.motion.state is not TrackState.VISIBLE:
             return []

@@ -30,10 +30,12 @@ class Stage:
     free_running_frames: int = 0  # at most so many frames before them are tracked without a loss
     previous_mask_dropout: float = 0.2  # probability that memory alone has to find an object
     correct: float = 0.0  # probability that clicks correct the largest mistakes of one frame
+    corrections: int = 1  # at most so many of them follow each other
     mask_swap_prob: float = 0.0  # probability of a previous mask of another object, or in another place
     yaw_jump_prob: float = 0.0  # probability of a random yaw within a clip, as after a long occlusion
     only: tuple[str, ...] = ()  # prefixes of the names of the parameters that are learned; empty: all
     optimizer: str = "muon"  # or adamw; starts anew with every stage
+    trunk_rate: float = 1.0  # factor of the trunk's learning rate; below 1 AdamW learns the trunk
     balance: float = 0.4  # of the balanced cross entropy
     near: float = 0.0  # share of the mask's loss of pixels near its outline, however small the object
     freeze_norm: bool = True  # batch norm keeps its running statistics

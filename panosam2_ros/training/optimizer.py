@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel
 # Jordan 2024, "Muon: an optimizer for hidden layers in neural networks"; its polynomial.
 _POLYNOMIAL = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
+TRUNK = "image_encoder.trunk."
 _LEAST_SIDE = 9  # matrices with a smaller side are left to AdamW
 
 
@@ -78,25 +79,37 @@ class Muon(Optimizer):
         return gradient.add(mean, alpha=momentum)
 
 
-def build_optimizers(model: nn.Module, kind: str, weight_decay: float) -> list[Optimizer]:
+def build_optimizers(
+    model: nn.Module, kind: str, weight_decay: float, *, trunk_rate: float = 1.0
+) -> list[Optimizer]:
     """Build the optimizers of all parameters that require gradients.
 
     ``kind``: muon is Muon for matrices and convolutions and AdamW for the rest, adamw is AdamW for all.
     Weights of one dimension do not decay. The trainer sets the learning rate of every step.
+    ``trunk_rate``: factor of the learning rate of the trunk, the ``share`` of its group. Below 1 AdamW learns
+    it: Muon's updates have the same size whatever the weights', too much for those of ImageNet.
     """
-    learned = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    if kind == "adamw":
-        matrices = [p for p in learned.values() if p.dim() >= 2]
-        rest = [p for p in learned.values() if p.dim() < 2]
-        groups: list[dict[str, Any]] = [{"params": matrices}, {"params": rest, "weight_decay": 0.0}]
-        return [_adamw(groups, weight_decay)]
-    if kind != "muon":
+    if kind not in ("muon", "adamw"):
         raise ValueError(f"the optimizer is muon or adamw, got {kind!r}")
-    matrices = [p for p in learned.values() if p.dim() in (2, 4) and _least_side(p) >= _LEAST_SIDE]
+    learned = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    gentle = [p for name, p in learned.items() if trunk_rate != 1 and name.startswith(TRUNK)]
+    aside = {id(p) for p in gentle}
+    own = [p for p in learned.values() if id(p) not in aside]
+    tuned = [{**group, "share": trunk_rate} for group in _decaying(gentle)]
+    if kind == "adamw":
+        return [_adamw(_decaying(own) + tuned, weight_decay)]
+    matrices = [p for p in own if p.dim() in (2, 4) and _least_side(p) >= _LEAST_SIDE]
     chosen = {id(p) for p in matrices}
-    rest = [p for p in learned.values() if id(p) not in chosen]
+    rest = {"params": [p for p in own if id(p) not in chosen], "weight_decay": 0.0}
     found: list[Optimizer] = [Muon(matrices, 1e-3, weight_decay)] if matrices else []
-    return found + ([_adamw([{"params": rest}], 0.0)] if rest else [])
+    groups = [group for group in (rest, *tuned) if group["params"]]
+    return found + ([_adamw(groups, weight_decay)] if groups else [])
+
+
+def _decaying(parameters: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
+    """Return groups of parameters, of which those of one dimension do not decay."""
+    matrices = [p for p in parameters if p.dim() >= 2]
+    return [{"params": matrices}, {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0}]
 
 
 def _least_side(parameter: Tensor) -> int:

@@ -35,6 +35,7 @@ class RolloutConfig:
     near: float = 0.0
     previous_mask_dropout: float = 0.2
     correct: float = 0.0
+    corrections: int = 1
     mask_swap_prob: float = 0.0
     yaw_jump_prob: float = 0.0
 
@@ -93,8 +94,10 @@ class ClipLoss(nn.Module):
             bank = step.bank
             losses.append(self._losses(step, frame, config))
             if t == corrected:
-                bank, more = self._correct(step, frame, encoding, config)
-                losses += more
+                for _ in range(int(torch.randint(1, config.corrections + 1, ()))):
+                    step, more = self._correct(step, frame, encoding, config)
+                    losses += more
+                bank = step.bank
             ious.append(_mean_iou(step, frame))
         mean = Losses(*(torch.stack([getattr(x, f.name) for x in losses]).mean() for f in fields(Losses)))
         return mean.total(self.loss), mean, torch.stack(ious)
@@ -135,8 +138,8 @@ class ClipLoss(nn.Module):
         frame: _TargetFrame,
         encoding: PromptEncoder,
         config: RolloutConfig,
-    ) -> tuple[MemoryBank, list[Losses]]:
-        """Click on the largest mistake of every object; return the bank after that, and the losses.
+    ) -> tuple[PropagationResult, list[Losses]]:
+        """Click on the largest mistake of every object; return what is found then, and the losses.
 
         Of clips of one object each, or of one clip.
         """
@@ -145,7 +148,7 @@ class ClipLoss(nn.Module):
         wrong = (found != (resize_targets(frame.target, fine)[:, 0] > 0.5)) & frame.present[:, None, None]
         images = len(frame.features.embedding)
         if images not in (1, len(frame.present)) or not wrong.any():  # those that are wrong may be any
-            return step.bank, []
+            return step, []
         rows = wrong.flatten(1).any(1).nonzero()[:, 0]
         features = frame.features if images == 1 else frame.features.select(rows)
         mistakes = zip(wrong[rows].cpu().numpy(), found[rows].cpu().numpy(), strict=True)
@@ -154,11 +157,9 @@ class ClipLoss(nn.Module):
         # as the tracker: what is corrected is the mask of this frame, and memory speaks without it
         encoded = encoding.encode(prompts, step.mask_logits[rows].detach()).to(self.model.device)
         again = segment_prompts(self.model, known, features, encoded, corrects=True)
-        order = torch.arange(len(frame.present), device=rows.device)
-        order[rows] = len(frame.present) + torch.arange(len(rows), device=rows.device)
-        bank = step.bank.append(again.bank).select(order)
+        after = step.replaced({int(row): k for k, row in enumerate(rows)}, again)
         clicked = _TargetFrame(features, frame.target[rows], frame.present[rows])
-        return bank, [self._losses(again, clicked, config)]
+        return after, [self._losses(again, clicked, config)]
 
 
 def _mean_iou(step: PropagationResult, frame: _TargetFrame) -> Tensor:

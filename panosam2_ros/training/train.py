@@ -89,7 +89,9 @@ class Trainer:
         if self.stage < len(self.recipe.stages):
             stage = self.recipe.stages[self.stage]
             restrict_to_stage(self.model, self.learned, stage)
-            plain = build_optimizers(self.model, stage.optimizer, self.recipe.weight_decay)
+            plain = build_optimizers(
+                self.model, stage.optimizer, self.recipe.weight_decay, trunk_rate=stage.trunk_rate
+            )
             self.optimizers = [self.accelerator.prepare_optimizer(optimizer) for optimizer in plain]
 
     def _resume(self) -> None:
@@ -181,7 +183,8 @@ class Trainer:
     def _update(self, stage: Stage, batch: TrainingBatch, *, elapsed: float = 0.0) -> tuple[Losses, Tensor]:
         """Run one step; return its losses and the mean IoU of each frame."""
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
-            group["lr"] = learning_rate(self.step, stage.steps, stage.lr, elapsed=elapsed)
+            rate = learning_rate(self.step, stage.steps, stage.lr, elapsed=elapsed)
+            group["lr"] = rate * group.get("share", 1.0)
         seed = [self.recipe.seed, self.stage, self.step, self.accelerator.process_index]
         torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
         config = RolloutConfig(
@@ -190,6 +193,7 @@ class Trainer:
             near=stage.near,
             previous_mask_dropout=stage.previous_mask_dropout,
             correct=stage.correct,
+            corrections=stage.corrections,
             mask_swap_prob=stage.mask_swap_prob,
             yaw_jump_prob=stage.yaw_jump_prob,
         )

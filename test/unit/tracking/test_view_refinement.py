@@ -84,8 +84,9 @@ def test_the_predicted_place_is_one_of_them_where_it_differs() -> None:
     assert len(others) == len(surrounding_regions(first, first.axes[2])) + 1
 
 
-def test_passes_over_a_frame_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = ModelConfig(input_height=64, input_width=64, regions=True)
+@pytest.mark.parametrize(("refines", "passes"), [(True, 1 + MOST_PASSES), (False, 1)])
+def test_passes_over_a_frame_are_bounded(monkeypatch: pytest.MonkeyPatch, refines: bool, passes: int) -> None:
+    config = ModelConfig(input_height=64, input_width=64, regions=True, refine_views=refines)
     tracker = PanoTracker(random_model(3, config=config).eval().requires_grad_(False))
     calls: list[int] = []
     real = view_pipeline.propagate
@@ -101,7 +102,7 @@ def test_passes_over_a_frame_are_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(view_pipeline, "propagate", at_the_edge)
     tracker.prompt(picture(), 0, [mask_prompt(60, 40), mask_prompt(100, 60)])
     tracker.step(picture(1), FRAME)
-    assert len(calls) == 1 + MOST_PASSES and set(calls) == {2}
+    assert len(calls) == passes and set(calls) == {2}
 
 
 @pytest.mark.parametrize("name", ["jump-15-1", "jump-15-5", "jump-20-1"])

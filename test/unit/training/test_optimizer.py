@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.optim import AdamW
 
+from panosam2_ros.model.build import random_model
 from panosam2_ros.training.optimizer import build_average, build_optimizers, orthogonalise
 
 
@@ -31,6 +33,20 @@ def test_muon_makes_updates_of_one_size_and_finds_a_least_square() -> None:
     assert loss < 0.01 * before
     with pytest.raises(ValueError, match="muon or adamw"):
         build_optimizers(layer, "sgd", 0.0)
+
+
+@pytest.mark.parametrize("kind", ["muon", "adamw"])
+def test_a_trunk_is_learned_by_adamw_at_its_own_rate(kind: str) -> None:
+    model = random_model(1)
+    parameters = dict(model.named_parameters())
+    trunk = {id(p) for name, p in parameters.items() if name.startswith("image_encoder.trunk.")}
+    found = build_optimizers(model, kind, 0.02, trunk_rate=0.1)
+    groups = [(type(optimizer), group) for optimizer in found for group in optimizer.param_groups]
+    assert {id(p) for _, g in groups if g.get("share") == 0.1 for p in g["params"]} == trunk
+    assert all(kind is AdamW for kind, group in groups if group.get("share") == 0.1)
+    assert sorted(id(p) for _, g in groups for p in g["params"]) == sorted(id(p) for p in model.parameters())
+    flat = [p for _, g in groups if g["weight_decay"] == 0 for p in g["params"]]
+    assert all(p.dim() < 2 for p in flat if id(p) in trunk)
 
 
 def test_the_average_follows_weights_and_buffers_and_copies_counters() -> None:

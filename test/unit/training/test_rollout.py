@@ -61,10 +61,10 @@ def test_objects_of_several_clips_are_corrected_where_each_clip_has_one(small: P
     real = ClipLoss._correct
 
     def watched(self: ClipLoss, *arguments: Any) -> Any:
-        bank, losses = real(self, *arguments)
+        step, losses = real(self, *arguments)
         corrected.append(len(losses))
-        assert len(bank) == 2 * objects
-        return bank, losses
+        assert len(step.bank) == len(step.mask_logits) == 2 * objects
+        return step, losses
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ClipLoss, "_correct", watched)
@@ -96,6 +96,34 @@ def test_a_correction_starts_from_the_mask_of_its_own_frame(small: Path) -> None
         ClipLoss(model.train(), LossConfig())(batch, RolloutConfig(correct=1.0))
     (previous,) = asked
     assert len(steps) == 2 and torch.equal(previous, steps[0].mask_logits[: len(previous)])
+
+
+def test_corrections_follow_each_other_and_the_last_one_is_remembered(small: Path) -> None:
+    model = random_model(1)
+    model.set_input_size(64, 128)
+    batch = make_batches(small, frames=1, free_running_frames=0, batch=1, objects=1, kinds=(1.0, 0.0, 0.0))[0]
+    asked: list[Tensor] = []
+    real, steps, clicks = PromptEncoder.encode, [], set()
+
+    def watched(self: PromptEncoder, prompts: Any, previous: Tensor | None = None) -> Any:
+        asked.extend([] if previous is None else [previous])
+        return real(self, prompts, previous)
+
+    def segmented(*arguments: Any, **options: Any) -> Any:
+        steps.append(segment_prompts(*arguments, **options))
+        return steps[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PromptEncoder, "encode", watched)
+        patch.setattr(rollout, "segment_prompts", segmented)
+        for seed in range(8):
+            torch.manual_seed(seed)
+            asked.clear(), steps.clear()
+            ClipLoss(model.train(), LossConfig())(batch, RolloutConfig(correct=1.0, corrections=3))
+            assert all(torch.equal(a, s.mask_logits) for a, s in zip(asked, steps, strict=False))
+            assert all(int(step.bank.frame[0]) == 1 for step in steps)
+            clicks.add(len(asked))
+    assert clicks == {1, 2, 3}
 
 
 def test_masks_that_are_given_are_not_corrected(small: Path) -> None:
