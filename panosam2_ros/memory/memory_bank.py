@@ -9,9 +9,7 @@ confident frames' pointers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +18,7 @@ from torch import Tensor
 from panosam2_ros.memory.alignment import reach_ratio, resampled, shown
 from panosam2_ros.memory.frame_memory import FRAME_PERIOD, BankRules, FrameMemory, MemoryRead
 from panosam2_ros.memory.keyframes import Keyframes
+from panosam2_ros.memory.object_rows import ObjectRows
 from panosam2_ros.memory.reference_frames import ReferenceFrames
 from panosam2_ros.memory.slot_table import EMPTY, LONG_AGO, SlotTable
 
@@ -30,7 +29,7 @@ IDENTITY_RATE = 0.1  # of a confident frame in an object's recent identity and i
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class MemoryBank:
+class MemoryBank(ObjectRows):
     """The memories of N objects, which are its rows; ``h, w`` is the token grid of the network's input.
 
     Memory maps have this grid or, of networks that compress them, one of their own, ``h', w'``.
@@ -335,14 +334,6 @@ class MemoryBank:
             centre=torch.where(self.seen, self.centre, before.centre),
         )
 
-    def select(self, rows: Tensor | slice) -> MemoryBank:
-        """Return the bank of some rows, [M] int64 in this order or a slice, which is not copied."""
-        return self._map(lambda parts: parts[0][rows])
-
-    def append(self, other: MemoryBank) -> MemoryBank:
-        """Return a bank of this bank's objects followed by the other's."""
-        return self._map(torch.cat, other)
-
     def rolled(self, tokens: int) -> MemoryBank:
         """Roll the memories to the right by ``tokens`` columns, as a rotation of the camera does.
 
@@ -358,39 +349,6 @@ class MemoryBank:
             references=self.references.rolled(2 * tokens),
             centre=(self.centre + tokens) % grid[1],
         )
-
-    def _map(self, function: Callable[[list[Tensor]], Tensor], *others: MemoryBank) -> MemoryBank:
-        """Apply a function to the list of this bank's and the other banks' tensors of each name."""
-        banks = [bank.tensors() for bank in (self, *others)]
-        return self.with_tensors({name: function([bank[name] for bank in banks]) for name in banks[0]})
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return all tensors by name; their rows are objects."""
-        found: dict[str, Tensor] = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, SlotTable | Keyframes | ReferenceFrames):
-                found |= {f"{item.name}.{f.name}": getattr(value, f.name) for f in fields(value)}
-            elif isinstance(value, Tensor):
-                found[item.name] = value
-        return found
-
-    def with_tensors(self, tensors: Mapping[str, Tensor]) -> MemoryBank:
-        """Return a bank with the same rules and other tensors, by the names of ``tensors``."""
-        values: dict[str, Any] = {}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if isinstance(value, SlotTable | Keyframes | ReferenceFrames):
-                parts = (tensors[f"{item.name}.{f.name}"] for f in fields(value))
-                values[item.name] = type(value)(*parts)
-            else:
-                values[item.name] = tensors.get(item.name, value)
-        return MemoryBank(**values)
-
-    @property
-    def nbytes(self) -> int:
-        """The size of all tensors, bytes."""
-        return sum(x.nbytes for x in self.tensors().values())
 
 
 def _expanded(mask: Tensor, dimensions: int) -> Tensor:
