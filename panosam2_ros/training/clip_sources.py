@@ -46,4 +46,5 @@ class Sources:
 
 def _region_clips(stage: Stage, videos: Callable[[int], RegionVideo]) -> RegionClips:
     """Return a stage's clips of search regions of these videos."""
-    return RegionClips(videos, stage.size[1], poor=stage.poor, relit=stage.relit, lost=stage.lost)
+    shares = {"poor": stage.poor, "relit": stage.relit, "lost": stage.lost}
+    return RegionClips(videos, stage.size[1], **shares, pairs=stage.objects > 1)

@@ -33,6 +33,7 @@ _JUMP = math.radians(8)  # angle between two frames from which a motion is none 
 _SEARCHES, _SEARCH_ODDS = ("last", "other", "anywhere", "there"), (0.35, 0.35, 0.12, 0.18)
 _FOLLOWED = 0.7  # share of frames in which another object, once it is looked at, is followed
 _SEARCHED, _SETTLED = (2, 8), 3  # frames of a search; frames of a clip before one
+_PAIRED = 0.5  # share of clips with a second object, where its region shows one
 _SEARCH_SCALES, _SCALE_ODDS = (1.0, 2.0, 0.5), (0.7, 0.15, 0.15)  # factors of the size of searched regions
 
 
@@ -132,22 +133,28 @@ class RegionClips:
     poor: float = 0.0  # share of clips that are degraded
     relit: float = 0.0  # share of clips in which the light changes
     lost: float = 0.0  # share of clips in which the object is looked for elsewhere for a while
+    pairs: bool = False  # a clip may have a second object, which its first region shows
     single_object = True
     _cache: dict[int, _TrackedVideo] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def clip(self, number: int) -> Clip:
-        """Render the clip of a number; labels are 1 where its object is, all 0 if frame 0 shows no object."""
+        """Render the clip of a number; labels are all 0 if frame 0 shows no object.
+
+        They are 1 where its object is, and 2 where a second one is, which the region does not follow.
+        """
         video, targets = self._tracked_video(number // OBJECTS_PER_CLIP)
         if not targets:
             empty = np.zeros((len(video), self.size, self.size), np.uint8)
             return np.stack([empty] * 3, -1), empty
-        ids = np.random.default_rng([number // OBJECTS_PER_CLIP, 5]).permutation(sorted(targets))
-        chosen = int(ids[number % OBJECTS_PER_CLIP % len(ids)])
+        mixed = np.random.default_rng([number // OBJECTS_PER_CLIP, 5]).permutation(sorted(targets))
+        chosen = int(mixed[number % OBJECTS_PER_CLIP % len(mixed)])
         order = range(len(video))[:: _direction(number // OBJECTS_PER_CLIP)]
         rng = np.random.default_rng([number, 9])
         others = [own for i, own in targets.items() if i != chosen]
         search = LostSearch.drawn(rng, len(order), others) if rng.random() < self.lost else None
-        return render_regions(rng, video, order, chosen, targets[chosen], size=self.size, search=search)
+        images, ids = render_regions(rng, video, order, targets[chosen], size=self.size, search=search)
+        paired = self.pairs and rng.random() < _PAIRED
+        return images, _numbered(ids, chosen, _second(rng, ids[0], chosen) if paired else None)
 
     def _tracked_video(self, number: int) -> _TrackedVideo:
         """Return a video and the extents of the objects of its first frame in all frames.
@@ -174,6 +181,21 @@ class RegionClips:
         return degrade_images(rng, images) if self.poor > rng.random() else images, labels
 
 
+def _second(rng: np.random.Generator, shown: ImageArray, first: int) -> int | None:
+    """Draw another object of a region's ids [s, s]; None where there is none of ``MIN_PIXELS``."""
+    ids, counts = np.unique(shown, return_counts=True)
+    others = ids[(ids > 0) & (ids != first) & (counts >= MIN_PIXELS)]
+    return int(rng.choice(others)) if others.size else None
+
+
+def _numbered(ids: ImageArray, first: int, second: int | None) -> ImageArray:
+    """Return labels of ids [T, s, s]: 1 of the first object, 2 of the second."""
+    labels = (ids == first).astype(np.uint8)
+    if second is not None:
+        labels[ids == second] = 2
+    return labels
+
+
 def _direction(number: int) -> int:
     """Return the direction of time of a video: every second one is played backward."""
     return -1 if number % 2 else 1
@@ -183,22 +205,21 @@ def render_regions(
     rng: np.random.Generator,
     video: RegionVideo,
     order: Sequence[int],
-    obj_id: int,
     targets: Sequence[TargetExtent | None],
     *,
     size: int,
     search: LostSearch | None = None,
 ) -> Clip:
-    """Render regions [T, size, size, 3] of the frames in ``order``, and masks [T, size, size] of the object.
+    """Render regions [T, size, size, 3] of the frames in ``order``, and the ids of objects [T, size, size].
 
-    ``targets``: extents of the object in these frames; ``search``: where it is looked for while it is lost.
+    ``targets``: extents of an object in these frames; ``search``: where it is looked for while it is lost.
     Raise ValueError where the first frame lacks it.
     """
     first = targets[0]
     if first is None:
-        raise ValueError(f"object {obj_id} is not in the first frame of the clip")
+        raise ValueError("the object that a clip follows is not in its first frame")
     region, images = SearchRegion.around(first), np.empty((len(order), size, size, 3), np.uint8)
-    masks = np.empty(images.shape[:3], np.uint8)
+    ids = np.empty(images.shape[:3], np.uint8)
     unknown = rng.random() < _UNKNOWN_SCALE_SHARE
     scale = rng.uniform(-_UNKNOWN_SCALE, _UNKNOWN_SCALE) if unknown else rng.normal(0, _SCALE)
     before: TargetExtent | None = first
@@ -211,10 +232,9 @@ def render_regions(
         size_factor = math.exp(scale + rng.normal(0, _FLICKER))
         looked_at = search.region(t, region, target) or predicted
         view = _perturbed_region(rng, looked_at, spread, size_factor, centred=t == 0)
-        images[t], labels = video.region(index, view, size)
-        masks[t] = labels == obj_id
+        images[t], ids[t] = video.region(index, view, size)
         region, before = region.next_region(None if search.lost else target), target
-    return images, masks
+    return images, ids
 
 
 class LostSearch:

@@ -139,18 +139,15 @@ class ClipLoss(nn.Module):
         encoding: PromptEncoder,
         config: RolloutConfig,
     ) -> tuple[PropagationResult, list[Losses]]:
-        """Click on the largest mistake of every object; return what is found then, and the losses.
-
-        Of clips of one object each, or of one clip.
-        """
+        """Click on the largest mistake of every object; return what is found then, and the losses."""
         fine = step.fine_logits  # given masks have no mistakes
         found = fine[:, 0] > 0
         wrong = (found != (resize_targets(frame.target, fine)[:, 0] > 0.5)) & frame.present[:, None, None]
-        images = len(frame.features.embedding)
-        if images not in (1, len(frame.present)) or not wrong.any():  # those that are wrong may be any
+        if not wrong.any():
             return step, []
         rows = wrong.flatten(1).any(1).nonzero()[:, 0]
-        features = frame.features if images == 1 else frame.features.select(rows)
+        each = len(frame.present) // len(frame.features.embedding)  # objects of an image
+        features = frame.features.select(rows // each)
         mistakes = zip(wrong[rows].cpu().numpy(), found[rows].cpu().numpy(), strict=True)
         prompts = [correction(*each, self.model.config.mask_stride) for each in mistakes]
         known = step.bank.select(rows).before_newest()

@@ -47,6 +47,18 @@ def test_search_regions_follow_one_object_each(small: Path) -> None:
     assert not np.array_equal(source.clip(0)[0], source.clip(1)[0])
 
 
+def test_some_clips_have_a_second_object_of_their_first_region(small: Path) -> None:
+    single, paired = region_clips(small), replace(region_clips(small), pairs=True)
+    found = 0
+    for number in range(24):
+        (images, alone), (same, labels) = single.clip(number), paired.clip(number)
+        assert np.array_equal(images, same) and np.array_equal(alone == 1, labels == 1)
+        second = labels == 2
+        assert not second.any() or second[0].any()
+        found += bool(second.any())
+    assert 1 <= found < 24
+
+
 def test_some_regions_are_degraded(small: Path) -> None:
     good, poor = region_clips(small, poor=0.0), region_clips(small, poor=1.0)
     images, labels = good.clip(3)
@@ -111,7 +123,7 @@ def test_a_lost_object_is_looked_for_elsewhere_until_it_is_found() -> None:
     for seed in range(60):
         rng = np.random.default_rng(seed)
         search = LostSearch(rng, range(4, 9), [[other] * 12])
-        _, masks = render_regions(rng, OneDirection(), range(12), 1, [there] * 12, size=32, search=search)
+        _, masks = render_regions(rng, OneDirection(), range(12), [there] * 12, size=32, search=search)
         absent += ~masks.any((1, 2))
     before, during, after = absent[:4].mean(), absent[4:8].mean(), absent[9:].mean()
     assert during > 20 and max(before, after) < 8  # a few regions lie elsewhere at all times
@@ -151,6 +163,6 @@ def test_a_lost_object_is_looked_for_where_it_was_seen_last() -> None:
     for seed in range(30):
         video.centres.clear()
         rng = np.random.default_rng(seed)
-        render_regions(rng, video, range(8), 1, places, size=16, search=LostSearch(rng, range(4, 8), ()))
+        render_regions(rng, video, range(8), places, size=16, search=LostSearch(rng, range(4, 8), ()))
         at_last += angle_between(video.centres[6], places[3].direction) < 0.4
     assert at_last >= 5
