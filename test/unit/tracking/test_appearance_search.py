@@ -121,6 +121,12 @@ def test_candidates_lie_apart() -> None:
     assert len(likeliest(vectors, np.ones(200, np.float32), apart=math.pi)) == 1
 
 
+def test_the_likeliest_candidate_gets_most_tries_and_every_one_gets_some() -> None:
+    counts = np.bincount([SearchAttempt(n).candidate(MOST_PLACES) for n in range(200)], minlength=MOST_PLACES)
+    assert counts[0] > 80 and counts.min() >= 5 and (np.diff(counts) <= 2).all()
+    assert {SearchAttempt(n).candidate(1) for n in range(20)} == {0}
+
+
 def test_tries_go_to_what_looks_like_the_object_and_never_to_what_is_seen(model: PanoSAM2) -> None:
     image = picture()
     bank = replace(empty_bank(model, 2), identity=looks(model, image, "red").expand(2, 3, -1))
