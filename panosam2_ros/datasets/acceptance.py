@@ -62,7 +62,7 @@ SCENE: Mapping[str, Any] = {
 }
 # Fields that SceneConfig got after these scenes were frozen, at values that do not change the scenes.
 LATER_FIELDS: Mapping[str, Any] = {
-    **dict.fromkeys(("models", "people", "sway"), 0.0),
+    **dict.fromkeys(("models", "people", "photos", "sway"), 0.0),
     **dict.fromkeys(("thin", "parts", "parted", "crossing", "meeting", "jump", "light_change"), 0.0),
     **dict.fromkeys(("clutter", "jump_size", "light_stops"), (0, 0)),
 }

@@ -1,4 +1,4 @@
-"""The appearance of an object in a scene: a sprite, a textured shape, a solid model or a person."""
+"""The appearance of an object in a scene: a sprite, a textured shape, a solid model, a person, a photo."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from panosam2_ros.simulation.assets import AssetLibrary, read_view_strip, tone_map
+from panosam2_ros.simulation.assets import AssetLibrary, read_rgba, read_view_strip, tone_map
 from panosam2_ros.simulation.scene_config import SceneConfig
-from panosam2_ros.simulation.sprites import Sprite, recoloured, swaying, textured_shape, thin_strip
+from panosam2_ros.simulation.sprites import (
+    Sprite,
+    recoloured,
+    swaying,
+    textured_shape,
+    thin_strip,
+    turning,
+    with_shadow,
+)
 
 _SWAY_VIEWS = 12
 _THIN_SPRITES = 0.3  # probability of a thin sprite, not a strip: most splits have few
@@ -34,6 +42,8 @@ class AppearanceSampler:
             name, views = self._person()
         elif config.models > 0 and rng.random() < config.models:
             name, views = self._model()
+        elif config.photos > 0 and rng.random() < config.photos:
+            name, views = self._photo()
         else:
             name, views = self._one_view()
         if config.sway > 0 and rng.random() < config.sway:
@@ -73,6 +83,21 @@ class AppearanceSampler:
         name, value = str(names[rng.integers(len(names))]), rng.uniform(0.6, 1.6)
         views = read_view_strip(self.library.people[name])
         return name, tuple(Sprite(recoloured(v, 0.0, 1.0, value), cropped=False) for v in views)
+
+    def _photo(self) -> tuple[str, tuple[Sprite, ...]]:
+        """Sample a photograph with a shadow that turns to and fro, with another brightness."""
+        rng = self.rng
+        if not self.library.photos:
+            raise ValueError(
+                "the scene needs photographs, the library has none: see synthetic/photographs.py"
+            )
+        names = sorted(self.library.photos)
+        name = str(names[rng.integers(len(names))])
+        rgba = read_rgba(self.library.photos[name])
+        mirrored = np.ascontiguousarray(rgba[:, ::-1]) if rng.random() < 0.5 else rgba
+        relit = recoloured(mirrored, rng.normal(0, 0.1), rng.uniform(0.7, 1.2), rng.uniform(0.6, 1.4))
+        shaded = with_shadow(rng, Sprite(relit).rgba)
+        return name, tuple(Sprite(view, cropped=False) for view in turning(rng, shaded, _SWAY_VIEWS))
 
     def _sprite(self) -> tuple[str, Sprite]:
         """Sample a compact sprite or a textured shape."""

@@ -87,6 +87,7 @@ class AssetLibrary:
     _: KW_ONLY
     models: Mapping[str, Path] = field(default_factory=dict)  # strips of views by name
     people: Mapping[str, Path] = field(default_factory=dict)  # likewise
+    photos: Mapping[str, Path] = field(default_factory=dict)  # pictures with alpha by name
     sprite_split: SpriteSplit = "name"  # rule by which its sprites were chosen
 
     def __post_init__(self) -> None:

@@ -53,6 +53,7 @@ class SceneConfig:
     texture_shapes: float = 0.25  # probability, per object, of a textured shape, not a sprite
     models: float = 0.0  # probability, per object, of a solid model that rotates; 0 = none
     people: float = 0.0  # probability, per object, of a person who moves; 0 = none
+    photos: float = 0.0  # probability, per object, of a cut-out photograph with a shadow; 0 = none
     sway: float = 0.0  # probability, per object, that it bends to and fro; 0 = none
     clutter: tuple[int, int] = (0, 0)  # untracked static solid models behind all others
     recolour: float = 0.3  # probability, per sprite, of a random hue

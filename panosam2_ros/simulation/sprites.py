@@ -14,6 +14,8 @@ MIN_FILL = 0.2  # smallest opaque fraction of the square of a compact sprite
 MIN_WHOLE = 0.9  # smallest fraction of a compact sprite's opaque pixels that are connected
 SHAPE_SIZE = 192  # px
 PART_SHARE = (0.15, 0.6)  # of a thing's opaque pixels, that a part of it has
+MOST_TURNED, _DISTANCE = 0.8, (3.0, 8.0)  # rad; distance of a plane that turns, in half sides
+DARKEST = 0.45  # largest opacity of a shadow
 STRIP_SIZE = 256  # px, of a strip's longer side
 
 
@@ -124,6 +126,44 @@ def swaying(rng: np.random.Generator, rgba: ImageArray, count: int) -> list[Imag
         map_v = v * height + 0.5 * strength[1] * across
         bent.append(cv2.remap(padded, map_u.astype(np.float32), map_v.astype(np.float32), cv2.INTER_LINEAR))
     return [np.asarray(image, np.uint8) for image in bent]
+
+
+def turning(rng: np.random.Generator, rgba: ImageArray, count: int) -> list[ImageArray]:
+    """Turn the plane of a square RGBA [H, H, 4] to and fro about its vertical axis, seen in perspective.
+
+    Return a closed sequence of ``count`` views.
+    """
+    side = rgba.shape[0]
+    most, phase, distance = rng.uniform(0, MOST_TURNED), rng.uniform(0, 2 * np.pi), rng.uniform(*_DISTANCE)
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], float)
+    views = []
+    for angle in most * np.sin(phase + 2 * np.pi * np.arange(count) / count):
+        depth = distance + np.sin(angle) * corners[:, :1]
+        seen = corners * [np.cos(angle), 1.0] * (distance / depth)
+        ends = ((each * side + side - 1) / 2 for each in (corners, seen / max(np.abs(seen).max(), 1.0)))
+        places = cv2.getPerspectiveTransform(*(each.astype(np.float32) for each in ends))
+        views.append(np.asarray(cv2.warpPerspective(rgba, places, (side, side)), np.uint8))
+    return views
+
+
+def with_shadow(rng: np.random.Generator, rgba: ImageArray) -> ImageArray:
+    """Put a soft shadow under a square RGBA [H, H, 4], and soften its outline; the square becomes larger.
+
+    What is shadow alone stays below half opacity: it does not belong to the object.
+    """
+    side = rgba.shape[0]
+    margin = side // 5
+    padded = np.pad(rgba, ((margin, margin), (margin, margin), (0, 0))).astype(np.float32) / 255
+    padded[..., :3] *= padded[..., 3:]
+    soft = cv2.GaussianBlur(padded, (0, 0), rng.uniform(0.3, 1.2) * side / 200)
+    colours, alpha = soft[..., :3], soft[..., 3]
+    shift = np.array([[1, 0, rng.uniform(-0.1, 0.1) * side], [0, 1, rng.uniform(0, 0.12) * side]])
+    cast = cv2.warpAffine(alpha, shift, alpha.shape[::-1])
+    shadow = rng.uniform(0, DARKEST) * cv2.GaussianBlur(cast, (0, 0), rng.uniform(0.01, 0.06) * side)
+    total = alpha + (1 - alpha) * shadow
+    opaque = np.where(alpha > 0.5, total, np.minimum(total, DARKEST))
+    straight = np.dstack([colours / np.maximum(total, 1e-3)[..., None], opaque])
+    return np.asarray((255 * straight).round().clip(0, 255), np.uint8)
 
 
 def textured_shape(

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import subprocess
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -23,8 +22,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from panosam2_ros.simulation.assets import AssetLibrary
+from panosam2_ros.synthetic.debian import unpack_package
 from panosam2_ros.synthetic.multiview_sprites import draw_views, encode_strip
 from panosam2_ros.synthetic.people import PREFIX
+from panosam2_ros.synthetic.photographs import PHOTO_PREFIX
 
 MESH_PACKAGE = "sweethome3d-furniture"
 BEGUN, FATAL = ".begun", ".fatal"  # endings of files: being rendered; it ended the process that rendered it
@@ -48,7 +49,7 @@ class Model:
 
 
 def with_models(library: AssetLibrary, folder: Path) -> AssetLibrary:
-    """Return the library with the strips in a folder; raise ValueError where it has none."""
+    """Return the library with the strips and photographs in a folder; raise ValueError where it has none."""
     strips = {path.stem: path for path in sorted(folder.glob("*.webp"))}
     if not strips:
         raise ValueError(
@@ -56,8 +57,9 @@ def with_models(library: AssetLibrary, folder: Path) -> AssetLibrary:
             f"`python -m panosam2_ros.synthetic.mesh_assets --out {folder}`"
         )
     people = {name: path for name, path in strips.items() if name.startswith(PREFIX)}
-    models = {name: path for name, path in strips.items() if name not in people}
-    return replace(library, models=models, people=people)
+    photos = {name: path for name, path in strips.items() if name.startswith(PHOTO_PREFIX)}
+    models = {name: path for name, path in strips.items() if name not in people | photos}
+    return replace(library, models=models, people=people, photos=photos)
 
 
 def catalogue(archive: Path) -> Iterator[Model]:
@@ -121,12 +123,7 @@ def _draw_alone(model: Model, out: Path) -> None:
 
 def fetch(folder: Path) -> list[Path]:
     """Download and unpack Debian's package under ``folder`` unless it is there; return its catalogues."""
-    folder.mkdir(parents=True, exist_ok=True)
-    if not list(folder.glob(f"{_CATALOGS}/*.sh3f")):
-        subprocess.run(["apt-get", "download", MESH_PACKAGE], cwd=folder, check=True)
-        (archive,) = folder.glob(f"{MESH_PACKAGE}_*.deb")
-        subprocess.run(["dpkg-deb", "-x", archive.name, "."], cwd=folder, check=True)
-    return sorted(folder.glob(f"{_CATALOGS}/*.sh3f"))
+    return sorted(unpack_package(MESH_PACKAGE, folder).glob(f"{_CATALOGS}/*.sh3f"))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
