@@ -25,6 +25,7 @@ _PICTURES = "usr/share/tuxpaint/stamps"
 _SYMBOLS = ("symbols", "cartoon", "dinosaur", "flags", "faces")  # folders of drawings
 _FLATTEST = 0.1  # share of inner pixels that equal two neighbours, from which a picture is a drawing
 _SMALLEST = 400  # px, inside the outline
+_LONGEST = 224  # px, of the files' longer side: search regions show no more, and scenes bend every pixel
 _QUALITY = 95  # of the files, of 100
 
 
@@ -51,7 +52,15 @@ def photographs(folder: Path) -> Iterator[tuple[str, Path, ImageArray]]:
             continue
         rgba = read_rgba(path)
         if is_photograph(rgba):
-            yield PHOTO_PREFIX + "-".join(place.with_suffix("").parts).lower(), place, rgba
+            yield PHOTO_PREFIX + "-".join(place.with_suffix("").parts).lower(), place, _shrunk(rgba)
+
+
+def _shrunk(rgba: ImageArray) -> ImageArray:
+    """Return RGBA [H, W, 4] with a longer side of at most ``_LONGEST`` pixels."""
+    factor = _LONGEST / max(rgba.shape[:2])
+    if factor >= 1:
+        return rgba
+    return np.asarray(cv2.resize(rgba, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -24,11 +24,11 @@ SIDE = 120
 RED = (200, 40, 30)
 
 
-def disc(*, noise: float) -> np.ndarray:
-    """Return a red disc, RGBA [SIDE, SIDE, 4], with noise of this deviation."""
-    rgba = np.zeros((SIDE, SIDE, 4), np.uint8)
-    cv2.circle(rgba, (SIDE // 2, SIDE // 2), SIDE // 3, (*RED, 255), -1)
-    noisy = rgba[..., :3] + np.random.default_rng(0).normal(0, noise, (SIDE, SIDE, 3))
+def disc(*, noise: float, size: tuple[int, int] = (SIDE, SIDE)) -> np.ndarray:
+    """Return a red disc, RGBA [H, W, 4], with noise of this deviation."""
+    rgba = np.zeros((*size, 4), np.uint8)
+    cv2.circle(rgba, (size[1] // 2, size[0] // 2), min(size) // 3, (*RED, 255), -1)
+    noisy = rgba[..., :3] + np.random.default_rng(0).normal(0, noise, (*size, 3))
     return np.dstack([noisy.clip(0, 255), rgba[..., 3]]).astype(np.uint8)
 
 
@@ -36,7 +36,7 @@ def package(root: Path) -> None:
     """Write an unpacked package of two photographs and three other pictures."""
     pictures = {
         "animals/birds/robin.png": disc(noise=6),
-        "vehicles/Car.png": disc(noise=6),
+        "vehicles/Car.png": disc(noise=6, size=(360, 240)),
         "animals/cartoon/bird.png": disc(noise=6),
         "food/apple.png": disc(noise=0),
         "food/opaque.png": np.dstack(
@@ -68,6 +68,8 @@ def test_the_photographs_of_a_package_are_written_and_listed(folder: Path) -> No
     assert names == {"photo-animals-birds-robin", "photo-vehicles-car"}
     rows = (folder / "PHOTOGRAPHS.tsv").read_text().splitlines()
     assert rows[1] == f"photo-animals-birds-robin\t{PHOTO_PACKAGE}\tanimals/birds/robin.png"
+    car = cv2.imread(str(folder / "photo-vehicles-car.webp"), cv2.IMREAD_UNCHANGED)
+    assert car is not None and car.shape == (224, 149, 4)
     library = with_models(AssetLibrary.shipped(Split.VAL), folder)
     assert set(library.photos) == names and not library.models and not library.people
 
