@@ -32,6 +32,7 @@ CORE = [
     SAM2,
     "hydra-core>=1.3.2",
     "iopath>=0.1.10",
+    "av>=17.0",
     "numpy>=1.24",
     "opencv-python-headless>=4.8",
     "pillow>=9.4",

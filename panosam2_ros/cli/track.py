@@ -25,6 +25,7 @@ from panosam2_ros.cli.track_outputs import TrackOutputs
 from panosam2_ros.geometry.dual_fisheye import DualFisheye, Remap
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.io.frame_source import DEFAULT_RATE, open_frames, stamped_frames
+from panosam2_ros.io.read_report import ReadReport
 from panosam2_ros.io.video import FrameSource, StampedFrame
 from panosam2_ros.model.build import EMBEDDED, build_model
 from panosam2_ros.prompts.prompt import Prompt
@@ -40,6 +41,7 @@ class PanoramaReader:
     def __init__(self, options: argparse.Namespace) -> None:
         """Open the source of the command line; raise ValueError or OSError where that fails."""
         self._source: FrameSource = open_frames(options.source, topic=options.topic)
+        self._rate = options.rate
         self.rate = options.rate or self._source.rate or DEFAULT_RATE
         self.frames = min(self._source.frames or options.frames, options.frames or self._source.frames)
         self._most, self._remap = options.frames or None, None
@@ -51,9 +53,14 @@ class PanoramaReader:
         grid = self._remap.grid if self._remap else Equirect(*size, options.vertical_fov)
         self.grid: Equirect = grid
 
+    @property
+    def report(self) -> ReadReport:
+        """What the newest iteration has found."""
+        return self._source.report
+
     def __iter__(self) -> Iterator[StampedFrame]:
         """Yield the panoramas in order."""
-        for frame in islice(stamped_frames(self._source, rate=self.rate), self._most):
+        for frame in islice(stamped_frames(self._source, rate=self._rate), self._most):
             yield frame if self._remap is None else replace(frame, image=self._remap(frame.image))
 
 
@@ -172,7 +179,7 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     add("--topic", default="", help="image topic of a bag that has several")
     add("--frames", type=int, default=0, help="number of frames to track; 0: all")
     add("--rate", type=float, default=0.0,
-        help="rate of images, or instead of a video's own, Hz; 0: its own, or 10")  # fmt: skip
+        help="rate of images, or instead of the times of a video's frames, Hz; 0: those, or 10")  # fmt: skip
     add("--projection", default="equirectangular", choices=("equirectangular", "dual_fisheye"))
     add("--calibration", type=Path,
         help="calibration of the fisheye lenses, a file like config/dual_fisheye.yaml")  # fmt: skip
@@ -224,10 +231,15 @@ def _run(options: argparse.Namespace) -> None:
     outputs = TrackOutputs(options.out)
     with torch.inference_mode():
         count = TrackRun(panoramas, entries, tracker).track(outputs, checkpoints, options.save_every)
+    report = panoramas.report
     written: list[Path | None] = [outputs.table, outputs.write_parquet()]
     if not options.no_video:
         written.append(outputs.write_video(panoramas, panoramas.grid, panoramas.rate, count))
     print(f"{count} frames: {options.out / 'masks'}", *(path for path in written if path), sep="\n")
+    if report.missing:
+        sys.exit(f"panosam2_track: {report.text}; later frames are numbered without them, stamp_ns is right")
+    if report.text:
+        print(f"panosam2_track: {report.text}", file=sys.stderr)
 
 
 if __name__ == "__main__":

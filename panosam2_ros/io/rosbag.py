@@ -9,6 +9,7 @@ from typing import Any
 
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.io.image_encodings import ImageError, compressed_to_array, image_to_array
+from panosam2_ros.io.read_report import ReadReport
 from panosam2_ros.io.video import StampedFrame, VideoError
 
 _KINDS: dict[str, Callable[[Any], ImageArray]] = {
@@ -44,6 +45,8 @@ def _seconds(reader: Any, connections: list[Any]) -> float:
 
 class BagImages:
     """The images of one topic of a bag, decoded while reading."""
+
+    report = ReadReport()
 
     def __init__(self, path: Path, *, topic: str = "") -> None:
         """Open a bag and choose its topic; empty: the only image topic. Raises VideoError."""

@@ -32,6 +32,7 @@ INSTALLED = sorted(
 # Third-party modules: what pip calls them, and rosdep ("" where it has none and pip is named in package.xml).
 THIRD_PARTY = {
     "PIL": ("pillow", "python3-pil"),
+    "av": ("av", ""),
     "cv2": ("opencv-python-headless", "python3-opencv"),
     "numpy": ("numpy", "python3-numpy"),
     "safetensors": ("safetensors", ""),

@@ -17,11 +17,13 @@ import numpy as np
 import pytest
 
 from helpers.process import ROOT, Process, wait_for
+from helpers.videos import spoil, write_video
 from panosam2_ros.cli import track
 from panosam2_ros.cli.prompt_file import PromptListError, prompts_by_frame, read_prompts
 from panosam2_ros.cli.track_outputs import COLUMNS
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector
+from panosam2_ros.io.frame_source import open_frames, stamped_frames
 from panosam2_ros.io.label_png import read_labels
 from panosam2_ros.io.video import StampedFrame
 from panosam2_ros.prompts.prompt import Prompt, PromptStatus
@@ -149,6 +151,19 @@ def test_bag_stamps_are_kept(tmp_path: Path) -> None:
     found = {(int(row["frame"]), int(row["stamp_ns"])) for row in table(out)}
     assert found == {(i, START + i * PERIOD) for i in (1, 2)}  # the object is prompted in frame 1
     assert len(list((out / "masks").iterdir())) == 3 and not (out / "overlay.mp4").exists()
+
+
+@pytest.mark.faults
+def test_missing_frames_are_counted_at_the_end_and_times_are_those_of_the_file(tmp_path: Path) -> None:
+    times = [0, 100, 200, 1500, 1600]
+    video = spoil(write_video(tmp_path / "hole.mp4", times, size=(256, 128)), 2)
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit, match=r"4 of 5 frames could be read, 1 are missing .*near") as ended:
+        track.main([str(video), f"--out={out}", "--box=130,10,250,110"])
+    assert ended.value.code != 0 and len(list((out / "masks").iterdir())) == 4
+    assert [int(row["stamp_ns"]) // 10**6 for row in table(out)] == [0, 100, 1500, 1600]
+    overlay = open_frames(out / "overlay.mp4")
+    assert [frame.stamp // 10**6 for frame in stamped_frames(overlay)] == [0, 100, 1500, 1600]
 
 
 def test_refused_prompts_end_the_run(images: Path, tmp_path: Path) -> None:
