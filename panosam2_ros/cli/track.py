@@ -1,7 +1,7 @@
 """``panosam2_track``: track prompted objects through a whole video, ROS bag or folder of images.
 
 Writes masks (16-bit PNG, a pixel is the object's id), a table of bearings and a video with outlines. The
-same command resumes a run that was stopped.
+same command resumes a run that was stopped. Status 3 says that frames of the source could not be read.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from panosam2_ros.cli.track_outputs import TrackOutputs
 from panosam2_ros.geometry.dual_fisheye import DualFisheye, Remap
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.io.frame_source import DEFAULT_RATE, open_frames, stamped_frames
-from panosam2_ros.io.read_report import ReadReport
+from panosam2_ros.io.read_report import EXIT_STATUS, ReadReport
 from panosam2_ros.io.video import FrameSource, StampedFrame
 from panosam2_ros.model.build import EMBEDDED, build_model
 from panosam2_ros.prompts.prompt import Prompt
@@ -236,10 +236,11 @@ def _run(options: argparse.Namespace) -> None:
     if not options.no_video:
         written.append(outputs.write_video(panoramas, panoramas.grid, panoramas.rate, count))
     print(f"{count} frames: {options.out / 'masks'}", *(path for path in written if path), sep="\n")
-    if report.missing:
-        sys.exit(f"panosam2_track: {report.text}; later frames are numbered without them, stamp_ns is right")
     if report.text:
         print(f"panosam2_track: {report.text}", file=sys.stderr)
+    if report.missing:
+        print("Frames are numbered without the missing ones; stamp_ns is their time.", file=sys.stderr)
+        sys.exit(EXIT_STATUS)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ from panosam2_ros.demo.recording import Recording
 from panosam2_ros.demo.report import DemoRun
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.io.frame_source import open_frames
+from panosam2_ros.io.read_report import EXIT_STATUS
 from panosam2_ros.io.video import VideoError
 from panosam2_ros.ros.dds import loss_remedy
 
@@ -123,6 +124,9 @@ def run_processes(options: argparse.Namespace, folder: Path) -> None:
         processes.start("camera", "panosam2_ros.demo.virtual_camera", camera_arguments(options))
         planner = processes.start("planner", "panosam2_ros.demo.planner", [json.dumps(task)], quiet=False)
         wait(processes, planner, _START + 60.0 + 3.0 * frames / rate)
+        camera = processes.find("camera")
+        if camera.process.poll() == EXIT_STATUS:
+            print(tail(camera.log, 1), file=sys.stderr)
 
 
 def wait(processes: Processes, planner: Child, longest: float) -> None:
@@ -133,7 +137,7 @@ def wait(processes: Processes, planner: Child, longest: float) -> None:
             status = child.process.returncode
             if child is planner and status == 0:
                 return
-            if child.name != "camera" or status:
+            if child.name != "camera" or status not in (0, EXIT_STATUS):
                 logs = _logs({child.name: child, "node": processes.find("node")})
                 raise DemoError(f"the {child.name} ended with status {status}{logs}")
         time.sleep(0.1)

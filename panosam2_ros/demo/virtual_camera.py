@@ -5,7 +5,7 @@ keep their stamps and frame ids unless `restamp` is set. Of a synthetic scene it
 `~/true_masks` (mono16) and `~/true_bearings`, with the image's header. It never makes up for lost time
 by a burst: where rendering is too slow the rate falls, and the log says so. Frames of a video or a bag come
 at the intervals at which they were recorded, unless `rate` is set. After the last frame the process ends,
-with status 0, or with 1 and the reason where frames of the file could not be read.
+with status 0, or with 3 and the reason where frames of the file could not be read.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from panosam2_ros.demo.prefetch import PrefetchBuffer
 from panosam2_ros.geometry.bearing import mask_bearing
 from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.io.read_report import EXIT_STATUS
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray
 from panosam2_ros.ros.conversion.messages import image_message, masks_msg, ns_to_stamp, vector_msg
 from panosam2_ros.ros.dds import keep_buffers
@@ -216,8 +217,10 @@ def main(args: list[str] | None = None) -> None:
                 report = camera.playback.report
             finally:
                 camera.destroy_node()
+            if report.text:
+                print(f"virtual_camera: {report.text}", file=sys.stderr)
             if report.missing:
-                sys.exit(f"virtual_camera: {report.text}")
+                sys.exit(EXIT_STATUS)
     except (ValueError, OSError) as error:  # settings and files; the message says what to do
         sys.exit(f"virtual_camera: {error}")
 

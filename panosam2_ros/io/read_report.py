@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+EXIT_STATUS = 3  # of programs that did what was asked, but not with all frames
 _MAX_REASONS = 5  # that are kept: a source may have a million unreadable frames
 _MAX_LENGTH = 300  # characters of a reason, which may quote a file
 

@@ -154,13 +154,16 @@ def test_bag_stamps_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.faults
-def test_missing_frames_are_counted_at_the_end_and_times_are_those_of_the_file(tmp_path: Path) -> None:
+def test_missing_frames_are_counted_at_the_end_and_times_are_those_of_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     times = [0, 100, 200, 1500, 1600]
     video = spoil(write_video(tmp_path / "hole.mp4", times, size=(256, 128)), 2)
     out = tmp_path / "out"
-    with pytest.raises(SystemExit, match=r"4 of 5 frames could be read, 1 are missing .*near") as ended:
+    with pytest.raises(SystemExit) as ended:
         track.main([str(video), f"--out={out}", "--box=130,10,250,110"])
-    assert ended.value.code != 0 and len(list((out / "masks").iterdir())) == 4
+    assert ended.value.code == 3 and "4 of 5 frames could be read, 1 are missing (" in capsys.readouterr().err
+    assert len(list((out / "masks").iterdir())) == 4
     assert [int(row["stamp_ns"]) // 10**6 for row in table(out)] == [0, 100, 1500, 1600]
     overlay = open_frames(out / "overlay.mp4")
     assert [frame.stamp // 10**6 for frame in stamped_frames(overlay)] == [0, 100, 1500, 1600]
