@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -33,6 +34,8 @@ from panosam2_ros.tracking.config import VIEW_CHOICES, TrackerConfig
 from panosam2_ros.tracking.threads import use_threads
 from panosam2_ros.tracking.track import TrackedFrame
 from panosam2_ros.tracking.tracker import PanoTracker
+
+_PROMPTED = ("--box", "--click", "--direction")
 
 
 class PanoramaReader:
@@ -142,11 +145,42 @@ def _numbers(text: str) -> list[float]:
 def _entries(options: argparse.Namespace) -> list[Entry]:
     """Collect the prompts of the file and of the command line."""
     entries = read_prompts(options.prompts) if options.prompts else []
-    common = {"frame": options.frame} | ({"label": options.label} if options.label else {})
-    entries += [common | {"box": box} for box in options.box]
-    entries += [common | {"points": [click]} for click in options.click]
-    entries += [common | {"direction": direction} for direction in options.direction]
+    given, labels = options.prompted, options.label
+    if len(labels) not in {0, min(1, len(given)), len(given)}:
+        raise PromptListError(
+            f"give --label once for all or once for each of the {len(given)} objects of --box, --click and "
+            f"--direction, in their order; got {len(labels)}: {', '.join(map(repr, labels))}"
+        )
+    names = labels if len(labels) == len(given) else (labels or [""]) * len(given)
+    for (kind, numbers), label in zip(given, names, strict=True):
+        what = {"points": [numbers]} if kind == "click" else {kind: numbers}
+        entries.append({"frame": options.frame} | ({"label": label} if label else {}) | what)
     return entries
+
+
+class _Prompted(argparse.Action):
+    """Appends the name of an option and its numbers to one list, in the order of the command line."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        kind = self.option_strings[0].removeprefix("--")
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), (kind, values)])
+
+
+def _with_negative_numbers(words: Sequence[str]) -> list[str]:
+    """Join options to values like -30,5, which argparse takes for options of their own."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] in _PROMPTED and re.match(r"-[\d.]", word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -193,20 +227,21 @@ def _add_prompts(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--prompts", type=Path, help="YAML or JSON file: a list of prompts with frame, label, box, points, "
         "point_labels, direction, object_id")  # fmt: skip
-    add("--box", type=_numbers, action="append", default=[], metavar="U,V,U,V",
+    add("--box", type=_numbers, action=_Prompted, dest="prompted", default=[], metavar="U,V,U,V",
         help="track the object in a box, pixels; left > right: across the seam; may be repeated")  # fmt: skip
-    add("--click", type=_numbers, action="append", default=[], metavar="U,V",
+    add("--click", type=_numbers, action=_Prompted, dest="prompted", default=[], metavar="U,V",
         help="track the object at a pixel; may be repeated")  # fmt: skip
-    add("--direction", type=_numbers, action="append", default=[], metavar="AZIMUTH,ELEVATION",
-        help="track the object in a direction, degrees, left and up positive, as in --direction=-30,5; "
+    add("--direction", type=_numbers, action=_Prompted, dest="prompted", default=[],
+        metavar="AZIMUTH,ELEVATION", help="track the object in a direction, degrees, left and up positive; "
         "may be repeated")  # fmt: skip
     add("--frame", type=int, default=0, help="frame of box, click and direction, from 0")
-    add("--label", default="", help="label of the objects of box, click and direction")
+    add("--label", action="append", default=[], help="label of the objects of box, click and direction: "
+        "once for all, or once for each of them in their order")  # fmt: skip
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command."""
-    options = _parser().parse_args(args)
+    options = _parser().parse_args(_with_negative_numbers(sys.argv[1:] if args is None else args))
     if options.save_every < 1 or options.frames < 0 or options.rate < 0:
         sys.exit("panosam2_track: --save-every must be at least 1, --frames and --rate at least 0")
     try:

@@ -153,6 +153,40 @@ def test_bag_stamps_are_kept(tmp_path: Path) -> None:
     assert len(list((out / "masks").iterdir())) == 3 and not (out / "overlay.mp4").exists()
 
 
+def entries(*words: str) -> list[Any]:
+    """Return the prompts of a command line."""
+    given = track._with_negative_numbers(["source", "--out=out", *words])
+    return list(track._entries(track._parser().parse_args(given)))
+
+
+@pytest.mark.faults
+def test_labels_belong_to_the_prompts_in_their_order() -> None:
+    prompts = ["--click=1,2", "--box=3,4,5,6", "--direction=7,8", "--box=9,9,9,9"]
+    labels = [f"--label={name}" for name in "abcd"]
+    found = entries(*prompts, *labels)
+    assert found == entries(*(word for pair in zip(labels, prompts, strict=True) for word in pair))
+    assert [entry["label"] for entry in found] == ["a", "b", "c", "d"]
+    assert found[0]["points"] == [[1, 2]] and found[1]["box"] == [3, 4, 5, 6]
+    assert found[2]["direction"] == [7, 8] and found[3]["box"] == [9, 9, 9, 9]
+    assert [entry["label"] for entry in entries(*prompts, "--label=all")] == ["all"] * 4
+    assert not any("label" in entry for entry in entries(*prompts))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("prompts", "labels"), [(4, 2), (4, 3), (2, 3), (0, 1)])
+def test_numbers_of_labels_that_do_not_fit_are_refused(prompts: int, labels: int) -> None:
+    words = ["--box=1,2,3,4"] * prompts + ["--label=cup"] * labels
+    with pytest.raises(PromptListError, match=rf"each of the {prompts} objects .*got {labels}: 'cup'"):
+        entries(*words)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("words", [["--direction", "-30,5"], ["--direction=-30,5"]])
+def test_directions_to_the_right_need_no_equals_sign(words: list[str]) -> None:
+    assert entries(*words) == [{"frame": 0, "direction": [-30, 5]}]
+    assert entries("--box", "-.5,2,3,4", *words)[0]["box"] == [-0.5, 2, 3, 4]
+
+
 @pytest.mark.faults
 def test_missing_frames_are_counted_at_the_end_and_times_are_those_of_the_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
