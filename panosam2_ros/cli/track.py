@@ -16,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -246,7 +247,7 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit("panosam2_track: --save-every must be at least 1, --frames and --rate at least 0")
     try:
         _run(options)
-    except (ValueError, OSError) as error:  # the messages name the remedy
+    except (ValueError, OSError, cv2.error) as error:  # the messages name the remedy
         sys.exit(f"panosam2_track: {error}")
     except KeyboardInterrupt:
         sys.exit("panosam2_track: stopped; give the same command again to resume")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ DEFAULT_RATE = 10.0  # Hz, of sources without a rate of their own
 
 
 def open_frames(path: str | Path, *, topic: str = "") -> FrameSource:
-    """Open a video file, a ROS bag, a folder of images (in the order of their names) or a single image.
+    """Open a video file, a ROS bag, a folder of images (2.jpg before 10.jpg) or a single image.
 
     ``topic`` chooses an image topic of a bag; empty: its only one. Raises VideoError where no frames can
     be read.
@@ -24,7 +25,8 @@ def open_frames(path: str | Path, *, topic: str = "") -> FrameSource:
         return BagImages(path, topic=topic)
     if path.is_dir():
         visible = (p for p in path.iterdir() if not p.name.startswith("."))
-        paths = sorted(p for p in visible if p.suffix.lower() in IMAGE_SUFFIXES)
+        paths = [p for p in visible if p.suffix.lower() in IMAGE_SUFFIXES]
+        paths.sort(key=_natural)
         if not paths:
             raise VideoError(
                 f"the folder {path} has no image ({', '.join(IMAGE_SUFFIXES)}); give a folder that contains "
@@ -32,6 +34,12 @@ def open_frames(path: str | Path, *, topic: str = "") -> FrameSource:
             )
         return ImageFiles(paths)
     return ImageFiles([path]) if path.suffix.lower() in IMAGE_SUFFIXES else VideoFile(path)
+
+
+def _natural(path: Path) -> tuple[list[str | int], str]:
+    """Return a key that orders names as people count: numbers in them by their value."""
+    parts = re.split(r"(\d+)", path.stem.lower())  # text and digits take turns
+    return [int(part) if i % 2 else part for i, part in enumerate(parts)], path.name
 
 
 def stamped_frames(source: FrameSource, *, rate: float = 0.0) -> Iterator[StampedFrame]:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from panosam2_ros.geometry.image_types import ImageArray
+from panosam2_ros.io.image_files import ImageFileError, decode_file
 from panosam2_ros.io.read_report import ReadReport
 
 if TYPE_CHECKING:
@@ -181,13 +182,13 @@ class ImageFiles:
         self._paths = paths
         self.frames = len(paths)
         self.report = ReadReport()
-        self.height, self.width = _read_image(paths[0]).shape[:2]
+        self.height, self.width = read_image(paths[0]).shape[:2]
 
     def __iter__(self) -> Iterator[ImageArray]:
         """Yield the images in order, RGB; raise VideoError for one that is unreadable or of another size."""
         report = self.report = ReadReport()
         for path in self._paths:
-            image = _read_image(path)
+            image = read_image(path)
             height, width = image.shape[:2]
             if (width, height) != (self.width, self.height):
                 raise VideoError(
@@ -241,14 +242,12 @@ def _listed(stream: VideoStream) -> int:
     return sum(not entry.is_discard for entry in stream.index_entries)
 
 
-def _read_image(path: Path) -> ImageArray:
+def read_image(path: Path) -> ImageArray:
     """Read an image file as RGB; raise VideoError where that fails."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise VideoError(f"{path} cannot be read as an image; remove it or write it again")
-    return _rgb(image)
-
-
-def _rgb(bgr: Any) -> ImageArray:
-    """Convert OpenCV's BGR to RGB."""
+    try:
+        bgr = decode_file(np.fromfile(path, np.uint8))
+    except (ImageFileError, OSError) as error:
+        raise VideoError(
+            f"{path} cannot be read as an image: {error}; remove it or write it again"
+        ) from error
     return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), np.uint8)

@@ -5,9 +5,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from helpers.videos import cut, index_of, spoil, write_video
 from panosam2_ros.io.frame_source import open_frames, stamped_frames
+from panosam2_ros.io.image_files import _say_orientation_once
 from panosam2_ros.io.read_report import ReadReport
 from panosam2_ros.io.video import VideoError, _FrameClock, resized_image
 
@@ -30,6 +32,51 @@ def test_image_files_are_ordered_rgb_and_restartable(tmp_path):
     for _ in range(2):
         frames = list(source)
         assert [tuple(f[0, 0]) for f in frames] == [(200, 100, 10 * i) for i in range(3)]
+
+
+@pytest.mark.faults
+def test_images_are_read_in_natural_order(tmp_path):
+    names = [
+        "1.jpg",
+        "2.JPG",
+        "9a2.jpg",
+        "9a10.jpg",
+        "10.jpg",
+        "013.jpg",
+        "a.png",
+        "a1b3.png",
+        "a1b20.png",
+        "A2.png",
+    ]
+    for i, name in enumerate(names):
+        cv2.imwrite(str(tmp_path / name), np.full((32, 64, 3), 10 * i, np.uint8))
+    assert [round(frame.mean() / 10) for frame in open_frames(tmp_path)] == list(range(len(names)))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("orientation", [3, 6])
+def test_orientations_of_files_are_ignored_and_said_once(tmp_path, caplog, orientation):
+    _say_orientation_once.cache_clear()
+    pixels = np.zeros((32, 64, 3), np.uint8)
+    pixels[:, :32] = 200
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for i in range(3):
+        Image.fromarray(pixels).save(tmp_path / f"{i}.jpg", exif=exif)
+    for frame in open_frames(tmp_path):
+        assert frame.shape == (32, 64, 3) and frame[:, :28].min() > 150 and frame[:, 36:].max() < 50
+    assert len(caplog.messages) == 1 and "EXIF orientation" in caplog.text
+
+
+@pytest.mark.faults
+def test_an_image_file_that_is_cut_off_is_refused_by_name(tmp_path):
+    write_images(tmp_path, [(64, 32)] * 2)
+    data = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (32, 64, 3), np.uint8))[1].tobytes()
+    (tmp_path / "frame_002.jpg").write_bytes(data[: len(data) // 2])
+    with pytest.raises(
+        VideoError, match=r"frame_002.jpg cannot be read as an image: .* cut off.*write it again"
+    ):
+        list(open_frames(tmp_path))
 
 
 def test_a_single_image_is_a_source_of_one_frame(tmp_path):
