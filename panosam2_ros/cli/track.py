@@ -188,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
     """Build the parser of the command line."""
     parser = argparse.ArgumentParser("panosam2_track", description=__doc__)
     add = parser.add_argument
-    add("source", help="video, ROS bag (folder, .mcap, .db3), folder of images or image")
+    add("source", help="video, ROS bag (folder, .mcap, .db3, .bag), folder of images or image")
     add("--out", type=Path, required=True, help="folder for the results; an existing one is resumed")
     _add_prompts(parser)
     _add_source(parser)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from panosam2_ros.io.rosbag import BagImages, is_bag
+from panosam2_ros.io.bag_files import is_bag, natural_order
+from panosam2_ros.io.rosbag import BagImages
 from panosam2_ros.io.video import IMAGE_SUFFIXES, FrameSource, ImageFiles, StampedFrame, VideoError, VideoFile
 
 DEFAULT_RATE = 10.0  # Hz, of sources without a rate of their own
@@ -26,7 +26,7 @@ def open_frames(path: str | Path, *, topic: str = "") -> FrameSource:
     if path.is_dir():
         visible = (p for p in path.iterdir() if not p.name.startswith("."))
         paths = [p for p in visible if p.suffix.lower() in IMAGE_SUFFIXES]
-        paths.sort(key=_natural)
+        paths.sort(key=natural_order)
         if not paths:
             raise VideoError(
                 f"the folder {path} has no image ({', '.join(IMAGE_SUFFIXES)}); give a folder that contains "
@@ -34,12 +34,6 @@ def open_frames(path: str | Path, *, topic: str = "") -> FrameSource:
             )
         return ImageFiles(paths)
     return ImageFiles([path]) if path.suffix.lower() in IMAGE_SUFFIXES else VideoFile(path)
-
-
-def _natural(path: Path) -> tuple[list[str | int], str]:
-    """Return a key that orders names as people count: numbers in them by their value."""
-    parts = re.split(r"(\d+)", path.stem.lower())  # text and digits take turns
-    return [int(part) if i % 2 else part for i, part in enumerate(parts)], path.name
 
 
 def stamped_frames(source: FrameSource, *, rate: float = 0.0) -> Iterator[StampedFrame]:

@@ -18,9 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panosam2_ros.geometry.image_types import ImageArray
-from panosam2_ros.io.image_files import CutOffError, ImageFileError, decode_file
-
-Bytes = NDArray[np.uint8]
+from panosam2_ros.io.image_files import Bytes, CutOffError, ImageFileError, decode_file
 
 
 class ImageError(ValueError):

@@ -18,20 +18,36 @@ class ReadReport:
     missing: int = 0
     damaged: int = 0  # of those that were read: decoded although their data are damaged
     reasons: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # that do not concern missing frames
 
     def miss(self, reason: str, *, count: int = 1) -> None:
         """Count frames that cannot be read; only the first reasons are kept."""
         self.missing += count
         if len(self.reasons) < _MAX_REASONS:
-            self.reasons.append(reason if len(reason) <= _MAX_LENGTH else reason[: _MAX_LENGTH - 3] + "...")
+            self.reasons.append(_shortened(reason))
+
+    def note(self, text: str) -> None:
+        """Keep a note once."""
+        if text not in self.notes and len(self.notes) < _MAX_REASONS:
+            self.notes.append(text)
 
     @property
     def text(self) -> str:
-        """The numbers, the first reasons and the remedy in one line; empty where every frame is sound."""
-        if not self.missing:
-            return f"{self.damaged} of {self.read} frames have damaged data" if self.damaged else ""
-        text = f"{self.read} of {self.read + self.missing} frames could be read, {self.missing} are missing"
+        """The numbers, the first reasons, the remedy and the notes; empty where there is nothing to say."""
+        parts = []
+        if self.missing:
+            more = "; and others" if self.missing > len(self.reasons) == _MAX_REASONS else ""
+            parts = [
+                f"{self.read} of {self.read + self.missing} frames could be read, {self.missing} are missing "
+                f"({'; '.join(self.reasons)}{more})",
+                self.remedy,
+            ]
         if self.damaged:
-            text += f", {self.damaged} of those read have damaged data"
-        more = "; and others" if self.missing > len(self.reasons) == _MAX_REASONS else ""
-        return f"{text} ({'; '.join(self.reasons)}{more}){'; ' if self.remedy else ''}{self.remedy}"
+            parts.append(f"{self.damaged} of {self.read} frames that could be read have damaged data")
+        return "; ".join(part for part in (*parts, *map(_shortened, self.notes)) if part)
+
+
+def _shortened(text: str) -> str:
+    """Shorten a text, which may quote a file, and show its control characters."""
+    plain = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:_MAX_LENGTH])
+    return plain + "..." * (len(text) > _MAX_LENGTH)
