@@ -21,6 +21,7 @@ _KINDS: dict[str, Callable[[Any], ImageArray]] = {
     "sensor_msgs/msg/CompressedImage": compressed_to_array,
 }
 _FINEST = 10**6  # ns: how closely the end of damaged data is searched
+_MAX_DAMAGES = 3  # whose reasons are kept
 Raw = tuple["Connection", int, bytes]
 
 
@@ -80,7 +81,7 @@ class BagImages:
             if messages.damages:
                 report.remedy = self._files.remedy
                 lost = max(self.frames - messages.count, 1)
-                report.miss(f"in damaged data: {'; '.join(messages.damages[:3])}", count=lost)
+                report.miss(f"in damaged data: {'; '.join(messages.damages)}", count=lost)
 
     def _frame(self, reader: AnyReader, raw: Raw, report: ReadReport) -> StampedFrame:
         """Decode a message; raise ImageError and others where that fails."""
@@ -106,7 +107,7 @@ class _Messages:
     def __init__(self, reader: AnyReader, connections: list[Connection]) -> None:
         self._reader, self._connections = reader, connections
         self.count = 0  # of the messages that were read
-        self.damages: list[str] = []  # a reason for each stretch of damaged data
+        self.damages: list[str] = []  # the reasons of the first stretches of damaged data
 
     def __iter__(self) -> Iterator[Raw]:
         start: int | None = None  # everything, also before the start that the bag states
@@ -119,7 +120,8 @@ class _Messages:
                     yield raw
                 return
             except Exception as error:  # decompressors and databases raise whatever they like
-                self.damages.append(f"{type(error).__name__}: {error}")
+                if len(self.damages) < _MAX_DAMAGES:
+                    self.damages.append(f"{type(error).__name__}: {error}")
             if (start := self._after_damage(following)) is None:
                 return
             following = start

@@ -101,7 +101,11 @@ class VideoFile:
         report = self.report = ReadReport(f"copy the file again, or {_RECODE}")
         clock = _FrameClock(self.rate or _UNKNOWN_RATE)
         with self._open() as stream:
+            if (count := _videos(stream)) > 1:
+                report.note(_SEVERAL.format(count))
             for frame in self._decoded(stream, report):
+                if frame.rotation:
+                    report.note(f"the file wants to be turned by {frame.rotation % 360} degrees; panoramas are not")
                 size = frame.width, frame.height
                 if self._size not in (size, (0, 0)):
                     report.miss(f"a frame is {size[0]}x{size[1]}, the first {self.width}x{self.height}")
@@ -209,6 +213,10 @@ def resized_image(frame: ImageArray, width: int, height: int) -> ImageArray:
 
 
 _RECODE = "convert it, for example with: ffmpeg -i INPUT -c:v libx264 -pix_fmt yuv420p OUTPUT.mp4"
+_SEVERAL = (
+    "the file has {} videos, as of cameras that write one for each lens, and only the best is read; join two "
+    "lenses with: ffmpeg -i INPUT -filter_complex '[0:v:0][0:v:1]hstack' OUTPUT.mp4"
+)
 _EARLY_END = 10**9  # ns between the last frame and the stated end that are no loss
 _REORDERED = 10**9  # ns: damage puts frames this much too late at most
 _UNKNOWN_RATE = 10.0  # Hz, of a video that names neither its rate nor the times of its frames
@@ -225,6 +233,14 @@ def _seconds(packet: Packet[Any]) -> str:
     """Format the time of a packet of a video."""
     time = _nanoseconds(packet)
     return "an unknown time" if time is None else f"{time * 1e-9:.3f} s"
+
+
+def _videos(stream: VideoStream) -> int:
+    """Count the videos of a stream's file, without cover pictures."""
+    from av.stream import Disposition
+
+    streams = stream.container.streams.video
+    return sum(not item.disposition & Disposition.attached_pic for item in streams)
 
 
 def _stated_end(stream: VideoStream) -> int:

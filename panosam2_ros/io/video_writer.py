@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -29,8 +31,9 @@ class VideoWriter:
             import av
         except ImportError as error:
             raise VideoError(f"writing {path} needs PyAV: pip install av ({error})") from error
-        self._make_frame = av.VideoFrame.from_ndarray
-        self._container = av.open(f"file:{path}", "w", format="mp4")
+        self._av = av
+        with self._errors():
+            self._container = av.open(f"file:{path}", "w", format="mp4")
         self._stream = self._container.add_stream("mpeg4", rate=Fraction(rate).limit_denominator(1001))
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
         self._stream.codec_context.time_base = Fraction(1, _TICKS)
@@ -38,6 +41,14 @@ class VideoWriter:
         self._period = max(1, round(_TICKS / rate))
         self._ticks, self._stamp = 0, 0
         self._first = True
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn FFmpeg's errors into OSError."""
+        try:
+            yield
+        except self._av.FFmpegError as error:
+            raise OSError(error.errno, error.strerror) from error
 
     def __enter__(self) -> VideoWriter:
         return self
@@ -48,15 +59,17 @@ class VideoWriter:
             ticks = round((stamp - self._stamp) * _TICKS / 10**9)
             self._ticks += min(ticks, _LONGEST) if ticks > 0 else self._period
         self._first, self._stamp = False, stamp
-        frame = self._make_frame(image, format="rgb24")
+        frame = self._av.VideoFrame.from_ndarray(image, format="rgb24")
         frame.pts, frame.time_base = self._ticks, Fraction(1, _TICKS)
-        self._container.mux(self._stream.encode(frame))
+        with self._errors():
+            self._container.mux(self._stream.encode(frame))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            if kind is None:
-                self._container.mux(self._stream.encode())
-        finally:
-            self._container.close()
+        with self._errors():
+            try:
+                if kind is None:
+                    self._container.mux(self._stream.encode())
+            finally:
+                self._container.close()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from helpers.videos import cut, index_of, spoil, write_video
+from helpers.videos import cut, index_of, spoil, turn, write_video
 from panosam2_ros.io.frame_source import open_frames, stamped_frames
 from panosam2_ros.io.image_files import _say_orientation_once
 from panosam2_ros.io.read_report import ReadReport
@@ -165,6 +165,20 @@ def test_a_file_that_breaks_off_is_told_from_a_whole_one(tmp_path):
     _, indices, report = read_video(path)
     assert indices == [i % 20 for i in range(len(indices))] and 20 < len(indices) < 40
     assert report.missing == pytest.approx(40 - len(indices), abs=2) and "breaks off" in report.text
+
+
+@pytest.mark.faults
+def test_orientations_of_videos_are_ignored_and_said(tmp_path):
+    path = turn(write_video(tmp_path / "turned.mp4", REGULAR))
+    _, indices, report = read_video(path)
+    assert indices == list(range(20)) and report.text.count("to be turned by 180 degrees") == 1
+
+
+@pytest.mark.faults
+def test_a_file_with_a_video_for_each_lens_is_named(tmp_path):
+    _, indices, report = read_video(write_video(tmp_path / "lenses.mp4", REGULAR, streams=2))
+    assert indices == list(range(20)) and not report.missing
+    assert "the file has 2 videos" in report.text and "hstack" in report.text
 
 
 def test_frames_out_of_order_are_missing_and_joined_recordings_continue():
