@@ -105,7 +105,9 @@ class VideoFile:
                 report.note(_SEVERAL.format(count))
             for frame in self._decoded(stream, report):
                 if frame.rotation:
-                    report.note(f"the file wants to be turned by {frame.rotation % 360} degrees; panoramas are not")
+                    report.note(
+                        f"a rotation by {frame.rotation % 360} degrees is ignored: panoramas are not turned"
+                    )
                 size = frame.width, frame.height
                 if self._size not in (size, (0, 0)):
                     report.miss(f"a frame is {size[0]}x{size[1]}, the first {self.width}x{self.height}")

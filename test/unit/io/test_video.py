@@ -171,7 +171,7 @@ def test_a_file_that_breaks_off_is_told_from_a_whole_one(tmp_path):
 def test_orientations_of_videos_are_ignored_and_said(tmp_path):
     path = turn(write_video(tmp_path / "turned.mp4", REGULAR))
     _, indices, report = read_video(path)
-    assert indices == list(range(20)) and report.text.count("to be turned by 180 degrees") == 1
+    assert indices == list(range(20)) and report.text.count("rotation by 180 degrees is ignored") == 1
 
 
 @pytest.mark.faults
