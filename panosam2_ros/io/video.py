@@ -83,7 +83,7 @@ class VideoFile:
             raise VideoError(f"{self._path} is a video: pip install av ({error})") from error
         try:
             # "file:": FFmpeg takes a name with a colon for a protocol
-            container = av.open(f"file:{self._path}")
+            container = av.open(f"file:{self._path}", metadata_errors="replace")
         except (av.FFmpegError, OSError) as error:
             raise VideoError(f"{self._path} is no video that FFmpeg can read: {error}; {_RECODE}") from error
         with container:

@@ -266,6 +266,23 @@ def test_a_jpeg_that_is_cut_off_is_refused_by_every_version_of_opencv(
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("form", ["jpeg", "png"])
+def test_headers_that_claim_gigabytes_are_refused_before_decoding(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = bytearray(cv2.imencode(f".{form}", np.zeros((32, 64, 3), np.uint8))[1].tobytes())
+    assert compressed_to_array(Compressed(form, bytes(data))).shape == (32, 64, 3)
+    if form == "png":
+        data[16:24] = (20_000).to_bytes(4, "big") * 2
+    else:
+        at = data.index(b"\xff\xc0") + 5
+        data[at : at + 4] = (20_000).to_bytes(2, "big") * 2
+    monkeypatch.setattr(cv2, "imdecode", None)  # it must not be called
+    with pytest.raises(ImageError, match="its header states 400000000 pixels, at most 200000000"):
+        compressed_to_array(Compressed(form, bytes(data)))
+
+
+@pytest.mark.faults
 def test_exceptions_of_opencv_become_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise cv2.error("CV_IO_MAX_IMAGE_PIXELS")
