@@ -181,6 +181,14 @@ def test_a_file_with_a_video_for_each_lens_is_named(tmp_path):
     assert "the file has 2 videos" in report.text and "hstack" in report.text
 
 
+@pytest.mark.faults
+def test_metadata_of_any_encoding_are_no_obstacle(tmp_path):
+    path = write_video(tmp_path / "latin1.mp4", REGULAR)
+    path.write_bytes(path.read_bytes().replace(b"Lavf", b"L\xe9vf"))
+    _, indices, report = read_video(path)
+    assert indices == list(range(20)) and not report.text
+
+
 def test_frames_out_of_order_are_missing_and_joined_recordings_continue():
     clock = _FrameClock(10.0)
     times = [0, 100, 400, 200, 500, None, 0, 100]
