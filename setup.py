@@ -30,9 +30,9 @@ WITHOUT_DEPENDENCIES = [SAM2, VOS_BENCHMARK]
 CORE = [
     "torch>=2.4",
     SAM2,
+    "av>=17.0",
     "hydra-core>=1.3.2",
     "iopath>=0.1.10",
-    "av>=17.0",
     "numpy>=1.24",
     "opencv-python-headless>=4.8",
     "pillow>=9.4",
