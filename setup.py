@@ -30,6 +30,7 @@ WITHOUT_DEPENDENCIES = [SAM2, VOS_BENCHMARK]
 CORE = [
     "torch>=2.4",
     SAM2,
+    "av>=17.0",
     "hydra-core>=1.3.2",
     "iopath>=0.1.10",
     "numpy>=1.24",

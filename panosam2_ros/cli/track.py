@@ -1,13 +1,14 @@
 """``panosam2_track``: track prompted objects through a whole video, ROS bag or folder of images.
 
 Writes masks (16-bit PNG, a pixel is the object's id), a table of bearings and a video with outlines. The
-same command resumes a run that was stopped.
+same command resumes a run that was stopped. Status 3 says that frames of the source could not be read.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -15,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from tqdm import tqdm
@@ -25,6 +27,7 @@ from panosam2_ros.cli.track_outputs import TrackOutputs
 from panosam2_ros.geometry.dual_fisheye import DualFisheye, Remap
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.io.frame_source import DEFAULT_RATE, open_frames, stamped_frames
+from panosam2_ros.io.read_report import EXIT_STATUS, ReadReport
 from panosam2_ros.io.video import FrameSource, StampedFrame
 from panosam2_ros.model.build import EMBEDDED, build_model
 from panosam2_ros.prompts.prompt import Prompt
@@ -33,6 +36,8 @@ from panosam2_ros.tracking.threads import use_threads
 from panosam2_ros.tracking.track import TrackedFrame
 from panosam2_ros.tracking.tracker import PanoTracker
 
+_PROMPTED = ("--box", "--click", "--direction")
+
 
 class PanoramaReader:
     """The frames of a source as panoramas; every iteration starts at the first frame."""
@@ -40,6 +45,7 @@ class PanoramaReader:
     def __init__(self, options: argparse.Namespace) -> None:
         """Open the source of the command line; raise ValueError or OSError where that fails."""
         self._source: FrameSource = open_frames(options.source, topic=options.topic)
+        self._rate = options.rate
         self.rate = options.rate or self._source.rate or DEFAULT_RATE
         self.frames = min(self._source.frames or options.frames, options.frames or self._source.frames)
         self._most, self._remap = options.frames or None, None
@@ -51,9 +57,14 @@ class PanoramaReader:
         grid = self._remap.grid if self._remap else Equirect(*size, options.vertical_fov)
         self.grid: Equirect = grid
 
+    @property
+    def report(self) -> ReadReport:
+        """What the newest iteration has found."""
+        return self._source.report
+
     def __iter__(self) -> Iterator[StampedFrame]:
         """Yield the panoramas in order."""
-        for frame in islice(stamped_frames(self._source, rate=self.rate), self._most):
+        for frame in islice(stamped_frames(self._source, rate=self._rate), self._most):
             yield frame if self._remap is None else replace(frame, image=self._remap(frame.image))
 
 
@@ -135,18 +146,49 @@ def _numbers(text: str) -> list[float]:
 def _entries(options: argparse.Namespace) -> list[Entry]:
     """Collect the prompts of the file and of the command line."""
     entries = read_prompts(options.prompts) if options.prompts else []
-    common = {"frame": options.frame} | ({"label": options.label} if options.label else {})
-    entries += [common | {"box": box} for box in options.box]
-    entries += [common | {"points": [click]} for click in options.click]
-    entries += [common | {"direction": direction} for direction in options.direction]
+    given, labels = options.prompted, options.label
+    if len(labels) not in {0, min(1, len(given)), len(given)}:
+        raise PromptListError(
+            f"give --label once for all or once for each of the {len(given)} objects of --box, --click and "
+            f"--direction, in their order; got {len(labels)}: {', '.join(map(repr, labels))}"
+        )
+    names = labels if len(labels) == len(given) else (labels or [""]) * len(given)
+    for (kind, numbers), label in zip(given, names, strict=True):
+        what = {"points": [numbers]} if kind == "click" else {kind: numbers}
+        entries.append({"frame": options.frame} | ({"label": label} if label else {}) | what)
     return entries
+
+
+class _Prompted(argparse.Action):
+    """Appends the name of an option and its numbers to one list, in the order of the command line."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        kind = self.option_strings[0].removeprefix("--")
+        setattr(namespace, self.dest, [*getattr(namespace, self.dest), (kind, values)])
+
+
+def _with_negative_numbers(words: Sequence[str]) -> list[str]:
+    """Join options to values like -30,5, which argparse takes for options of their own."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1] in _PROMPTED and re.match(r"-[\d.]", word):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _parser() -> argparse.ArgumentParser:
     """Build the parser of the command line."""
     parser = argparse.ArgumentParser("panosam2_track", description=__doc__)
     add = parser.add_argument
-    add("source", help="video, ROS bag (folder, .mcap, .db3), folder of images or image")
+    add("source", help="video, ROS bag (folder, .mcap, .db3, .bag), folder of images or image")
     add("--out", type=Path, required=True, help="folder for the results; an existing one is resumed")
     _add_prompts(parser)
     _add_source(parser)
@@ -172,7 +214,7 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
     add("--topic", default="", help="image topic of a bag that has several")
     add("--frames", type=int, default=0, help="number of frames to track; 0: all")
     add("--rate", type=float, default=0.0,
-        help="rate of images, or instead of a video's own, Hz; 0: its own, or 10")  # fmt: skip
+        help="rate of images, or instead of the times of a video's frames, Hz; 0: those, or 10")  # fmt: skip
     add("--projection", default="equirectangular", choices=("equirectangular", "dual_fisheye"))
     add("--calibration", type=Path,
         help="calibration of the fisheye lenses, a file like config/dual_fisheye.yaml")  # fmt: skip
@@ -186,25 +228,26 @@ def _add_prompts(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--prompts", type=Path, help="YAML or JSON file: a list of prompts with frame, label, box, points, "
         "point_labels, direction, object_id")  # fmt: skip
-    add("--box", type=_numbers, action="append", default=[], metavar="U,V,U,V",
+    add("--box", type=_numbers, action=_Prompted, dest="prompted", default=[], metavar="U,V,U,V",
         help="track the object in a box, pixels; left > right: across the seam; may be repeated")  # fmt: skip
-    add("--click", type=_numbers, action="append", default=[], metavar="U,V",
+    add("--click", type=_numbers, action=_Prompted, dest="prompted", default=[], metavar="U,V",
         help="track the object at a pixel; may be repeated")  # fmt: skip
-    add("--direction", type=_numbers, action="append", default=[], metavar="AZIMUTH,ELEVATION",
-        help="track the object in a direction, degrees, left and up positive, as in --direction=-30,5; "
+    add("--direction", type=_numbers, action=_Prompted, dest="prompted", default=[],
+        metavar="AZIMUTH,ELEVATION", help="track the object in a direction, degrees, left and up positive; "
         "may be repeated")  # fmt: skip
     add("--frame", type=int, default=0, help="frame of box, click and direction, from 0")
-    add("--label", default="", help="label of the objects of box, click and direction")
+    add("--label", action="append", default=[], help="label of the objects of box, click and direction: "
+        "once for all, or once for each of them in their order")  # fmt: skip
 
 
 def main(args: Sequence[str] | None = None) -> None:
     """Run the command."""
-    options = _parser().parse_args(args)
+    options = _parser().parse_args(_with_negative_numbers(sys.argv[1:] if args is None else args))
     if options.save_every < 1 or options.frames < 0 or options.rate < 0:
         sys.exit("panosam2_track: --save-every must be at least 1, --frames and --rate at least 0")
     try:
         _run(options)
-    except (ValueError, OSError) as error:  # the messages name the remedy
+    except (ValueError, OSError, cv2.error) as error:  # the messages name the remedy
         sys.exit(f"panosam2_track: {error}")
     except KeyboardInterrupt:
         sys.exit("panosam2_track: stopped; give the same command again to resume")
@@ -224,10 +267,16 @@ def _run(options: argparse.Namespace) -> None:
     outputs = TrackOutputs(options.out)
     with torch.inference_mode():
         count = TrackRun(panoramas, entries, tracker).track(outputs, checkpoints, options.save_every)
+    report = panoramas.report
     written: list[Path | None] = [outputs.table, outputs.write_parquet()]
     if not options.no_video:
         written.append(outputs.write_video(panoramas, panoramas.grid, panoramas.rate, count))
     print(f"{count} frames: {options.out / 'masks'}", *(path for path in written if path), sep="\n")
+    if report.text:
+        print(f"panosam2_track: {report.text}", file=sys.stderr)
+    if report.missing:
+        print("Frames are numbered without the missing ones; stamp_ns is their time.", file=sys.stderr)
+        sys.exit(EXIT_STATUS)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
@@ -19,6 +18,7 @@ from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.io.label_png import read_labels, write_ids
 from panosam2_ros.io.video import StampedFrame
+from panosam2_ros.io.video_writer import VideoWriter
 from panosam2_ros.tracking.motion_model import TrackState
 from panosam2_ros.tracking.track import Track, TrackedFrame
 from panosam2_ros.visualization import overlay
@@ -77,26 +77,21 @@ class TrackOutputs:
         return path
 
     def write_video(self, frames: Iterable[StampedFrame], grid: Equirect, rate: float, total: int) -> Path:
-        """Write a video of the frames with outlines, names and an azimuth grid.
+        """Write a video of the frames with outlines, names and an azimuth grid, at the times of the frames.
 
-        Raises OSError where OpenCV cannot write it.
+        Raises OSError where it cannot be written.
         """
         small = _video_grid(grid)
         partial = self.video.with_name("overlay.part.mp4")
-        writer = cv2.VideoWriter(
-            str(partial), cv2.VideoWriter.fourcc(*"mp4v"), rate, (small.width, small.height)
-        )
-        if not writer.isOpened():
-            raise OSError(f"OpenCV cannot write {self.video}: give --no-video to do without")
+        marks = self._marks()
         try:
-            marks = self._marks()
-            for index, frame in enumerate(tqdm(frames, "video", total or None, unit="frame")):
-                if not self._mask(index).exists():
-                    break
-                picture = self._drawn(index, frame, marks.get(index, []), small)
-                writer.write(np.ascontiguousarray(picture[..., ::-1]))
-        finally:
-            writer.release()
+            with VideoWriter(partial, small.width, small.height, rate=rate) as writer:
+                for index, frame in enumerate(tqdm(frames, "video", total or None, unit="frame")):
+                    if not self._mask(index).exists():
+                        break
+                    writer.write(self._drawn(index, frame, marks.get(index, []), small), frame.stamp)
+        except OSError as error:
+            raise OSError(f"{self.video} cannot be written: {error}; --no-video does without") from error
         partial.replace(self.video)
         return self.video
 

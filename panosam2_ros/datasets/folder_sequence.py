@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
@@ -16,6 +15,7 @@ from panosam2_ros.datasets.sequence import LayoutError
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.image_types import ImageArray, LabelImage, MaskArray
 from panosam2_ros.io.label_png import read_labels, write_labels
+from panosam2_ros.io.video import VideoError, read_image
 
 
 class PixelSize(Protocol):
@@ -50,10 +50,10 @@ class FolderFiles:
 
     def image(self, index: int) -> ImageArray:
         """Read one frame, RGB."""
-        image = cv2.imread(str(self.frames[index]), cv2.IMREAD_COLOR)
-        if image is None:
-            raise LayoutError(f"{self.frames[index]} cannot be read as an image: unpack it again")
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+        try:
+            return read_image(self.frames[index])
+        except VideoError as error:
+            raise LayoutError(f"{error}; or unpack the data set again") from error
 
     def mask(self, index: int, size: PixelSize) -> LabelImage:
         """Read the ids [H, W] of a frame that has a mask."""

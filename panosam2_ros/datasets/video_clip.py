@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.image_types import ImageArray, LabelImage, MaskArray
 from panosam2_ros.io.frame_source import open_frames
+
+log = logging.getLogger(__name__)
 
 
 class VideoClip:
@@ -21,7 +24,8 @@ class VideoClip:
         self.grid = Equirect(source.width, source.height)
         self.rate = source.rate or 10.0
         self.first_frames = dict.fromkeys(range(1, objects + 1), 0)
-        self._source: Iterator[ImageArray] = iter(source)
+        self._source = source
+        self._frames_left: Iterator[ImageArray] = iter(source)
         self._limit = frames
         self._frames: list[ImageArray] = []
         self._ended = False
@@ -49,8 +53,13 @@ class VideoClip:
     def _read(self) -> bool:
         """Read another frame; return whether there was one."""
         full = 0 < self._limit <= len(self._frames)
-        frame = None if self._ended or full else next(self._source, None)
-        self._ended = frame is None
+        if self._ended or full:
+            return False
+        frame = next(self._frames_left, None)
+        if frame is None:
+            self._ended = True
+            if text := self._source.report.text:
+                log.warning("%s: %s", self.name, text)
         if frame is not None:
             self._frames.append(frame)
         return frame is not None

@@ -26,6 +26,7 @@ from panosam2_ros.demo.recording import Recording
 from panosam2_ros.demo.report import DemoRun
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.io.frame_source import open_frames
+from panosam2_ros.io.read_report import EXIT_STATUS
 from panosam2_ros.io.video import VideoError
 from panosam2_ros.ros.dds import loss_remedy
 
@@ -33,6 +34,7 @@ FRAMES, RATE, SCENE_SEED = 240, 6.0, 7  # scene 7: seam crossings of all three, 
 RECEIVED = 0.95  # of the published images, at least
 LEGEND = "in colour: the node's masks, with id, azimuth and elevation"
 _START = 240.0  # s for models and pictures to be ready
+_MOST_FRAMES = 10**6  # of a video that does not say how many it has
 _LONGEST_BUFFER = 2048  # MiB
 
 
@@ -122,7 +124,10 @@ def run_processes(options: argparse.Namespace, folder: Path) -> None:
         processes.start("node", "panosam2_ros.ros.node", ["--ros-args", *model])
         processes.start("camera", "panosam2_ros.demo.virtual_camera", camera_arguments(options))
         planner = processes.start("planner", "panosam2_ros.demo.planner", [json.dumps(task)], quiet=False)
-        wait(processes, planner, _START + 60.0 + 3.0 * frames / rate)
+        wait(processes, planner, _START + 60.0 + 3.0 * (frames or _MOST_FRAMES) / rate)
+        camera = processes.find("camera")
+        if camera.process.poll() == EXIT_STATUS:
+            print(tail(camera.log, 1), file=sys.stderr)
 
 
 def wait(processes: Processes, planner: Child, longest: float) -> None:
@@ -133,7 +138,7 @@ def wait(processes: Processes, planner: Child, longest: float) -> None:
             status = child.process.returncode
             if child is planner and status == 0:
                 return
-            if child.name != "camera" or status:
+            if child.name != "camera" or status not in (0, EXIT_STATUS):
                 logs = _logs({child.name: child, "node": processes.find("node")})
                 raise DemoError(f"the {child.name} ended with status {status}{logs}")
         time.sleep(0.1)
@@ -218,7 +223,7 @@ def camera_arguments(options: argparse.Namespace) -> list[str]:
     parameters = {
         "source": options.video or "synthetic",
         "frames": frames,
-        "rate": rate,
+        "rate": rate if options.video is None else options.rate,  # 0.0: at the times of its frames
         "width": options.width,
         "height": 0,
         "seed": options.seed,
@@ -234,11 +239,12 @@ def camera_arguments(options: argparse.Namespace) -> list[str]:
 
 
 def _length(options: argparse.Namespace) -> tuple[int, float]:
+    """Return the number of frames, 0 where it is unknown, and the rate, Hz."""
     if options.video is None:
         return options.frames or FRAMES, options.rate or RATE
     source = open_frames(options.video)
-    available = source.frames or 10**6
-    return min(options.frames or available, available), options.rate or source.rate or 10.0
+    known = [frames for frames in (options.frames, source.frames) if frames]
+    return min(known, default=0), options.rate or source.rate or 10.0
 
 
 def _source_text(options: argparse.Namespace, frames: int, rate: float) -> str:
@@ -246,7 +252,7 @@ def _source_text(options: argparse.Namespace, frames: int, rate: float) -> str:
         width = options.width or 1920
         scene = f"a synthetic scene (seed {options.seed}, pictures the model never saw)"
         return f"{scene}, {width}x{width // 2}, {frames} frames at {rate:g} Hz"
-    return f"{options.video}, {frames} frames at {rate:g} Hz"
+    return f"{options.video}, {frames or 'all'} frames at {rate:g} Hz"
 
 
 def _buffer_mib() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import unicodedata
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.io.frame_source import DEFAULT_RATE, open_frames, stamped_frames
-from panosam2_ros.io.video import resized_image
+from panosam2_ros.io.read_report import ReadReport
+from panosam2_ros.io.video import StampedFrame, resized_image
 from panosam2_ros.simulation.assets import AssetLibrary, Split
 from panosam2_ros.simulation.scene import ObjectTruth, Scene
 from panosam2_ros.simulation.scene_config import SceneConfig
@@ -30,6 +32,7 @@ class Played:
     image: ImageArray  # [H, W, 3] RGB
     labels: NDArray[np.uint8] | None = None  # [H, W] object id, 0 = none
     objects: tuple[ObjectTruth, ...] | None = None
+    time: float = 0.0  # s from the first frame
     stamp: int = 0  # ns
     frame_id: str | None = None  # None: the source has no stamps and frames of its own
 
@@ -47,7 +50,7 @@ class PlaybackConfig:
     topic: str = ""  # of a bag; empty: its only image topic
     width: int = 0  # 0: the file's own; 1920 for a synthetic scene
     height: int = 0  # 0: the file's own; 960 for a synthetic scene
-    rate: float = 0.0  # Hz; 0: the file's own, 10 for images, 6 for a synthetic scene
+    rate: float = 0.0  # Hz; 0: the file's own times, 10 for images, 6 for a synthetic scene
     loop: bool = False  # start a file again at its end; a synthetic scene has no end of its own
     frames: int = 0  # to play; 0: all of them
     seed: int = 0
@@ -67,7 +70,7 @@ class PlaybackConfig:
 
 
 class Playback:
-    """Frames to be played at ``rate``; iterating may be slower than that.
+    """Frames to be played at their times; iterating may be slower than that.
 
     Raises VideoError for a file that cannot be read and ValueError for impossible settings.
     """
@@ -91,6 +94,11 @@ class Playback:
             return self.config.frames
         return self._file.frames
 
+    @property
+    def report(self) -> ReadReport:
+        """What the newest reading of the file has found."""
+        return ReadReport() if self.config.synthetic else self._file.report
+
     def __iter__(self) -> Iterator[Played]:
         for count, played in enumerate(self._scene() if self.config.synthetic else self._files()):
             if self.config.frames and count >= self.config.frames:
@@ -98,27 +106,44 @@ class Playback:
             yield played
 
     def _files(self) -> Iterator[Played]:
+        period = 1.0 / self.rate
+        before, time = None, 0.0
         while True:
-            for frame in stamped_frames(self._file):
+            for frame in stamped_frames(self._file, rate=self.config.rate):
+                if before is not None:
+                    time += period if self.config.rate else _seconds_between(before, frame, default=period)
                 image = resized_image(frame.image, self.width, self.height)
-                yield Played(image, stamp=frame.stamp, frame_id=frame.frame_id)
-            if not self.config.loop:
+                yield Played(image, time=time, stamp=frame.stamp, frame_id=frame.frame_id)
+                before = frame
+            if not self.config.loop or before is None:
                 return
 
     def _scene(self) -> Iterator[Played]:
         scene = make_scene(self.config, self.width, self.height, self.rate)
         index, step = 0, 1
-        while True:
+        for count in itertools.count():
             frame = scene.render(index)
             there = frame.objects
             if step < 0:  # to the frame before it, which is the next
                 forward = {o.obj_id: o.angular_velocity for o in scene.truth(max(index - 1, 0)).objects}
                 there = tuple(replace(o, angular_velocity=-forward[o.obj_id]) for o in there)
             objects = tuple(replace(o, name=readable(o.name)) for o in there)
-            yield Played(frame.image, frame.labels, objects)
+            yield Played(frame.image, frame.labels, objects, time=count / self.rate)
             if len(scene) > 1:
                 step = -step if not 0 <= index + step < len(scene) else step
                 index += step
+
+
+def _seconds_between(before: StampedFrame, frame: StampedFrame, *, default: float) -> float:
+    """Measure the time, s, from a frame to the next; ``default`` where a file starts again.
+
+    A recorder's clock is preferred: the stamps of a camera may jump.
+    """
+    if frame.recorded is None or before.recorded is None:
+        nanoseconds = frame.stamp - before.stamp
+    else:
+        nanoseconds = frame.recorded - before.recorded
+    return nanoseconds * 1e-9 if nanoseconds >= 0 else default
 
 
 def readable(name: str) -> str:

@@ -3,8 +3,9 @@
 Publishes `image` as a driver does: in real time, stamped when the image is taken. Images of a ROS bag
 keep their stamps and frame ids unless `restamp` is set. Of a synthetic scene it also publishes
 `~/true_masks` (mono16) and `~/true_bearings`, with the image's header. It never makes up for lost time
-by a burst: where rendering is too slow the rate falls, and the log says so. After the last frame the
-process ends with status 0.
+by a burst: where rendering is too slow the rate falls, and the log says so. Frames of a video or a bag come
+at the intervals at which they were recorded, unless `rate` is set. After the last frame the process ends,
+with status 0, or with 3 and the reason where frames of the file could not be read.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from panosam2_ros.demo.prefetch import PrefetchBuffer
 from panosam2_ros.geometry.bearing import mask_bearing
 from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.io.read_report import EXIT_STATUS
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray
 from panosam2_ros.ros.conversion.messages import image_message, masks_msg, ns_to_stamp, vector_msg
 from panosam2_ros.ros.dds import keep_buffers
@@ -43,7 +45,7 @@ DESCRIPTIONS = {
     "topic": "of a bag; empty: its only image topic",
     "width": "pixels; 0: the file's own, 1920 for a synthetic scene",
     "height": "pixels; 0: the file's own, 960 for a synthetic scene",
-    "rate": "Hz; 0: the video's own, 10 for images, 6 for a synthetic scene",
+    "rate": "Hz; 0: the times of the video or bag, 10 for images, 6 for a synthetic scene",
     "loop": "start a file again at its end",
     "frames": "how many to publish, then end; 0: all (a synthetic scene is endless)",
     "seed": "of the synthetic scene",
@@ -109,12 +111,14 @@ class VirtualCamera(Node):
 
     def _play_all(self, executor: SingleThreadedExecutor) -> None:
         period, due, slow = 1.0 / self.playback.rate, time.monotonic(), False
+        before = 0.0
         while not self._frames.ended:
             played = self._frames.next(timeout=0.02)
             executor.spin_once(timeout_sec=0.0)
             if played is None:
                 continue
-            late = time.monotonic() - due
+            due += played.time - before
+            late, before = time.monotonic() - due, played.time
             if late > period and self.published and not slow:
                 slow = True
                 self.get_logger().warning(
@@ -124,7 +128,7 @@ class VirtualCamera(Node):
             while (left := due - time.monotonic()) > 0:
                 executor.spin_once(timeout_sec=left)
             self._publish(played)
-            due = max(due, time.monotonic() - period / 2) + period
+            due = max(due, time.monotonic() - period / 2)
 
     def _may_start(self) -> bool:
         if self._get("fill_first") and not self._frames.full:
@@ -168,11 +172,13 @@ class VirtualCamera(Node):
     def _report(self, *, finished: bool = False) -> None:
         values = {
             "frames_published": self.published,
+            "frames_missing": self.playback.report.missing,
             "frames_ready": self._frames.ready,
             "frames_total": self.playback.frames,
             "finished": finished,
         }
         status = DiagnosticStatus(name=f"{self.get_name()}: playback", hardware_id="virtual")
+        status.level = DiagnosticStatus.WARN if values["frames_missing"] else DiagnosticStatus.OK
         status.message = "finished" if finished else ("playing" if self.published else "waiting")
         status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
         message = DiagnosticArray(status=[status])
@@ -208,8 +214,13 @@ def main(args: list[str] | None = None) -> None:
             camera = VirtualCamera()
             try:
                 camera.play()
+                report = camera.playback.report
             finally:
                 camera.destroy_node()
+            if report.text:
+                print(f"virtual_camera: {report.text}", file=sys.stderr)
+            if report.missing:
+                sys.exit(EXIT_STATUS)
     except (ValueError, OSError) as error:  # settings and files; the message says what to do
         sys.exit(f"virtual_camera: {error}")
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from panosam2_ros.io.rosbag import BagImages, is_bag
+from panosam2_ros.io.bag_files import is_bag, natural_order
+from panosam2_ros.io.rosbag import BagImages
 from panosam2_ros.io.video import IMAGE_SUFFIXES, FrameSource, ImageFiles, StampedFrame, VideoError, VideoFile
 
 DEFAULT_RATE = 10.0  # Hz, of sources without a rate of their own
 
 
 def open_frames(path: str | Path, *, topic: str = "") -> FrameSource:
-    """Open a video file, a ROS bag, a folder of images (in the order of their names) or a single image.
+    """Open a video file, a ROS bag, a folder of images (2.jpg before 10.jpg) or a single image.
 
     ``topic`` chooses an image topic of a bag; empty: its only one. Raises VideoError where no frames can
     be read.
@@ -24,7 +25,8 @@ def open_frames(path: str | Path, *, topic: str = "") -> FrameSource:
         return BagImages(path, topic=topic)
     if path.is_dir():
         visible = (p for p in path.iterdir() if not p.name.startswith("."))
-        paths = sorted(p for p in visible if p.suffix.lower() in IMAGE_SUFFIXES)
+        paths = [p for p in visible if p.suffix.lower() in IMAGE_SUFFIXES]
+        paths.sort(key=natural_order)
         if not paths:
             raise VideoError(
                 f"the folder {path} has no image ({', '.join(IMAGE_SUFFIXES)}); give a folder that contains "
@@ -35,11 +37,11 @@ def open_frames(path: str | Path, *, topic: str = "") -> FrameSource:
 
 
 def stamped_frames(source: FrameSource, *, rate: float = 0.0) -> Iterator[StampedFrame]:
-    """Yield frames with the stamps of a bag, or with stamps from 0 on at ``rate`` Hz.
+    """Yield frames with stamps, ns: those of a bag; of a video, its own from 0 on; of images, from 0 on.
 
-    ``rate`` 0: the source's own, or ``DEFAULT_RATE``.
+    ``rate``, Hz, is that of images (0: ``DEFAULT_RATE``), and where it is given replaces a video's own times.
     """
-    if isinstance(source, BagImages):
+    if isinstance(source, BagImages) or (isinstance(source, VideoFile) and not rate):
         yield from source.stamped()
         return
     period = 1e9 / (rate or source.rate or DEFAULT_RATE)

@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panosam2_ros.geometry.image_types import ImageArray
-
-Bytes = NDArray[np.uint8]
+from panosam2_ros.io.image_files import Bytes, CutOffError, ImageFileError, decode_file
 
 
 class ImageError(ValueError):
@@ -81,6 +80,7 @@ _INTERLEAVED = {
 }
 _HALF_CHROMA = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
 _FULL_CHROMA = "nv24"
+_VIDEO_FORMATS = ("h264", "h.264", "h265", "h.265", "hevc", "av1", "vp8", "vp9", "mpeg")
 ENCODINGS = (*_INTERLEAVED, *_HALF_CHROMA, _FULL_CHROMA)
 
 # BT.601, limited range: Y, U, V, 1 -> R, G, B; OpenCV converts it from subsampled chroma only
@@ -117,7 +117,7 @@ def _interleaved(image: RawImage, layout: _Interleaved) -> ImageArray:
         pixels = _upper_bytes(pixels, big_endian=bool(image.is_bigendian))
     if layout.to_rgb is None:
         return np.ascontiguousarray(pixels)
-    return np.asarray(cv2.cvtColor(pixels, layout.to_rgb), np.uint8)
+    return _converted(pixels, layout.to_rgb)
 
 
 def _upper_bytes(pixels: Bytes, *, big_endian: bool) -> Bytes:
@@ -132,7 +132,7 @@ def _half_chroma(image: RawImage, to_rgb: int) -> ImageArray:
     """Convert an image of a Y plane and, below it, a plane of UV pairs, one for every 2 x 2 pixels."""
     _check_multiple(image, 2, 2)
     rows = _rows(image, image.width, image.height * 3 // 2)
-    return np.asarray(cv2.cvtColor(rows[:, : image.width], to_rgb), np.uint8)
+    return _converted(rows[:, : image.width], to_rgb)
 
 
 def _full_chroma(image: RawImage) -> ImageArray:
@@ -191,13 +191,32 @@ def compressed_to_array(image: CompressedFile) -> ImageArray:
     encoding, _, how = image.format.partition(";")
     is_mosaic = encoding.startswith("bayer_") and "bgr8" not in how
     layout = _INTERLEAVED.get(encoding.strip()) if is_mosaic else None
-    colours = cv2.IMREAD_COLOR if layout is None else cv2.IMREAD_GRAYSCALE
-    # the EXIF orientation must not rotate a panorama
-    decoded = cv2.imdecode(data, colours | cv2.IMREAD_IGNORE_ORIENTATION) if data.size else None
-    if decoded is None:
+    try:
+        decoded = decode_file(data, grey=layout is not None)
+    except ImageFileError as error:
         raise ImageError(
-            f"{data.size} bytes of format {image.format!r} could not be decoded; needed is jpeg or png: set "
-            "the publisher's format, or image_transport to raw"
-        )
+            f"{data.size} bytes of format {image.format!r} could not be decoded: {error}; "
+            f"{_remedy(error, image.format)}"
+        ) from error
     to_rgb = cv2.COLOR_BGR2RGB if layout is None else layout.to_rgb
-    return np.asarray(cv2.cvtColor(decoded, to_rgb), np.uint8)
+    return _converted(decoded, to_rgb)
+
+
+def _remedy(error: ImageFileError, form: str) -> str:
+    """Name what to do about a file that could not be decoded."""
+    if isinstance(error, CutOffError):
+        return "check the camera driver and the network"
+    if form.lower().startswith(_VIDEO_FORMATS):
+        return "these are packets of a video: start the driver's decoder, or set its format to jpeg"
+    return "needed is jpeg or png: set the publisher's format, or image_transport to raw"
+
+
+def _converted(pixels: NDArray[Any], to_rgb: Any) -> ImageArray:
+    """Convert colours by OpenCV; raise ImageError where it refuses."""
+    try:
+        return np.asarray(cv2.cvtColor(pixels, to_rgb), np.uint8)
+    except cv2.error as error:
+        raise ImageError(
+            f"OpenCV cannot convert the colours of {pixels.shape[1]}x{pixels.shape[0]} pixels: "
+            f"{error.err or error}; set the camera driver's pixel format to rgb8"
+        ) from error

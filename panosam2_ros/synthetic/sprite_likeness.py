@@ -95,7 +95,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=LOOK_ALIKES, help="list to write (default: %(default)s)")
     options = parser.parse_args(arguments)
     if not options.sources.exists():
-        fetch_npm(options.sources)
+        try:
+            fetch_npm(options.sources)
+        except OSError as error:  # no network, or no npm
+            raise SystemExit(f"sprite_likeness: {error}") from error
     found = find_look_alikes(sprite_files(options.sources))
     options.out.write_text(_HEADING + "\n".join(found) + "\n", encoding="utf-8")
     print(f"{len(found)} families look like one of a stricter split: {options.out}")

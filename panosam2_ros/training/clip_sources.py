@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +37,17 @@ class Sources:
         return panoramas
 
     def material(self) -> Material:
-        """Return the material of synthetic scenes, read once already so that problems are reported here."""
-        if not self.npm.exists():
-            fetch_npm(self.npm)
-        material = StoredMaterial(self.npm, self.models, self.sprite_split)
-        material.library()
+        """Return the material of synthetic scenes, read once already so that problems are reported here.
+
+        Ends the program with the reason, in one line, where there is no material.
+        """
+        try:
+            if not self.npm.exists():
+                fetch_npm(self.npm)
+            material = StoredMaterial(self.npm, self.models, self.sprite_split)
+            material.library()
+        except OSError as error:  # no network, no npm, or a folder without the packages
+            sys.exit(f"no material for training: {error}")
         return material
 
 

@@ -21,13 +21,13 @@ from panosam2_ros.geometry.camera_frame import UPRIGHT, CameraFrame
 from panosam2_ros.geometry.equirect import Equirect, box_width
 from panosam2_ros.geometry.image_types import ImageArray, LabelImage
 from panosam2_ros.geometry.sphere import Floats, lonlat_to_vector
+from panosam2_ros.visualization.text import put_text, text_width
 
 Colour = tuple[int, int, int]  # RGB
 
 WHITE: Colour = (255, 255, 255)
 GREY: Colour = (170, 170, 170)
 BLACK: Colour = (0, 0, 0)
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
 _GOLDEN = 0.618033988749895  # the golden ratio: the fractional parts of its multiples are well separated
 
 
@@ -109,13 +109,13 @@ def draw_text(
     """
     width = image.shape[1]
     scale, thick = scale or max(0.45, width / 2000), stroke(width)
-    (length, _), _ = cv2.getTextSize(text, _FONT, scale, 1)
+    length = text_width(text, scale)
     with _patch(image, u, round(0.6 * length) + 8) as (patch, x):
         # the outline is shifted copies, because in OpenCV 5 thicker text is also wider
         around = [(dx, dy, BLACK) for dx in (-thick, thick) for dy in (-thick, thick)]
         for dx, dy, shade in (*around, (0, 0, paint)):
             corner = (x - length // 2 + dx, round(v) + dy)
-            cv2.putText(patch, text, corner, _FONT, scale, shade, 1, cv2.LINE_AA)
+            put_text(patch, text, corner, scale, shade)
 
 
 def draw_box(image: ImageArray, box: Sequence[float], *, paint: Colour = WHITE) -> None:

@@ -12,7 +12,7 @@ from panosam2_ros.geometry.camera_frame import CameraFrame
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.image_types import ImageArray, LabelImage
 from panosam2_ros.geometry.sphere import Floats
-from panosam2_ros.io.video import resized_image
+from panosam2_ros.io.video import IMAGE_SUFFIXES, resized_image
 from panosam2_ros.masks.label_image import resize_labels
 from panosam2_ros.tracking.motion_model import TrackState
 from panosam2_ros.visualization import drawing
@@ -22,12 +22,12 @@ _MAX_LENGTH = 20  # characters of a label that are shown
 
 
 def short(label: str) -> str:
-    """Shorten a label to its last path component without suffix, at most 20 characters.
+    """Shorten a label to 20 characters; of the path of an image file, only its name without suffix is kept.
 
-    Others than printable ASCII, which OpenCV cannot draw, become question marks.
+    Characters that cannot be drawn, such as line breaks, become question marks.
     """
-    plain = "".join(c if c.isascii() and c.isprintable() else "?" for c in Path(label).stem)
-    return plain[:_MAX_LENGTH]
+    shown = Path(label).stem if label.lower().endswith(IMAGE_SUFFIXES) else label
+    return "".join(c if c.isprintable() else "?" for c in shown[:_MAX_LENGTH])
 
 
 def name(obj_id: int, label: str, state: int, score: float) -> str:

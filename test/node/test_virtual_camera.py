@@ -20,6 +20,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 
 from helpers.process import Process, wait_for
+from helpers.videos import index_of, spoil, write_video
 from panosam2_ros.geometry.bearing import mask_bearing
 from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
 from panosam2_ros.geometry.equirect import Equirect
@@ -173,6 +174,19 @@ def test_an_image_that_breaks_the_recording_is_said_and_ends_it(viewer, tmp_path
         assert process.stop() == 1
         assert "004.png" in process.output and "Traceback" not in process.output
         assert "played" not in process.output
+
+
+@pytest.mark.faults
+def test_a_damaged_video_is_played_at_its_times_and_the_loss_is_said(viewer, tmp_path):
+    video = spoil(write_video(tmp_path / "hole.mp4", [0, 100, 200, 1700, 1800]), 1)
+    with camera(tmp_path, source=video) as process:
+        viewer.watch(process)
+        assert process.stop() == 3
+        assert "4 of 5 frames could be read, 1 are missing" in process.output
+        assert "Traceback" not in process.output
+    assert [index_of(image_to_array(msg)) for msg in viewer.images] == [0, 2, 3, 4]
+    assert viewer.status["frames_missing"] == "1"
+    assert viewer.stamps[2] - viewer.stamps[1] > 1.2e9  # the pause of 1.5 s is kept
 
 
 def test_an_endless_camera_ends_cleanly_when_told(viewer, tmp_path):

@@ -32,6 +32,7 @@ INSTALLED = sorted(
 # Third-party modules: what pip calls them, and rosdep ("" where it has none and pip is named in package.xml).
 THIRD_PARTY = {
     "PIL": ("pillow", "python3-pil"),
+    "av": ("av", ""),
     "cv2": ("opencv-python-headless", "python3-opencv"),
     "numpy": ("numpy", "python3-numpy"),
     "safetensors": ("safetensors", ""),
@@ -41,7 +42,8 @@ THIRD_PARTY = {
     "tqdm": ("tqdm", "python3-tqdm"),
     "yaml": ("pyyaml", "python3-yaml"),
 }
-OPTIONAL = {"pyarrow", "rosbags"}  # the programs that want them say so
+# the programs that want them say so; rosbags brings zstd of Python 3.14, or backports of it
+OPTIONAL = {"backports", "compression", "pyarrow", "rosbags"}
 ROS_MODULES = {"builtin_interfaces", "launch", "launch_ros", "rcl_interfaces", "rclpy", "std_srvs", "tf2_ros"}
 ROS_PACKAGES = {"tf2_ros": "tf2_ros_py"}  # where they have another name than their module
 

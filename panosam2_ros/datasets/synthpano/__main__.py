@@ -23,7 +23,10 @@ def render(options: argparse.Namespace, config: BenchmarkConfig, split: Split) -
     """Write the missing sequences of a split."""
     plans = [config.plan(split, index) for index in range(options.sequences or config.sequences)]
     if config.material != SHIPPED and not options.sources.exists():
-        fetch_npm(options.sources)
+        try:
+            fetch_npm(options.sources)
+        except OSError as error:  # no network, or no npm
+            raise SystemExit(f"synthpano: {error}") from error
     library = config.library(split, options.sources, reserved=options.reserved)
     writer = Writer(config, library, options.out)
     written = write_split(writer, plans, options.processes)

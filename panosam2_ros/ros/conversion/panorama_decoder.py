@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
@@ -45,6 +46,8 @@ class PanoramaDecoder:
             Equirect(width, height, self._vertical_fov)
         except (ValueError, CalibrationError) as error:
             raise ImageError(str(error)) from error
+        except cv2.error as error:
+            raise ImageError(f"OpenCV cannot make a panorama of {width}x{height} pixels: {error}") from error
         return image
 
     def _table(self, size: tuple[int, int]) -> Remap:

@@ -17,11 +17,13 @@ import numpy as np
 import pytest
 
 from helpers.process import ROOT, Process, wait_for
+from helpers.videos import spoil, write_video
 from panosam2_ros.cli import track
 from panosam2_ros.cli.prompt_file import PromptListError, prompts_by_frame, read_prompts
 from panosam2_ros.cli.track_outputs import COLUMNS
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector
+from panosam2_ros.io.frame_source import open_frames, stamped_frames
 from panosam2_ros.io.label_png import read_labels
 from panosam2_ros.io.video import StampedFrame
 from panosam2_ros.prompts.prompt import Prompt, PromptStatus
@@ -149,6 +151,56 @@ def test_bag_stamps_are_kept(tmp_path: Path) -> None:
     found = {(int(row["frame"]), int(row["stamp_ns"])) for row in table(out)}
     assert found == {(i, START + i * PERIOD) for i in (1, 2)}  # the object is prompted in frame 1
     assert len(list((out / "masks").iterdir())) == 3 and not (out / "overlay.mp4").exists()
+
+
+def entries(*words: str) -> list[Any]:
+    """Return the prompts of a command line."""
+    given = track._with_negative_numbers(["source", "--out=out", *words])
+    return list(track._entries(track._parser().parse_args(given)))
+
+
+@pytest.mark.faults
+def test_labels_belong_to_the_prompts_in_their_order() -> None:
+    prompts = ["--click=1,2", "--box=3,4,5,6", "--direction=7,8", "--box=9,9,9,9"]
+    labels = [f"--label={name}" for name in "abcd"]
+    found = entries(*prompts, *labels)
+    assert found == entries(*(word for pair in zip(labels, prompts, strict=True) for word in pair))
+    assert [entry["label"] for entry in found] == ["a", "b", "c", "d"]
+    assert found[0]["points"] == [[1, 2]] and found[1]["box"] == [3, 4, 5, 6]
+    assert found[2]["direction"] == [7, 8] and found[3]["box"] == [9, 9, 9, 9]
+    assert [entry["label"] for entry in entries(*prompts, "--label=all")] == ["all"] * 4
+    assert not any("label" in entry for entry in entries(*prompts))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(("prompts", "labels"), [(4, 2), (4, 3), (2, 3), (0, 1)])
+def test_numbers_of_labels_that_do_not_fit_are_refused(prompts: int, labels: int) -> None:
+    words = ["--box=1,2,3,4"] * prompts + ["--label=cup"] * labels
+    with pytest.raises(PromptListError, match=rf"each of the {prompts} objects .*got {labels}: 'cup'"):
+        entries(*words)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("words", [["--direction", "-30,5"], ["--direction=-30,5"]])
+def test_directions_to_the_right_need_no_equals_sign(words: list[str]) -> None:
+    assert entries(*words) == [{"frame": 0, "direction": [-30, 5]}]
+    assert entries("--box", "-.5,2,3,4", *words)[0]["box"] == [-0.5, 2, 3, 4]
+
+
+@pytest.mark.faults
+def test_missing_frames_are_counted_at_the_end_and_times_are_those_of_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = [0, 100, 200, 1500, 1600]
+    video = spoil(write_video(tmp_path / "hole.mp4", times, size=(256, 128)), 2)
+    out = tmp_path / "out"
+    with pytest.raises(SystemExit) as ended:
+        track.main([str(video), f"--out={out}", "--box=130,10,250,110"])
+    assert ended.value.code == 3 and "4 of 5 frames could be read, 1 are missing (" in capsys.readouterr().err
+    assert len(list((out / "masks").iterdir())) == 4
+    assert [int(row["stamp_ns"]) // 10**6 for row in table(out)] == [0, 100, 1500, 1600]
+    overlay = open_frames(out / "overlay.mp4")
+    assert [frame.stamp // 10**6 for frame in stamped_frames(overlay)] == [0, 100, 1500, 1600]
 
 
 def test_refused_prompts_end_the_run(images: Path, tmp_path: Path) -> None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import array
 from dataclasses import dataclass, replace
 from functools import partial
+from io import BytesIO
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image as PillowImage
 
 from panosam2_ros.io.image_encodings import ENCODINGS, ImageError, compressed_to_array, image_to_array
+from panosam2_ros.io.image_files import _say_orientation_once
 
 HEIGHT, WIDTH = 8, 12
 COLOURS = np.random.default_rng(0).integers(0, 65536, (HEIGHT, WIDTH, 4), np.uint16)  # R, G, B, A
@@ -214,7 +217,91 @@ def test_compressed_to_array_decodes_bayer_mosaics(how: str) -> None:
     assert np.array_equal(found, image_to_array(message("bayer_rggb8" if kept else "rgb8")))
 
 
-@pytest.mark.parametrize("data", [b"", b"no image at all", b"\xff\xd8\xff\xe0 cut"])
-def test_compressed_to_array_refuses_undecodable_data(data: bytes) -> None:
-    with pytest.raises(ImageError, match=rf"{len(data)} bytes of format 'jpeg' .* set the publisher"):
-        compressed_to_array(Compressed("jpeg", array.array("B", data)))
+@pytest.mark.parametrize(
+    ("form", "data", "reason"),
+    [
+        ("jpeg", b"", "there are no data; needed is jpeg or png: set the publisher"),
+        ("jpeg", b"no image at all", "does not know the format, .* set the publisher"),
+        ("jpeg", b"\xff\xd8\xff\xe0 cut", "cut off, its end is missing; check the camera driver"),
+        ("h264", b"\0\0\0\1\x67", "packets of a video: start the driver's decoder"),
+    ],
+)
+def test_compressed_to_array_refuses_undecodable_data(form: str, data: bytes, reason: str) -> None:
+    with pytest.raises(ImageError, match=rf"{len(data)} bytes of format '{form}' could not .*{reason}"):
+        compressed_to_array(Compressed(form, array.array("B", data)))
+
+
+def jpeg(**how: Any) -> bytes:
+    """Encode noise by Pillow, which can write thumbnails and orientations."""
+    file = BytesIO()
+    PillowImage.fromarray((COLOURS[..., :3] >> 8).astype(np.uint8)).resize((64, 32)).save(file, "JPEG", **how)
+    return file.getvalue()
+
+
+def exif(*, orientation: int = 1, thumbnail: bytes = b"") -> bytes:
+    """Return EXIF data with an orientation, and behind them a thumbnail."""
+    found = PillowImage.Exif()
+    found[0x0112] = orientation
+    return found.tobytes() + thumbnail
+
+
+@pytest.fixture
+def lenient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make OpenCV decode half a picture, as version 4.10 does."""
+    monkeypatch.setattr(cv2, "imdecode", lambda data, flags: np.zeros((32, 64, 3), np.uint8))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("lost", [2, 100, 700])
+@pytest.mark.parametrize("how", [{}, {"progressive": True}, {"exif": exif(thumbnail=jpeg())}])
+def test_a_jpeg_that_is_cut_off_is_refused_by_every_version_of_opencv(
+    lenient: None, how: dict[str, Any], lost: int
+) -> None:
+    data = jpeg(**how)
+    with pytest.raises(ImageError, match=r"cut off, its end is missing; check the camera driver"):
+        compressed_to_array(Compressed("jpeg", data[:-lost]))
+    assert compressed_to_array(Compressed("jpeg", data)).shape == (32, 64, 3)
+    for padding in (b"\0" * 100, b"\0" * 200_000, data):  # drivers pad; cameras append a preview
+        assert compressed_to_array(Compressed("jpeg", data + padding)).shape == (32, 64, 3)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("form", ["jpeg", "png"])
+def test_headers_that_claim_gigabytes_are_refused_before_decoding(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = bytearray(cv2.imencode(f".{form}", np.zeros((32, 64, 3), np.uint8))[1].tobytes())
+    assert compressed_to_array(Compressed(form, bytes(data))).shape == (32, 64, 3)
+    if form == "png":
+        data[16:24] = (20_000).to_bytes(4, "big") * 2
+    else:
+        at = data.index(b"\xff\xc0") + 5
+        data[at : at + 4] = (20_000).to_bytes(2, "big") * 2
+    monkeypatch.setattr(cv2, "imdecode", None)  # it must not be called
+    with pytest.raises(ImageError, match="its header states 400000000 pixels, at most 200000000"):
+        compressed_to_array(Compressed(form, bytes(data)))
+
+
+@pytest.mark.faults
+def test_exceptions_of_opencv_become_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise cv2.error("CV_IO_MAX_IMAGE_PIXELS")
+
+    monkeypatch.setattr(cv2, "imdecode", fail)
+    with pytest.raises(ImageError, match="OpenCV says: CV_IO_MAX_IMAGE_PIXELS; needed is"):
+        compressed_to_array(Compressed("jpeg", jpeg()))
+    monkeypatch.setattr(cv2, "cvtColor", fail)
+    for encoding in ("bgr8", "bayer_rggb8", "nv12", "yuyv"):
+        with pytest.raises(ImageError, match=r"cannot convert the colours of .*CV_IO.*; set the camera"):
+            image_to_array(message(encoding))
+
+
+@pytest.mark.faults
+def test_orientations_of_messages_are_ignored_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    _say_orientation_once.cache_clear()
+    plain = compressed_to_array(Compressed("jpeg", jpeg()))
+    assert not caplog.messages
+    for orientation in (3, 6, 6):
+        found = compressed_to_array(Compressed("jpeg", jpeg(exif=exif(orientation=orientation))))
+        assert np.array_equal(found, plain)
+    assert len(caplog.messages) == 1 and "EXIF orientation, which is ignored" in caplog.text

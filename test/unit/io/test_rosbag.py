@@ -13,7 +13,6 @@ pytest.importorskip("rosbags", reason="needs rosbags: make, or pip install rosba
 
 from rosbags.rosbag2 import StoragePlugin, Writer
 
-from helpers import bags
 from helpers.bags import PERIOD, START, TYPES, image_message, picture, write_bag
 from panosam2_ros.demo.playback import Playback, PlaybackConfig
 from panosam2_ros.io.frame_source import open_frames, stamped_frames
@@ -60,23 +59,9 @@ def test_missing_topics_are_refused(tmp_path: Path, topic: str, reason: str) -> 
     assert open_frames(path, topic="/pano/image").frames == 6
 
 
-def test_broken_and_empty_bags_are_refused(tmp_path: Path) -> None:
+def test_empty_bags_are_refused(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="has no image; record it again"):
         open_frames(write_bag(tmp_path / "empty", frames=0))
-    path = write_bag(tmp_path / "bag")
-    (path / "metadata.yaml").write_text("nonsense")
-    with pytest.raises(VideoError, match=r"cannot be read.*ros2 bag reindex"):
-        open_frames(path)
-
-
-def test_undecodable_images_are_refused_with_their_stamp(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    good = image_message("raw", 0, START)
-    bad = type(good)(**{**vars(good), "encoding": "32FC1"})
-    monkeypatch.setattr(bags, "image_message", lambda *_: bad)
-    with pytest.raises(VideoError, match=rf"image of stamp {START} ns: encoding '32FC1'"):
-        open_frames(write_bag(tmp_path / "bag"))
 
 
 def test_missing_rosbags_is_reported_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

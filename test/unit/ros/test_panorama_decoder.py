@@ -7,6 +7,7 @@ import sys
 import types
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 
@@ -53,6 +54,19 @@ def bridge(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 def test_cv_bridge_serves_encodings_that_are_not_ours(bridge: list[tuple[str, str]]) -> None:
     assert np.array_equal(PanoramaDecoder(Parameters())(image("8UC2")), PIXELS)
     assert bridge == [("8UC2", "rgb8")]
+
+
+@pytest.mark.faults
+def test_exceptions_of_opencv_while_it_remaps_are_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
+    decode = PanoramaDecoder(Parameters(projection="dual_fisheye"))
+    assert decode(image("rgb8")).shape == (64, 128, 3)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise cv2.error("dst.cols < SHRT_MAX")
+
+    monkeypatch.setattr(cv2, "remap", fail)
+    with pytest.raises(ImageError, match=r"OpenCV cannot make a panorama of 128x64 pixels: .*SHRT_MAX"):
+        decode(image("rgb8"))
 
 
 def test_cv_bridge_is_not_asked_for_what_is_known_here(bridge: list[tuple[str, str]]) -> None:
