@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -28,3 +30,10 @@ def ros_running(args: list[str] | None = None) -> Iterator[None]:
             raise
     finally:
         rclpy.try_shutdown()
+
+
+def end_process() -> None:
+    """End the process with status 0 though threads run: Python would wait for some of them for ever."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)

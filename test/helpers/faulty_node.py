@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -35,6 +36,34 @@ def inference_raises() -> None:
         return real(self, image, stamp, **options)
 
     tracker.PanoTracker.step = step  # type: ignore[method-assign]
+
+
+def _at_image(which: Callable[[int], bool], fault: Callable[[], None]) -> None:
+    """Have a fault on the images whose number, from 1, is chosen."""
+    real, calls = tracker.PanoTracker.step, [0]
+
+    def step(self: Any, image: Any, stamp: int, **options: bool) -> Any:
+        calls[0] += 1
+        if which(calls[0]):
+            fault()
+        return real(self, image, stamp, **options)
+
+    tracker.PanoTracker.step = step  # type: ignore[method-assign]
+
+
+def inference_ends() -> None:
+    """On the fourth image, by what no ``except Exception`` catches."""
+    _at_image(lambda n: n == 4, lambda: sys.exit("injected"))
+
+
+def inference_ends_always() -> None:
+    """On every image from the second on."""
+    _at_image(lambda n: n > 1, lambda: sys.exit("injected"))
+
+
+def inference_hangs() -> None:
+    """On the fourth image, for ever."""
+    _at_image(lambda n: n == 4, lambda: time.sleep(1e6))
 
 
 def out_of_memory() -> None:
@@ -106,12 +135,12 @@ def slow() -> None:
 
 
 def slow_to_configure() -> None:
-    """Loading the weights takes three seconds."""
+    """Loading the weights takes minutes."""
     real = runtime.build_tracker
 
     def build(parameters: Any) -> Any:
         print("configuring", flush=True)
-        time.sleep(3.0)
+        time.sleep(300.0)
         return real(parameters)
 
     runtime.build_tracker = build
@@ -125,7 +154,8 @@ def like_humble() -> None:
 
 if __name__ == "__main__":
     FAULTS = (
-        inference_raises, out_of_memory, no_memory_at_all, disk_full, prompting_raises, knows_a_transform,
+        inference_raises, inference_ends, inference_ends_always, inference_hangs, out_of_memory,
+        no_memory_at_all, disk_full, prompting_raises, knows_a_transform,
         slow, slow_to_configure, like_humble,
     )  # fmt: skip
     {fault.__name__: fault for fault in FAULTS}[sys.argv.pop(1)]()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -46,11 +46,15 @@ class MemoryStore:
         self._saving, self._again = False, False  # again: something changed while it was being saved
         self.restored = False
 
-    def restore(self) -> str:
-        """Restore the file before the tracker has a thread; return what happened, for the log.
+    def restore(self, known: TrackerSnapshot | None = None) -> str:
+        """Restore the file, or ``known``, before the tracker has a thread; return what happened, for the log.
 
         A file that cannot be used is put aside, and the tracker starts empty.
         """
+        if known is not None:
+            self._tracker.restore(self._with_unused_ids(known))
+            self.restored = True
+            return f"remembering objects {[item.obj_id for item in known.objects]}"
         if self._path is None:
             return ""
         try:
@@ -153,14 +157,19 @@ class MemoryStore:
         except FileNotFoundError as error:
             raise MemoryFileError(f"{error}: save it first, or see memory_directory") from error
 
-    def close(self, *, save: bool) -> None:
-        """Finish what is being written; ``save``: the tracker has no thread any more, so save it."""
-        if save and self._path is not None:
-            try:
-                self._pool.submit(self._write, replace(self._tracker.snapshot(), final=True))
-            except Exception as error:
-                self._not_saved(error)
-        self._pool.shutdown(wait=True)
+    def close(self, snapshot: TrackerSnapshot | None, *, timeout: float) -> None:
+        """Save a snapshot, None: nothing, after what is being written; wait up to ``timeout`` s for it."""
+        pending: list[Future[None]] = []
+        try:
+            pending.append(self._pool.submit(lambda: None))
+            if snapshot is not None and self._path is not None:
+                pending.append(self._pool.submit(self._write, snapshot))
+        except Exception as error:  # no thread can be started
+            self._not_saved(error)
+        _, late = wait(pending, timeout)
+        if late:
+            self._not_saved(OSError(f"the disk did not take it within {timeout:g} s"))
+        self._pool.shutdown(wait=not late)
 
 
 def _free(path: Path) -> Path:
