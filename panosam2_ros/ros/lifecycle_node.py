@@ -18,6 +18,8 @@ from rclpy.subscription import Subscription
 from rclpy.task import Future
 from rclpy.timer import Timer
 
+from panosam2_ros.ros.parameter_access import as_number, no_such_parameters
+
 _Returned = TypeVar("_Returned")
 
 
@@ -128,6 +130,15 @@ class SteadyLifecycleNode(LifecycleNode):
     def unfinished(self) -> list[threading.Thread]:
         """Threads begun by ``in_thread`` that still run."""
         return [thread for thread in self._threads if thread.is_alive()]
+
+    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
+        """Set parameters as rclpy does; take integers for numbers, and name the nearest of unknown ones."""
+        unknown = [each.name for each in parameter_list if not self.has_parameter(each.name)]
+        if unknown:
+            known = [name for name in self._parameters if not name.startswith("qos_overrides.")]
+            return SetParametersResult(successful=False, reason=no_such_parameters(unknown, known))
+        numbers = [as_number(each, self.get_parameter(each.name).value) for each in parameter_list]
+        return super().set_parameters_atomically(numbers)
 
     def watch_parameters(
         self, refusal: Callable[[list[Parameter]], str], changed: Callable[[], None]

@@ -29,7 +29,12 @@ from panosam2_ros.ros.inference.progress import WorkerProgress
 from panosam2_ros.ros.inference.worker import Callbacks, Worker
 from panosam2_ros.ros.inference.worker_state import WorkerCounts, WorkerQueue
 from panosam2_ros.ros.lifecycle_node import SteadyLifecycleNode
-from panosam2_ros.ros.parameter_access import declare_parameters, read_parameters, refusal
+from panosam2_ros.ros.parameter_access import (
+    declare_parameters,
+    read_parameters,
+    refusal,
+    unknown_parameters,
+)
 from panosam2_ros.ros.parameters import Parameters
 from panosam2_ros.ros.publishing.results import ResultPublishers
 from panosam2_ros.ros.publishing.visualization_messages import VisualizationInput, VisualizationStyle
@@ -37,7 +42,7 @@ from panosam2_ros.ros.runtime import TrackingRuntime
 from panosam2_ros.ros.services.clicked_point import ClickedPoints
 from panosam2_ros.ros.services.handlers import ImageGeometry
 from panosam2_ros.ros.services.servers import ServiceServers
-from panosam2_ros.ros.spin import end_process, ros_running
+from panosam2_ros.ros.spin import end_process, ros_running, starting
 from panosam2_ros.ros.supervisor import RuntimeSupervisor
 from panosam2_ros.tracking.track import TrackedFrame
 
@@ -68,6 +73,8 @@ class PanoSam2Node(SteadyLifecycleNode):
         )
         self.watch_parameters(self._refusal, self._apply_parameters)
         self._report_timer = self.create_timer(self._settings.diagnostics_period, self._report)
+        if unknown := unknown_parameters(self):
+            self.get_logger().warning(unknown)
         self.create_timer(_WATCH_PERIOD, lambda: self._supervisor.watch(self._settings))
         if self._settings.autostart:
             self.soon(self._autostart)
@@ -290,7 +297,8 @@ def main(args: list[str] | None = None) -> None:
     with ros_running(args):
         executor, node = SingleThreadedExecutor(), None
         try:
-            node = PanoSam2Node()
+            with starting():
+                node = PanoSam2Node()
             executor.add_node(node)
             executor.spin()
         finally:

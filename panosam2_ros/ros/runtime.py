@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -47,6 +48,11 @@ def load_tracker(
 
     Raises what ``build_tracker`` raises, and OSError.
     """
+    try:
+        Path(parameters.memory_directory).expanduser()
+    except RuntimeError as error:
+        place = repr(parameters.memory_directory)
+        raise ValueError(f"memory_directory is {place}, and {error} Set HOME, or a path without ~") from error
     tracker = build_tracker(parameters)
     tracker.epoch = epoch
     store = MemoryStore(tracker, parameters.memory_directory, parameters.memory_file, memory_failed)
