@@ -197,7 +197,7 @@ class PanoSam2Node(SteadyLifecycleNode):
 
     def _frame_changed(self, header: Header) -> None:
         axes = self._camera_of(header).convention.value
-        self.get_logger().info(f"images are in frame {header.frame_id!r}, axes: {axes}")
+        self._reporter.note(f"images are in frame {header.frame_id!r}, axes: {axes}", "frame")
 
     def _camera_of(self, header: Header) -> CameraFrame:
         """Return how the camera of an image with this header sits in the header's frame."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import traceback
 from collections import deque
 from typing import Any
 
@@ -50,8 +49,7 @@ class Recovery:
             self.failed(f"{why}; starting anew has not helped {self.count} times")
             return False
         self._problem = f"{why}; its tracker is being built anew from what was remembered last"
-        trace = "".join(traceback.format_exception(error)) if error else ""
-        self._reporter.failed(f"{self._problem}\n{trace}".rstrip(), "recovery")
+        self._reporter.failed(self._problem, "recovery", error)
         self._times.append(now)
         if error is None:
             self._left.append(worker)

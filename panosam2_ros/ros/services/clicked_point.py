@@ -73,5 +73,4 @@ class ClickedPoints:
         self._node.get_logger().info(f"clicked point: object {found.object_id}, label {found.label!r}")
 
     def _refused(self, reason: str) -> None:
-        text = f"clicked point refused: {reason}"
-        self._reporter.failed(text, text)
+        self._reporter.failed(f"clicked point refused: {reason}", "click")

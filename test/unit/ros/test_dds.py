@@ -21,7 +21,7 @@ from panosam2_ros.ros.dds import PROFILES_VARIABLE, keep_buffers, loss_remedy, p
 from panosam2_ros.ros.diagnostics.findings import ERROR, WARN, Finding
 from panosam2_ros.ros.diagnostics.image_loss import Arrival, LossCounter, describe_publishers, rate
 from panosam2_ros.ros.diagnostics.image_monitor import ImageMonitor, ImageTopic
-from panosam2_ros.ros.diagnostics.statistics import Statistics, Throttle, diagnostics_msg
+from panosam2_ros.ros.diagnostics.statistics import Statistics, diagnostics_msg
 from panosam2_ros.ros.diagnostics.status import ModelInfo, NodeStatus
 from panosam2_ros.ros.parameters import Parameters
 
@@ -141,16 +141,6 @@ def test_a_driver_that_sets_no_stamps_is_named() -> None:
 
 def test_mallopt_is_there_on_linux() -> None:
     assert keep_buffers() in (True, False)
-
-
-def test_throttle() -> None:
-    throttle = Throttle(period=0.05)
-    assert [throttle.due(text) for text in ("a", "a", "b")] == [True, False, True]
-    time.sleep(0.06)
-    assert throttle.due("a")
-    for i in range(1000):
-        throttle.due(str(i))
-    assert len(throttle._last) <= 100
 
 
 def test_statistics_and_levels() -> None:
