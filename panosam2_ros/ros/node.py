@@ -14,6 +14,7 @@ from std_msgs.msg import Header
 
 from panosam2_ros.geometry.camera_frame import CameraFrame
 from panosam2_ros.io.image_encodings import ImageError
+from panosam2_ros.ros.bond import Bond
 from panosam2_ros.ros.conversion.messages import camera_frame
 from panosam2_ros.ros.conversion.panorama_decoder import PanoramaDecoder
 from panosam2_ros.ros.conversion.target_frame import TargetFrame
@@ -60,6 +61,7 @@ class PanoSam2Node(SteadyLifecycleNode):
         self._transforms = Transforms(self)
         self._target = TargetFrame(self._transforms, "")
         self._reporter = Reporter(self)
+        self._bond = Bond(self)
         self._supervisor = RuntimeSupervisor(self, self._reporter, self._make_callbacks, self._memory_failed)
         self._outputs = ResultPublishers(self, self._reporter)
         self._images = ImageSubscription(self, self._receive, self._frame_changed)
@@ -125,6 +127,7 @@ class PanoSam2Node(SteadyLifecycleNode):
         if not self._attempt(self._subscribe, "could not be activated"):
             return FAILURE
         self._state = "active"
+        self._bond.form(self._settings.bond_heartbeat_period)
         return super().on_activate(state)
 
     def _subscribe(self, parameters: Parameters) -> None:
@@ -173,6 +176,7 @@ class PanoSam2Node(SteadyLifecycleNode):
         return self._supervisor.runtime
 
     def _unsubscribe(self) -> None:
+        self._bond.end()
         self._images.stop()
         self._outputs.views.stop()
 

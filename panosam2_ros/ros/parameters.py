@@ -170,6 +170,13 @@ class Parameters:
     lost_after: float = _declared(
         3.0, "s unseen until an occluded object is lost", Change.UNCONFIGURED, span=(0.0, 3600.0)
     )
+    bond_heartbeat_period: float = _declared(
+        0.1,
+        "s between heartbeats for nav2's lifecycle manager while the node is active, where package bond is "
+        "installed; 0: none",
+        Change.UNCONFIGURED,
+        span=(0.0, 2.0),
+    )
     call_timeout: float = _declared(
         30.0,
         "s after which a service call that the tracker has not finished is answered, with BUSY, or with "

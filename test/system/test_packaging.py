@@ -42,7 +42,16 @@ THIRD_PARTY = {
     "yaml": ("pyyaml", "python3-yaml"),
 }
 OPTIONAL = {"pyarrow", "rosbags"}  # the programs that want them say so
-ROS_MODULES = {"builtin_interfaces", "launch", "launch_ros", "rcl_interfaces", "rclpy", "std_srvs", "tf2_ros"}
+ROS_MODULES = {
+    "bond",
+    "builtin_interfaces",
+    "launch",
+    "launch_ros",
+    "rcl_interfaces",
+    "rclpy",
+    "std_srvs",
+    "tf2_ros",
+}
 ROS_PACKAGES = {"tf2_ros": "tf2_ros_py"}  # where they have another name than their module
 
 
