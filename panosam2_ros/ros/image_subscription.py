@@ -69,7 +69,7 @@ class ImageSubscription:
         if self._monitor is None:
             return
         stamp = stamp_to_ns(msg.header.stamp)
-        self._monitor.arrived(stamp, info)
+        self._monitor.arrived(stamp, info, len(msg.data))
         self._receive(ReceivedImage(stamp, msg, len(msg.data)))
         if msg.header.frame_id != self.frame_id:
             self.frame_id = msg.header.frame_id

@@ -20,6 +20,7 @@ from panosam2_ros.ros.conversion.panorama_decoder import PanoramaDecoder
 from panosam2_ros.ros.conversion.target_frame import TargetFrame
 from panosam2_ros.ros.conversion.transforms import Transforms
 from panosam2_ros.ros.dds import keep_buffers, profile_line
+from panosam2_ros.ros.diagnostics.duplicates import duplicates
 from panosam2_ros.ros.diagnostics.findings import WARN, Finding
 from panosam2_ros.ros.diagnostics.reporting import Reporter
 from panosam2_ros.ros.diagnostics.status import ModelInfo, NodeStatus, TrackerStatus
@@ -288,7 +289,11 @@ class PanoSam2Node(SteadyLifecycleNode):
             progress=runtime.worker.progress if runtime else WorkerProgress(),
             restarts=self._supervisor.restarts,
         )
-        found = {**self._images.findings(self._settings), **self._supervisor.findings()}
+        found = {
+            **self._images.findings(self._settings),
+            **self._supervisor.findings(),
+            **duplicates(self, "~/prompt"),
+        }
         if self._target.problem:
             found["target_frame"] = Finding(WARN, self._target.problem)
         self._reporter.report(status, found, self._settings)

@@ -77,6 +77,7 @@ class TrackingRuntime:
         self.tracked = TrackerStatus.of(tracker)  # replaced as a whole, by the worker's thread
         self.known: TrackerSnapshot | None = None  # what was remembered lately; replaced likewise
         self._known_at = time.monotonic()
+        self.memory_store.lately = lambda: self.known
         self._save_timer: Timer | None = None
         if parameters.memory_file and parameters.save_interval > 0:
             self._save_timer = node.create_timer(parameters.save_interval, self.save)

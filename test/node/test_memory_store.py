@@ -30,6 +30,7 @@ from panosam2_ros.model.build import build_model, random_model
 from panosam2_ros.msg import PromptResult
 from panosam2_ros.ros.inference import memory_store
 from panosam2_ros.ros.inference.memory_store import REFUSED, SKIPPED_IDS, MemoryStore
+from panosam2_ros.ros.inference.worker import WorkerBusyError, WorkerLateError
 from panosam2_ros.srv import GetObjects, LoadMemory, SaveMemory
 from panosam2_ros.tracking.tracker import PanoTracker
 
@@ -251,6 +252,30 @@ def test_ids_and_epochs_that_go_on_are_nobody_elses(
     assert "remembering objects []" in store.restore()
     assert (tracker.epoch, tracker.snapshot().next_id) == expected
     store.close(None, timeout=10.0)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("error", [WorkerBusyError("16 calls wait"), WorkerLateError("not within 30 s")])
+def test_a_worker_that_is_too_busy_does_not_keep_it_from_saving(
+    error: WorkerBusyError, tmp_path: Path
+) -> None:
+    class Busy:
+        """Takes no call, or lets it wait too long."""
+
+        def submit(self, _: Callable[[], TrackerSnapshot], done: Callable[..., None]) -> None:
+            if type(error) is WorkerBusyError:
+                raise error
+            done(None, error)
+
+    reasons: list[str] = []
+    tracker = PanoTracker(random_model(1).eval().requires_grad_(False))
+    store = MemoryStore(tracker, str(tmp_path), "state", reasons.append)
+    store.save_soon(Busy())  # type: ignore[arg-type]
+    assert len(reasons) == 1 and str(error) in reasons[0]  # nothing is known yet
+    store.lately = tracker.snapshot
+    store.save_soon(Busy())  # type: ignore[arg-type]
+    store.close(None, timeout=10.0)
+    assert len(reasons) == 1 and (tmp_path / "state.safetensors").exists()
 
 
 def test_what_changes_while_it_is_saved_is_saved_once_more(

@@ -52,3 +52,24 @@ def test_clicks_and_frames_that_change_all_the_time_flood_nothing(station: Stati
         written = process.output[len(before) :]
         assert written.count("\n") < 30 and len(written) < 40_000 and "\x1b" not in written
         assert station.status is not None and len(station.status.message) < 10_000
+
+
+def test_two_nodes_of_one_name_say_so(station: Station, tmp_path: Path) -> None:
+    with start(MODEL, tmp_path / "one.txt") as one:
+        until_active(one)
+        station.spin_until(lambda: station.status is not None)
+        assert "2 nodes" not in station.status.message
+        with start(MODEL, tmp_path / "two.txt") as two:
+            station.spin_until(
+                lambda: "2 nodes have the name /panosam2 and 2 nodes answer /panosam2/prompt" in one.output,
+                60,
+            )
+            station.spin_until(lambda: "2 nodes have the name" in two.output, 60)
+            assert "another namespace" in one.output
+        station.spin_until(lambda: station.status is not None and "2 nodes" not in station.status.message, 60)
+    with (
+        start(MODEL, tmp_path / "a.txt", remap=("__node:=first", "~/prompt:=/shared/prompt")) as first,
+        start(MODEL, tmp_path / "b.txt", remap=("__node:=second", "~/prompt:=/shared/prompt")),
+    ):
+        station.spin_until(lambda: "2 nodes answer /shared/prompt" in first.output, 60)
+        assert "have the name" not in first.output

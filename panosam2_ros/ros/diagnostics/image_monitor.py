@@ -15,9 +15,11 @@ from panosam2_ros.ros.diagnostics.findings import OK, WARN, Finding, above
 from panosam2_ros.ros.diagnostics.image_loss import (
     Arrival,
     LossCounter,
+    ReceptionMonitor,
     describe_publishers,
     is_compatible,
 )
+from panosam2_ros.ros.inference.frame_buffer import MIB
 from panosam2_ros.ros.parameters import Parameters
 
 _STUCK = 5  # images in a row with one stamp: the driver does not set it
@@ -37,8 +39,9 @@ class ImageMonitor:
 
     def __init__(self, node: Node, topic: ImageTopic) -> None:
         self._node, self._topic = node, topic
-        self._losses = LossCounter()
+        self._losses, self._reception = LossCounter(), ReceptionMonitor()
         self._last = time.monotonic()  # s, of the last arrival or of the start
+        self._size = 0  # bytes, of the last image
         self._stamp, self._stuck = -1, 0  # of the last image; images since it advanced
 
     @property
@@ -46,10 +49,11 @@ class ImageMonitor:
         """Images that were published and did not arrive."""
         return self._losses.lost
 
-    def arrived(self, stamp: int, info: dict[str, Any]) -> None:
-        """Note that an image of this stamp (ns) arrived; ``info`` is rclpy's on the message."""
-        self._last = time.monotonic()
-        self._losses.add(Arrival.of(stamp, info))
+    def arrived(self, stamp: int, info: dict[str, Any], size: int = 0) -> None:
+        """Note that an image of this stamp (ns) and size (bytes) arrived; ``info`` is rclpy's on it."""
+        self._last, self._size = time.monotonic(), size
+        arrival = Arrival.of(stamp, info)
+        self._reception.add(arrival, self._losses.add(arrival))
         self._stuck = self._stuck + 1 if stamp == self._stamp else 0
         self._stamp = stamp
 
@@ -59,6 +63,13 @@ class ImageMonitor:
         level = above(silence, parameters.image_timeout, parameters.image_timeout_error)
         if level != OK:
             return {"silence": Finding(level, self._silence(silence))}
+        if self._reception.publishers > 1:
+            text = (
+                f"{self._reception.publishers} publishers send images on {self._topic.name} in turns, and "
+                "objects are tracked through both: give each camera its topic, and each topic its node "
+                "(cameras.launch.py)"
+            )
+            return {"publishers": Finding(WARN, text)}
         if self._stuck >= _STUCK:
             text = (
                 f"all images on {self._topic.name} have the stamp {self._stamp} ns: "
@@ -68,10 +79,20 @@ class ImageMonitor:
         share = self._losses.share()
         level = above(share, parameters.loss_warning, parameters.loss_error)
         if level != OK:
-            remedy = loss_remedy(get_rmw_implementation_identifier())
-            text = f"{share:.0%} of the images on {self._topic.name} are lost on the way; {remedy}"
+            text = f"{share:.0%} of the images on {self._topic.name} are lost on the way; {self._remedy()}"
             return {"loss": Finding(level, text)}
         return {}
+
+    def _remedy(self) -> str:
+        """Return why images are lost, and what to do."""
+        reception = self._reception
+        if not reception.too_slow:
+            return loss_remedy(get_rmw_implementation_identifier())
+        return (
+            f"this node needs {1e3 * reception.waited:.0f} ms to take one of {self._size / MIB:.1f} MiB, and "
+            f"they come every {1e3 * reception.period:.0f} ms, so that newer ones replace those that wait: "
+            "publish smaller images, fewer, or jpeg (image_transport: compressed)"
+        )
 
     def _silence(self, seconds: float) -> str:
         topic = self._topic

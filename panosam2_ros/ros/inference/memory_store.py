@@ -45,6 +45,7 @@ class MemoryStore:
         self._lock = threading.Lock()  # of the two below
         self._saving, self._again = False, False  # again: something changed while it was being saved
         self.restored = False
+        self.lately: Callable[[], TrackerSnapshot | None] = lambda: None  # what was remembered lately
 
     def restore(self, known: TrackerSnapshot | None = None) -> str:
         """Restore the file, or ``known``, before the tracker has a thread; return what happened, for the log.
@@ -94,7 +95,10 @@ class MemoryStore:
         return self._pool.submit(self._read_named, memory_path(self.directory, name))
 
     def save_soon(self, worker: Worker[Any]) -> None:
-        """Save what is remembered now, or once more after the saving that is not over yet; on any thread."""
+        """Save what is remembered now, or once more after the saving that is not over yet; on any thread.
+
+        Where the worker is too busy to be asked, what ``lately`` returns is saved.
+        """
         if self._path is None:
             return
         with self._lock:
@@ -104,8 +108,10 @@ class MemoryStore:
             self._saving = True
         try:
             worker.submit(self._tracker.snapshot, partial(self._write_later, worker))
-        except (WorkerBusyError, WorkerStoppedError):
-            self._saving = False  # the next interval saves it
+        except WorkerBusyError as error:
+            self._write_later(worker, None, error)
+        except WorkerStoppedError:
+            self._saving = False  # the end saves it
 
     def _saved(self, worker: Worker[Any]) -> None:
         """Note that saving is over, successful or not; called on any thread."""
@@ -117,7 +123,9 @@ class MemoryStore:
     def _write_later(
         self, worker: Worker[Any], memory: TrackerSnapshot | None, error: Exception | None
     ) -> None:
-        """Have a snapshot written; called on the worker's thread with it, or with what was raised."""
+        """Have a snapshot written; called with it on the worker's thread, or with what was raised."""
+        if isinstance(error, WorkerBusyError):
+            memory = self.lately()
         if memory is None:
             self._saved(worker)
             if not isinstance(error, WorkerStoppedError):

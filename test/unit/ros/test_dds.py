@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -17,7 +18,16 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from panosam2_ros.io.package_files import package_file
-from panosam2_ros.ros.dds import PROFILES_VARIABLE, keep_buffers, loss_remedy, profile_line, profiles_variable
+from panosam2_ros.ros import dds
+from panosam2_ros.ros.dds import (
+    PROFILES_VARIABLE,
+    SEGMENT_MIB,
+    keep_buffers,
+    loss_remedy,
+    profile_line,
+    profiles_variable,
+    shared_memory_problem,
+)
 from panosam2_ros.ros.diagnostics.findings import ERROR, WARN, Finding
 from panosam2_ros.ros.diagnostics.image_loss import Arrival, LossCounter, describe_publishers, rate
 from panosam2_ros.ros.diagnostics.image_monitor import ImageMonitor, ImageTopic
@@ -162,3 +172,66 @@ def test_statistics_and_levels() -> None:
     status = diagnostics_msg(stamp, "/panosam2", found, values).status[0]
     assert status.level == DiagnosticStatus.ERROR
     assert status.message == "inference failed; no image"
+
+
+def folder_of(monkeypatch: pytest.MonkeyPatch, total: int, free: int) -> None:
+    """Have /dev/shm hold so many MiB."""
+    found = SimpleNamespace(f_frsize=4096, f_blocks=total * 256, f_bavail=free * 256)
+    monkeypatch.setattr(dds.os, "statvfs", lambda _: found)
+
+
+@pytest.mark.faults
+def test_shared_memory_that_is_too_small_or_full_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder_of(monkeypatch, 64, 60)  # a container's default
+    small = loss_remedy("rmw_fastrtps_cpp")
+    assert "/dev/shm holds 64 MiB" in small and "--ipc=host or --shm-size" in small and "export" not in small
+    folder_of(monkeypatch, 8000, 10)
+    assert "/dev/shm is full (10 of 8000 MiB are free)" in loss_remedy("rmw_fastrtps_cpp")
+    folder_of(monkeypatch, 8000, 7000)
+    assert profile_line() in loss_remedy("rmw_fastrtps_cpp") and shared_memory_problem() == ""
+    folder_of(monkeypatch, 64, 60)
+    publishers = [publisher(BEST_EFFORT)]
+    assert "--shm-size" in watch(publishers)._silence(5.0)
+    assert "shm" not in loss_remedy("rmw_cyclonedds_cpp")
+
+
+def test_the_segment_is_that_of_the_profile() -> None:
+    size = re.search(r"<segment_size>(\d+)<", package_file("config", "fastdds.xml").read_text())
+    assert size is not None and int(size[1]) == SEGMENT_MIB * 2**20
+
+
+def taken(monitor: ImageMonitor, waited: float, *, gids: tuple[bytes, ...] = (b"a",), every: int = 2) -> None:
+    """Have images of 10 Hz arrive, of which every second is lost, each ``waited`` s after its reception."""
+    for i in range(0, 60, every):
+        info = {
+            "publication_sequence_number": i, "source_timestamp": 10**9 + i * 10**8,
+            "received_timestamp": time.time_ns() - int(waited * 1e9),
+            "publisher_gid": {"data": gids[i // every % len(gids)]},
+        }  # fmt: skip
+        monitor.arrived(i * 10**8, info, 50 << 20)
+
+
+@pytest.mark.faults
+def test_images_that_are_taken_too_slowly_are_told_apart_from_lost_ones() -> None:
+    slow = watch([])
+    taken(slow, 0.068)
+    text = slow.findings(Parameters())["loss"].text
+    assert re.search(r"needs (6[89]|[7-9]\d|\d{3,}) ms to take one of 50\.0 MiB, .*every 100 ms", text)
+    assert "image_transport: compressed" in text and "export" not in text
+    quick = watch([])
+    taken(quick, 0.003)
+    assert profile_line() in quick.findings(Parameters())["loss"].text
+    fine = watch([])
+    taken(fine, 0.068, every=1)
+    assert fine.findings(Parameters()) == {}
+
+
+@pytest.mark.faults
+def test_two_cameras_on_one_topic_are_named() -> None:
+    two = watch([])
+    taken(two, 0.0, gids=(b"a", b"b"))
+    assert "2 publishers send images on /image in turns" in two.findings(Parameters())["publishers"].text
+    restarted = watch([])
+    taken(restarted, 0.0, gids=(b"a",))
+    taken(restarted, 0.0, gids=(b"b",))
+    assert "publishers" not in restarted.findings(Parameters())
