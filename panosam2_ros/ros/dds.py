@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
+import re
+import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from panosam2_ros.io.package_files import package_file
 SHARED_MEMORY = Path("/dev/shm")
 _MIB = 1 << 20
 SEGMENT_MIB = 128  # segment_size of config/fastdds.xml
+_SEGMENT = re.compile(r"fast(dds|rtps)_[0-9a-f]{16}")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
@@ -51,6 +55,29 @@ def keep_buffers() -> bool:
 def profile_line() -> str:
     """Return the line to run where the camera driver is started."""
     return f"export {PROFILES_VARIABLE}={package_file('config', 'fastdds.xml')}"
+
+
+def remove_dead_segments(folder: Path = SHARED_MEMORY, *, min_age: float = 5.0) -> int:
+    """Remove the shared memory that Fast DDS processes left when they were killed; return its bytes.
+
+    A living process holds the lock of each of its segments. Files of other users, and those younger than
+    ``min_age`` s, which may be about to be locked, are left alone.
+    """
+    removed = 0
+    for lock in folder.glob("fast*_el"):
+        segment = lock.with_name(lock.name.removesuffix("_el"))
+        try:
+            if not _SEGMENT.fullmatch(segment.name) or time.time() - lock.stat().st_mtime < min_age:
+                continue
+            with open(lock, "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                size = segment.stat().st_size if segment.exists() else 0
+                segment.unlink(missing_ok=True)
+                lock.unlink()
+                removed += size
+        except OSError:  # it is in use, somebody else's, or was removed meanwhile
+            continue
+    return removed
 
 
 def shared_memory_problem(folder: Path = SHARED_MEMORY) -> str:

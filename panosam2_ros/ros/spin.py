@@ -15,6 +15,9 @@ import rclpy
 from rclpy._rclpy_pybind11 import RCLError
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
+from rclpy.logging import get_logger
+
+from panosam2_ros.ros.dds import remove_dead_segments
 
 _MAX_DOMAIN = 232  # DDS derives its ports from it
 # What rcl says when it cannot start, and what to do. rcl has no codes for these.
@@ -38,11 +41,15 @@ def ros_running(args: list[str] | None = None) -> Iterator[None]:
     # rclpy notices both signals; a KeyboardInterrupt besides could hit anything, also the clean-up.
     signal.signal(signal.SIGINT, lambda *_: None)
     _check_domain(os.environ.get("ROS_DOMAIN_ID", ""))
+    left = remove_dead_segments()
     try:
         rclpy.init(args=args)
     except (RCLError, RuntimeError) as error:
         reason = one_line(error)
         exit_with(f"{reason}: {next(remedy for part, remedy in _REMEDIES if part in reason)}")
+    if left:
+        text = f"removed {left / 2**20:.0f} MiB of shared memory that processes left when they were killed"
+        get_logger("panosam2_ros").info(text)
     try:
         yield
     except ExternalShutdownException:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import math
+import os
 import re
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -26,6 +29,7 @@ from panosam2_ros.ros.dds import (
     loss_remedy,
     profile_line,
     profiles_variable,
+    remove_dead_segments,
     shared_memory_problem,
 )
 from panosam2_ros.ros.diagnostics.findings import ERROR, WARN, Finding
@@ -193,6 +197,33 @@ def test_shared_memory_that_is_too_small_or_full_is_told_apart(monkeypatch: pyte
     publishers = [publisher(BEST_EFFORT)]
     assert "--shm-size" in watch(publishers)._silence(5.0)
     assert "shm" not in loss_remedy("rmw_cyclonedds_cpp")
+
+
+@pytest.mark.faults
+def test_only_segments_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    names = {name: tmp_path / f"{name}_{count:016x}" for count, name in enumerate(("fastdds", "fastrtps"))}
+    living, young, foreign = (
+        tmp_path / f"fastdds_{7:016x}",
+        tmp_path / f"fastdds_{8:016x}",
+        tmp_path / "fastdds_x",
+    )
+    for path in (*names.values(), living, young, foreign):
+        path.write_bytes(bytes(1000))
+        lock = path.with_name(f"{path.name}_el")
+        lock.touch()
+        if path is not young:
+            os.utime(lock, (0, 0))
+    (tmp_path / "fastdds_port7400_el").touch()
+    os.utime(tmp_path / "fastdds_port7400_el", (0, 0))
+    with open(living.with_name(f"{living.name}_el"), "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert remove_dead_segments(tmp_path) == 2000
+        left = {path.name for path in tmp_path.iterdir()}
+        assert left == {f"{p.name}{end}" for p in (living, young, foreign) for end in ("", "_el")} | {
+            "fastdds_port7400_el"
+        }
+    assert remove_dead_segments(tmp_path) == 1000 and not living.exists()  # its process has ended now
+    assert remove_dead_segments(tmp_path / "nowhere") == 0
 
 
 def test_the_segment_is_that_of_the_profile() -> None:
