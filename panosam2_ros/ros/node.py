@@ -17,7 +17,7 @@ from panosam2_ros.io.image_encodings import ImageError
 from panosam2_ros.ros.bond import Bond
 from panosam2_ros.ros.conversion.messages import camera_frame
 from panosam2_ros.ros.conversion.panorama_decoder import PanoramaDecoder
-from panosam2_ros.ros.conversion.target_frame import TargetFrame
+from panosam2_ros.ros.conversion.target_frame import TargetFrame, TargetFrameOptions
 from panosam2_ros.ros.conversion.transforms import Transforms
 from panosam2_ros.ros.dds import keep_buffers, profile_line
 from panosam2_ros.ros.diagnostics.duplicates import duplicates
@@ -60,7 +60,7 @@ class PanoSam2Node(SteadyLifecycleNode):
         self._settings = declare_parameters(self)
         self._state = "unconfigured"
         self._transforms = Transforms(self)
-        self._target = TargetFrame(self._transforms, "")
+        self._target = TargetFrame(self._transforms, TargetFrameOptions(""))
         self._reporter = Reporter(self)
         self._bond = Bond(self)
         self._supervisor = RuntimeSupervisor(self, self._reporter, self._make_callbacks, self._memory_failed)
@@ -116,7 +116,12 @@ class PanoSam2Node(SteadyLifecycleNode):
         return True
 
     def _configure(self, parameters: Parameters) -> None:
-        self._target = TargetFrame(self._transforms, parameters.target_frame)
+        self._target = TargetFrame(
+            self._transforms,
+            TargetFrameOptions(
+                parameters.target_frame, parameters.transform_timeout, parameters.target_frame_only
+            ),
+        )
         self._supervisor.begin(parameters)
 
     def _make_callbacks(self, parameters: Parameters) -> Callbacks[ImageMsg]:

@@ -212,6 +212,18 @@ class Parameters:
         "transform at the image's stamp: the image's frame",
         Change.UNCONFIGURED,
     )
+    transform_timeout: float = _declared(
+        0.1,
+        "s for which the results of an image, and the next image with them, wait for its transform to "
+        "target_frame, where that is late",
+        Change.UNCONFIGURED,
+        span=(0.0, 2.0),
+    )
+    target_frame_only: bool = _declared(
+        False,
+        "publish no bearings for an image without a transform to target_frame, rather than in its own frame",
+        Change.UNCONFIGURED,
+    )
     history_seconds: float = _declared(
         4.0, "s of images that are kept for prompts at their stamp", Change.LIVE, span=(0.0, 600.0)
     )

@@ -119,7 +119,10 @@ def knows_a_transform() -> None:
             return SimpleNamespace(transform=SimpleNamespace(rotation=rotation))
 
     transforms.tf2_ros = SimpleNamespace(
-        Buffer=Buffer, TransformListener=lambda *_, **__: None, TransformException=LookupError
+        Buffer=Buffer,
+        TransformListener=lambda *_, **__: None,
+        TransformException=LookupError,
+        ExtrapolationException=IndexError,
     )
 
 

@@ -31,7 +31,7 @@ class ClickedPoints:
         transforms: Transforms,
         *,
         label: Callable[[], str],  # of the objects
-        camera_frame: Callable[[], str],  # frame id of the newest image; empty: there was none
+        camera_frame: Callable[[], str | None],  # frame id of the newest image; None: there was none
     ) -> None:
         self._node, self._servers, self._reporter = node, servers, reporter
         self._label, self._camera_frame = label, camera_frame

@@ -139,7 +139,7 @@ def test_warnings_of_the_watch() -> None:
     assert silent.findings(hopeless)["silence"].level == ERROR
     lossy = watch([])
     for i in range(0, 60, 3):
-        lossy.arrived(i * PERIOD, {"publication_sequence_number": i})
+        lossy.arrived(i * PERIOD, {"publication_sequence_number": i}, 1000, "camera")
     loss = lossy.findings(Parameters())["loss"]
     assert lossy.lost == 38 and "67% of the images on /image" in loss.text and loss.level == ERROR
     assert lossy.findings(Parameters(loss_error=0.0))["loss"].level == WARN
@@ -149,8 +149,22 @@ def test_warnings_of_the_watch() -> None:
 def test_a_driver_that_sets_no_stamps_is_named() -> None:
     stuck = watch([])
     for i in range(8):
-        stuck.arrived(0, {"publication_sequence_number": i})
+        stuck.arrived(0, {"publication_sequence_number": i}, 1000, "camera")
     assert "header.stamp" in stuck.findings(Parameters())["stamps"].text
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    "frame_id, said", [("", "is empty"), ("/camera", "begins with a slash"), ("camera", "")]
+)
+def test_frame_ids_that_tf2_cannot_use_are_named(frame_id: str, said: str) -> None:
+    seen = watch([])
+    assert seen.findings(Parameters()) == {}
+    for i in range(8):
+        seen.arrived(0, {"publication_sequence_number": 2 * i}, 1000, frame_id)
+    found = seen.findings(Parameters())
+    assert {"stamps", "loss"} <= found.keys()  # nothing hides anything else
+    assert (said in found["frame_id"].text) if said else ("frame_id" not in found)
 
 
 def test_mallopt_is_there_on_linux() -> None:
@@ -239,7 +253,7 @@ def taken(monitor: ImageMonitor, waited: float, *, gids: tuple[bytes, ...] = (b"
             "received_timestamp": time.time_ns() - int(waited * 1e9),
             "publisher_gid": {"data": gids[i // every % len(gids)]},
         }  # fmt: skip
-        monitor.arrived(i * 10**8, info, 50 << 20)
+        monitor.arrived(i * 10**8, info, 50 << 20, "camera")
 
 
 @pytest.mark.faults

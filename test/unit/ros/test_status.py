@@ -38,7 +38,7 @@ def test_every_limit_in_the_document_is_a_parameter_with_that_default() -> None:
     text = DOCUMENT.read_text().partition("## Values")[0]
     named = set(re.findall(r"`(\w+(?:_warning|_error|_timeout|_stays))`", text))
     limits = {f.name: f.default for f in fields(Parameters) if f.name in named}
-    assert named == limits.keys() and len(named) == 12
+    assert named == limits.keys() and len(named) == 13
     assert (limits["image_timeout"], limits["image_timeout_error"]) == (3, 30)
     assert (limits["loss_warning"], limits["loss_error"], limits["error_stays"]) == (0.05, 0.5, 5)
     assert (limits["result_timeout"], limits["result_timeout_error"]) == (3, 10)
