@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from lifecycle_msgs.msg import Transition
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.utilities import get_rmw_implementation_identifier
@@ -24,6 +23,7 @@ from panosam2_ros.ros.diagnostics.duplicates import duplicates
 from panosam2_ros.ros.diagnostics.findings import WARN, Finding
 from panosam2_ros.ros.diagnostics.reporting import Reporter
 from panosam2_ros.ros.diagnostics.status import ModelInfo, NodeStatus, TrackerStatus
+from panosam2_ros.ros.executor import SteadyExecutor
 from panosam2_ros.ros.image_subscription import ImageMsg, ImageSubscription
 from panosam2_ros.ros.inference.frame_buffer import ReceivedImage
 from panosam2_ros.ros.inference.memory_store import MemoryStore
@@ -40,7 +40,7 @@ from panosam2_ros.ros.parameter_access import (
 from panosam2_ros.ros.parameters import Parameters
 from panosam2_ros.ros.publishing.results import ResultPublishers
 from panosam2_ros.ros.publishing.visualization_messages import VisualizationInput, VisualizationStyle
-from panosam2_ros.ros.runtime import TrackingRuntime
+from panosam2_ros.ros.runtime import TrackingRuntime, free_memory
 from panosam2_ros.ros.services.clicked_point import ClickedPoints
 from panosam2_ros.ros.services.handlers import ImageGeometry
 from panosam2_ros.ros.services.servers import ServiceServers
@@ -59,6 +59,7 @@ class PanoSam2Node(SteadyLifecycleNode):
         super().__init__("panosam2", **options)
         self._settings = declare_parameters(self)
         self._state = "unconfigured"
+        self._not_taken = 0  # messages and callbacks for which there was no memory
         self._transforms = Transforms(self)
         self._target = TargetFrame(self._transforms, TargetFrameOptions(""))
         self._reporter = Reporter(self)
@@ -280,6 +281,20 @@ class PanoSam2Node(SteadyLifecycleNode):
 
     # --- diagnostics
 
+    def memory_ran_out(self, where: str) -> None:
+        """Free what can be freed, and report that memory ran out; called by the executor."""
+        self._not_taken += 1
+        runtime = self._runtime
+        freed = (
+            "kept images were dropped" if runtime and runtime.worker.forget_frames() else "nothing was kept"
+        )
+        free_memory()
+        self._reporter.failed(
+            f"memory ran out {where}, {self._not_taken} times so far; {freed}: end other programs, or lower "
+            "history_mib and max_objects",
+            "memory ran out",
+        )
+
     def _report(self) -> None:
         runtime = self._runtime
         status = NodeStatus(
@@ -293,6 +308,7 @@ class PanoSam2Node(SteadyLifecycleNode):
             views=self._outputs.views.counts,
             progress=runtime.worker.progress if runtime else WorkerProgress(),
             restarts=self._supervisor.restarts,
+            not_taken=self._not_taken,
         )
         found = {
             **self._images.findings(self._settings),
@@ -309,10 +325,11 @@ def main(args: list[str] | None = None) -> None:
     keep_buffers()
     hangs = False
     with ros_running(args):
-        executor, node = SingleThreadedExecutor(), None
+        executor, node = SteadyExecutor(), None
         try:
             with starting():
                 node = PanoSam2Node()
+            executor.memory_ran_out = node.memory_ran_out
             executor.add_node(node)
             executor.spin()
         finally:

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from panosam2_ros.memory import memory_file
-from panosam2_ros.ros import lifecycle_node, node, runtime
+from panosam2_ros.ros import image_subscription, lifecycle_node, node, runtime
 from panosam2_ros.ros.conversion import transforms
 from panosam2_ros.tracking import tracker, view_pipeline
 
@@ -85,6 +86,37 @@ def no_memory_at_all() -> None:
         raise MemoryError("injected")
 
     view_pipeline.propagate = propagate
+
+
+def no_memory_for_messages() -> None:
+    """For every second image and call, and in every third callback of an image."""
+    kinds = {"_take_subscription": "image", "_take_service": "prompt"}
+    calls = [0]
+
+    def failing(real: Any, part: str) -> Any:
+        def take(self: Any, entity: Any) -> Any:
+            name = getattr(entity, "topic_name", None) or getattr(entity, "srv_name", "")
+            if part not in name:
+                return real(self, entity)
+            taken = real(self, entity)
+            calls[0] += 1
+            if calls[0] % 2:
+                raise MemoryError("std::bad_alloc")
+            return taken
+
+        return take
+
+    for method, part in kinds.items():
+        setattr(SingleThreadedExecutor, method, failing(getattr(SingleThreadedExecutor, method), part))
+    arrived, images = image_subscription.ImageSubscription._arrived, [0]
+
+    def out_of_memory_there(self: Any, msg: Any, info: Any) -> None:
+        images[0] += 1
+        if images[0] % 3 == 0:
+            raise MemoryError
+        arrived(self, msg, info)
+
+    image_subscription.ImageSubscription._arrived = out_of_memory_there  # type: ignore[method-assign]
 
 
 def disk_full() -> None:
@@ -158,7 +190,7 @@ def like_humble() -> None:
 if __name__ == "__main__":
     FAULTS = (
         inference_raises, inference_ends, inference_ends_always, inference_hangs, out_of_memory,
-        no_memory_at_all, disk_full, prompting_raises, knows_a_transform,
+        no_memory_at_all, no_memory_for_messages, disk_full, prompting_raises, knows_a_transform,
         slow, slow_to_configure, like_humble,
     )  # fmt: skip
     {fault.__name__: fault for fault in FAULTS}[sys.argv.pop(1)]()

@@ -74,7 +74,8 @@ class ImageMonitor:
         if self._reception.publishers > 1:
             found["publishers"] = (
                 f"{self._reception.publishers} publishers send images on {name} in turns, and objects are "
-                "tracked through both: give each camera its topic, and each topic its node (cameras.launch.py)"
+                "tracked through both: give each camera its topic, and each topic its node "
+                "(cameras.launch.py)"
             )
         if problem := frame_id_problem(self._frame_id):
             found["frame_id"] = f"images on {name}: {problem}"

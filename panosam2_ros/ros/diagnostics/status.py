@@ -71,6 +71,7 @@ class NodeStatus:
     dds: str = ""
     progress: WorkerProgress = field(default_factory=WorkerProgress)
     restarts: int = 0  # times that inference was started anew
+    not_taken: int = 0  # messages for which there was no memory
 
     def values(self, statistics: Statistics) -> dict[str, str]:
         """Return keys and values of the message; docs/diagnostics.md explains each."""
@@ -103,6 +104,7 @@ class NodeStatus:
             "memory_mib": f"{tracked.memory_mib:.2f}",
             "memory_per_object_mib": f"{each:.3f}",
             "out_of_memory": str(tracked.out_of_memory),
+            "messages_not_taken": str(self.not_taken),
             "device": self.model.device,
             "model": self.model.model,
             "weights_sha256": self.model.weights_sha256,
