@@ -169,7 +169,7 @@ def share_files() -> list[tuple[str, list[str]]]:
     """Return what lies in share/panosam2_ros, as CMakeLists.txt installs it too: folder, files."""
     share = f"share/{NAME}"
     recipes = ("config/train",) if is_set("PANOSAM2_LAB") else ()
-    folders = ("launch", "config", *recipes, "models", "msg", "srv")
+    folders = ("launch", "config", "config/sros2", *recipes, "models", "msg", "srv")
     files = [
         (f"{share}/{folder}", sorted(str(p.relative_to(ROOT)) for p in (ROOT / folder).glob("*.*")))
         for folder in folders

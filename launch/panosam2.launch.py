@@ -117,6 +117,9 @@ def node(context: LaunchContext) -> list[Node]:
         remappings=[("image", image), ("image/compressed", [image, "/compressed"])],
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
         output="both",
+        # launch sends SIGINT, SIGTERM and SIGKILL, by default 5 s apart: too soon for a slow disk
+        sigterm_timeout="10",
+        sigkill_timeout="10",
         respawn=LaunchConfiguration("respawn"),
         respawn_delay=2.0,
     )

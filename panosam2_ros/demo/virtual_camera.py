@@ -35,6 +35,7 @@ from panosam2_ros.io.read_report import EXIT_STATUS
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray
 from panosam2_ros.ros.conversion.messages import image_message, masks_msg, ns_to_stamp, vector_msg
 from panosam2_ros.ros.dds import keep_buffers
+from panosam2_ros.ros.parameter_access import declare_parameter, unknown_parameters
 from panosam2_ros.ros.spin import ros_running
 from panosam2_ros.simulation.scene import ObjectTruth
 
@@ -199,7 +200,9 @@ class VirtualCamera(Node):
         for name, default in (playback | own).items():
             value = list(default) if isinstance(default, tuple) else default
             described = ParameterDescriptor(description=DESCRIPTIONS[name], read_only=True)
-            self.declare_parameter(name, value, described)
+            declare_parameter(self, name, value, described)
+        if unknown := unknown_parameters(self):
+            self.get_logger().warning(unknown)
 
     def _get(self, name: str) -> Any:
         return self.get_parameter(name).value

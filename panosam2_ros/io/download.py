@@ -6,8 +6,13 @@ checkpoints of up to 900 MB over a robot's network.
 
 from __future__ import annotations
 
+import fcntl
+import os
+import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
@@ -30,18 +35,57 @@ def download(
     An interrupted download is resumed by the next call. Raises ValueError for a file with other
     contents and ConnectionError where it cannot be fetched; both messages name the remedy.
     """
-    if not path.exists():
-        partial = path.with_suffix(".part")
-        _download_partial(url, path, partial, hint)
-        _check_complete(path, partial, digest, size)
-        partial.rename(path)
-    else:
+    if path.exists():
         _check_digest(path, digest)
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(path.with_suffix(".part")) as partial:
+            if path.exists():  # another process has fetched it meanwhile
+                _check_digest(path, digest)
+                return
+            _download_partial(url, path, partial, hint)
+            _check_complete(path, partial, digest, size)
+            partial.rename(path)
+    except PermissionError as error:
+        raise ConnectionError(
+            f"{path} cannot be written: {error}" + (f" ({hint})" if hint else "")
+        ) from error
+
+
+@contextmanager
+def _locked(partial: Path) -> Iterator[Path]:
+    """Have a partial file for this process alone, and wait while another one fetches it.
+
+    The lock goes with the process, however that ends. An empty file is removed again.
+    """
+    while True:
+        with open(partial, "ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                print(f"another process is fetching {partial.stem}: waiting for it", file=sys.stderr)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_file(partial, file.fileno()):  # it was renamed or removed meanwhile
+                continue
+            try:
+                yield partial
+            finally:
+                if partial.exists() and not partial.stat().st_size:
+                    partial.unlink()
+            return
+
+
+def _is_file(path: Path, descriptor: int) -> bool:
+    """Return whether a path names the open file."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
 
 
 def _download_partial(url: str, path: Path, partial: Path, hint: str) -> None:
     """Fetch the rest of a partial file; raise ConnectionError where that fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         _fetch(url, partial, path.name)
     except OSError as error:  # URLError and timeouts are OSErrors

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
+import re
+import time
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from panosam2_ros.io.package_files import package_file
 
+SHARED_MEMORY = Path("/dev/shm")
+_MIB = 1 << 20
+SEGMENT_MIB = 128  # segment_size of config/fastdds.xml
+_SEGMENT = re.compile(r"fast(dds|rtps)_[0-9a-f]{16}")
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
 
@@ -49,9 +57,54 @@ def profile_line() -> str:
     return f"export {PROFILES_VARIABLE}={package_file('config', 'fastdds.xml')}"
 
 
+def remove_dead_segments(folder: Path = SHARED_MEMORY, *, min_age: float = 5.0) -> int:
+    """Remove the shared memory that Fast DDS processes left when they were killed; return its bytes.
+
+    A living process holds the lock of each of its segments. Files of other users, and those younger than
+    ``min_age`` s, which may be about to be locked, are left alone.
+    """
+    removed = 0
+    for lock in folder.glob("fast*_el"):
+        segment = lock.with_name(lock.name.removesuffix("_el"))
+        try:
+            if not _SEGMENT.fullmatch(segment.name) or time.time() - lock.stat().st_mtime < min_age:
+                continue
+            with open(lock, "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                size = segment.stat().st_size if segment.exists() else 0
+                segment.unlink(missing_ok=True)
+                lock.unlink()
+                removed += size
+        except OSError:  # it is in use, somebody else's, or was removed meanwhile
+            continue
+    return removed
+
+
+def shared_memory_problem(folder: Path = SHARED_MEMORY) -> str:
+    """Describe why the shared memory of this machine or container cannot hold images; empty where it can."""
+    try:
+        found = os.statvfs(folder)
+    except OSError as error:
+        return f"there is no shared memory ({error}): mount a tmpfs at {folder}"
+    total, free = found.f_blocks * found.f_frsize // _MIB, found.f_bavail * found.f_frsize // _MIB
+    if total < 2 * SEGMENT_MIB:  # of the camera and of this node
+        return (
+            f"{folder} holds {total} MiB, and Fast DDS needs {SEGMENT_MIB} MiB of it for each process: start "
+            "the container with --ipc=host or --shm-size=1g, with the camera's driver in the same one"
+        )
+    if free < SEGMENT_MIB // 4:
+        return (
+            f"{folder} is full ({free} of {total} MiB are free): processes that were killed may have left "
+            f"their segments; end all nodes and run rm -f {folder}/fast*_*"
+        )
+    return ""
+
+
 def loss_remedy(middleware: str) -> str:
     """Return what to do about lost images with the RMW implementation in use."""
     if "fastrtps" not in middleware:
         return f"{middleware}: raise its receive buffers (sysctl net.core.rmem_max)"
+    if problem := shared_memory_problem():
+        return problem
     here = "this node has it" if os.environ.get(PROFILES_VARIABLE) else "this node lacks it too"
     return f"run this where the camera driver is started ({here}): {profile_line()}"

@@ -34,7 +34,7 @@ class ImageSubscription:
         self._node, self._receive, self._frame_changed = node, receive, frame_changed
         self._subscription: Subscription | None = None
         self._monitor: ImageMonitor | None = None
-        self.frame_id = ""  # of the newest image; empty before the first
+        self.frame_id: str | None = None  # of the newest image; None before the first
 
     def start(self, transport: str) -> None:
         """Subscribe to raw or compressed images."""
@@ -69,7 +69,7 @@ class ImageSubscription:
         if self._monitor is None:
             return
         stamp = stamp_to_ns(msg.header.stamp)
-        self._monitor.arrived(stamp, info)
+        self._monitor.arrived(stamp, info, len(msg.data), msg.header.frame_id)
         self._receive(ReceivedImage(stamp, msg, len(msg.data)))
         if msg.header.frame_id != self.frame_id:
             self.frame_id = msg.header.frame_id

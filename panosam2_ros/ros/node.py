@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rclpy.executors import SingleThreadedExecutor
+from lifecycle_msgs.msg import Transition
 from rclpy.lifecycle import LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.utilities import get_rmw_implementation_identifier
@@ -13,21 +13,30 @@ from std_msgs.msg import Header
 
 from panosam2_ros.geometry.camera_frame import CameraFrame
 from panosam2_ros.io.image_encodings import ImageError
+from panosam2_ros.ros.bond import Bond
 from panosam2_ros.ros.conversion.messages import camera_frame
 from panosam2_ros.ros.conversion.panorama_decoder import PanoramaDecoder
-from panosam2_ros.ros.conversion.target_frame import TargetFrame
+from panosam2_ros.ros.conversion.target_frame import TargetFrame, TargetFrameOptions
 from panosam2_ros.ros.conversion.transforms import Transforms
 from panosam2_ros.ros.dds import keep_buffers, profile_line
+from panosam2_ros.ros.diagnostics.duplicates import duplicates
 from panosam2_ros.ros.diagnostics.findings import WARN, Finding
 from panosam2_ros.ros.diagnostics.reporting import Reporter
 from panosam2_ros.ros.diagnostics.status import ModelInfo, NodeStatus, TrackerStatus
+from panosam2_ros.ros.executor import SteadyExecutor
 from panosam2_ros.ros.image_subscription import ImageMsg, ImageSubscription
 from panosam2_ros.ros.inference.frame_buffer import ReceivedImage
 from panosam2_ros.ros.inference.memory_store import MemoryStore
+from panosam2_ros.ros.inference.progress import WorkerProgress
 from panosam2_ros.ros.inference.worker import Callbacks, Worker
 from panosam2_ros.ros.inference.worker_state import WorkerCounts, WorkerQueue
 from panosam2_ros.ros.lifecycle_node import SteadyLifecycleNode
-from panosam2_ros.ros.parameter_access import declare_parameters, read_parameters, refusal
+from panosam2_ros.ros.parameter_access import (
+    declare_parameters,
+    read_parameters,
+    refusal,
+    unknown_parameters,
+)
 from panosam2_ros.ros.parameters import Parameters
 from panosam2_ros.ros.publishing.results import ResultPublishers
 from panosam2_ros.ros.publishing.visualization_messages import VisualizationInput, VisualizationStyle
@@ -35,10 +44,12 @@ from panosam2_ros.ros.runtime import TrackingRuntime, free_memory
 from panosam2_ros.ros.services.clicked_point import ClickedPoints
 from panosam2_ros.ros.services.handlers import ImageGeometry
 from panosam2_ros.ros.services.servers import ServiceServers
-from panosam2_ros.ros.spin import ros_running
+from panosam2_ros.ros.spin import end_process, ros_running, starting
+from panosam2_ros.ros.supervisor import RuntimeSupervisor
 from panosam2_ros.tracking.track import TrackedFrame
 
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+_WATCH_PERIOD = 0.5  # s
 
 
 class PanoSam2Node(SteadyLifecycleNode):
@@ -48,11 +59,12 @@ class PanoSam2Node(SteadyLifecycleNode):
         super().__init__("panosam2", **options)
         self._settings = declare_parameters(self)
         self._state = "unconfigured"
-        self._runtime: TrackingRuntime | None = None  # None while unconfigured
-        self._epoch = 0  # of the next runtime
+        self._not_taken = 0  # messages and callbacks for which there was no memory
         self._transforms = Transforms(self)
-        self._target = TargetFrame(self._transforms, "")
+        self._target = TargetFrame(self._transforms, TargetFrameOptions(""))
         self._reporter = Reporter(self)
+        self._bond = Bond(self)
+        self._supervisor = RuntimeSupervisor(self, self._reporter, self._make_callbacks, self._memory_failed)
         self._outputs = ResultPublishers(self, self._reporter)
         self._images = ImageSubscription(self, self._receive, self._frame_changed)
         self._clicks = ClickedPoints(
@@ -65,19 +77,31 @@ class PanoSam2Node(SteadyLifecycleNode):
         )
         self.watch_parameters(self._refusal, self._apply_parameters)
         self._report_timer = self.create_timer(self._settings.diagnostics_period, self._report)
+        if unknown := unknown_parameters(self):
+            self.get_logger().warning(unknown)
+        self.create_timer(_WATCH_PERIOD, lambda: self._supervisor.watch(self._settings))
         if self._settings.autostart:
             self.soon(self._autostart)
 
     # --- lifecycle
 
-    def _autostart(self) -> None:
-        if self._state != "unconfigured" or self.trigger_configure() != SUCCESS:
+    async def _autostart(self) -> None:
+        if (
+            self._state != "unconfigured"
+            or await self.change_state(Transition.TRANSITION_CONFIGURE) != SUCCESS
+        ):
             return
         if self.context.ok():  # the user may have ended the process while the model was loaded
             self.trigger_activate()
 
+    async def prepare(self) -> None:
+        """Load the model without blocking the executor."""
+        self._state = "configuring"
+        await self._supervisor.load(self._settings)
+
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model and start the worker."""
+        """Start the worker, with the model that was loaded."""
+        self._state = "unconfigured"
         if not self._attempt(self._configure, "could not be configured"):
             return FAILURE
         self._state = "inactive"
@@ -93,19 +117,24 @@ class PanoSam2Node(SteadyLifecycleNode):
         return True
 
     def _configure(self, parameters: Parameters) -> None:
-        callbacks: Callbacks[ImageMsg] = Callbacks(
-            PanoramaDecoder(parameters), self._publish, self._failed, self._outputs.want_labels
+        self._target = TargetFrame(
+            self._transforms,
+            TargetFrameOptions(
+                parameters.target_frame, parameters.transform_timeout, parameters.target_frame_only
+            ),
         )
-        self._target = TargetFrame(self._transforms, parameters.target_frame)
-        runtime = TrackingRuntime(self, parameters, callbacks, self._memory_failed, epoch=self._epoch)
-        self._runtime = runtime
-        runtime.start()
+        self._supervisor.begin(parameters)
+
+    def _make_callbacks(self, parameters: Parameters) -> Callbacks[ImageMsg]:
+        decode = PanoramaDecoder(parameters)
+        return Callbacks(decode, self._publish, self._failed, self._outputs.want_labels)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to images."""
         if not self._attempt(self._subscribe, "could not be activated"):
             return FAILURE
         self._state = "active"
+        self._bond.form(self._settings.bond_heartbeat_period)
         return super().on_activate(state)
 
     def _subscribe(self, parameters: Parameters) -> None:
@@ -141,21 +170,29 @@ class PanoSam2Node(SteadyLifecycleNode):
     def close(self) -> None:
         """Unsubscribe, end the runtime, and free what it held; more than once does no harm."""
         self._unsubscribe()
-        runtime, self._runtime = self._runtime, None
-        if runtime is None:
-            return
-        self._epoch = runtime.close()
-        del runtime
-        free_memory()
+        self._supervisor.close()
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a thread runs that would keep the process from ending."""
+        return self._supervisor.hangs
+
+    @property
+    def _runtime(self) -> TrackingRuntime | None:
+        """None while unconfigured."""
+        return self._supervisor.runtime
 
     def _unsubscribe(self) -> None:
+        self._bond.end()
         self._images.stop()
         self._outputs.views.stop()
 
     # --- parameters
 
     def _refusal(self, changes: list[Parameter]) -> str:
-        return refusal(changes, self._settings, configured=self._runtime is not None)
+        return refusal(
+            changes, self._settings, configured=self._runtime is not None or self._state == "configuring"
+        )
 
     def _apply_parameters(self) -> None:
         self._settings = parameters = read_parameters(self)
@@ -171,7 +208,7 @@ class PanoSam2Node(SteadyLifecycleNode):
 
     def _frame_changed(self, header: Header) -> None:
         axes = self._camera_of(header).convention.value
-        self.get_logger().info(f"images are in frame {header.frame_id!r}, axes: {axes}")
+        self._reporter.note(f"images are in frame {header.frame_id!r}, axes: {axes}", "frame")
 
     def _camera_of(self, header: Header) -> CameraFrame:
         """Return how the camera of an image with this header sits in the header's frame."""
@@ -196,7 +233,8 @@ class PanoSam2Node(SteadyLifecycleNode):
         """Report an image without results; called on the worker's thread."""
         if not self.context.ok():
             return  # publishing fails while the process ends
-        self.tracker_changed()
+        if self._runtime is not None:
+            self._runtime.update_status()
         if isinstance(error, ImageError):
             self._reporter.failed(f"image refused: {error}", "image")
             return
@@ -223,7 +261,7 @@ class PanoSam2Node(SteadyLifecycleNode):
         """Note what the diagnostics report of the tracker; called on the worker's thread."""
         runtime = self._runtime
         if runtime is not None:
-            runtime.update_status()
+            runtime.update_status(changed=True)
 
     def save_soon(self) -> None:
         """Save what is remembered, since a call has changed it."""
@@ -243,6 +281,20 @@ class PanoSam2Node(SteadyLifecycleNode):
 
     # --- diagnostics
 
+    def memory_ran_out(self, where: str) -> None:
+        """Free what can be freed, and report that memory ran out; called by the executor."""
+        self._not_taken += 1
+        runtime = self._runtime
+        freed = (
+            "kept images were dropped" if runtime and runtime.worker.forget_frames() else "nothing was kept"
+        )
+        free_memory()
+        self._reporter.failed(
+            f"memory ran out {where}, {self._not_taken} times so far; {freed}: end other programs, or lower "
+            "history_mib and max_objects",
+            "memory ran out",
+        )
+
     def _report(self) -> None:
         runtime = self._runtime
         status = NodeStatus(
@@ -254,8 +306,15 @@ class PanoSam2Node(SteadyLifecycleNode):
             model=runtime.model if runtime else ModelInfo(),
             dds=f"{get_rmw_implementation_identifier()}; for the camera driver: {profile_line()}",
             views=self._outputs.views.counts,
+            progress=runtime.worker.progress if runtime else WorkerProgress(),
+            restarts=self._supervisor.restarts,
+            not_taken=self._not_taken,
         )
-        found = self._images.findings(self._settings)
+        found = {
+            **self._images.findings(self._settings),
+            **self._supervisor.findings(),
+            **duplicates(self, "~/prompt"),
+        }
         if self._target.problem:
             found["target_frame"] = Finding(WARN, self._target.problem)
         self._reporter.report(status, found, self._settings)
@@ -264,17 +323,23 @@ class PanoSam2Node(SteadyLifecycleNode):
 def main(args: list[str] | None = None) -> None:
     """Run the node until SIGINT or SIGTERM ends it."""
     keep_buffers()
+    hangs = False
     with ros_running(args):
-        executor, node = SingleThreadedExecutor(), None
+        executor, node = SteadyExecutor(), None
         try:
-            node = PanoSam2Node()
+            with starting():
+                node = PanoSam2Node()
+            executor.memory_ran_out = node.memory_ran_out
             executor.add_node(node)
             executor.spin()
         finally:
             executor.shutdown()
             if node is not None:
                 node.close()
+                hangs = node.hangs
                 node.destroy_node()
+    if hangs:
+        end_process()
 
 
 if __name__ == "__main__":

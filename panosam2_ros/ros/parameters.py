@@ -170,6 +170,20 @@ class Parameters:
     lost_after: float = _declared(
         3.0, "s unseen until an occluded object is lost", Change.UNCONFIGURED, span=(0.0, 3600.0)
     )
+    bond_heartbeat_period: float = _declared(
+        0.1,
+        "s between heartbeats for nav2's lifecycle manager while the node is active, where package bond is "
+        "installed; 0: none",
+        Change.UNCONFIGURED,
+        span=(0.0, 2.0),
+    )
+    call_timeout: float = _declared(
+        30.0,
+        "s after which a service call that the tracker has not finished is answered, with BUSY, or with "
+        "INTERNAL where it has begun",
+        Change.LIVE,
+        span=(1.0, 3600.0),
+    )
     prompt_queue: int = _declared(
         16, "service calls that may wait for the tracker", Change.UNCONFIGURED, span=(1, 1000)
     )
@@ -196,6 +210,18 @@ class Parameters:
         "",
         "frame of all directions that are published and answered, by tf2; empty, without tf2 or without a "
         "transform at the image's stamp: the image's frame",
+        Change.UNCONFIGURED,
+    )
+    transform_timeout: float = _declared(
+        0.1,
+        "s for which the results of an image, and the next image with them, wait for its transform to "
+        "target_frame, where that is late",
+        Change.UNCONFIGURED,
+        span=(0.0, 2.0),
+    )
+    target_frame_only: bool = _declared(
+        False,
+        "publish no bearings for an image without a transform to target_frame, rather than in its own frame",
         Change.UNCONFIGURED,
     )
     history_seconds: float = _declared(
@@ -247,6 +273,26 @@ class Parameters:
     )
     image_timeout_error: float = _declared(
         30.0, "s without images until that is an error; 0: never", Change.LIVE, span=(0.0, 86400.0)
+    )
+    result_timeout: float = _declared(
+        3.0,
+        "s for which an image or call may wait for a result, at least 5 times as long as usual, until "
+        "/diagnostics warns",
+        Change.LIVE,
+        span=(0.1, 3600.0),
+    )
+    result_timeout_error: float = _declared(
+        10.0,
+        "s for which it may wait, at least 10 times as long as usual, until that is an error; 0: never",
+        Change.LIVE,
+        span=(0.0, 86400.0),
+    )
+    restart_after: float = _declared(
+        120.0,
+        "s without a result, at least 10 times as long as usual, after which inference counts as hanging: "
+        "its thread is left behind and the tracker is built anew from what was remembered last; 0: never",
+        Change.LIVE,
+        span=(0.0, 86400.0),
     )
     loss_warning: float = _declared(
         0.05, "share of images lost on the way above which it warns; 0: never", Change.LIVE, span=(0.0, 1.0)

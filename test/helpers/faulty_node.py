@@ -7,15 +7,17 @@ import math
 import os
 import sys
 import time
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from panosam2_ros.memory import memory_file
-from panosam2_ros.ros import lifecycle_node, node, runtime
+from panosam2_ros.ros import image_subscription, lifecycle_node, node, runtime
 from panosam2_ros.ros.conversion import transforms
 from panosam2_ros.tracking import tracker, view_pipeline
 
@@ -37,6 +39,34 @@ def inference_raises() -> None:
     tracker.PanoTracker.step = step  # type: ignore[method-assign]
 
 
+def _at_image(which: Callable[[int], bool], fault: Callable[[], None]) -> None:
+    """Have a fault on the images whose number, from 1, is chosen."""
+    real, calls = tracker.PanoTracker.step, [0]
+
+    def step(self: Any, image: Any, stamp: int, **options: bool) -> Any:
+        calls[0] += 1
+        if which(calls[0]):
+            fault()
+        return real(self, image, stamp, **options)
+
+    tracker.PanoTracker.step = step  # type: ignore[method-assign]
+
+
+def inference_ends() -> None:
+    """On the fourth image, by what no ``except Exception`` catches."""
+    _at_image(lambda n: n == 4, lambda: sys.exit("injected"))
+
+
+def inference_ends_always() -> None:
+    """On every image from the second on."""
+    _at_image(lambda n: n > 1, lambda: sys.exit("injected"))
+
+
+def inference_hangs() -> None:
+    """On the fourth image, for ever."""
+    _at_image(lambda n: n == 4, lambda: time.sleep(1e6))
+
+
 def out_of_memory() -> None:
     """With more than two objects at once."""
     real = view_pipeline.propagate
@@ -56,6 +86,37 @@ def no_memory_at_all() -> None:
         raise MemoryError("injected")
 
     view_pipeline.propagate = propagate
+
+
+def no_memory_for_messages() -> None:
+    """For every second image and call, and in every third callback of an image."""
+    kinds = {"_take_subscription": "image", "_take_service": "prompt"}
+    calls = [0]
+
+    def failing(real: Any, part: str) -> Any:
+        def take(self: Any, entity: Any) -> Any:
+            name = getattr(entity, "topic_name", None) or getattr(entity, "srv_name", "")
+            if part not in name:
+                return real(self, entity)
+            taken = real(self, entity)
+            calls[0] += 1
+            if calls[0] % 2:
+                raise MemoryError("std::bad_alloc")
+            return taken
+
+        return take
+
+    for method, part in kinds.items():
+        setattr(SingleThreadedExecutor, method, failing(getattr(SingleThreadedExecutor, method), part))
+    arrived, images = image_subscription.ImageSubscription._arrived, [0]
+
+    def out_of_memory_there(self: Any, msg: Any, info: Any) -> None:
+        images[0] += 1
+        if images[0] % 3 == 0:
+            raise MemoryError
+        arrived(self, msg, info)
+
+    image_subscription.ImageSubscription._arrived = out_of_memory_there  # type: ignore[method-assign]
 
 
 def disk_full() -> None:
@@ -90,7 +151,10 @@ def knows_a_transform() -> None:
             return SimpleNamespace(transform=SimpleNamespace(rotation=rotation))
 
     transforms.tf2_ros = SimpleNamespace(
-        Buffer=Buffer, TransformListener=lambda *_, **__: None, TransformException=LookupError
+        Buffer=Buffer,
+        TransformListener=lambda *_, **__: None,
+        TransformException=LookupError,
+        ExtrapolationException=IndexError,
     )
 
 
@@ -106,12 +170,12 @@ def slow() -> None:
 
 
 def slow_to_configure() -> None:
-    """Loading the weights takes three seconds."""
+    """Loading the weights takes minutes."""
     real = runtime.build_tracker
 
     def build(parameters: Any) -> Any:
         print("configuring", flush=True)
-        time.sleep(3.0)
+        time.sleep(300.0)
         return real(parameters)
 
     runtime.build_tracker = build
@@ -125,7 +189,8 @@ def like_humble() -> None:
 
 if __name__ == "__main__":
     FAULTS = (
-        inference_raises, out_of_memory, no_memory_at_all, disk_full, prompting_raises, knows_a_transform,
+        inference_raises, inference_ends, inference_ends_always, inference_hangs, out_of_memory,
+        no_memory_at_all, no_memory_for_messages, disk_full, prompting_raises, knows_a_transform,
         slow, slow_to_configure, like_humble,
     )  # fmt: skip
     {fault.__name__: fault for fault in FAULTS}[sys.argv.pop(1)]()

@@ -179,6 +179,7 @@ def start(
     log: Path,
     namespace: str = "",
     fault: str = "",  # of faulty_node.py; empty: the node as it is
+    remap: tuple[str, ...] = (),  # FROM:=TO
     **parameters: Any,
 ) -> Process:
     """Start the node in a process of its own, with small settings."""
@@ -186,6 +187,7 @@ def start(
     arguments = [a for k, v in settings.items() for a in ("-p", f"{k}:={v}")]
     if namespace:
         arguments += ["-r", f"__ns:={namespace}"]
+    arguments += [a for rule in remap for a in ("-r", rule)]
     if fault:
         path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
         return Process("helpers.faulty_node", fault, "--ros-args", *arguments, log=log, PYTHONPATH=path)

@@ -17,13 +17,17 @@ from std_srvs.srv import Trigger
 from helpers.process import Process, wait_for
 from helpers.station import Station, ball_prompt, image_msg, start, stations, until_active
 from panosam2_ros.msg import PromptResult
-from panosam2_ros.srv import SaveMemory
+from panosam2_ros.srv import PromptObjects, SaveMemory
 
 pytestmark = pytest.mark.faults
 MODEL = "panosam2_nano"
 
 
 station = pytest.fixture(stations)
+
+
+def prompt_request() -> PromptObjects.Request:
+    return PromptObjects.Request(prompts=[ball_prompt()])
 
 
 def test_inference_that_raises_costs_one_image(station: Station, tmp_path: Path) -> None:
@@ -68,6 +72,19 @@ def test_out_of_memory_beyond_help_is_reported_and_survived(station: Station, tm
         assert station.call(Trigger, "reset").success
         station.show()  # without objects there is nothing to run out over
         assert process.running
+
+
+def test_memory_that_runs_out_while_a_message_is_taken_is_survived(station: Station, tmp_path: Path) -> None:
+    with start(MODEL, tmp_path / "log.txt", fault="no_memory_for_messages") as process:
+        until_active(process)
+        for _ in range(3):
+            station.show()  # again where it was lost
+        station.until_status(DiagnosticStatus.ERROR, "memory ran out while a message on /image was taken")
+        station.spin_until(lambda: int(station.value("messages_not_taken") or 0) >= 3)
+        wait_for(lambda: "memory ran out in a callback" in process.output, 20, "the report")
+        assert station.call(PromptObjects, "prompt", prompt_request(), tries=4).success
+        assert station.show() in station.bearings
+        assert process.running and "Traceback" not in process.output
 
 
 @pytest.mark.parametrize("fault, reason", [("disk_full", "No space left"), ("", "")])

@@ -14,7 +14,7 @@ pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: mak
 from lifecycle_msgs.msg import State, Transition
 
 from helpers.process import Process, wait_for
-from helpers.station import Station, ball_prompt, image_msg, start, stations
+from helpers.station import Station, ball_prompt, image_msg, start, stations, until_active
 
 pytestmark = pytest.mark.faults
 MODEL = "panosam2_nano"
@@ -60,6 +60,42 @@ def test_a_signal_ends_it_while_it_configures(how: signal.Signals, tmp_path: Pat
         wait_for(lambda: "configuring" in process.output, 90, "the transition to begin")
         _ends_quietly(process, how)
         assert "waiting for images" not in process.output
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_what_was_known_though_inference_hangs(
+    how: signal.Signals, station: Station, tmp_path: Path
+) -> None:
+    memory = {"memory_directory": str(tmp_path), "memory_file": "state", "save_interval": 0.0}
+    with start(MODEL, tmp_path / "log.txt", fault="inference_hangs", **memory) as process:
+        until_active(process)
+        station.show()
+        assert station.prompt(ball_prompt(label="ball")).success
+        for _ in range(10):  # the fourth hangs
+            station.stamp += 100_000_000
+            station.camera.publish(image_msg(station.stamp))
+            station.spin_for(0.1)
+        assert station.value("frames_waiting") == "1", "it does not hang"
+        assert not (tmp_path / "state.safetensors").exists()
+        assert process.stop(how, timeout=AT_MOST) == 0, process.output
+        assert "its thread is left behind" in process.output and "Traceback" not in process.output
+    with start(MODEL, tmp_path / "again.txt", **memory) as process:
+        until_active(process)
+        assert "remembering objects [1]" in process.output
+
+
+def test_the_node_answers_while_it_configures(station: Station, tmp_path: Path) -> None:
+    """With its state, its parameters and NOT_ACTIVE; a second transition is refused."""
+    with start(MODEL, tmp_path / "log.txt", fault="slow_to_configure") as process:
+        wait_for(lambda: "configuring" in process.output, 90, "the transition to begin")
+        assert station.state() == State.TRANSITION_STATE_CONFIGURING
+        station.spin_until(lambda: station.value("state") == "configuring")
+        assert not station.change(Transition.TRANSITION_CONFIGURE)
+        assert "clean it up first" in station.set(model="sam2.1_hiera_tiny")[0].reason
+        answer = station.prompt(ball_prompt())
+        assert not answer.success and "not configured" in answer.message
+        assert station.state() == State.TRANSITION_STATE_CONFIGURING  # all that was answered meanwhile
+        assert process.stop(timeout=AT_MOST) == 0 and "Traceback" not in process.output
 
 
 def _ends_quietly(process: Process, how: signal.Signals) -> None:

@@ -30,6 +30,7 @@ from panosam2_ros.model.build import build_model, random_model
 from panosam2_ros.msg import PromptResult
 from panosam2_ros.ros.inference import memory_store
 from panosam2_ros.ros.inference.memory_store import REFUSED, SKIPPED_IDS, MemoryStore
+from panosam2_ros.ros.inference.worker import WorkerBusyError, WorkerLateError
 from panosam2_ros.srv import GetObjects, LoadMemory, SaveMemory
 from panosam2_ros.tracking.tracker import PanoTracker
 
@@ -183,7 +184,7 @@ def test_what_was_put_aside_before_stays(tmp_path: Path) -> None:
         path.write_bytes(content)
         store = MemoryStore(tracker, str(tmp_path), "state", told.append)
         store.restore()
-        store.close(save=False)
+        store.close(None, timeout=10.0)
     kept = [tmp_path / f"{path.name}{REFUSED}{more}" for more in ("", ".1", ".2")]
     assert [p.read_bytes() for p in kept] == [b"one", b"two", b"three"] and not path.exists()
     assert str(kept[2]) in told[2]
@@ -210,17 +211,24 @@ def test_memory_that_cannot_be_had_is_reported_too(
 ) -> None:
     """torch's allocators raise RuntimeError, not MemoryError."""
     reasons: list[str] = []
+    error = RuntimeError("DefaultCPUAllocator: can't allocate memory")
 
     def raises(*_: object) -> TrackerSnapshot:
-        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        raise error
+
+    class Fails:
+        """A worker on which every job raises."""
+
+        def submit(self, _: Callable[[], TrackerSnapshot], done: Callable[..., None]) -> None:
+            done(None, error)
 
     tracker = PanoTracker(random_model(1).eval().requires_grad_(False))
     store = MemoryStore(tracker, str(tmp_path), "state", reasons.append)
+    monkeypatch.setattr(memory_store, "save_snapshot", raises)
     if where == "written":
-        monkeypatch.setattr(memory_store, "save_snapshot", raises)
+        store.close(tracker.snapshot(), timeout=10.0)
     else:
-        monkeypatch.setattr(tracker, "snapshot", raises)
-    store.close(save=True)
+        store.save_soon(Fails())  # type: ignore[arg-type]
     assert len(reasons) == 1 and "memory not saved" in reasons[0] and "can't allocate" in reasons[0]
 
 
@@ -243,7 +251,31 @@ def test_ids_and_epochs_that_go_on_are_nobody_elses(
     store = MemoryStore(tracker, str(tmp_path), "state", pytest.fail)
     assert "remembering objects []" in store.restore()
     assert (tracker.epoch, tracker.snapshot().next_id) == expected
-    store.close(save=False)
+    store.close(None, timeout=10.0)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("error", [WorkerBusyError("16 calls wait"), WorkerLateError("not within 30 s")])
+def test_a_worker_that_is_too_busy_does_not_keep_it_from_saving(
+    error: WorkerBusyError, tmp_path: Path
+) -> None:
+    class Busy:
+        """Takes no call, or lets it wait too long."""
+
+        def submit(self, _: Callable[[], TrackerSnapshot], done: Callable[..., None]) -> None:
+            if type(error) is WorkerBusyError:
+                raise error
+            done(None, error)
+
+    reasons: list[str] = []
+    tracker = PanoTracker(random_model(1).eval().requires_grad_(False))
+    store = MemoryStore(tracker, str(tmp_path), "state", reasons.append)
+    store.save_soon(Busy())  # type: ignore[arg-type]
+    assert len(reasons) == 1 and str(error) in reasons[0]  # nothing is known yet
+    store.lately = tracker.snapshot
+    store.save_soon(Busy())  # type: ignore[arg-type]
+    store.close(None, timeout=10.0)
+    assert len(reasons) == 1 and (tmp_path / "state.safetensors").exists()
 
 
 def test_what_changes_while_it_is_saved_is_saved_once_more(
@@ -271,5 +303,5 @@ def test_what_changes_while_it_is_saved_is_saved_once_more(
         store.save_soon(AtOnce())  # type: ignore[arg-type]
     may_end.set()
     wait_for(lambda: len(saved) == 2, 20, "the second time")
-    store.close(save=False)
+    store.close(None, timeout=10.0)
     assert len(saved) == 2

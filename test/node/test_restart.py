@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -93,3 +94,27 @@ def test_what_was_tracked_is_found_again_after_a_kill(
     process.stop(signal.SIGTERM)
     print(f"found in {found} of {SCENES} scenes, s from kill to masks: {seconds}, on {os.cpu_count()} cores")
     assert found >= ENOUGH and not confused, (found, confused)
+
+
+@pytest.mark.faults
+def test_what_a_killed_node_left_in_shared_memory_is_removed(running: ExitStack, tmp_path: Path) -> None:
+    process = node(running, tmp_path, 0, 10.0)
+    maps = Path(f"/proc/{process._process.pid}/maps").read_text()
+    names = set(re.findall(r"/dev/shm/(fast(?:dds|rtps)_[0-9a-f]{16})\b", maps))
+    own = [Path("/dev/shm") / name for name in names if flocked_by(process._process.pid, name)]
+    assert own, "the middleware has no shared memory here"
+    process.stop(signal.SIGKILL)
+    assert all(path.exists() for path in own)
+    locks = [path.with_name(f"{path.name}_el") for path in own]
+    wait_for(
+        lambda: all(time.time() - lock.stat().st_mtime > 6 for lock in locks), 20, "them to be old enough"
+    )
+    again = node(running, tmp_path, 1, 10.0)
+    assert not any(path.exists() for path in (*own, *locks))
+    assert "shared memory that processes left when they were killed" in again.output
+
+
+def flocked_by(pid: int, segment: str) -> bool:
+    """Whether a process has the lock file of a segment open: it has made the segment."""
+    files = Path(f"/proc/{pid}/fd").iterdir()
+    return any(os.path.realpath(file).endswith(f"/{segment}_el") for file in files)

@@ -33,7 +33,16 @@ LABORATORY = ("synthetic", "datasets", "evaluation", "training")
 ROOMS = (*INSTALLED, *LABORATORY)
 USE_ROS = ("ros", "demo")
 APART = {("ros", "cli"), *((room, top) for room in LABORATORY for top in ("cli", "ros", "demo"))}
-ROS_MODULES = {"builtin_interfaces", "launch", "launch_ros", "rcl_interfaces", "rclpy", "std_srvs", "tf2_ros"}
+ROS_MODULES = {
+    "bond",
+    "builtin_interfaces",
+    "launch",
+    "launch_ros",
+    "rcl_interfaces",
+    "rclpy",
+    "std_srvs",
+    "tf2_ros",
+}
 MODEL_MAY_IMPORT = {"torch", "sam2", "safetensors", "numpy"} | sys.stdlib_module_names
 # what every program has, and type parameters
 SHARED_NAMES = {"main", "log", "T"}

@@ -168,3 +168,14 @@ def test_environment_is_exported_and_the_users_own_is_kept(
         action.execute(context)
     assert context.environment[PROFILES_VARIABLE] == (users_own or str(ROOT / "config" / "fastdds.xml"))
     assert context.environment["MALLOC_TRIM_THRESHOLD_"] == "2147483647"
+
+
+def test_the_node_has_time_to_save() -> None:
+    """Longer than launch's 5 s, and than the node waits for its files at the end."""
+    pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
+    from panosam2_ros.ros.runtime import _DISK_PATIENCE
+
+    (node,) = (c for c in calls("Node") if keyword(c, "executable") == "panosam2_node")
+    for name in ("sigterm_timeout", "sigkill_timeout"):
+        value = keyword(node, name)
+        assert isinstance(value, str) and float(value) >= 10 > _DISK_PATIENCE

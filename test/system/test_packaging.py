@@ -44,7 +44,16 @@ THIRD_PARTY = {
 }
 # the programs that want them say so; rosbags brings zstd of Python 3.14, or backports of it
 OPTIONAL = {"backports", "compression", "pyarrow", "rosbags"}
-ROS_MODULES = {"builtin_interfaces", "launch", "launch_ros", "rcl_interfaces", "rclpy", "std_srvs", "tf2_ros"}
+ROS_MODULES = {
+    "bond",
+    "builtin_interfaces",
+    "launch",
+    "launch_ros",
+    "rcl_interfaces",
+    "rclpy",
+    "std_srvs",
+    "tf2_ros",
+}
 ROS_PACKAGES = {"tf2_ros": "tf2_ros_py"}  # where they have another name than their module
 
 

@@ -24,6 +24,25 @@ class FrameError(LookupError):
     """A transform cannot be had; the message says why, and what to do."""
 
 
+class LateTransformError(FrameError):
+    """The frames are connected, but the transform at this stamp is not known yet."""
+
+
+def frame_id_problem(frame_id: str) -> str:
+    """Describe what is wrong with the frame_id of an image or a point; empty where nothing is."""
+    if not frame_id:
+        return (
+            "header.frame_id is empty: RViz, target_frame and points in other frames need it; set it in the "
+            "camera's driver (often its parameter frame_id)"
+        )
+    if frame_id.startswith("/"):
+        return (
+            f'header.frame_id {frame_id!r} begins with a slash, and tf2 refuses it ("frame_ids cannot start '
+            f"with a '/'\"): set {frame_id.lstrip('/')!r} in the camera's driver"
+        )
+    return ""
+
+
 class Transforms:
     """A tf2 buffer that is filled from its first use on."""
 
@@ -44,6 +63,8 @@ class Transforms:
         """Return the transform that is known now, on any thread; raise FrameError where there is none."""
         try:
             return self._buffer.lookup_transform(target, source, stamp).transform
+        except tf2_ros.ExtrapolationException as error:
+            raise LateTransformError(str(error)) from error
         except tf2_ros.TransformException as error:
             raise FrameError(str(error)) from error
 
@@ -54,13 +75,23 @@ class PointTransformer:
     def __init__(self, node: Node, transforms: Transforms) -> None:
         self._node, self._transforms = node, transforms
 
-    async def point(self, msg: PointStamped, frame_id: str) -> Floats:
-        """Return [3] in ``frame_id``; a message without a frame is in it already. Raise FrameError."""
+    async def point(self, msg: PointStamped, frame_id: str | None) -> Floats:
+        """Return [3] in ``frame_id`` of the images; None: no image has come yet.
+
+        A message without a frame is in it already. Raise FrameError.
+        """
         own = np.array([msg.point.x, msg.point.y, msg.point.z])
-        if not frame_id:
+        if frame_id is None:
             raise FrameError("no image has come yet: click again when one has come")
         if msg.header.frame_id in ("", frame_id):
             return own
+        if not frame_id:
+            raise FrameError(
+                f"the point is in frame {msg.header.frame_id!r}, and the images have an empty frame_id: set "
+                "that in the camera's driver; points with an empty frame_id are in the camera's frame"
+            )
+        if problem := frame_id_problem(msg.header.frame_id) or frame_id_problem(frame_id):
+            raise FrameError(problem)
         try:
             self._transforms.listen()
         except FrameError as error:

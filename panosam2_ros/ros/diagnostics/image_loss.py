@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,8 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 QOS_BY_PARAMETER = QoSOverridingOptions.with_default_policies()  # history, depth and reliability
 _UNNAMED = "_NODE_NAME_UNKNOWN_"  # rmw, until a publisher's node has been discovered too
 _LONGEST_GAP = 300  # images; a longer one is a pause or another publisher, not loss
+_MOST_OF_PERIOD = 0.5  # of the time between images may be spent on taking one
+_SWITCHES = 3  # from one publisher to another among the last images: they publish at the same time
 _PAUSE = 2.0  # s between stamps; the same where there are no sequence numbers
 
 
@@ -25,12 +29,68 @@ class Arrival:
     stamp: int  # ns, of its header
     publisher: bytes = b""  # gid
     sequence: int | None = None  # the publisher's own count; None: the middleware has none
+    sent: int = 0  # ns, by the publisher's clock; 0: unknown
+    waited: float | None = (
+        None  # s from its reception by the middleware until it was handed over; None: unknown
+    )
 
     @classmethod
     def of(cls, stamp: int, info: dict[str, Any]) -> Arrival:
         """Make one of rclpy's information on a message."""
         publisher = info.get("publisher_gid") or {}
-        return cls(stamp, publisher.get("data", b""), info.get("publication_sequence_number"))
+        received, sent = info.get("received_timestamp") or 0, info.get("source_timestamp") or 0
+        waited = (time.time_ns() - received) * 1e-9 if received > 0 else -1.0
+        return cls(
+            stamp,
+            publisher.get("data", b""),
+            info.get("publication_sequence_number"),
+            sent,
+            waited if 0 <= waited < _PAUSE else None,
+        )
+
+
+class ReceptionMonitor:
+    """How long images take from the middleware into the node, and how often they are published."""
+
+    def __init__(self, window: int = 30) -> None:
+        self._last: Arrival | None = None
+        self._waited: deque[float] = deque(maxlen=window)  # s
+        self._periods: deque[float] = deque(
+            maxlen=window
+        )  # s between images that were published, lost ones too
+        self._publishers: deque[bytes] = deque(maxlen=window)
+
+    def add(self, arrival: Arrival, lost: int) -> None:
+        """Note an arrival, with how many images were lost just before it."""
+        last, self._last = self._last, arrival
+        self._publishers.append(arrival.publisher)
+        if arrival.waited is not None:
+            self._waited.append(arrival.waited)
+        if last is not None and last.sent and last.publisher == arrival.publisher:
+            period = (arrival.sent - last.sent) * 1e-9 / (lost + 1)
+            if 0 < period < _PAUSE:
+                self._periods.append(period)
+
+    @property
+    def waited(self) -> float:
+        """Median time from reception until an image is handed over, s; 0 where it is unknown."""
+        return median(self._waited) if self._waited else 0.0
+
+    @property
+    def period(self) -> float:
+        """Median time between images that are published, s; 0 where it is unknown."""
+        return median(self._periods) if self._periods else 0.0
+
+    @property
+    def too_slow(self) -> bool:
+        """Whether the node takes images so slowly that newer ones replace those that wait."""
+        return bool(self._periods) and self.waited > _MOST_OF_PERIOD * self.period
+
+    @property
+    def publishers(self) -> int:
+        """How many publishers sent the last images, in turns; a publisher that replaced another is one."""
+        changes = sum(a != b for a, b in pairwise(self._publishers))
+        return len(set(self._publishers)) if changes > _SWITCHES else 1
 
 
 class LossCounter:

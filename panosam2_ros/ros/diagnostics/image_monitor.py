@@ -10,14 +10,17 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.utilities import get_rmw_implementation_identifier
 
+from panosam2_ros.ros.conversion.transforms import frame_id_problem
 from panosam2_ros.ros.dds import loss_remedy
 from panosam2_ros.ros.diagnostics.findings import OK, WARN, Finding, above
 from panosam2_ros.ros.diagnostics.image_loss import (
     Arrival,
     LossCounter,
+    ReceptionMonitor,
     describe_publishers,
     is_compatible,
 )
+from panosam2_ros.ros.inference.frame_buffer import MIB
 from panosam2_ros.ros.parameters import Parameters
 
 _STUCK = 5  # images in a row with one stamp: the driver does not set it
@@ -37,8 +40,10 @@ class ImageMonitor:
 
     def __init__(self, node: Node, topic: ImageTopic) -> None:
         self._node, self._topic = node, topic
-        self._losses = LossCounter()
+        self._losses, self._reception = LossCounter(), ReceptionMonitor()
         self._last = time.monotonic()  # s, of the last arrival or of the start
+        self._arrivals = 0
+        self._size, self._frame_id = 0, ""  # of the last image; bytes
         self._stamp, self._stuck = -1, 0  # of the last image; images since it advanced
 
     @property
@@ -46,10 +51,12 @@ class ImageMonitor:
         """Images that were published and did not arrive."""
         return self._losses.lost
 
-    def arrived(self, stamp: int, info: dict[str, Any]) -> None:
-        """Note that an image of this stamp (ns) arrived; ``info`` is rclpy's on the message."""
-        self._last = time.monotonic()
-        self._losses.add(Arrival.of(stamp, info))
+    def arrived(self, stamp: int, info: dict[str, Any], size: int, frame_id: str) -> None:
+        """Note that an image of this stamp (ns) and size (bytes) arrived; ``info`` is rclpy's on it."""
+        self._last, self._size, self._frame_id = time.monotonic(), size, frame_id
+        self._arrivals += 1
+        arrival = Arrival.of(stamp, info)
+        self._reception.add(arrival, self._losses.add(arrival))
         self._stuck = self._stuck + 1 if stamp == self._stamp else 0
         self._stamp = stamp
 
@@ -59,19 +66,44 @@ class ImageMonitor:
         level = above(silence, parameters.image_timeout, parameters.image_timeout_error)
         if level != OK:
             return {"silence": Finding(level, self._silence(silence))}
+        return {**self._sources(), **self._lost_images(parameters)} if self._arrivals else {}
+
+    def _sources(self) -> dict[str, Finding]:
+        """Return what is wrong with what the images' publishers fill in."""
+        name, found = self._topic.name, {}
+        if self._reception.publishers > 1:
+            found["publishers"] = (
+                f"{self._reception.publishers} publishers send images on {name} in turns, and objects are "
+                "tracked through both: give each camera its topic, and each topic its node "
+                "(cameras.launch.py)"
+            )
+        if problem := frame_id_problem(self._frame_id):
+            found["frame_id"] = f"images on {name}: {problem}"
         if self._stuck >= _STUCK:
-            text = (
-                f"all images on {self._topic.name} have the stamp {self._stamp} ns: "
+            found["stamps"] = (
+                f"all images on {name} have the stamp {self._stamp} ns: "
                 "velocities, states and prompts need the driver to set header.stamp"
             )
-            return {"stamps": Finding(WARN, text)}
+        return {kind: Finding(WARN, text) for kind, text in found.items()}
+
+    def _lost_images(self, parameters: Parameters) -> dict[str, Finding]:
         share = self._losses.share()
         level = above(share, parameters.loss_warning, parameters.loss_error)
-        if level != OK:
-            remedy = loss_remedy(get_rmw_implementation_identifier())
-            text = f"{share:.0%} of the images on {self._topic.name} are lost on the way; {remedy}"
-            return {"loss": Finding(level, text)}
-        return {}
+        if level == OK:
+            return {}
+        text = f"{share:.0%} of the images on {self._topic.name} are lost on the way; {self._remedy()}"
+        return {"loss": Finding(level, text)}
+
+    def _remedy(self) -> str:
+        """Return why images are lost, and what to do."""
+        reception = self._reception
+        if not reception.too_slow:
+            return loss_remedy(get_rmw_implementation_identifier())
+        return (
+            f"this node needs {1e3 * reception.waited:.0f} ms to take one of {self._size / MIB:.1f} MiB, and "
+            f"they come every {1e3 * reception.period:.0f} ms, so that newer ones replace those that wait: "
+            "publish smaller images, fewer, or jpeg (image_transport: compressed)"
+        )
 
     def _silence(self, seconds: float) -> str:
         topic = self._topic

@@ -13,31 +13,9 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
 from panosam2_ros.ros.diagnostics.findings import OK, Finding
 from panosam2_ros.ros.diagnostics.image_loss import rate
+from panosam2_ros.ros.diagnostics.throttle import line
 
 _WINDOW = 200  # images over which rate and latency are taken
-_MOST_TEXTS = 100
-
-
-class Throttle:
-    """Lets each text through once in a period; forgets the oldest of more than 100."""
-
-    def __init__(self, period: float = 10.0) -> None:
-        self._period = period  # s
-        self._last: dict[str, float] = {}
-        self._lock = threading.Lock()
-
-    def due(self, text: str) -> bool:
-        """Return whether to report this text now."""
-        now = time.monotonic()
-        with self._lock:
-            last = self._last.get(text)
-            if last is not None and now - last < self._period:
-                return False
-            self._last.pop(text, None)
-            self._last[text] = now
-            if len(self._last) > _MOST_TEXTS:
-                del self._last[next(iter(self._last))]
-            return True
 
 
 class Statistics:
@@ -93,7 +71,7 @@ def diagnostics_msg(
     status = DiagnosticStatus(
         level=ordered[0].level if ordered else OK,
         name=f"{name}: tracking",
-        message="; ".join(finding.text for finding in ordered) or values["state"],
+        message="; ".join(line(finding.text) for finding in ordered) or values["state"],
         hardware_id=values["device"],
         values=[KeyValue(key=key, value=value) for key, value in values.items()],
     )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field
 
 from panosam2_ros.ros.diagnostics.findings import ERROR, OK, WARN, Finding, above, below
 from panosam2_ros.ros.diagnostics.statistics import Statistics
 from panosam2_ros.ros.inference.latest_only_thread import LatestCounts
+from panosam2_ros.ros.inference.progress import WorkerProgress
 from panosam2_ros.ros.inference.worker_state import WorkerCounts, WorkerQueue
 from panosam2_ros.ros.parameters import Parameters
 from panosam2_ros.tracking.motion_model import TrackState
 from panosam2_ros.tracking.tracker import PanoTracker
 
+_SOME_FRAMES, _MORE_FRAMES = 5, 10  # times the usual duration of an image before results are missed
 _OTHER_CLOCK = 3600.0  # s of latency that no queue explains
 
 
@@ -66,6 +69,9 @@ class NodeStatus:
     model: ModelInfo = ModelInfo()
     views: LatestCounts = field(default_factory=LatestCounts)
     dds: str = ""
+    progress: WorkerProgress = field(default_factory=WorkerProgress)
+    restarts: int = 0  # times that inference was started anew
+    not_taken: int = 0  # messages for which there was no memory
 
     def values(self, statistics: Statistics) -> dict[str, str]:
         """Return keys and values of the message; docs/diagnostics.md explains each."""
@@ -77,6 +83,7 @@ class NodeStatus:
             "rate_hz": f"{statistics.rate():.2f}",
             "latency_p50_ms": f"{1e3 * statistics.latency(0.5):.1f}",
             "latency_p95_ms": f"{1e3 * statistics.latency(0.95):.1f}",
+            "result_age_s": f"{self.progress.result_age:.1f}",
             "frames_received": str(counts.received),
             "frames_processed": str(counts.processed),
             "frames_dropped": str(counts.dropped),
@@ -90,12 +97,14 @@ class NodeStatus:
             "views_dropped": str(self.views.dropped),
             "calls_waiting": str(queue.calls),
             "calls_refused": str(counts.refused),
+            "restarts": str(self.restarts),
             "objects": str(tracked.objects),
             **{f"objects_{state.name.lower()}": str(count) for state, count in states.items()},
             "objects_at_once": str(tracked.at_once),
             "memory_mib": f"{tracked.memory_mib:.2f}",
             "memory_per_object_mib": f"{each:.3f}",
             "out_of_memory": str(tracked.out_of_memory),
+            "messages_not_taken": str(self.not_taken),
             "device": self.model.device,
             "model": self.model.model,
             "weights_sha256": self.model.weights_sha256,
@@ -111,11 +120,29 @@ def findings(status: NodeStatus, statistics: Statistics, limits: Parameters) -> 
         found["error"] = Finding(ERROR, statistics.last_error)
     if status.state != "active":
         found["state"] = Finding(WARN, f"the node is {status.state}")
+    if (stalled := _stalled(status.progress, limits)) is not None:
+        found["results"] = stalled
     if status.tracked.shortage:
         found["shortage"] = Finding(WARN, status.tracked.shortage)
     if status.state == "active" and status.counts.processed:
         found |= _speed(statistics, limits)
     return found
+
+
+def _stalled(progress: WorkerProgress, limits: Parameters) -> Finding | None:
+    """Return a finding where results have not come for several times as long as usual."""
+    warning = max(limits.result_timeout, _SOME_FRAMES * progress.usual)
+    error = max(limits.result_timeout_error, _MORE_FRAMES * progress.usual)
+    level = above(progress.stalled, warning, error if limits.result_timeout_error else 0.0)
+    if progress.ended is not None or level == OK:
+        return None
+    age = progress.result_age
+    last = f"the last one came {age:.1f} s ago" if math.isfinite(age) else "there has been none"
+    return Finding(
+        level,
+        f"an image or call has waited {progress.stalled:.1f} s for a result, and {last}: inference hangs "
+        "or is too slow for this device; see restart_after, or use a smaller model",
+    )
 
 
 def _speed(statistics: Statistics, limits: Parameters) -> dict[str, Finding]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -45,12 +45,17 @@ class MemoryStore:
         self._lock = threading.Lock()  # of the two below
         self._saving, self._again = False, False  # again: something changed while it was being saved
         self.restored = False
+        self.lately: Callable[[], TrackerSnapshot | None] = lambda: None  # what was remembered lately
 
-    def restore(self) -> str:
-        """Restore the file before the tracker has a thread; return what happened, for the log.
+    def restore(self, known: TrackerSnapshot | None = None) -> str:
+        """Restore the file, or ``known``, before the tracker has a thread; return what happened, for the log.
 
         A file that cannot be used is put aside, and the tracker starts empty.
         """
+        if known is not None:
+            self._tracker.restore(self._with_unused_ids(known))
+            self.restored = True
+            return f"remembering objects {[item.obj_id for item in known.objects]}"
         if self._path is None:
             return ""
         try:
@@ -90,7 +95,10 @@ class MemoryStore:
         return self._pool.submit(self._read_named, memory_path(self.directory, name))
 
     def save_soon(self, worker: Worker[Any]) -> None:
-        """Save what is remembered now, or once more after the saving that is not over yet; on any thread."""
+        """Save what is remembered now, or once more after the saving that is not over yet; on any thread.
+
+        Where the worker is too busy to be asked, what ``lately`` returns is saved.
+        """
         if self._path is None:
             return
         with self._lock:
@@ -100,8 +108,10 @@ class MemoryStore:
             self._saving = True
         try:
             worker.submit(self._tracker.snapshot, partial(self._write_later, worker))
-        except (WorkerBusyError, WorkerStoppedError):
-            self._saving = False  # the next interval saves it
+        except WorkerBusyError as error:
+            self._write_later(worker, None, error)
+        except WorkerStoppedError:
+            self._saving = False  # the end saves it
 
     def _saved(self, worker: Worker[Any]) -> None:
         """Note that saving is over, successful or not; called on any thread."""
@@ -113,7 +123,9 @@ class MemoryStore:
     def _write_later(
         self, worker: Worker[Any], memory: TrackerSnapshot | None, error: Exception | None
     ) -> None:
-        """Have a snapshot written; called on the worker's thread with it, or with what was raised."""
+        """Have a snapshot written; called with it on the worker's thread, or with what was raised."""
+        if isinstance(error, WorkerBusyError):
+            memory = self.lately()
         if memory is None:
             self._saved(worker)
             if not isinstance(error, WorkerStoppedError):
@@ -153,14 +165,19 @@ class MemoryStore:
         except FileNotFoundError as error:
             raise MemoryFileError(f"{error}: save it first, or see memory_directory") from error
 
-    def close(self, *, save: bool) -> None:
-        """Finish what is being written; ``save``: the tracker has no thread any more, so save it."""
-        if save and self._path is not None:
-            try:
-                self._pool.submit(self._write, replace(self._tracker.snapshot(), final=True))
-            except Exception as error:
-                self._not_saved(error)
-        self._pool.shutdown(wait=True)
+    def close(self, snapshot: TrackerSnapshot | None, *, timeout: float) -> None:
+        """Save a snapshot, None: nothing, after what is being written; wait up to ``timeout`` s for it."""
+        pending: list[Future[None]] = []
+        try:
+            pending.append(self._pool.submit(lambda: None))
+            if snapshot is not None and self._path is not None:
+                pending.append(self._pool.submit(self._write, snapshot))
+        except Exception as error:  # no thread can be started
+            self._not_saved(error)
+        _, late = wait(pending, timeout)
+        if late:
+            self._not_saved(OSError(f"the disk did not take it within {timeout:g} s"))
+        self._pool.shutdown(wait=not late)
 
 
 def _free(path: Path) -> Path:

@@ -21,6 +21,8 @@ from panosam2_ros.ros.inference.frame_buffer import (
     ReceivedImage,
     not_held,
 )
+from panosam2_ros.ros.inference.progress import ProgressMonitor, WorkerProgress
+from panosam2_ros.ros.inference.worker_call import WorkerCall
 from panosam2_ros.ros.inference.worker_state import WorkerCounts, WorkerLimits, WorkerQueue
 
 if TYPE_CHECKING:
@@ -32,8 +34,16 @@ class WorkerBusyError(RuntimeError):
     """As many jobs wait as may wait."""
 
 
+class WorkerLateError(WorkerBusyError):
+    """The thread did not come to the job in time; the job is not done."""
+
+
+class WorkerHangsError(RuntimeError):
+    """The job is not over in time; it may still take effect."""
+
+
 class WorkerStoppedError(RuntimeError):
-    """The thread was stopped before it came to the job."""
+    """The thread was stopped, or ended, before it came to the job."""
 
 
 _RETRY_AFTER = 0.5  # s, after a replay that failed
@@ -47,13 +57,6 @@ class Callbacks(Generic[M]):
     on_frame: Callable[[ReceivedImage[M], TrackedFrame], None]
     on_error: Callable[[ReceivedImage[M], Exception], None]
     wants_labels: Callable[[], bool] = lambda: True  # whether anybody looks at label images now
-
-
-@dataclass(frozen=True)
-class _Job:
-    run: Callable[[], Any]
-    done: Callable[[Any, Exception | None], None]
-    stamp: int  # of the image that it is about; 0: the newest
 
 
 class Worker(Generic[M]):
@@ -72,11 +75,16 @@ class Worker(Generic[M]):
         self._replay_every = limits.replay_every
         self._history: FrameBuffer[M] = FrameBuffer(limits.history_seconds, limits.history_mib)
         self._change = threading.Condition()  # guards everything below
-        self._jobs: deque[_Job] = deque()
+        self._jobs: deque[WorkerCall] = deque()
+        self._running: WorkerCall | None = None
         self._waiting: ReceivedImage[M] | None = None
         self._newest: tuple[ReceivedImage[M], ImageArray] | None = None
         self._counts = WorkerCounts()
-        self._stopping = False
+        self._progress = ProgressMonitor()
+        self._stopping, self._abandoned = (
+            False,
+            False,
+        )  # abandoned: whoever stopped it did not wait to the end
         self._image_turn = False
         self._replayed: int | None = None  # images received until the last step of a replay
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
@@ -87,15 +95,50 @@ class Worker(Generic[M]):
 
     def stop(self, timeout: float | None) -> bool:
         """Finish what runs, refuse what waits; return False where it still runs after ``timeout`` s."""
+        self._refuse_all(WorkerStoppedError("the tracker was stopped before it came to this call"))
+        self._thread.join(timeout)
+        with self._change:
+            self._abandoned = self.running
+            late = self._running
+        if late is not None and self.running:
+            late.answer(None, WorkerStoppedError("the tracker was stopped while it worked on this call"))
+        return not self.running
+
+    def _refuse_all(self, reason: WorkerStoppedError) -> None:
+        """Take nothing any more, and refuse what waits."""
         with self._change:
             self._stopping = True
             refused, self._waiting = list(self._jobs), None
             self._jobs.clear()
             self._change.notify()
         for job in refused:
-            job.done(None, WorkerStoppedError("the tracker was stopped before it came to this call"))
-        self._thread.join(timeout)
-        return not self._thread.is_alive()
+            job.answer(None, reason)
+
+    @property
+    def running(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread.is_alive()
+
+    @property
+    def progress(self) -> WorkerProgress:
+        """Whether results come, now."""
+        with self._change:
+            return self._progress.now()
+
+    def expire(self, timeout: float) -> None:
+        """Answer the calls that are older than ``timeout`` s; one that runs may still take effect."""
+        with self._change:
+            late = [job for job in self._jobs if job.age > timeout]
+            self._jobs = deque(job for job in self._jobs if job not in late)
+            running = self._running
+        reason = (
+            f"the tracker did not come to this call within {timeout:g} s (call_timeout): call again later"
+        )
+        for job in late:
+            job.answer(None, WorkerLateError(reason))
+        if running is not None and running.age > timeout:
+            reason = f"the tracker has not finished this call within {timeout:g} s (call_timeout)"
+            running.answer(None, WorkerHangsError(f"{reason}; it may still take effect: see get_objects"))
 
     @property
     def counts(self) -> WorkerCounts:
@@ -135,6 +178,7 @@ class Worker(Generic[M]):
             dropped = self._waiting is not None
             self._waiting = frame
             self._history.add(frame)
+            self._progress.offered()
             self._count(received=1, dropped=int(dropped))
             self._change.notify()
 
@@ -148,13 +192,16 @@ class Worker(Generic[M]):
         """Run a job between images; raise WorkerBusyError or WorkerStoppedError where it cannot be taken."""
         with self._change:
             if self._stopping:
-                raise WorkerStoppedError("the tracker was stopped")
+                ended = (
+                    "ended and is started again: call again later" if self._progress.ended else "was stopped"
+                )
+                raise WorkerStoppedError(f"the tracker {ended}")
             if len(self._jobs) >= self._job_limit:
                 self._count(refused=1)
                 raise WorkerBusyError(
                     f"{len(self._jobs)} calls wait for the tracker already: call again later"
                 )
-            self._jobs.append(_Job(run, done, stamp))
+            self._jobs.append(WorkerCall(run, done, stamp))
             self._change.notify()
 
     def frame_at(self, stamp: int) -> tuple[ReceivedImage[M], ImageArray]:
@@ -174,7 +221,15 @@ class Worker(Generic[M]):
         return held, self._callbacks.decode(held.message)
 
     def _run(self) -> None:
-        self._on_start()
+        try:
+            self._on_start()
+            self._loop()
+        except BaseException as error:  # SystemExit too, say: a thread that ends in silence helps nobody
+            with self._change:
+                self._progress.ended = error
+            self._refuse_all(WorkerStoppedError(f"inference ended by {type(error).__name__}: {error}"))
+
+    def _loop(self) -> None:
         while True:
             with self._change:
                 while not (self._stopping or self._jobs or self._waiting or self.tracker.replaying):
@@ -182,6 +237,8 @@ class Worker(Generic[M]):
                 if self._stopping:
                     return
                 job, frame = self._take()
+                self._running = job
+                self._progress.began()
             if job is not None:
                 self._work(job)
             elif frame is not None:
@@ -190,6 +247,9 @@ class Worker(Generic[M]):
                 self._try_replay()
             else:
                 self._replayed = None
+            with self._change:
+                self._running = None
+                self._progress.finished(image=frame is not None, waiting=self._waiting is not None)
             del job, frame  # an image of many megabytes must not stay alive while waiting
 
     def _try_replay(self) -> None:
@@ -232,7 +292,7 @@ class Worker(Generic[M]):
         if not replayed:  # only now: the error's traceback held images alive
             self.tracker.merge_replayed(everything=True)
 
-    def _take(self) -> tuple[_Job | None, ReceivedImage[M] | None]:
+    def _take(self) -> tuple[WorkerCall | None, ReceivedImage[M] | None]:
         """Take a job or an image, interleaved; an image that a job is about always comes first."""
         frame = self._waiting
         if self._jobs and frame is not None:
@@ -244,12 +304,15 @@ class Worker(Generic[M]):
         self._waiting = None
         return None, frame
 
-    def _work(self, job: _Job) -> None:
+    def _work(self, job: WorkerCall) -> None:
         try:
             result, error = job.run(), None
         except Exception as raised:  # whatever it is, the caller learns of it and the thread lives
             result, error = None, raised
-        job.done(result, error)
+        except BaseException as raised:
+            job.answer(None, WorkerStoppedError(f"inference ended by {type(raised).__name__}: {raised}"))
+            raise
+        job.answer(result, error)
 
     def _process(self, frame: ReceivedImage[M]) -> None:
         try:
@@ -261,6 +324,8 @@ class Worker(Generic[M]):
             return
         try:
             tracked = self.tracker.step(image, frame.stamp, labels=self._callbacks.wants_labels())
+            if self._abandoned:  # another tracker has taken over
+                return
             with self._change:
                 self._newest = (frame, image)
                 self._count(processed=1)

@@ -37,7 +37,8 @@ class ResultPublishers:
         if self._panoramas.get_subscription_count():
             self._panoramas.publish(messages.image_message(header, scene.image, "rgb8"))
         header, camera = target.of(header, scene.camera)
-        self._bearings.publish(messages.bearings_msg(header, epoch, tracked.tracks, camera))
+        if target.accepts(header):
+            self._bearings.publish(messages.bearings_msg(header, epoch, tracked.tracks, camera))
         self.views.offer(scene)
 
 

@@ -31,7 +31,7 @@ class ClickedPoints:
         transforms: Transforms,
         *,
         label: Callable[[], str],  # of the objects
-        camera_frame: Callable[[], str],  # frame id of the newest image; empty: there was none
+        camera_frame: Callable[[], str | None],  # frame id of the newest image; None: there was none
     ) -> None:
         self._node, self._servers, self._reporter = node, servers, reporter
         self._label, self._camera_frame = label, camera_frame
@@ -73,5 +73,4 @@ class ClickedPoints:
         self._node.get_logger().info(f"clicked point: object {found.object_id}, label {found.label!r}")
 
     def _refused(self, reason: str) -> None:
-        text = f"clicked point refused: {reason}"
-        self._reporter.failed(text, text)
+        self._reporter.failed(f"clicked point refused: {reason}", "click")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import numpy as np
 import pytest
 import torch
 
+from helpers.process import ROOT, wait_for
 from panosam2_ros.model import checkpoints
 from panosam2_ros.model.build import build_model
 from panosam2_ros.model.checkpoints import (
@@ -35,6 +38,7 @@ class Server(ThreadingHTTPServer):
     cut: int | None = None
     ranges = True
     content = CONTENT
+    may_go_on: Event | None = None  # what a response waits for after its first bytes
 
     def __init__(self) -> None:
         self.asked: list[str | None] = []
@@ -57,6 +61,11 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
+        if self.server.may_go_on is not None:
+            self.wfile.write(body[:1000])
+            self.wfile.flush()
+            assert self.server.may_go_on.wait(60)
+            body = body[1000:]
         self.wfile.write(body[: self.server.cut])
 
     def log_message(self, *_: object) -> None:
@@ -120,6 +129,39 @@ def test_failed_downloads_name_the_place_to_put_the_file(
     monkeypatch.setenv(checkpoints.SOURCE_VARIABLE, "http://127.0.0.1:9/")
     with pytest.raises(ConnectionError, match=str(tmp_path / "cache" / f"{NAME}.pt")):
         fetch_official(NAME)
+
+
+@pytest.mark.faults
+def test_processes_that_fetch_the_same_file_wait_for_each_other(server: Server, tmp_path: Path) -> None:
+    command = (
+        "from pathlib import Path; from panosam2_ros.io.download import download;"
+        f"download('http://127.0.0.1:{server.server_port}/x', Path('{tmp_path}/cache/x.pt'),"
+        f" '{hashlib.sha256(CONTENT).hexdigest()}', size={len(CONTENT)})"
+    )
+    server.may_go_on = Event()
+    processes = [
+        subprocess.Popen([sys.executable, "-c", command], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    wait_for(lambda: len(server.asked) > 0, 60)
+    server.may_go_on.wait(2.0)  # the others come to the lock meanwhile
+    server.may_go_on.set()
+    said = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, said
+    assert len(server.asked) == 1 and (tmp_path / "cache" / "x.pt").read_bytes() == CONTENT
+    assert [p.name for p in (tmp_path / "cache").iterdir()] == ["x.pt"]
+
+
+def test_a_fetch_that_fails_leaves_the_file_to_the_next(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        with monkeypatch.context() as unreachable:
+            unreachable.setenv(checkpoints.SOURCE_VARIABLE, "http://127.0.0.1:9/")
+            with pytest.raises(ConnectionError):
+                fetch_official(NAME)
+        assert not list((tmp_path / "cache").iterdir())
+    assert fetch_official(NAME).read_bytes() == CONTENT
 
 
 def test_edgetam_has_a_source_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import math
+import os
+import re
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,11 +21,21 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from panosam2_ros.io.package_files import package_file
-from panosam2_ros.ros.dds import PROFILES_VARIABLE, keep_buffers, loss_remedy, profile_line, profiles_variable
+from panosam2_ros.ros import dds
+from panosam2_ros.ros.dds import (
+    PROFILES_VARIABLE,
+    SEGMENT_MIB,
+    keep_buffers,
+    loss_remedy,
+    profile_line,
+    profiles_variable,
+    remove_dead_segments,
+    shared_memory_problem,
+)
 from panosam2_ros.ros.diagnostics.findings import ERROR, WARN, Finding
 from panosam2_ros.ros.diagnostics.image_loss import Arrival, LossCounter, describe_publishers, rate
 from panosam2_ros.ros.diagnostics.image_monitor import ImageMonitor, ImageTopic
-from panosam2_ros.ros.diagnostics.statistics import Statistics, Throttle, diagnostics_msg
+from panosam2_ros.ros.diagnostics.statistics import Statistics, diagnostics_msg
 from panosam2_ros.ros.diagnostics.status import ModelInfo, NodeStatus
 from panosam2_ros.ros.parameters import Parameters
 
@@ -125,7 +139,7 @@ def test_warnings_of_the_watch() -> None:
     assert silent.findings(hopeless)["silence"].level == ERROR
     lossy = watch([])
     for i in range(0, 60, 3):
-        lossy.arrived(i * PERIOD, {"publication_sequence_number": i})
+        lossy.arrived(i * PERIOD, {"publication_sequence_number": i}, 1000, "camera")
     loss = lossy.findings(Parameters())["loss"]
     assert lossy.lost == 38 and "67% of the images on /image" in loss.text and loss.level == ERROR
     assert lossy.findings(Parameters(loss_error=0.0))["loss"].level == WARN
@@ -135,22 +149,26 @@ def test_warnings_of_the_watch() -> None:
 def test_a_driver_that_sets_no_stamps_is_named() -> None:
     stuck = watch([])
     for i in range(8):
-        stuck.arrived(0, {"publication_sequence_number": i})
+        stuck.arrived(0, {"publication_sequence_number": i}, 1000, "camera")
     assert "header.stamp" in stuck.findings(Parameters())["stamps"].text
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize(
+    "frame_id, said", [("", "is empty"), ("/camera", "begins with a slash"), ("camera", "")]
+)
+def test_frame_ids_that_tf2_cannot_use_are_named(frame_id: str, said: str) -> None:
+    seen = watch([])
+    assert seen.findings(Parameters()) == {}
+    for i in range(8):
+        seen.arrived(0, {"publication_sequence_number": 2 * i}, 1000, frame_id)
+    found = seen.findings(Parameters())
+    assert {"stamps", "loss"} <= found.keys()  # nothing hides anything else
+    assert (said in found["frame_id"].text) if said else ("frame_id" not in found)
 
 
 def test_mallopt_is_there_on_linux() -> None:
     assert keep_buffers() in (True, False)
-
-
-def test_throttle() -> None:
-    throttle = Throttle(period=0.05)
-    assert [throttle.due(text) for text in ("a", "a", "b")] == [True, False, True]
-    time.sleep(0.06)
-    assert throttle.due("a")
-    for i in range(1000):
-        throttle.due(str(i))
-    assert len(throttle._last) <= 100
 
 
 def test_statistics_and_levels() -> None:
@@ -172,3 +190,93 @@ def test_statistics_and_levels() -> None:
     status = diagnostics_msg(stamp, "/panosam2", found, values).status[0]
     assert status.level == DiagnosticStatus.ERROR
     assert status.message == "inference failed; no image"
+
+
+def folder_of(monkeypatch: pytest.MonkeyPatch, total: int, free: int) -> None:
+    """Have /dev/shm hold so many MiB."""
+    found = SimpleNamespace(f_frsize=4096, f_blocks=total * 256, f_bavail=free * 256)
+    monkeypatch.setattr(dds.os, "statvfs", lambda _: found)
+
+
+@pytest.mark.faults
+def test_shared_memory_that_is_too_small_or_full_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    folder_of(monkeypatch, 64, 60)  # a container's default
+    small = loss_remedy("rmw_fastrtps_cpp")
+    assert "/dev/shm holds 64 MiB" in small and "--ipc=host or --shm-size" in small and "export" not in small
+    folder_of(monkeypatch, 8000, 10)
+    assert "/dev/shm is full (10 of 8000 MiB are free)" in loss_remedy("rmw_fastrtps_cpp")
+    folder_of(monkeypatch, 8000, 7000)
+    assert profile_line() in loss_remedy("rmw_fastrtps_cpp") and shared_memory_problem() == ""
+    folder_of(monkeypatch, 64, 60)
+    publishers = [publisher(BEST_EFFORT)]
+    assert "--shm-size" in watch(publishers)._silence(5.0)
+    assert "shm" not in loss_remedy("rmw_cyclonedds_cpp")
+
+
+@pytest.mark.faults
+def test_only_segments_of_dead_processes_are_removed(tmp_path: Path) -> None:
+    names = {name: tmp_path / f"{name}_{count:016x}" for count, name in enumerate(("fastdds", "fastrtps"))}
+    living, young, foreign = (
+        tmp_path / f"fastdds_{7:016x}",
+        tmp_path / f"fastdds_{8:016x}",
+        tmp_path / "fastdds_x",
+    )
+    for path in (*names.values(), living, young, foreign):
+        path.write_bytes(bytes(1000))
+        lock = path.with_name(f"{path.name}_el")
+        lock.touch()
+        if path is not young:
+            os.utime(lock, (0, 0))
+    (tmp_path / "fastdds_port7400_el").touch()
+    os.utime(tmp_path / "fastdds_port7400_el", (0, 0))
+    with open(living.with_name(f"{living.name}_el"), "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert remove_dead_segments(tmp_path) == 2000
+        left = {path.name for path in tmp_path.iterdir()}
+        assert left == {f"{p.name}{end}" for p in (living, young, foreign) for end in ("", "_el")} | {
+            "fastdds_port7400_el"
+        }
+    assert remove_dead_segments(tmp_path) == 1000 and not living.exists()  # its process has ended now
+    assert remove_dead_segments(tmp_path / "nowhere") == 0
+
+
+def test_the_segment_is_that_of_the_profile() -> None:
+    size = re.search(r"<segment_size>(\d+)<", package_file("config", "fastdds.xml").read_text())
+    assert size is not None and int(size[1]) == SEGMENT_MIB * 2**20
+
+
+def taken(monitor: ImageMonitor, waited: float, *, gids: tuple[bytes, ...] = (b"a",), every: int = 2) -> None:
+    """Have images of 10 Hz arrive, of which every second is lost, each ``waited`` s after its reception."""
+    for i in range(0, 60, every):
+        info = {
+            "publication_sequence_number": i, "source_timestamp": 10**9 + i * 10**8,
+            "received_timestamp": time.time_ns() - int(waited * 1e9),
+            "publisher_gid": {"data": gids[i // every % len(gids)]},
+        }  # fmt: skip
+        monitor.arrived(i * 10**8, info, 50 << 20, "camera")
+
+
+@pytest.mark.faults
+def test_images_that_are_taken_too_slowly_are_told_apart_from_lost_ones() -> None:
+    slow = watch([])
+    taken(slow, 0.068)
+    text = slow.findings(Parameters())["loss"].text
+    assert re.search(r"needs (6[89]|[7-9]\d|\d{3,}) ms to take one of 50\.0 MiB, .*every 100 ms", text)
+    assert "image_transport: compressed" in text and "export" not in text
+    quick = watch([])
+    taken(quick, 0.003)
+    assert profile_line() in quick.findings(Parameters())["loss"].text
+    fine = watch([])
+    taken(fine, 0.068, every=1)
+    assert fine.findings(Parameters()) == {}
+
+
+@pytest.mark.faults
+def test_two_cameras_on_one_topic_are_named() -> None:
+    two = watch([])
+    taken(two, 0.0, gids=(b"a", b"b"))
+    assert "2 publishers send images on /image in turns" in two.findings(Parameters())["publishers"].text
+    restarted = watch([])
+    taken(restarted, 0.0, gids=(b"a",))
+    taken(restarted, 0.0, gids=(b"b",))
+    assert "publishers" not in restarted.findings(Parameters())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, fields
+from pathlib import Path
 
 import pytest
 import yaml
@@ -18,7 +19,15 @@ from rclpy.exceptions import ParameterNotDeclaredException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from panosam2_ros.ros.parameter_access import declare_parameters, read_parameters, refusal
+from panosam2_ros.ros.lifecycle_node import SteadyLifecycleNode
+from panosam2_ros.ros.parameter_access import (
+    ParameterError,
+    declare_parameters,
+    no_such_parameters,
+    read_parameters,
+    refusal,
+    unknown_parameters,
+)
 from panosam2_ros.ros.parameters import Change, Parameters
 
 CONFIG = ROOT / "config" / "panosam2.yaml"
@@ -80,6 +89,72 @@ def test_a_choice_that_is_none_stops_the_start() -> None:
     finally:
         node.destroy_node()
         rclpy.shutdown()
+
+
+def started(*arguments: str) -> tuple[Parameters, str]:
+    """Return the parameters of a node started with these arguments, and what it says of unknown ones."""
+    rclpy.init(args=["--ros-args", *arguments])
+    node = Node("parameters")
+    try:
+        return declare_parameters(node), unknown_parameters(node)
+    finally:
+        node.destroy_node()
+        rclpy.shutdown()
+
+
+@pytest.mark.faults
+def test_an_integer_for_a_number_is_taken_as_one(tmp_path: Path) -> None:
+    assert started("-p", "lost_after:=7")[0].lost_after == 7.0
+    file = tmp_path / "parameters.yaml"
+    file.write_text(yaml.safe_dump({"/**": {"ros__parameters": {"lost_after": 7, "max_objects": 5}}}))
+    found = started("--params-file", str(file))[0]
+    assert (found.lost_after, found.max_objects) == (7.0, 5) and type(found.lost_after) is float
+
+
+@pytest.mark.faults
+def test_an_integer_for_a_number_is_taken_at_run_time_too() -> None:
+    rclpy.init()
+    node = SteadyLifecycleNode("parameters")
+    try:
+        declare_parameters(node)
+        assert node.set_parameters_atomically([Parameter("lost_after", value=7)]).successful
+        value = node.get_parameter("lost_after").value
+        assert value == 7.0 and type(value) is float
+        assert not node.set_parameters_atomically([Parameter("lost_after", value=99999)]).successful
+        assert not node.set_parameters_atomically([Parameter("lost_after", value=True)]).successful
+        assert not node.set_parameters_atomically([Parameter("max_objects", value=3.0)]).successful
+        refused = node.set_parameters_atomically([Parameter("lost_aftr", value=3.0)])
+        assert not refused.successful and "did you mean lost_after?" in refused.reason
+    finally:
+        node.destroy_node()
+        rclpy.shutdown()
+
+
+@pytest.mark.parametrize(
+    "given, reason",
+    [
+        ("model:=5", r"model needs a string, got 5 \(int\); quote it: \"'5'\""),
+        ("lost_after:=soon", r"lost_after needs a number, got 'soon' \(str\)$"),
+        ("max_objects:=0", "max_objects needs a value from 1 to 65535, got 0"),
+        ("lost_after:=99999", "lost_after needs a value from 0 to 3600, got 99999"),
+        ("autostart:=7", "autostart needs true or false, got 7"),
+        ("max_objects:=[1, 2]", "max_objects needs an integer, got"),
+    ],
+)
+def test_what_cannot_be_used_is_explained(given: str, reason: str) -> None:
+    with pytest.raises(ParameterError, match=reason):
+        started("-p", given)
+
+
+@pytest.mark.faults
+def test_parameters_that_do_not_exist_are_named_with_the_nearest() -> None:
+    assert started("-p", "lost_after:=3.0", "-p", "use_sim_time:=true")[1] == ""
+    assert started("-p", "qos_overrides./masks.publisher.depth:=3")[1] == ""
+    said = started("-p", "lost_afterr:=3.0", "-p", "modle:=x", "-p", "zzzz:=1")[1]
+    assert "'lost_afterr' (did you mean lost_after?)" in said and "'modle' (did you mean model?)" in said
+    assert "'zzzz'" in said and "'zzzz' (" not in said
+    many = no_such_parameters([f"{i}" + 200 * "x" for i in range(1000)], ["model"])
+    assert "990 more" in many and len(many) < 1500
 
 
 def test_refusals_name_the_remedy() -> None:

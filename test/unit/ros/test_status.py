@@ -17,6 +17,7 @@ from panosam2_ros.ros.diagnostics.findings import ERROR, OK, WARN, above, below
 from panosam2_ros.ros.diagnostics.statistics import Statistics
 from panosam2_ros.ros.diagnostics.status import ModelInfo, NodeStatus, TrackerStatus, findings
 from panosam2_ros.ros.inference.latest_only_thread import LatestCounts
+from panosam2_ros.ros.inference.progress import WorkerProgress
 from panosam2_ros.ros.inference.worker_state import WorkerCounts, WorkerQueue
 from panosam2_ros.ros.parameters import Parameters
 from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
@@ -37,9 +38,10 @@ def test_every_limit_in_the_document_is_a_parameter_with_that_default() -> None:
     text = DOCUMENT.read_text().partition("## Values")[0]
     named = set(re.findall(r"`(\w+(?:_warning|_error|_timeout|_stays))`", text))
     limits = {f.name: f.default for f in fields(Parameters) if f.name in named}
-    assert named == limits.keys() and len(named) == 9
+    assert named == limits.keys() and len(named) == 13
     assert (limits["image_timeout"], limits["image_timeout_error"]) == (3, 30)
     assert (limits["loss_warning"], limits["loss_error"], limits["error_stays"]) == (0.05, 0.5, 5)
+    assert (limits["result_timeout"], limits["result_timeout_error"]) == (3, 10)
     speed = ("latency_warning", "latency_error", "rate_warning", "rate_error")
     assert [limits[key] for key in speed] == [1, 0, 0, 0]
 
@@ -94,6 +96,25 @@ def test_rate_state_error_and_shortage() -> None:
     statistics.failed("broken")
     assert findings(ACTIVE, statistics, asked)["error"].level == ERROR
     assert "error" not in findings(ACTIVE, statistics, Parameters(error_stays=0.0))
+
+
+@pytest.mark.parametrize(
+    "stalled, usual, limits, level",
+    [
+        (2.0, 0.1, {}, None), (4.0, 0.1, {}, WARN), (11.0, 0.1, {}, ERROR),
+        (11.0, 4.0, {}, None), (25.0, 4.0, {}, WARN), (41.0, 4.0, {}, ERROR),  # a slow network
+        (41.0, 4.0, {"result_timeout_error": 0.0}, WARN), (4.0, 0.0, {}, WARN),
+    ],
+)  # fmt: skip
+def test_results_that_do_not_come_have_levels(
+    stalled: float, usual: float, limits: dict[str, Any], level: bytes | None
+) -> None:
+    for age in (1.0, float("inf")):
+        status = NodeStatus("active", progress=WorkerProgress(stalled, age, usual))
+        found = findings(status, Statistics(), Parameters(**limits))
+        assert [f.level for f in found.values()] == ([] if level is None else [level])
+        if level:
+            assert ("1.0 s ago" if age == 1 else "there has been none") in found["results"].text
 
 
 def _without_memory(_: slice) -> None:

@@ -18,7 +18,12 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from panosam2_ros.ros.conversion import transforms
-from panosam2_ros.ros.conversion.transforms import FrameError, PointTransformer, Transforms
+from panosam2_ros.ros.conversion.transforms import (
+    FrameError,
+    PointTransformer,
+    Transforms,
+    frame_id_problem,
+)
 
 
 class NotYetError(Exception):
@@ -52,7 +57,12 @@ def node() -> Iterator[Node]:
 
 @pytest.fixture
 def tf2(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = {"Buffer": Buffer, "TransformListener": lambda *_, **__: None, "TransformException": NotYetError}
+    names = {
+        "Buffer": Buffer,
+        "TransformListener": lambda *_, **__: None,
+        "TransformException": NotYetError,
+        "ExtrapolationException": NotYetError,
+    }
     monkeypatch.setattr(transforms, "tf2_ros", types.SimpleNamespace(**names))
     monkeypatch.setattr(transforms, "_TRIES", 4)
 
@@ -63,7 +73,7 @@ def point(frame: str) -> PointStamped:
     return msg
 
 
-def asked(node: Node, frame: str, camera: str = "camera") -> Any:
+def asked(node: Node, frame: str, camera: str | None = "camera") -> Any:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     task = executor.create_task(PointTransformer(node, Transforms(node)).point, point(frame), camera)
@@ -85,7 +95,7 @@ def test_another_frame_without_tf2_is_refused_with_the_remedy(
     with pytest.raises(FrameError, match=r"'map'.*'camera'.*tf2_ros is not installed: set RViz"):
         asked(node, "map")
     with pytest.raises(FrameError, match="no image has come yet"):
-        asked(node, "map", camera="")
+        asked(node, "map", camera=None)
 
 
 @pytest.mark.usefixtures("tf2")
@@ -97,3 +107,23 @@ def test_another_frames_point_is_transformed_as_soon_as_that_can_be_done(node: N
 def test_a_transform_that_never_comes_is_a_reason(node: Node) -> None:
     with pytest.raises(FrameError, match=r"no transform from 'odom' to 'camera'.*odom does not exist"):
         asked(node, "odom")
+
+
+@pytest.mark.faults
+def test_images_without_a_frame_id_are_clicked_in_their_own_frame_or_refused_as_what_they_are(
+    node: Node,
+) -> None:
+    assert np.allclose(asked(node, "", camera=""), [2.0, 0.5, 0.0])
+    with pytest.raises(
+        FrameError, match="the images have an empty frame_id: set that in the camera's driver"
+    ):
+        asked(node, "map", camera="")
+
+
+@pytest.mark.faults
+def test_a_leading_slash_is_named_with_what_tf2_says(node: Node) -> None:
+    for frame, camera in (("/map", "camera"), ("map", "/camera")):
+        with pytest.raises(FrameError, match=r"begins with a slash, and tf2 refuses it .*cannot start with"):
+            asked(node, frame, camera)
+    assert np.allclose(asked(node, "/camera", "/camera"), [2.0, 0.5, 0.0])
+    assert frame_id_problem("camera") == "" and "is empty" in frame_id_problem("")

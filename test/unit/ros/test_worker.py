@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +19,14 @@ from panosam2_ros.ros.inference.frame_buffer import (
     NoSuchFrameError,
     ReceivedImage,
 )
-from panosam2_ros.ros.inference.worker import Callbacks, Worker, WorkerBusyError, WorkerStoppedError
+from panosam2_ros.ros.inference.worker import (
+    Callbacks,
+    Worker,
+    WorkerBusyError,
+    WorkerHangsError,
+    WorkerLateError,
+    WorkerStoppedError,
+)
 from panosam2_ros.ros.inference.worker_state import WorkerCounts, WorkerLimits
 
 SECOND = 10**9
@@ -382,3 +391,67 @@ def test_the_thread_lives_where_not_even_settling_succeeds() -> None:
     bench.offer(11)
     assert bench.settle().processed == 11 and bench.worker.stop(10)
     assert len(bench.tracker.merged) == 3 and "10: out of memory again" in bench.errors
+
+
+@pytest.mark.parametrize("where", ["step", "job"])
+def test_what_ends_the_thread_is_kept_and_every_call_is_answered(where: str) -> None:
+    bench = Bench()
+    answers: list[Any] = []
+    if where == "step":
+
+        def ends(*_: Any, **__: Any) -> str:
+            sys.exit("over")
+
+        bench.tracker.step = ends  # type: ignore[method-assign]
+        bench.offer(1)
+    else:
+        bench.worker.submit(lambda: sys.exit("over"), lambda _, error: answers.append(error))
+    wait_for(lambda: not bench.worker.running)
+    assert isinstance(bench.worker.progress.ended, SystemExit)
+    assert [type(a) for a in answers] == [WorkerStoppedError][: len(answers)] and (answers or where == "step")
+    with pytest.raises(WorkerStoppedError, match="call again later"):
+        bench.worker.submit(lambda: None, lambda *_: None)
+
+
+def test_calls_are_answered_when_their_time_is_over_and_once_only() -> None:
+    bench = Bench()
+    hold, started = threading.Event(), threading.Event()
+    answers: list[Any] = []
+    bench.worker.submit(lambda: (started.set(), hold.wait(10)), lambda *a: answers.append(a))
+    assert started.wait(10)
+    for _ in range(2):
+        bench.worker.submit(lambda: answers.append("done"), lambda *a: answers.append(a))
+    bench.worker.expire(60.0)
+    assert answers == []
+    bench.worker.expire(0.0)
+    assert [type(error) for _, error in answers] == [WorkerLateError, WorkerLateError, WorkerHangsError]
+    hold.set()
+    assert bench.worker.stop(10)
+    assert len(answers) == 3  # what runs is not answered again, and what was refused is not done
+
+
+def test_progress_measures_images_and_calls_that_wait(bench: Bench) -> None:
+    assert bench.worker.progress.stalled == 0 and bench.worker.progress.result_age == math.inf
+    bench.offer(1)
+    bench.settle()
+    wait_for(lambda: bench.worker.progress.stalled == 0)
+    assert bench.worker.progress.result_age < math.inf
+    bench.tracker.gate.clear()
+    bench.offer(2)
+    wait_for(lambda: bench.decoded == 2)
+    first = bench.worker.progress
+    time.sleep(0.01)
+    bench.offer(3)  # another image does not start the time anew
+    second = bench.worker.progress
+    assert second.stalled > first.stalled > 0 and second.result_age > first.result_age
+
+
+def test_results_of_a_thread_that_was_left_behind_are_dropped() -> None:
+    bench = Bench()
+    bench.tracker.gate.clear()
+    bench.offer(1)
+    wait_for(lambda: bench.decoded == 1)
+    assert not bench.worker.stop(0.0)
+    bench.tracker.gate.set()
+    assert bench.worker.stop(10)
+    assert bench.tracker.steps == [1] and bench.frames == []
