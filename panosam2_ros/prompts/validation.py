@@ -9,7 +9,7 @@ import numpy as np
 
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.image_types import MaskArray
-from panosam2_ros.memory.memory_file import MAX_OBJ_ID
+from panosam2_ros.memory.memory_header import MAX_OBJ_ID
 from panosam2_ros.model.mask_decoder import BACKGROUND, FOREGROUND
 from panosam2_ros.prompts.prompt import Prompt, PromptError, PromptStatus
 

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from rclpy.node import Node
 
-from panosam2_ros.memory import memory_file
 from panosam2_ros.ros import lifecycle_node, node, runtime
 from panosam2_ros.ros.conversion import transforms
 from panosam2_ros.tracking import tracker, view_pipeline
@@ -64,7 +63,7 @@ def disk_full() -> None:
     def fsync(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    memory_file.os.fsync = fsync  # type: ignore[assignment]
+    os.fsync = fsync  # type: ignore[assignment]
 
 
 def prompting_raises() -> None:

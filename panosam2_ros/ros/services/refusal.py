@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from panosam2_ros.io.image_encodings import ImageError
-from panosam2_ros.memory.memory_file import MemoryFileError
+from panosam2_ros.memory.memory_header import MemoryFileError
 from panosam2_ros.msg import PromptResult
 from panosam2_ros.ros.inference.frame_buffer import NoImageError, NoSuchFrameError
 from panosam2_ros.ros.inference.worker import WorkerBusyError, WorkerStoppedError

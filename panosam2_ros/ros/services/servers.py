@@ -14,11 +14,12 @@ from rclpy.qos import QoSProfile
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
-from panosam2_ros.memory.memory_file import MemoryFileError, TrackerSnapshot
+from panosam2_ros.memory.memory_file import TrackerSnapshot
+from panosam2_ros.memory.memory_header import MemoryFileError
 from panosam2_ros.msg import PromptResult
 from panosam2_ros.ros.conversion.messages import stamp_to_ns
 from panosam2_ros.ros.inference.memory_store import MemoryStore
-from panosam2_ros.ros.inference.worker import Worker
+from panosam2_ros.ros.inference.worker import Worker, WorkerBusyError, WorkerStoppedError
 from panosam2_ros.ros.services import handlers
 from panosam2_ros.ros.services.refusal import CallRefusedError
 from panosam2_ros.srv import GetObjects, LoadMemory, PromptObjects, RemoveObjects, SaveMemory
@@ -131,12 +132,13 @@ class ServiceServers:
         answer: Future = Future()
 
         def finished(done: concurrent.futures.Future[Result]) -> None:
-            error = done.exception()
+            stopped = WorkerStoppedError(_UNCONFIGURED) if done.cancelled() else None
+            error = stopped or done.exception()
             self._done(answer, None if error else done.result(), error)
 
         try:
             start(store).add_done_callback(finished)
-        except MemoryFileError as error:  # a bad name
+        except (MemoryFileError, WorkerBusyError) as error:  # a bad name; too many wait
             raise CallRefusedError.of(error) from error
         except RuntimeError as error:  # the store was closed meanwhile
             raise CallRefusedError(PromptResult.NOT_ACTIVE, _UNCONFIGURED) from error

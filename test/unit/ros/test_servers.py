@@ -15,7 +15,7 @@ pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: mak
 from std_srvs.srv import Trigger
 
 from panosam2_ros.io.image_encodings import ImageError
-from panosam2_ros.memory.memory_file import MemoryFileError
+from panosam2_ros.memory.memory_header import MemoryFileError
 from panosam2_ros.msg import ObjectPrompt, PromptResult
 from panosam2_ros.ros.inference.frame_buffer import NoImageError, NoSuchFrameError
 from panosam2_ros.ros.inference.worker import WorkerBusyError, WorkerStoppedError
@@ -166,6 +166,7 @@ def test_exceptions_have_codes(error: Exception, code: int) -> None:
         ({"at_start": RuntimeError("shutdown")}, NOT_ACTIVE, "not configured", 0),
         ({"on_disk": MemoryFileError("damaged")}, INVALID, "damaged", 0),
         ({"on_disk": PermissionError("denied")}, INTERNAL, "denied; make room there or set memory_dir", 0),
+        ({"at_start": WorkerBusyError("4 wait")}, BUSY, "4 wait", 0),
         ({"on_disk": KeyError("surprise")}, INTERNAL, "KeyError: 'surprise'", 1),
     ],
 )
@@ -176,6 +177,16 @@ def test_memory_files_have_codes(
     answer = call(context, kind)
     assert not answer.success and codes(answer) == {code} and reason in answer.message
     assert list(answer.object_ids) == [] and len(context.reported) == reported
+
+
+@pytest.mark.parametrize("kind", [SaveMemory, LoadMemory])
+def test_calls_are_answered_that_are_cancelled_while_they_wait_for_the_disk(kind: Any) -> None:
+    cancelled: concurrent.futures.Future[Any] = concurrent.futures.Future()
+    cancelled.cancel()
+    cancelled.set_running_or_notify_cancel()
+    store = SimpleNamespace(save=lambda *_: cancelled, load=lambda *_: cancelled)
+    answer = call(Context(FakeWorker(), store), kind)
+    assert not answer.success and codes(answer) == {NOT_ACTIVE} and "not configured" in answer.message
 
 
 @pytest.mark.parametrize("kind", [SaveMemory, LoadMemory])
