@@ -13,6 +13,7 @@ from std_msgs.msg import Header
 
 from panosam2_ros.geometry.camera_frame import CameraFrame
 from panosam2_ros.io.image_encodings import ImageError
+from panosam2_ros.prompts.limits import PromptLimits
 from panosam2_ros.ros.conversion.messages import camera_frame
 from panosam2_ros.ros.conversion.panorama_decoder import PanoramaDecoder
 from panosam2_ros.ros.conversion.target_frame import TargetFrame
@@ -217,7 +218,9 @@ class PanoSam2Node(SteadyLifecycleNode):
     @property
     def geometry(self) -> ImageGeometry:
         """How pixels and directions of requests and answers relate to the images."""
-        return ImageGeometry(self._settings.vertical_fov, self._camera_of, self._target)
+        now = self._settings
+        limits = PromptLimits(now.max_prompts, now.max_points, now.max_label_length)
+        return ImageGeometry(now.vertical_fov, self._camera_of, self._target, limits)
 
     def tracker_changed(self) -> None:
         """Note what the diagnostics report of the tracker; called on the worker's thread."""

@@ -19,7 +19,7 @@ pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: mak
 import numpy as np
 
 from helpers.process import Process, wait_for
-from helpers.station import GRID, SEAM, Station, forgetful, start, stations
+from helpers.station import GRID, SEAM, Station, ball_prompt, forgetful, start, stations
 from panosam2_ros.geometry.camera_frame import FrameConvention
 from panosam2_ros.geometry.sphere import angle_between
 from panosam2_ros.ros.cli import prompt
@@ -67,6 +67,14 @@ class Command:
 @pytest.fixture
 def command(tmp_path: Path) -> Command:
     return Command(tmp_path)
+
+
+@pytest.mark.faults
+def test_labels_are_printed_with_their_control_characters_escaped(planner: Station, command: Command) -> None:
+    """A label that somebody else gave must not write to this terminal."""
+    assert planner.prompt(ball_prompt(label="a\x1b[2Jb\nc\u202e")).success
+    (line,) = (line for line in command("list").splitlines() if "score" in line)
+    assert line.endswith("a\\x1b[2Jb\\nc\\u202e")
 
 
 def test_objects_are_made_corrected_and_removed(planner: Station, command: Command) -> None:

@@ -14,6 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from panosam2_ros.geometry.dual_fisheye import CalibrationError, DualFisheye, Remap
 from panosam2_ros.geometry.equirect import Equirect, exact_fov
 from panosam2_ros.io.image_encodings import ENCODINGS, ImageError, compressed_to_array, image_to_array
+from panosam2_ros.ros.conversion.image_limits import ImageLimits
 from panosam2_ros.ros.parameters import Parameters
 
 
@@ -25,6 +26,7 @@ class PanoramaDecoder:
 
     def __init__(self, parameters: Parameters) -> None:
         self._vertical_fov, self._width = parameters.vertical_fov, parameters.panorama_width
+        self._limits = ImageLimits(parameters.max_image_mpixels)
         self._fisheye = parameters.projection == "dual_fisheye"
         self._camera: DualFisheye | None = None  # None: two upright lenses side by side
         self._remap: Remap | None = None  # of the newest size
@@ -37,6 +39,7 @@ class PanoramaDecoder:
 
     def __call__(self, msg: Any) -> NDArray[np.uint8]:
         """Return RGB [H, W, 3]; raise ImageError for what is no panorama and cannot become one."""
+        self._limits.check(msg)
         image = compressed_to_array(msg) if isinstance(msg, CompressedImage) else raw_to_array(msg)
         height, width = image.shape[:2]
         try:

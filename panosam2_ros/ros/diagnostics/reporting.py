@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 
+from panosam2_ros.io.printable import printable
 from panosam2_ros.ros.diagnostics.findings import Finding
 from panosam2_ros.ros.diagnostics.statistics import Statistics, Throttle, diagnostics_msg
 from panosam2_ros.ros.diagnostics.status import NodeStatus, findings
@@ -29,6 +30,7 @@ class Reporter:
 
     def failed(self, text: str, kind: str, error: Exception | None = None) -> None:
         """Report an error; the log has each ``kind`` at most once in ten seconds."""
+        text = printable(text)  # it may quote what came from outside
         self._statistics.failed(text)
         if self._throttle.due(kind):
             trace = "".join(traceback.format_exception(error)).rstrip() if error else ""

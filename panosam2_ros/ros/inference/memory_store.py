@@ -23,7 +23,7 @@ from panosam2_ros.tracking.tracker import PanoTracker
 SKIPPED_IDS = 256  # left out after a kill: some may have been given since the file was written
 REFUSED = ".refused"  # ending of a file that could not be used and must not be written over
 _MOST_CALLS = 4  # calls that may wait for the disk
-Result = TypeVar("Result")
+_Result = TypeVar("_Result")
 Failed = Callable[[str], None]  # told why a file could not be written or read; any thread
 
 
@@ -86,7 +86,7 @@ class MemoryStore:
         """Read a file of that name; raise MemoryFileError for a bad name, or WorkerBusyError."""
         return self._submit(partial(self._read_named, memory_path(self.directory, name)))
 
-    def _submit(self, job: Callable[[], Result]) -> Future[Result]:
+    def _submit(self, job: Callable[[], _Result]) -> Future[_Result]:
         """Do a job for a call; raise WorkerBusyError where as many wait as may wait."""
         with self._lock:
             if len(self._calls) >= _MOST_CALLS:

@@ -11,6 +11,7 @@ from rclpy.node import Node
 
 from panosam2_ros.geometry.sphere import normalised
 from panosam2_ros.msg import ObjectPrompt, PromptDirection
+from panosam2_ros.ros.conversion.image_limits import MAX_FRAME_ID
 from panosam2_ros.ros.conversion.messages import vector_msg
 from panosam2_ros.ros.conversion.transforms import FrameError, PointTransformer, Transforms
 from panosam2_ros.ros.diagnostics.reporting import Reporter
@@ -42,7 +43,11 @@ class ClickedPoints:
 
     async def _clicked(self, msg: PointStamped) -> None:
         if self._waiting >= _MAX_WAITING:
-            self._refused(f"{self._waiting} clicks are being worked on: click again later")
+            self._refused(f"{self._waiting} clicks are being worked on: click again later", "busy")
+            return
+        if len(msg.header.frame_id) > MAX_FRAME_ID:
+            text = f"a frame_id has at most {MAX_FRAME_ID} characters, got {len(msg.header.frame_id)}"
+            self._refused(text, "frame")
             return
         self._waiting += 1
         try:
@@ -56,22 +61,22 @@ class ClickedPoints:
         try:
             point = await self._points.point(msg, self._camera_frame())
         except FrameError as error:
-            self._refused(str(error))
+            self._refused(str(error), "frame")
             return
         if not np.isfinite(point).all() or not point.any():
             x, y, z = point.tolist()
-            self._refused(f"a click needs a point away from the camera, got x={x}, y={y}, z={z}")
+            self._refused(f"a click needs a point away from the camera, got x={x}, y={y}, z={z}", "point")
             return
         way = PromptDirection(direction=vector_msg(normalised(point)), label=PromptDirection.FOREGROUND)
         prompt = ObjectPrompt(label=self._label(), directions=[way])
         answer = await self._servers.prompt(PromptObjects.Request(prompts=[prompt]))
         (result,) = answer.results
         if not answer.success:
-            self._refused(result.message)
+            self._refused(result.message, f"code {result.code}")
             return
         found = result.bearing
         self._node.get_logger().info(f"clicked point: object {found.object_id}, label {found.label!r}")
 
-    def _refused(self, reason: str) -> None:
-        text = f"clicked point refused: {reason}"
-        self._reporter.failed(text, text)
+    def _refused(self, reason: str, kind: str) -> None:
+        # one line for each kind, not for each text: it may quote an ever new frame_id
+        self._reporter.failed(f"clicked point refused: {reason}", f"clicked point, {kind}")

@@ -84,11 +84,13 @@ class ServiceServers:
     ) -> PromptObjects.Response:
         job = partial(handlers.prompt_objects, request=request, geometry=self._context.geometry)
         try:
+            handlers.check_prompt_count(len(request.prompts), self._context.geometry.limits)
             return await self._on_worker(job, stamp=stamp_to_ns(request.stamp), changes=True)
         except CallRefusedError as refusal:
-            worker = self._context.worker
+            worker, count = self._context.worker, len(request.prompts)
             epoch = worker.tracker.epoch if worker else 0
-            return handlers.refused_prompts(len(request.prompts), refusal, epoch)
+            too_many = count > self._context.geometry.limits.prompts
+            return handlers.refused_prompts(0 if too_many else count, refusal, epoch)
 
     async def _remove(
         self, request: RemoveObjects.Request, _: RemoveObjects.Response

@@ -17,6 +17,7 @@ from std_srvs.srv import Trigger
 from panosam2_ros.io.image_encodings import ImageError
 from panosam2_ros.memory.memory_header import MemoryFileError
 from panosam2_ros.msg import ObjectPrompt, PromptResult
+from panosam2_ros.prompts.limits import PromptLimits
 from panosam2_ros.ros.inference.frame_buffer import NoImageError, NoSuchFrameError
 from panosam2_ros.ros.inference.worker import WorkerBusyError, WorkerStoppedError
 from panosam2_ros.ros.services.refusal import CallRefusedError
@@ -75,7 +76,7 @@ class FakeStore:
 class Context:
     """The node, as far as the services see it."""
 
-    geometry = None
+    geometry = SimpleNamespace(limits=PromptLimits(prompts=3))
 
     def __init__(self, worker: Any = None, store: Any = None) -> None:
         self.worker, self.memory_store = worker, store
@@ -105,6 +106,19 @@ def call(context: Any, kind: Any) -> Any:
     with pytest.raises(StopIteration) as end:
         running.send(None)
     return end.value.value
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("worker", [FakeWorker(), None])
+def test_a_request_of_too_many_prompts_has_no_results(worker: Any) -> None:
+    """They are counted before the tracker hears of them, and no answer is as long as such a request."""
+    node: Any = FakeNode()
+    ServiceServers(node, Context(worker))
+    request = PromptObjects.Request(prompts=[ObjectPrompt() for _ in range(4)])
+    with pytest.raises(StopIteration) as end:
+        node.callbacks["~/prompt"](request, None).send(None)
+    answer = end.value.value
+    assert not answer.success and answer.results == [] and "at most 3 prompts" in answer.message
 
 
 def codes(answer: Any) -> set[int]:
