@@ -14,6 +14,7 @@ from std_msgs.msg import Header
 from panosam2_ros.geometry.camera_frame import CameraFrame
 from panosam2_ros.io.image_encodings import ImageError
 from panosam2_ros.prompts.limits import PromptLimits
+from panosam2_ros.ros.cli.node_arguments import check_node_arguments
 from panosam2_ros.ros.conversion.messages import camera_frame
 from panosam2_ros.ros.conversion.panorama_decoder import PanoramaDecoder
 from panosam2_ros.ros.conversion.target_frame import TargetFrame
@@ -29,7 +30,7 @@ from panosam2_ros.ros.inference.worker import Callbacks, Worker
 from panosam2_ros.ros.inference.worker_state import WorkerCounts, WorkerQueue
 from panosam2_ros.ros.lifecycle_node import SteadyLifecycleNode
 from panosam2_ros.ros.parameter_access import declare_parameters, read_parameters, refusal
-from panosam2_ros.ros.parameters import Parameters
+from panosam2_ros.ros.parameters import Parameters, described_parameters
 from panosam2_ros.ros.publishing.results import ResultPublishers
 from panosam2_ros.ros.publishing.visualization_messages import VisualizationInput, VisualizationStyle
 from panosam2_ros.ros.runtime import TrackingRuntime, free_memory
@@ -39,6 +40,7 @@ from panosam2_ros.ros.services.servers import ServiceServers
 from panosam2_ros.ros.spin import ros_running
 from panosam2_ros.tracking.track import TrackedFrame
 
+_DESCRIPTION = "Track prompted objects in the panoramas on the topic image. See docs/interface.md."
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -266,6 +268,7 @@ class PanoSam2Node(SteadyLifecycleNode):
 
 def main(args: list[str] | None = None) -> None:
     """Run the node until SIGINT or SIGTERM ends it."""
+    check_node_arguments("panosam2_node", _DESCRIPTION, described_parameters(), args)
     keep_buffers()
     with ros_running(args):
         executor, node = SingleThreadedExecutor(), None

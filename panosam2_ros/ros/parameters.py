@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from panosam2_ros.memory.memory_header import MAX_LABEL_LENGTH
@@ -287,3 +287,8 @@ class Parameters:
     diagnostics_period: float = _declared(
         1.0, "s between messages on /diagnostics", Change.LIVE, span=(0.05, 60.0)
     )
+
+
+def described_parameters() -> dict[str, tuple[Any, str]]:
+    """Return default and meaning of every parameter, by name."""
+    return {item.name: (item.default, item.metadata["description"]) for item in fields(Parameters)}
