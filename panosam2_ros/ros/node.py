@@ -53,6 +53,7 @@ class PanoSam2Node(SteadyLifecycleNode):
         self._state = "unconfigured"
         self._runtime: TrackingRuntime | None = None  # None while unconfigured
         self._epoch = 0  # of the next runtime
+        self._decoder: PanoramaDecoder | None = None  # of this runtime, or of the last one
         self._transforms = Transforms(self)
         self._target = TargetFrame(self._transforms, "")
         self._reporter = Reporter(self)
@@ -96,8 +97,9 @@ class PanoSam2Node(SteadyLifecycleNode):
         return True
 
     def _configure(self, parameters: Parameters) -> None:
+        self._decoder = PanoramaDecoder(parameters)
         callbacks: Callbacks[ImageMsg] = Callbacks(
-            PanoramaDecoder(parameters), self._publish, self._failed, self._outputs.want_labels
+            self._decoder, self._publish, self._failed, self._outputs.want_labels
         )
         self._target = TargetFrame(self._transforms, parameters.target_frame)
         runtime = TrackingRuntime(self, parameters, callbacks, self._memory_failed, epoch=self._epoch)
@@ -261,6 +263,8 @@ class PanoSam2Node(SteadyLifecycleNode):
             views=self._outputs.views.counts,
         )
         found = self._images.findings(self._settings)
+        if self._decoder is not None and self._decoder.problem:
+            found["projection"] = Finding(WARN, self._decoder.problem)
         if self._target.problem:
             found["target_frame"] = Finding(WARN, self._target.problem)
         self._reporter.report(status, found, self._settings)
