@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from panosam2_ros.io.printable import listed
 from panosam2_ros.memory.memory_file import TrackerSnapshot, load_snapshot, memory_path, save_snapshot
 from panosam2_ros.memory.memory_header import MAX_OBJ_ID, MemoryFileError
 from panosam2_ros.ros.inference.worker import Worker, WorkerBusyError, WorkerStoppedError
@@ -66,7 +67,7 @@ class MemoryStore:
             return ""
         self.restored = True
         ids = [item.obj_id for item in memory.objects]
-        return f"remembering objects {ids} from {self._path}"
+        return f"remembering objects {listed(ids)} from {self._path}"
 
     def _with_unused_ids(self, memory: TrackerSnapshot) -> TrackerSnapshot:
         """Return the snapshot with a next id and an epoch that no other object can have had."""
