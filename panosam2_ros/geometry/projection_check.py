@@ -46,8 +46,10 @@ def two_circles(image: ImageArray) -> CircleEvidence:
     v = np.arange(height) + 0.5 - height / 2
     distance = np.hypot(u, v[:, None]) / radius
     black = small.max(-1) <= _BLACK
-    rim = (distance > _RIM) & (distance < _INSIDE)
-    return CircleEvidence(float(black[distance > _OUTSIDE].mean()), 1 - float(black[rim].mean()))
+    outside, rim = distance > _OUTSIDE, (distance > _RIM) & (distance < _INSIDE)
+    if not (outside.any() and rim.any()):  # of a few pixels
+        return CircleEvidence(0.0, 0.0)
+    return CircleEvidence(float(black[outside].mean()), 1 - float(black[rim].mean()))
 
 
 def is_planar_yuv(grey: NDArray[np.uint8]) -> bool:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from panosam2_ros.tracking.track import Track
 
 _NANO = 1_000_000_000
-_SHORTEST_DIRECTION = 1e-6  # a "unit vector" that is shorter was forgotten, not meant
+_SHORTEST_DIRECTION = 1e-6  # a "unit vector" that is much shorter or longer was not meant
 
 
 def stamp_to_ns(stamp: Time) -> int:
@@ -163,7 +163,7 @@ def _direction_points(msg: ObjectPrompt, grid: Equirect, camera: CameraFrame) ->
     vectors = np.array([(d.direction.x, d.direction.y, d.direction.z) for d in msg.directions], float)
     vectors = vectors.reshape(-1, 3)
     for vector in vectors:
-        if not np.isfinite(vector).all() or np.linalg.norm(vector) < _SHORTEST_DIRECTION:
+        if not _SHORTEST_DIRECTION < np.abs(vector).max() < 1 / _SHORTEST_DIRECTION:  # nor NaN
             raise PromptError(f"a direction is a unit vector, got {vector.tolist()}")
     u, v = grid.vector_to_pixel(camera.from_frame(vectors))
     # Straight down is the image's lower edge, which is no pixel any more.

@@ -55,8 +55,9 @@ def test_two_circles_are_seen(camera: DualFisheye, noise: int) -> None:
         panorama(), panorama() // 12,
         banded(panorama(), 0.25), banded(panorama(), 0.3), banded(panorama(), 0.4),
         np.zeros((256, 512, 3), np.uint8), panorama(66), np.full((200, 600, 3), 200, np.uint8),
+        np.zeros((1, 2, 3), np.uint8),
     ],
-    ids=["day", "night", "bands", "wider bands", "a slit", "black", "tiny", "white"],
+    ids=["day", "night", "bands", "wider bands", "a slit", "black", "tiny", "white", "a dot"],
 )  # fmt: skip
 def test_panoramas_are_none(image: NDArray[np.uint8]) -> None:
     assert not two_circles(image).are_circles

@@ -53,7 +53,7 @@ sizes = st.sampled_from([HEIGHT, WIDTH, 0, 1, 3, 2 * WIDTH, 2**16, 2**32 - 1]) |
 
 def some(items: st.SearchStrategy[Any]) -> st.SearchStrategy[list[Any]]:
     """A few different ones, or the same one many times."""
-    return st.lists(items, max_size=4) | st.builds(lambda x, n: [x] * n, items, st.integers(5, 150))
+    return st.lists(items, max_size=4) | st.builds(lambda x, n: [x] * n, items, st.integers(5, 60))
 
 
 @st.composite
@@ -71,7 +71,16 @@ def images(draw: st.DrawFn, encodings: st.SearchStrategy[str]) -> Image:
     return msg
 
 
-prompts = st.builds(
+inside = st.floats(0, 50, width=32)
+right_points = st.builds(PromptPoint, u=inside, v=inside, label=st.just(1))
+right_prompts = st.builds(
+    ObjectPrompt,
+    label=st.text("mug", max_size=5) | st.just("x" * 150),
+    points=st.lists(right_points, min_size=1, max_size=3)
+    | st.builds(lambda x, n: [x] * n, right_points, st.sampled_from([8, 9, 60])),
+    replace=st.booleans(),
+)
+prompts = right_prompts | st.builds(
     ObjectPrompt,
     object_id=st.integers(0, 3) | st.integers(0, 65535),
     label=texts,
@@ -94,28 +103,28 @@ def short_and_printable(text: str) -> bool:
     return 0 < len(text) <= LONGEST * 6 and text.isprintable()
 
 
-@given(requested=st.lists(prompts, max_size=4) | st.builds(lambda p, n: [p] * n, prompts, st.integers(5, 20)))
-@examples(60)
+@given(requested=st.lists(prompts, max_size=4) | st.builds(lambda p, n: [p] * n, prompts, st.integers(2, 6)))
+@examples(40)
 def test_any_prompts_are_answered(requested: list[ObjectPrompt], tracker: PanoTracker) -> None:
     """Each has a result, with a code and a reason where it is refused; tracking goes on."""
     frame = ReceivedImage(1, SimpleNamespace(header=Header(frame_id="camera")), 0)
     worker: Any = SimpleNamespace(tracker=tracker, frame_at=lambda _: (frame, PIXELS))
     target: Any = SimpleNamespace(of=lambda header, camera: (header, camera))
-    limits = PromptLimits(prompts=8, points=50, label=100)
+    limits = PromptLimits(prompts=4, points=8, label=100)
     geometry = handlers.ImageGeometry(np.pi, lambda _: CameraFrame(), target, limits)
     tracker.reset()
     try:
         answer = handlers.prompt_objects(worker, PromptObjects.Request(prompts=requested), geometry)
     except CallRefusedError as refusal:
         assert refusal.code == PromptResult.INVALID and short_and_printable(str(refusal))
-        assert not 0 < len(requested) <= 8
+        assert not 0 < len(requested) <= 4
         return
-    assert len(answer.results) == len(requested) <= 8
+    assert len(answer.results) == len(requested) <= 4
     for result, prompt in zip(answer.results, requested, strict=True):
         assert result.code != PromptResult.INTERNAL, result.message
         if result.code == PromptResult.OK:
             assert result.message == "" and result.bearing.label == prompt.label
-            assert len(prompt.points) + len(prompt.directions) <= 50 and len(prompt.label) <= 100
+            assert len(prompt.points) + len(prompt.directions) <= 8 and len(prompt.label) <= 100
         else:
             assert short_and_printable(result.message) and len(result.message) <= LONGEST
     assert len(tracker.step(PIXELS, 10**9).tracks) <= 6
