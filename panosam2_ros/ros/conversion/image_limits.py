@@ -14,6 +14,7 @@ from panosam2_ros.io.printable import printable
 
 MAX_FRAME_ID = 255  # characters
 _MAX_ENCODING = 100  # characters of an image's encoding or format
+_VIDEO_FORMATS = ("h264", "h.264", "h265", "h.265", "hevc", "av1", "vp8", "vp9", "mpeg")
 # by their first bytes; not by Image.open, which has a limit of its own
 _READERS: tuple[tuple[bytes, Any], ...] = ((b"\xff\xd8", JpegImageFile), (b"\x89PNG", PngImageFile))
 
@@ -56,7 +57,9 @@ def _compressed_size(msg: CompressedImage) -> tuple[int, int]:
                     f"{printable(str(error), most=100)}; check the publisher and the connection"
                 ) from error
             return width, height
+    remedy = "needed is jpeg or png: set the publisher's format, or image_transport to raw"
+    if msg.format.lower().startswith(_VIDEO_FORMATS):
+        remedy = "these are packets of a video: start the driver's decoder, or set its format to jpeg"
     raise ImageError(
-        f"{len(msg.data)} bytes of format {printable(repr(msg.format))} could not be decoded; needed is jpeg "
-        "or png: set the publisher's format, or image_transport to raw"
+        f"{len(msg.data)} bytes of format {printable(repr(msg.format))} could not be decoded: {remedy}"
     )

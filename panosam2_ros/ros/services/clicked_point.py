@@ -43,11 +43,11 @@ class ClickedPoints:
 
     async def _clicked(self, msg: PointStamped) -> None:
         if self._waiting >= _MAX_WAITING:
-            self._refused(f"{self._waiting} clicks are being worked on: click again later", "busy")
+            self._refused(f"{self._waiting} clicks are being worked on: click again later")
             return
         if len(msg.header.frame_id) > MAX_FRAME_ID:
             text = f"a frame_id has at most {MAX_FRAME_ID} characters, got {len(msg.header.frame_id)}"
-            self._refused(text, "frame")
+            self._refused(text)
             return
         self._waiting += 1
         try:
@@ -61,22 +61,21 @@ class ClickedPoints:
         try:
             point = await self._points.point(msg, self._camera_frame())
         except FrameError as error:
-            self._refused(str(error), "frame")
+            self._refused(str(error))
             return
         if not np.isfinite(point).all() or not point.any():
             x, y, z = point.tolist()
-            self._refused(f"a click needs a point away from the camera, got x={x}, y={y}, z={z}", "point")
+            self._refused(f"a click needs a point away from the camera, got x={x}, y={y}, z={z}")
             return
         way = PromptDirection(direction=vector_msg(normalised(point)), label=PromptDirection.FOREGROUND)
         prompt = ObjectPrompt(label=self._label(), directions=[way])
         answer = await self._servers.prompt(PromptObjects.Request(prompts=[prompt]))
         (result,) = answer.results
         if not answer.success:
-            self._refused(result.message, f"code {result.code}")
+            self._refused(result.message)
             return
         found = result.bearing
         self._node.get_logger().info(f"clicked point: object {found.object_id}, label {found.label!r}")
 
-    def _refused(self, reason: str, kind: str) -> None:
-        # one line for each kind, not for each text: it may quote an ever new frame_id
-        self._reporter.failed(f"clicked point refused: {reason}", f"clicked point, {kind}")
+    def _refused(self, reason: str) -> None:
+        self._reporter.failed(f"clicked point refused: {reason}", "click")
