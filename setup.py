@@ -33,6 +33,7 @@ CORE = [
     "av>=17.0",
     "hydra-core>=1.3.2",
     "iopath>=0.1.10",
+    "jsonschema>=3.2",
     "numpy>=1.24",
     "opencv-python-headless>=4.8",
     "pillow>=9.4",
@@ -137,6 +138,7 @@ EXTRAS = {
         "timm>=1.0.23",
         "transformers>=5.17,<6",
         "types-PyYAML",
+        "types-jsonschema",
     ],
 }
 

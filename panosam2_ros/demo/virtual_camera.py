@@ -33,12 +33,14 @@ from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.io.read_report import EXIT_STATUS
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray
+from panosam2_ros.ros.cli.node_arguments import check_node_arguments
 from panosam2_ros.ros.conversion.messages import image_message, masks_msg, ns_to_stamp, vector_msg
 from panosam2_ros.ros.dds import keep_buffers
 from panosam2_ros.ros.parameter_access import declare_parameter, unknown_parameters
 from panosam2_ros.ros.spin import ros_running
 from panosam2_ros.simulation.scene import ObjectTruth
 
+_DESCRIPTION = "Play a video, a bag, images or a synthetic scene as a 360 camera does, on the topic image."
 CAMERA_ENCODINGS = ("rgb8", "bgr8")
 _SETTLE = 0.3  # s: a subscriber is known here before it knows this publisher, and drops images until then
 DESCRIPTIONS = {
@@ -187,17 +189,7 @@ class VirtualCamera(Node):
         self._diagnostics.publish(message)
 
     def _declare(self) -> None:
-        own: dict[str, Any] = {
-            "encoding": "rgb8",
-            "frame_id": "camera_optical_frame",
-            "restamp": False,
-            "reliable": True,
-            "start_when_subscribed": 0,
-            "fill_first": False,
-            "buffer_mib": 256,
-        }
-        playback = {f.name: f.default for f in fields(PlaybackConfig)}
-        for name, default in (playback | own).items():
+        for name, default in _defaults().items():
             value = list(default) if isinstance(default, tuple) else default
             described = ParameterDescriptor(description=DESCRIPTIONS[name], read_only=True)
             declare_parameter(self, name, value, described)
@@ -208,8 +200,23 @@ class VirtualCamera(Node):
         return self.get_parameter(name).value
 
 
+def _defaults() -> dict[str, Any]:
+    """Return the default of every parameter, by name."""
+    return {f.name: f.default for f in fields(PlaybackConfig)} | {
+        "encoding": "rgb8",
+        "frame_id": "camera_optical_frame",
+        "restamp": False,
+        "reliable": True,
+        "start_when_subscribed": 0,
+        "fill_first": False,
+        "buffer_mib": 256,
+    }
+
+
 def main(args: list[str] | None = None) -> None:
     """Run the node until its last frame, SIGINT or SIGTERM."""
+    parameters = {name: (default, DESCRIPTIONS[name]) for name, default in _defaults().items()}
+    check_node_arguments("panosam2_virtual_camera", _DESCRIPTION, parameters, args)
     keep_buffers()
     cv2.setNumThreads(1)  # rendering ahead is not urgent
     try:

@@ -2,16 +2,15 @@
 
 A file is a safetensors file of the memory bank's tensors. Its metadata are a JSON header, which names the
 network, and a SHA-256 over both. It is written atomically, and the file before it is kept. Files of other
-networks and damaged files are refused with the reason.
+networks, damaged files, and files with other fields or values than this version writes are refused with the
+reason.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, asdict, dataclass
 from pathlib import Path
@@ -22,15 +21,17 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from panosam2_ros.io.printable import listed, printable
+from panosam2_ros.io.private_file import write_private_file
+from panosam2_ros.memory.bank_values import check_values
 from panosam2_ros.memory.frame_memory import FRAME_PERIOD
 from panosam2_ros.memory.memory_bank import MemoryBank
+from panosam2_ros.memory.memory_header import FORMATS, MAX_OBJ_ID, MemoryFileError, parse_header
 from panosam2_ros.memory.slot_table import EMPTY, LONG_AGO
 
-FORMAT = 3
 SUFFIX, PREVIOUS = ".safetensors", ".previous"
 _OF = "/"  # between a kind of view and the name of a tensor
 HEADER_KEY, DIGEST_KEY = "panosam2_memory", "sha256"
-MAX_OBJ_ID = 65535  # the largest value of a mono16 label image
 # Tensors that files of format 2 do not have, and what they are then.
 _NEW = {
     "slot_reach": 0,
@@ -47,12 +48,9 @@ _NEW = {
     "references.keys": 0,
     "references.share": 0,
 }
-_MAX_HEADER = 8 * 2**20  # bytes; of 65535 objects with long labels
+_MAX_HEADER, _MAX_OBJECT = 2**20, 2**14  # bytes; of an object in the header, with the longest label
+_KINDS = ("panorama", "region")  # of views: that of an object without a region, that of one with a region
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
-
-
-class MemoryFileError(ValueError):
-    """A memory file that cannot be used; the message names the reason and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def memory_path(directory: Path, name: str) -> Path:
 
 
 def save_snapshot(path: Path, memory: TrackerSnapshot, network: NetworkIdentity) -> None:
-    """Write a memory file atomically and keep the one before.
+    """Write a memory file atomically, readable by its owner only, and keep the one before.
 
     Raises OSError where the disk does not accept it; the existing file is then unchanged.
     """
@@ -118,26 +116,13 @@ def save_snapshot(path: Path, memory: TrackerSnapshot, network: NetworkIdentity)
     }
     header = _header(memory, network)
     content = save(tensors, {HEADER_KEY: header, DIGEST_KEY: _digest(header, tensors)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            _link(path, path.with_name(path.name + PREVIOUS))
-        partial.replace(path)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
+    write_private_file(path, content, previous=path.with_name(path.name + PREVIOUS))
 
 
 def _header(memory: TrackerSnapshot, network: NetworkIdentity) -> str:
     """Return the header of a memory file as JSON."""
     values = {
-        "format": FORMAT,
+        "format": FORMATS[-1],
         "network": asdict(network),
         "rules": asdict(next(iter(memory.banks.values())).rules),
         "epoch": memory.epoch,
@@ -147,24 +132,6 @@ def _header(memory: TrackerSnapshot, network: NetworkIdentity) -> str:
         "objects": [asdict(item) for item in memory.objects],
     }
     return json.dumps(values, allow_nan=False)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Write a folder's entries to the disk, without which a power failure may undo a rename."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _link(path: Path, before: Path) -> None:
-    """Give a file a second name, and keep the first one at all times."""
-    before.unlink(missing_ok=True)
-    try:
-        os.link(path, before)
-    except OSError:  # a file system without hard links
-        shutil.copyfile(path, before)
 
 
 def load_snapshot(
@@ -178,7 +145,7 @@ def load_snapshot(
     if not path.is_file():
         raise FileNotFoundError(f"no memory at {path}")
     row = max(sum(x.nbytes for x in _row_of(bank).values()) for bank in like.values())
-    if (size := path.stat().st_size) > max_objects * row + _MAX_HEADER:
+    if (size := path.stat().st_size) > max_objects * (row + _MAX_OBJECT) + _MAX_HEADER:
         raise MemoryFileError(
             f"{path} has {size} bytes, more than {max_objects} objects (max_objects) can need"
         )
@@ -189,13 +156,9 @@ def load_snapshot(
     objects = tuple(ObjectSnapshot(**item) for item in header["objects"])
     _check_objects(path, objects, header["next_id"], max_objects)
     if stray := sorted(name for name in tensors if _OF not in name):
-        raise MemoryFileError(f"{path} has the tensors {stray} of no kind of view")
+        raise MemoryFileError(f"{path} has the tensors {printable(str(stray))} of no kind of view")
     banks = {kind: _bank(path, tensors, kind, bank) for kind, bank in like.items()}
-    if (rows := sum(len(bank) for bank in banks.values())) != len(objects):
-        raise MemoryFileError(
-            f"{path} has {len(objects)} objects, {rows} of them in views of the kinds {', '.join(like)}: run "
-            "the node with the view (parameter view) that saved it, or start without memory"
-        )
+    _check_rows(path, objects, banks)
     width, column = header.get("first_column", (0, 0))
     return TrackerSnapshot(
         banks,
@@ -207,6 +170,19 @@ def load_snapshot(
     )
 
 
+def _check_rows(path: Path, objects: tuple[ObjectSnapshot, ...], banks: Mapping[str, MemoryBank]) -> None:
+    """Raise MemoryFileError unless every object has a row in the bank of its kind of view."""
+    if (rows := sum(len(bank) for bank in banks.values())) != len(objects):
+        raise MemoryFileError(
+            f"{path} has {len(objects)} objects, {rows} of them in views of the kinds {', '.join(banks)}: "
+            "run the node with the view (parameter view) that saved it, or start without memory"
+        )
+    for kind, bank in banks.items():
+        count = sum(kind == _KINDS[item.view is not None] for item in objects)
+        if count != len(bank):
+            raise MemoryFileError(f"{path} has {count} objects in views of the kind {kind}, {len(bank)} rows")
+
+
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Read header and tensors of a file; raise MemoryFileError for one that is damaged.
 
@@ -215,8 +191,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         content = path.read_bytes()
         tensors = load(content)
-    except (SafetensorError, OSError) as error:
-        raise MemoryFileError(f"{path} is not a whole safetensors file: {error}") from error
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        reason = printable(f"{type(error).__name__}: {error}")  # a KeyError is of a type that torch lacks
+        raise MemoryFileError(f"{path} is not a whole safetensors file: {reason}") from error
     end = 8 + int.from_bytes(content[:8], "little")  # safetensors begin with a length and as much JSON
     metadata = json.loads(content[8:end]).get("__metadata__", {})
     if HEADER_KEY not in metadata:
@@ -224,23 +201,26 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     text = metadata[HEADER_KEY]
     if metadata.get(DIGEST_KEY) != _digest(text, tensors):
         raise MemoryFileError(f"{path} was damaged: its contents do not have the SHA-256 that it states")
-    header: dict[str, Any] = json.loads(text)
-    if header["format"] not in (2, FORMAT):
-        raise MemoryFileError(f"{path} has format {header['format']}, this version reads 2 and {FORMAT}")
-    return header, tensors
+    try:
+        return parse_header(text), tensors
+    except MemoryFileError as error:
+        raise MemoryFileError(
+            f"{path} has other fields or values than this version writes: {error}; load another file, or "
+            "start without memory"
+        ) from error
 
 
 def _of_format_2(
     header: Mapping[str, Any], tensors: Mapping[str, Tensor], like: Mapping[str, MemoryBank]
 ) -> dict[str, Tensor]:
     """Return the tensors of a file of format 2 as this version has them, and bring its rules up to date."""
-    rules, kind = header["rules"], "region" if any(item["view"] for item in header["objects"]) else "panorama"
-    rules["anchor_period"] = rules.pop("anchor_interval") * FRAME_PERIOD * 1e-9
+    rules, kind = header["rules"], _KINDS[any(item.get("view") for item in header["objects"])]
+    rules["anchor_period"] = rules.pop("anchor_interval", 0) * FRAME_PERIOD * 1e-9
     rules["keyframes"] = next(iter(like.values())).rules.keyframes
     own = {name: x for name, x in tensors.items() if not name.startswith("confident_")}
     if "frame" in own and kind in like:
         # how far views reached, when frames were and what they showed is not known
-        wanted, count = like[kind].tensors(), len(own["frame"])
+        wanted, count = like[kind].tensors(), own["frame"].numel()
         missing = {name: x.new_zeros(count, *x.shape[1:]) for name, x in wanted.items() if name in _NEW}
         own |= {name: x.cpu() + _NEW[name] for name, x in missing.items()}
     return {f"{kind}{_OF}{name}": x for name, x in own.items()}
@@ -265,7 +245,8 @@ def _check_network(
     for key, value in wanted.items():
         if found.get(key) != value:
             raise MemoryFileError(
-                f"{path} was saved by another network: {key} is {found.get(key)!r} there and {value!r} here; "
+                f"{path} was saved by another network: {key} is {printable(repr(found.get(key)), most=100)} "
+                f"there and {value!r} here; "
                 "run the node with the model that saved it, or start without memory"
             )
 
@@ -274,7 +255,7 @@ def _check_objects(path: Path, objects: tuple[ObjectSnapshot, ...], next_id: int
     """Raise MemoryFileError for ids that are not ascending and within bounds, and for too many objects."""
     ids = [item.obj_id for item in objects]
     if ids != sorted(set(ids)) or not all(0 < i < next_id <= MAX_OBJ_ID + 1 for i in ids):
-        raise MemoryFileError(f"{path} has impossible ids {ids[:8]}, next {next_id}")
+        raise MemoryFileError(f"{path} has impossible ids {listed(ids)}, next {next_id}")
     if len(ids) > max_objects:
         raise MemoryFileError(
             f"{path} has {len(ids)} objects, allowed are {max_objects} (max_objects): increase max_objects "
@@ -298,11 +279,16 @@ def _bank(path: Path, tensors: Mapping[str, Tensor], kind: str, like: MemoryBank
         return like
     rows = _row_of(like)
     if own.keys() != rows.keys():
-        raise MemoryFileError(f"{path} lacks or adds the tensors {sorted(own.keys() ^ rows.keys())}")
+        others = printable(str(sorted(own.keys() ^ rows.keys())))
+        raise MemoryFileError(f"{path} lacks or adds the tensors {others}")
     for name, row in rows.items():
         found, shape = own[name], (own["frame"].numel(), *row.shape[1:])
         if found.shape != shape or found.dtype != row.dtype:
             raise MemoryFileError(
                 f"{path}: {name} is {found.dtype} {tuple(found.shape)}, needed is {row.dtype} {shape}"
             )
+    try:
+        check_values(own)
+    except MemoryFileError as error:
+        raise MemoryFileError(f"{path}: {prefix}{error}") from error
     return like.with_tensors({name: x.to(like.frame.device) for name, x in own.items()})

@@ -9,8 +9,10 @@ import numpy as np
 
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.image_types import MaskArray
-from panosam2_ros.memory.memory_file import MAX_OBJ_ID
+from panosam2_ros.io.printable import listed
+from panosam2_ros.memory.memory_header import MAX_OBJ_ID
 from panosam2_ros.model.mask_decoder import BACKGROUND, FOREGROUND
+from panosam2_ros.prompts.limits import LARGEST_PROMPT
 from panosam2_ros.prompts.prompt import Prompt, PromptError, PromptStatus
 
 
@@ -66,7 +68,7 @@ def _check_id(prompt: Prompt, earlier: Sequence[Prompt], known: KnownIds) -> Non
         )
     if prompt.obj_id and prompt.obj_id not in known.current:
         raise PromptError(
-            f"object {prompt.obj_id} is not known; known are {sorted(known.all)}; 0 makes a new one",
+            f"object {prompt.obj_id} is not known; known are {listed(sorted(known.all))}; 0 makes a new one",
             PromptStatus.UNKNOWN_OBJECT,
         )
     if prompt.obj_id and any(p.obj_id == prompt.obj_id for p in earlier):
@@ -91,6 +93,7 @@ def check_prompt(prompt: Prompt, grid: Equirect, *, corrects: bool) -> None:
 
     ``corrects``: the object is known and its memory kept, so that background points alone make sense.
     """
+    LARGEST_PROMPT.check(label=prompt.label, points=len(prompt.points))
     if prompt.empty:
         raise PromptError("the prompt is empty: give points, directions, a box or a mask")
     if prompt.mask is not None:
@@ -131,13 +134,13 @@ def _check_points(prompt: Prompt, grid: Equirect, *, corrects: bool) -> None:
             f"points need a u, a v and a label each, got {points.shape} and {len(labels)} labels"
         )
     if not np.isin(labels, (BACKGROUND, FOREGROUND)).all():
-        raise PromptError(
-            f"point labels are 1 (object) or 0 (background), got {sorted(set(labels.tolist()))}"
-        )
-    if len(points) and not (np.isfinite(points).all() and grid.contains(points[:, 0], points[:, 1]).all()):
+        found = listed(sorted(set(labels.tolist())), most=5)
+        raise PromptError(f"point labels are 1 (object) or 0 (background), got {found}")
+    inside = np.isfinite(points).all(1) & grid.contains(points[:, 0], points[:, 1])
+    if not inside.all():
         raise PromptError(
             f"points must lie in the image, u -0.5..{grid.width - 0.5} and v "
-            f"-0.5..{grid.height - 0.5}, got {points.tolist()}"
+            f"-0.5..{grid.height - 0.5}, got {listed(points[~inside].tolist(), most=3)}"
         )
     foreground = {tuple(np.round(p)) for p in points[labels == FOREGROUND]}
     both = [p for p in points[labels == BACKGROUND] if tuple(np.round(p)) in foreground]

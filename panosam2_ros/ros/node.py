@@ -13,7 +13,9 @@ from std_msgs.msg import Header
 
 from panosam2_ros.geometry.camera_frame import CameraFrame
 from panosam2_ros.io.image_encodings import ImageError
+from panosam2_ros.prompts.limits import PromptLimits
 from panosam2_ros.ros.bond import Bond
+from panosam2_ros.ros.cli.node_arguments import check_node_arguments
 from panosam2_ros.ros.conversion.messages import camera_frame
 from panosam2_ros.ros.conversion.panorama_decoder import PanoramaDecoder
 from panosam2_ros.ros.conversion.target_frame import TargetFrame, TargetFrameOptions
@@ -37,7 +39,7 @@ from panosam2_ros.ros.parameter_access import (
     refusal,
     unknown_parameters,
 )
-from panosam2_ros.ros.parameters import Parameters
+from panosam2_ros.ros.parameters import Parameters, described_parameters
 from panosam2_ros.ros.publishing.results import ResultPublishers
 from panosam2_ros.ros.publishing.visualization_messages import VisualizationInput, VisualizationStyle
 from panosam2_ros.ros.runtime import TrackingRuntime, free_memory
@@ -48,6 +50,7 @@ from panosam2_ros.ros.spin import end_process, ros_running, starting
 from panosam2_ros.ros.supervisor import RuntimeSupervisor
 from panosam2_ros.tracking.track import TrackedFrame
 
+_DESCRIPTION = "Track prompted objects in the panoramas on the topic image. See docs/interface.md."
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 _WATCH_PERIOD = 0.5  # s
 
@@ -60,6 +63,7 @@ class PanoSam2Node(SteadyLifecycleNode):
         self._settings = declare_parameters(self)
         self._state = "unconfigured"
         self._not_taken = 0  # messages and callbacks for which there was no memory
+        self._decoder: PanoramaDecoder | None = None  # of this runtime, or of the last one
         self._transforms = Transforms(self)
         self._target = TargetFrame(self._transforms, TargetFrameOptions(""))
         self._reporter = Reporter(self)
@@ -126,8 +130,8 @@ class PanoSam2Node(SteadyLifecycleNode):
         self._supervisor.begin(parameters)
 
     def _make_callbacks(self, parameters: Parameters) -> Callbacks[ImageMsg]:
-        decode = PanoramaDecoder(parameters)
-        return Callbacks(decode, self._publish, self._failed, self._outputs.want_labels)
+        self._decoder = PanoramaDecoder(parameters)
+        return Callbacks(self._decoder, self._publish, self._failed, self._outputs.want_labels)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to images."""
@@ -255,7 +259,9 @@ class PanoSam2Node(SteadyLifecycleNode):
     @property
     def geometry(self) -> ImageGeometry:
         """How pixels and directions of requests and answers relate to the images."""
-        return ImageGeometry(self._settings.vertical_fov, self._camera_of, self._target)
+        now = self._settings
+        limits = PromptLimits(now.max_prompts, now.max_points, now.max_label_length)
+        return ImageGeometry(now.vertical_fov, self._camera_of, self._target, limits)
 
     def tracker_changed(self) -> None:
         """Note what the diagnostics report of the tracker; called on the worker's thread."""
@@ -315,6 +321,8 @@ class PanoSam2Node(SteadyLifecycleNode):
             **self._supervisor.findings(),
             **duplicates(self, "~/prompt"),
         }
+        if self._decoder is not None and self._decoder.problem:
+            found["projection"] = Finding(WARN, self._decoder.problem)
         if self._target.problem:
             found["target_frame"] = Finding(WARN, self._target.problem)
         self._reporter.report(status, found, self._settings)
@@ -322,6 +330,7 @@ class PanoSam2Node(SteadyLifecycleNode):
 
 def main(args: list[str] | None = None) -> None:
     """Run the node until SIGINT or SIGTERM ends it."""
+    check_node_arguments("panosam2_node", _DESCRIPTION, described_parameters(), args)
     keep_buffers()
     hangs = False
     with ros_running(args):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from panosam2_ros.memory.memory_header import MAX_LABEL_LENGTH
+from panosam2_ros.prompts.limits import MAX_POINTS
 from panosam2_ros.tracking.config import VIEW_CHOICES
 
 
@@ -187,6 +189,19 @@ class Parameters:
     prompt_queue: int = _declared(
         16, "service calls that may wait for the tracker", Change.UNCONFIGURED, span=(1, 1000)
     )
+    max_prompts: int = _declared(64, "prompts that one request may hold", Change.LIVE, span=(1, 1000))
+    max_points: int = _declared(
+        100, "points and directions that one prompt may hold", Change.LIVE, span=(1, MAX_POINTS)
+    )
+    max_label_length: int = _declared(
+        200, "characters that a label may have", Change.LIVE, span=(1, MAX_LABEL_LENGTH)
+    )
+    max_image_mpixels: float = _declared(
+        100.0,
+        "millions of pixels that an image may have; larger ones are refused before they are decoded",
+        Change.UNCONFIGURED,
+        span=(0.001, 4000.0),
+    )
     frame_convention: str = _declared(
         "auto",
         "axes of header.frame_id: optical (z forward, x right, y down), body (x forward, y left, "
@@ -318,3 +333,8 @@ class Parameters:
     diagnostics_period: float = _declared(
         1.0, "s between messages on /diagnostics", Change.LIVE, span=(0.05, 60.0)
     )
+
+
+def described_parameters() -> dict[str, tuple[Any, str]]:
+    """Return default and meaning of every parameter, by name."""
+    return {item.name: (item.default, item.metadata["description"]) for item in fields(Parameters)}

@@ -16,7 +16,6 @@ import torch
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
-from panosam2_ros.memory import memory_file
 from panosam2_ros.ros import image_subscription, lifecycle_node, node, runtime
 from panosam2_ros.ros.conversion import transforms
 from panosam2_ros.tracking import tracker, view_pipeline
@@ -125,7 +124,7 @@ def disk_full() -> None:
     def fsync(_: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    memory_file.os.fsync = fsync  # type: ignore[assignment]
+    os.fsync = fsync  # type: ignore[assignment]
 
 
 def prompting_raises() -> None:

@@ -93,6 +93,16 @@ def test_two_fisheyes_become_the_panorama_that_prompts_refer_to(station, weights
         assert len(panoramas) == before and process.running
 
 
+@pytest.mark.faults
+def test_two_fisheyes_that_come_as_a_panorama_are_named(station, weights, tmp_path):
+    seen = photographed(DualFisheye.side_by_side(256, 128), colours=coloured)
+    with start(weights, tmp_path / "log") as process:
+        active(process)
+        shown(station, image_msg(0, seen))
+        station.until_status(DiagnosticStatus.WARN, "images look like two fisheye circles")
+        assert "images look like two fisheye circles" in process.output
+
+
 def test_a_cropped_panorama_in_yuyv_has_its_bearings_where_they_are(station, weights, tmp_path):
     grid = Equirect(256, 64, math.pi / 2)
     rows = slice(32, 96)  # of the station's whole sphere: 45 degrees up and down

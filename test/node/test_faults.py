@@ -113,6 +113,8 @@ GARBAGE: dict[str, dict[str, Any]] = {
     "unknown encoding": {"encoding": "yuv9000"},
     "no panorama": {"width": 128, "step": 768},
     "endless frame": {"data": b"", "frame": "f" * 100_000},
+    "endless frame of a good image": {"frame": "f" * 1_000_000},
+    "too many pixels": {"width": 20_000, "height": 10_000, "step": 60_000},
 }
 
 
@@ -134,9 +136,10 @@ def test_garbage_is_refused(name: str, planner: Station, process: Process) -> No
         if int(planner.value("frames_unreadable") or 0) > refused:
             break
     assert int(planner.value("frames_unreadable")) > refused
-    assert "image refused" in planner.value("last_error")
+    assert "image refused" in planner.value("last_error") and len(planner.value("last_error")) < 1100
     assert planner.stamp not in planner.bearings
     assert ball(planner, planner.show()) and process.running
+    assert max(map(len, process.output.splitlines())) < 1500
 
 
 def test_more_data_than_pixels_is_taken(planner: Station) -> None:
@@ -193,6 +196,30 @@ def test_prompts_before_the_first_image(planner: Station) -> None:
     assert known.success and known.objects.objects == [] and known.objects.header == Header()
     planner.show()
     assert planner.prompt(ball_prompt()).success
+
+
+def test_prompts_without_end_are_refused(planner: Station, process: Process) -> None:
+    """Of every kind, each with the limit in a short message; the node goes on at once."""
+    point, way = PromptPoint(u=9.0, v=9.0, label=1), PromptDirection(direction=Vector3(x=1.0), label=1)
+    cases = (
+        (ball_prompt(label="x" * 9_000_000), "at most 200 characters, got 9000000"),
+        (ObjectPrompt(points=[point] * 20_000), "at most 100 points and directions, got 20000"),
+        (ObjectPrompt(directions=[way] * 20_000), "at most 100 points and directions, got 20000"),
+        (ObjectPrompt(mask=image_msg(0, larger(8192)[..., 0].copy(), "mono8")), "the image's size 256x128"),
+        (ObjectPrompt(mask=image_msg(0, SCENE, "x" * 100_000)), "a mask is a mono8 image"),
+    )
+    for prompt, reason in cases:
+        answer = planner.prompt(prompt)
+        assert codes(answer) == ["INVALID"] and reason in answer.message, answer.message
+        assert len(answer.message) < 1100
+    answer = planner.prompt(*[ObjectPrompt() for _ in range(2000)])
+    assert not answer.success and answer.results == [] and "at most 64 prompts" in answer.message
+    answer = planner.prompt(*[ObjectPrompt(object_id=i + 1) for i in range(64)])
+    assert len(answer.results) == 64 and len(answer.message) < 1000 and "and 59 more" in answer.message
+    label = "x" * 199 + "\x1b"
+    assert planner.prompt(ball_prompt(label=label)).success
+    assert ball(planner, planner.show()).label == label
+    assert process.running and "Traceback" not in process.output and "\x1b" not in process.output
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import math
 import signal
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
@@ -18,16 +24,20 @@ from lifecycle_msgs.msg import Transition
 from std_srvs.srv import Trigger
 
 from helpers.process import Process, wait_for, written_at
-from helpers.station import Station, ball_prompt, start, stations
+from helpers.station import SCENE, SEAM, Station, ball_prompt, cap, start, stations
+from panosam2_ros.memory import memory_file
 from panosam2_ros.memory.memory_file import (
-    MAX_OBJ_ID,
+    DIGEST_KEY,
+    HEADER_KEY,
     PREVIOUS,
     TrackerSnapshot,
     load_snapshot,
     save_snapshot,
 )
+from panosam2_ros.memory.memory_header import MAX_OBJ_ID
 from panosam2_ros.model.build import build_model, random_model
 from panosam2_ros.msg import PromptResult
+from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.ros.inference import memory_store
 from panosam2_ros.ros.inference.memory_store import REFUSED, SKIPPED_IDS, MemoryStore
 from panosam2_ros.ros.inference.worker import WorkerBusyError, WorkerLateError
@@ -175,6 +185,74 @@ def test_a_file_that_cannot_be_used_is_put_aside(station: Station, tmp_path: Pat
         assert (tmp_path / f"state.safetensors{REFUSED}").read_bytes() == b"nonsense"
         station.show()
         assert station.prompt(ball_prompt()).success
+
+
+def foreign(header: dict[str, Any], tensors: dict[str, torch.Tensor], what: str) -> tuple[str, Any]:
+    """A header and tensors as another program might write them."""
+    (item,) = header["objects"]
+    changed = {
+        "no next_id": {k: v for k, v in header.items() if k != "next_id"},
+        "an extra field": header | {"objects": [item | {"more": 1}]},
+        "label 5": header | {"objects": [item | {"label": 5}]},
+        "no view": header | {"objects": [item | {"view": None}]},
+    }
+    text = '{"a":' + 100_000 * "[" if what == "deep" else json.dumps(changed.get(what, header))
+    if what == "NaN":
+        tensors = tensors | {"region/obj_ptrs": torch.full_like(tensors["region/obj_ptrs"], math.nan)}
+    return text, tensors
+
+
+@pytest.mark.faults
+def test_a_file_with_other_fields_is_put_aside_and_refused(station: Station, tmp_path: Path) -> None:
+    """Though it passes its checksum: at the start, and by ~/load_memory."""
+    tracker = PanoTracker(build_model(MODEL))
+    tracker.prompt(SCENE, 1, [Prompt(mask=cap(SEAM), label="ball")])
+    path = tmp_path / "state.safetensors"
+    save_snapshot(path, tracker.snapshot(), tracker.network)
+    tensors = load_file(path)
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()[HEADER_KEY])
+    cases = ("no next_id", "an extra field", "label 5", "no view", "NaN", "deep")
+    for name, what in {"state": "label 5", **{f"case_{i}": what for i, what in enumerate(cases)}}.items():
+        text, changed = foreign(header, tensors, what)
+        metadata = {HEADER_KEY: text, DIGEST_KEY: memory_file._digest(text, changed)}
+        save_file(changed, tmp_path / f"{name}.safetensors", metadata)
+    with node(tmp_path, save_interval=0.0) as process:
+        ready(process)
+        assert "objects[0].label: 5 is not of type 'string'" in process.output
+        assert (tmp_path / f"state.safetensors{REFUSED}").exists()
+        station.show()
+        assert station.prompt(ball_prompt(label="here")).success
+        for i, what in enumerate(cases):
+            refused = station.call(LoadMemory, "load_memory", LoadMemory.Request(name=f"case_{i}"))
+            assert not refused.success and refused.code == PromptResult.INVALID, (what, refused)
+        assert labels(station) == [(1, "here")]
+        assert station.show() in station.bearings and "Traceback" not in process.output
+
+
+@pytest.mark.faults
+def test_calls_that_wait_for_the_disk_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond four they are refused; closing cancels what waits."""
+    reading, may_end = threading.Event(), threading.Event()
+
+    def slowly(*_: object) -> None:
+        reading.set()
+        assert may_end.wait(20)
+
+    monkeypatch.setattr(memory_store, "load_snapshot", slowly)
+    store = MemoryStore(PanoTracker(random_model(1)), str(tmp_path), "", pytest.fail)
+    first = store.load("home")
+    assert reading.wait(20)
+    waiting = [store.load("home") for _ in range(3)]
+    for call in (store.load, partial(store.save, memory=None)):
+        with pytest.raises(WorkerBusyError, match="4 calls wait for the disk already"):
+            call("home")
+    closing = threading.Thread(target=partial(store.close, save=False))
+    closing.start()
+    wait_for(lambda: all(call.cancelled() for call in waiting), 20, "the calls to be cancelled")
+    may_end.set()
+    closing.join()
+    assert first.done() and not first.cancelled()
 
 
 @pytest.mark.faults

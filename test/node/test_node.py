@@ -320,6 +320,14 @@ def test_a_wrong_model_leaves_the_node_alive_and_says_why(station: Station, tmp_
         assert process.stop() == 0
 
 
+@pytest.mark.parametrize("image", ["/here/image", "/here/image/compressed"])
+def test_the_compressed_topic_may_be_named_whole(image: str, weights: str, tmp_path: Path) -> None:
+    arguments = ["-p", f"model:={weights}", "-p", "image_transport:=compressed", "-r", f"image:={image}"]
+    with Process("panosam2_ros.ros.node", "--ros-args", *arguments, log=tmp_path / "log.txt") as process:
+        wait_for(lambda: "waiting for images" in process.output, 60, "the node to be active")
+        assert "waiting for images on /here/image/compressed (" in process.output, process.output
+
+
 def test_compressed_images_and_another_qos(weights: str, station: Station, tmp_path: Path) -> None:
     station.bearings.clear()
     qos = {"qos_overrides./image/compressed.subscription.reliability": "reliable"}

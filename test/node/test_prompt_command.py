@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 import re
 import signal
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +20,10 @@ pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
 
 import numpy as np
+from std_srvs.srv import Trigger
 
-from helpers.process import Process, wait_for
-from helpers.station import GRID, SEAM, Station, forgetful, start, stations
+from helpers.process import ROOT, Process, wait_for
+from helpers.station import GRID, SEAM, Station, ball_prompt, forgetful, start, stations
 from panosam2_ros.geometry.camera_frame import FrameConvention
 from panosam2_ros.geometry.sphere import angle_between
 from panosam2_ros.ros.cli import prompt
@@ -67,6 +71,14 @@ class Command:
 @pytest.fixture
 def command(tmp_path: Path) -> Command:
     return Command(tmp_path)
+
+
+@pytest.mark.faults
+def test_labels_are_printed_with_their_control_characters_escaped(planner: Station, command: Command) -> None:
+    """A label that somebody else gave must not write to this terminal."""
+    assert planner.prompt(ball_prompt(label="a\x1b[2Jb\nc\u202e")).success
+    (line,) = (line for line in command("list").splitlines() if "score" in line)
+    assert line.endswith("a\\x1b[2Jb\\nc\\u202e")
 
 
 def test_objects_are_made_corrected_and_removed(planner: Station, command: Command) -> None:
@@ -142,9 +154,60 @@ def test_the_documented_planner_runs(planner: Station, tmp_path: Path) -> None:
         wait_for(lambda: example.output, 60, "its first line")
         for _ in range(100):
             planner.show()
-            if "visible at" in example.output:
+            if "measured at" in example.output:
                 break
-        assert re.search(r"^object 1\n(not )?visible at -?\d+\.\d deg", example.output), example.output
+        words = r"(visible, measured|occluded, predicted|lost, last seen) at -?\d+\.\d deg"
+        assert re.search(rf"^object 1\n{words}", example.output), example.output
+        planner.call(Trigger, "reset")
+        for _ in range(100):
+            planner.show()
+            if "forgotten" in example.output:
+                break
+        assert "forgotten: somebody removed it" in example.output
+        assert example.stop(signal.SIGINT) == 0 and "Traceback" not in example.output
+
+
+def test_the_documented_planner_ends_where_there_is_no_node(tmp_path: Path) -> None:
+    with Process("docs.example_planner", log=tmp_path / "log.txt", ROS_DOMAIN_ID="102") as example:
+        assert example.wait(90) == 1
+        assert "no service" in example.output and "start the node" in example.output
+
+
+@pytest.mark.faults
+def test_a_reader_that_closes_the_pipe_ends_it_quietly(planner: Station, command: Command) -> None:
+    """As with `panosam2_prompt follow 1 | head -3`."""
+    command("click", U, V, "--label", "ball")
+    words = [sys.executable, "-m", "panosam2_ros.ros.cli.prompt", "--timeout", "30", "follow", "1"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, cwd=ROOT) as run:
+        assert run.stdout is not None and run.stderr is not None
+        showing = threading.Event()
+        reader = threading.Thread(target=lambda: (run.stdout.readline(), run.stdout.close(), showing.set()))
+        reader.start()
+        until = time.monotonic() + PATIENCE
+        while (run.poll() is None or not showing.is_set()) and time.monotonic() < until:
+            planner.show()
+        reader.join(1)
+        assert run.wait(1) == 0
+        assert run.stderr.read() == ""
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "parameter"),
+    [
+        ("panosam2_ros.ros.node", "panosam2_node", "max_image_mpixels"),
+        ("panosam2_ros.demo.virtual_camera", "panosam2_virtual_camera", "camera_tilt"),
+    ],
+)
+def test_nodes_answer_help_and_refuse_unknown_arguments(
+    module: str, name: str, parameter: str, tmp_path: Path
+) -> None:
+    with Process(module, "--help", log=tmp_path / "help.txt") as help_:
+        assert help_.wait(60) == 0
+        assert help_.output.startswith(f"usage: {name}") and f"  {parameter} (default: " in help_.output
+    with Process(module, "--modle", "x", "--ros-args", "-r", "__ns:=/a", log=tmp_path / "no.txt") as wrong:
+        assert wrong.wait(60) == 2
+        assert "--modle x is none of ROS's arguments" in wrong.output
 
 
 @pytest.mark.parametrize("axes", list(FrameConvention))

@@ -34,6 +34,7 @@ THIRD_PARTY = {
     "PIL": ("pillow", "python3-pil"),
     "av": ("av", ""),
     "cv2": ("opencv-python-headless", "python3-opencv"),
+    "jsonschema": ("jsonschema", "python3-jsonschema"),
     "numpy": ("numpy", "python3-numpy"),
     "safetensors": ("safetensors", ""),
     "sam2": ("rf-sam-2", ""),

@@ -18,6 +18,7 @@ from rclpy.utilities import remove_ros_args
 
 from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
 from panosam2_ros.geometry.sphere import lonlat_to_vector
+from panosam2_ros.io.printable import printable
 from panosam2_ros.msg import ObjectBearing, ObjectPrompt, PromptDirection, PromptPoint
 from panosam2_ros.ros.client import Client, ClientError
 from panosam2_ros.ros.conversion.messages import vector_msg
@@ -123,7 +124,7 @@ def describe_bearing(bearing: ObjectBearing) -> str:
     state = _STATES.get(bearing.state, "unknown")
     return (
         f"{bearing.object_id:5d} {state:8s} azimuth {azimuth:+7.1f} deg  elevation {elevation:+6.1f} deg  "
-        f"score {bearing.score:.2f}  {bearing.label}"
+        f"score {bearing.score:.2f}  {printable(bearing.label)}"
     ).rstrip()
 
 
@@ -225,7 +226,10 @@ def _add_prompts(command: Any) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; exit with 0, with 1 and the reason, or with 130 after Ctrl-C (0 from `follow`)."""
+    """Run the command; exit with 0, with 1 and the reason, or with 130 after Ctrl-C (0 from `follow`).
+
+    A reader that closes the pipe ends it with 0.
+    """
     arguments = list(sys.argv if arguments is None else ["panosam2_prompt", *arguments])
     top = parser()
     options = top.parse_args(remove_ros_args(arguments)[1:])
@@ -237,9 +241,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             name = f"panosam2_prompt_{os.getpid()}"
             node = rclpy.create_node(name, namespace=options.namespace or None, enable_rosout=False)
             options.run(Client(node, options.node, timeout=options.timeout), options)
+            sys.stdout.flush()
             status = 0
     except ClientError as error:
-        sys.exit(f"panosam2_prompt: {error}")
+        sys.exit(f"panosam2_prompt: {printable(str(error))}")
+    except BrokenPipeError:  # `panosam2_prompt follow 1 | head -3`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        status = 0
     sys.exit(status)
 
 

@@ -19,14 +19,16 @@ from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.io.image_encodings import ImageError, pixel_bytes
+from panosam2_ros.io.printable import printable
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray, ObjectPrompt
+from panosam2_ros.prompts.limits import LARGEST_PROMPT, PromptLimits
 from panosam2_ros.prompts.prompt import Prompt, PromptError
 
 if TYPE_CHECKING:
     from panosam2_ros.tracking.track import Track
 
 _NANO = 1_000_000_000
-_SHORTEST_DIRECTION = 1e-6  # a "unit vector" that is shorter was forgotten, not meant
+_SHORTEST_DIRECTION = 1e-6  # a "unit vector" that is much shorter or longer was not meant
 
 
 def stamp_to_ns(stamp: Time) -> int:
@@ -120,13 +122,16 @@ def camera_frame(
     return CameraFrame(axes, roll, pitch, yaw)
 
 
-def prompt_from_msg(msg: ObjectPrompt, grid: Equirect, camera: CameraFrame) -> Prompt:
+def prompt_from_msg(
+    msg: ObjectPrompt, grid: Equirect, camera: CameraFrame, limits: PromptLimits = LARGEST_PROMPT
+) -> Prompt:
     """Read a prompt message; its directions become points.
 
-    Raise PromptError for what cannot be read. What can be read but makes no sense, such as a label
-    that is neither FOREGROUND nor BACKGROUND, is the tracker's to refuse.
+    Its size is checked before anything is copied. Raise PromptError for what cannot be read. What can be read
+    but makes no sense, such as a label that is neither FOREGROUND nor BACKGROUND, is the tracker's to refuse.
     """
     check_box_length(msg)
+    limits.check(label=msg.label, points=len(msg.points) + len(msg.directions))
     points = np.array([(p.u, p.v) for p in msg.points], float).reshape(-1, 2)
     labels = [p.label for p in (*msg.points, *msg.directions)]
     return Prompt(
@@ -135,7 +140,7 @@ def prompt_from_msg(msg: ObjectPrompt, grid: Equirect, camera: CameraFrame) -> P
         points=np.concatenate([points, _direction_points(msg, grid, camera)]),
         point_labels=np.array(labels, np.int64),
         box=_box(msg),
-        mask=_mask(msg.mask),
+        mask=_mask(msg.mask, grid),
         replace=msg.replace,
     )
 
@@ -158,7 +163,7 @@ def _direction_points(msg: ObjectPrompt, grid: Equirect, camera: CameraFrame) ->
     vectors = np.array([(d.direction.x, d.direction.y, d.direction.z) for d in msg.directions], float)
     vectors = vectors.reshape(-1, 3)
     for vector in vectors:
-        if not np.isfinite(vector).all() or np.linalg.norm(vector) < _SHORTEST_DIRECTION:
+        if not _SHORTEST_DIRECTION < np.abs(vector).max() < 1 / _SHORTEST_DIRECTION:  # nor NaN
             raise PromptError(f"a direction is a unit vector, got {vector.tolist()}")
     u, v = grid.vector_to_pixel(camera.from_frame(vectors))
     # Straight down is the image's lower edge, which is no pixel any more.
@@ -172,11 +177,16 @@ def _direction_points(msg: ObjectPrompt, grid: Equirect, camera: CameraFrame) ->
     return np.stack([u, v], -1)
 
 
-def _mask(msg: Image) -> NDArray[np.bool_] | None:
+def _mask(msg: Image, grid: Equirect) -> NDArray[np.bool_] | None:
     if not (msg.width or msg.height or len(msg.data)):
         return None
     if msg.encoding not in ("mono8", "8UC1"):
-        raise PromptError(f"a mask is a mono8 image, non-zero is the object; got {msg.encoding!r}")
+        encoding = printable(repr(msg.encoding), most=50)
+        raise PromptError(f"a mask is a mono8 image, non-zero is the object; got {encoding}")
+    if (msg.width, msg.height) != (grid.width, grid.height):
+        raise PromptError(
+            f"the mask must have the image's size {grid.width}x{grid.height}, got {msg.width}x{msg.height}"
+        )
     try:
         return np.asarray(pixel_bytes(msg, 1)[..., 0] != 0)
     except ImageError as error:

@@ -15,6 +15,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from panosam2_ros.geometry.dual_fisheye import CalibrationError, DualFisheye, Remap
 from panosam2_ros.geometry.equirect import Equirect, exact_fov
 from panosam2_ros.io.image_encodings import ENCODINGS, ImageError, compressed_to_array, image_to_array
+from panosam2_ros.ros.conversion.image_limits import ImageLimits
+from panosam2_ros.ros.conversion.projection_monitor import ProjectionMonitor
 from panosam2_ros.ros.parameters import Parameters
 
 
@@ -26,6 +28,8 @@ class PanoramaDecoder:
 
     def __init__(self, parameters: Parameters) -> None:
         self._vertical_fov, self._width = parameters.vertical_fov, parameters.panorama_width
+        self._limits = ImageLimits(parameters.max_image_mpixels)
+        self._monitor = ProjectionMonitor(parameters)
         self._fisheye = parameters.projection == "dual_fisheye"
         self._camera: DualFisheye | None = None  # None: two upright lenses side by side
         self._remap: Remap | None = None  # of the newest size
@@ -38,7 +42,9 @@ class PanoramaDecoder:
 
     def __call__(self, msg: Any) -> NDArray[np.uint8]:
         """Return RGB [H, W, 3]; raise ImageError for what is no panorama and cannot become one."""
+        self._limits.check(msg)
         image = compressed_to_array(msg) if isinstance(msg, CompressedImage) else raw_to_array(msg)
+        self._monitor.check(image, "" if isinstance(msg, CompressedImage) else msg.encoding)
         height, width = image.shape[:2]
         try:
             if self._fisheye:
@@ -49,6 +55,11 @@ class PanoramaDecoder:
         except cv2.error as error:
             raise ImageError(f"OpenCV cannot make a panorama of {width}x{height} pixels: {error}") from error
         return image
+
+    @property
+    def problem(self) -> str:
+        """What images look like, where it is another projection than they should have; empty: nothing."""
+        return self._monitor.problem
 
     def _table(self, size: tuple[int, int]) -> Remap:
         if self._remap is None or self._remap.size != size:

@@ -8,6 +8,8 @@ import threading
 import time
 from dataclasses import dataclass, field
 
+from panosam2_ros.io.printable import printable
+
 _MOST_CHARACTERS = 1000
 
 
@@ -64,8 +66,7 @@ class Throttle:
 
 def line(text: str) -> str:
     """Return a text of at most 1000 characters, with control characters escaped."""
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:_MOST_CHARACTERS])
-    return shown if len(text) <= _MOST_CHARACTERS else f"{shown}... ({len(text)} characters)"
+    return printable(text, most=_MOST_CHARACTERS)
 
 
 def _digest(text: str) -> bytes:

@@ -36,7 +36,12 @@ class FrameBuffer(Generic[M]):
         self._bytes = 0
 
     def add(self, frame: ReceivedImage[M]) -> None:
-        """Add an image, and drop those that are too old or too many."""
+        """Add an image, and drop those that are too old or too many, and one of the same stamp.
+
+        Of images with one stamp only the newest can be found.
+        """
+        if self._frames and self._frames[-1].stamp == frame.stamp:
+            self._bytes -= self._frames.pop().size
         self._frames.append(frame)
         self._bytes += frame.size
         while self._frames and self._expired(frame.stamp):

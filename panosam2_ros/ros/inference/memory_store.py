@@ -13,21 +13,18 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from panosam2_ros.memory.memory_file import (
-    MAX_OBJ_ID,
-    MemoryFileError,
-    TrackerSnapshot,
-    load_snapshot,
-    memory_path,
-    save_snapshot,
-)
+from panosam2_ros.io.printable import listed
+from panosam2_ros.memory.memory_file import TrackerSnapshot, load_snapshot, memory_path, save_snapshot
+from panosam2_ros.memory.memory_header import MAX_OBJ_ID, MemoryFileError
 from panosam2_ros.ros.inference.worker import Worker, WorkerBusyError, WorkerStoppedError
 from panosam2_ros.tracking.tracker import PanoTracker
 
 SKIPPED_IDS = 256  # left out after a kill: some may have been given since the file was written
 REFUSED = ".refused"  # ending of a file that could not be used and must not be written over
+_MOST_CALLS = 4  # calls that may wait for the disk
+_Result = TypeVar("_Result")
 Failed = Callable[[str], None]  # told why a file could not be written or read; any thread
 
 
@@ -42,7 +39,8 @@ class MemoryStore:
         self._network = tracker.network
         self._path = memory_path(self.directory, file) if file else None
         self._pool = ThreadPoolExecutor(1, "memory")
-        self._lock = threading.Lock()  # of the two below
+        self._calls: set[Future[Any]] = set()  # that wait for the disk, or are being done
+        self._lock = threading.Lock()  # of that and of the two below
         self._saving, self._again = False, False  # again: something changed while it was being saved
         self.restored = False
         self.lately: Callable[[], TrackerSnapshot | None] = lambda: None  # what was remembered lately
@@ -60,9 +58,10 @@ class MemoryStore:
             return ""
         try:
             memory = self._read(self._path)
+            self._tracker.restore(self._with_unused_ids(memory))
         except FileNotFoundError:
             return f"no memory at {self._path} yet: starting empty"
-        except (MemoryFileError, OSError) as error:
+        except Exception as error:  # whatever a file does, the node starts
             aside = _free(self._path.with_name(self._path.name + REFUSED))
             try:
                 self._path.replace(aside)
@@ -71,10 +70,9 @@ class MemoryStore:
                 kept = f"nor could it be put aside: {also}"
             self._failed(f"memory not restored: {error}; {kept}; starting empty")
             return ""
-        self._tracker.restore(self._with_unused_ids(memory))
         self.restored = True
         ids = [item.obj_id for item in memory.objects]
-        return f"remembering objects {ids} from {self._path}"
+        return f"remembering objects {listed(ids)} from {self._path}"
 
     def _with_unused_ids(self, memory: TrackerSnapshot) -> TrackerSnapshot:
         """Return the snapshot with a next id and an epoch that no other object can have had."""
@@ -86,13 +84,27 @@ class MemoryStore:
         return replace(memory, epoch=epoch, next_id=next_id)
 
     def save(self, name: str, memory: TrackerSnapshot) -> Future[None]:
-        """Write a file of that name; raise MemoryFileError for a name that is not allowed."""
+        """Write a file of that name; raise MemoryFileError for a bad name, or WorkerBusyError."""
         path = memory_path(self.directory, name)
-        return self._pool.submit(save_snapshot, path, memory, self._network)
+        return self._submit(partial(save_snapshot, path, memory, self._network))
 
     def load(self, name: str) -> Future[TrackerSnapshot]:
-        """Read a file of that name; raise MemoryFileError for a name that is not allowed."""
-        return self._pool.submit(self._read_named, memory_path(self.directory, name))
+        """Read a file of that name; raise MemoryFileError for a bad name, or WorkerBusyError."""
+        return self._submit(partial(self._read_named, memory_path(self.directory, name)))
+
+    def _submit(self, job: Callable[[], _Result]) -> Future[_Result]:
+        """Do a job for a call; raise WorkerBusyError where as many wait as may wait."""
+        with self._lock:
+            if len(self._calls) >= _MOST_CALLS:
+                raise WorkerBusyError(f"{len(self._calls)} calls wait for the disk already: call again later")
+            call = self._pool.submit(job)
+            self._calls.add(call)
+        call.add_done_callback(self._over)
+        return call
+
+    def _over(self, call: Future[Any]) -> None:
+        with self._lock:
+            self._calls.discard(call)
 
     def save_soon(self, worker: Worker[Any]) -> None:
         """Save what is remembered now, or once more after the saving that is not over yet; on any thread.
@@ -166,7 +178,14 @@ class MemoryStore:
             raise MemoryFileError(f"{error}: save it first, or see memory_directory") from error
 
     def close(self, snapshot: TrackerSnapshot | None, *, timeout: float) -> None:
-        """Save a snapshot, None: nothing, after what is being written; wait up to ``timeout`` s for it."""
+        """Save a snapshot, None: nothing, after what is being written; wait up to ``timeout`` s for it.
+
+        Calls that wait for the disk are cancelled.
+        """
+        with self._lock:
+            waiting = list(self._calls)
+        for call in waiting:
+            call.cancel()
         pending: list[Future[None]] = []
         try:
             pending.append(self._pool.submit(lambda: None))

@@ -11,6 +11,7 @@ from rclpy.node import Node
 
 from panosam2_ros.geometry.sphere import normalised
 from panosam2_ros.msg import ObjectPrompt, PromptDirection
+from panosam2_ros.ros.conversion.image_limits import MAX_FRAME_ID
 from panosam2_ros.ros.conversion.messages import vector_msg
 from panosam2_ros.ros.conversion.transforms import FrameError, PointTransformer, Transforms
 from panosam2_ros.ros.diagnostics.reporting import Reporter
@@ -43,6 +44,10 @@ class ClickedPoints:
     async def _clicked(self, msg: PointStamped) -> None:
         if self._waiting >= _MAX_WAITING:
             self._refused(f"{self._waiting} clicks are being worked on: click again later")
+            return
+        if len(msg.header.frame_id) > MAX_FRAME_ID:
+            text = f"a frame_id has at most {MAX_FRAME_ID} characters, got {len(msg.header.frame_id)}"
+            self._refused(text)
             return
         self._waiting += 1
         try:

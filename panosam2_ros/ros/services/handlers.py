@@ -15,7 +15,10 @@ from std_srvs.srv import Trigger
 
 from panosam2_ros.geometry.camera_frame import CameraFrame
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.io.printable import listed, printable
+from panosam2_ros.memory.memory_header import MAX_OBJ_ID
 from panosam2_ros.msg import PromptResult
+from panosam2_ros.prompts.limits import LARGEST_PROMPT, PromptLimits
 from panosam2_ros.prompts.prompt import Prompt, PromptError
 from panosam2_ros.ros.conversion.messages import (
     bearing_msg,
@@ -29,6 +32,8 @@ from panosam2_ros.ros.services.refusal import CallRefusedError
 from panosam2_ros.srv import GetObjects, PromptObjects, RemoveObjects
 from panosam2_ros.tracking.track import PromptOutcome
 
+_MOST_REASONS = 5  # of refused prompts in the message of the whole answer; each result has its own
+
 
 @dataclass(frozen=True)
 class ImageGeometry:
@@ -39,6 +44,7 @@ class ImageGeometry:
         [Header], CameraFrame
     ]  # how the camera of an image with this header sits in its frame
     target: TargetFrame  # of the directions in answers
+    limits: PromptLimits = LARGEST_PROMPT  # of requests
 
 
 def prompt_objects(
@@ -47,6 +53,7 @@ def prompt_objects(
     """Judge every prompt by itself: good ones take effect beside bad ones."""
     if not request.prompts:
         raise CallRefusedError(PromptResult.INVALID, "the request holds no prompts: give at least one")
+    check_prompt_count(len(request.prompts), geometry.limits)
     frame, image = worker.frame_at(stamp_to_ns(request.stamp))
     camera = geometry.camera_of(frame.message.header)
     grid = Equirect(image.shape[1], image.shape[0], geometry.vertical_fov)
@@ -54,9 +61,9 @@ def prompt_objects(
     results: dict[int, PromptResult] = {}
     for i, message in enumerate(request.prompts):
         try:
-            prompts[i] = prompt_from_msg(message, grid, camera)
+            prompts[i] = prompt_from_msg(message, grid, camera, geometry.limits)
         except PromptError as error:
-            results[i] = PromptResult(code=int(error.status), message=str(error))
+            results[i] = PromptResult(code=int(error.status), message=printable(str(error)))
     outcomes = worker.tracker.prompt(image, frame.stamp, list(prompts.values())) if prompts else []
     header, answered = geometry.target.of(frame.message.header, camera)
     results |= {i: _result(outcome, answered) for i, outcome in zip(prompts, outcomes, strict=True)}
@@ -77,8 +84,17 @@ def refused_prompts(count: int, refusal: CallRefusedError, epoch: int) -> Prompt
     return PromptObjects.Response(success=False, message=message, epoch=epoch, results=results)
 
 
+def check_prompt_count(count: int, limits: PromptLimits) -> None:
+    """Raise CallRefusedError for a request of too many prompts."""
+    if count > limits.prompts:
+        raise CallRefusedError(
+            PromptResult.INVALID,
+            f"a request has at most {limits.prompts} prompts (max_prompts), got {count}: send several",
+        )
+
+
 def _result(outcome: PromptOutcome, camera: CameraFrame) -> PromptResult:
-    result = PromptResult(code=int(outcome.status), message=outcome.message)
+    result = PromptResult(code=int(outcome.status), message=printable(outcome.message))
     if outcome.track is not None:
         result.bearing = bearing_msg(outcome.track, camera)
     return result
@@ -88,8 +104,9 @@ def _summary(results: Sequence[PromptResult]) -> str:
     refused = [(i, r.message) for i, r in enumerate(results) if r.code != PromptResult.OK]
     if not refused:
         return ""
-    reasons = "; ".join(f"prompt {i}: {message}" for i, message in refused)
-    return f"{len(refused)} of {len(results)} refused: {reasons}"
+    reasons = "; ".join(f"prompt {i}: {message}" for i, message in refused[:_MOST_REASONS])
+    more = len(refused) - _MOST_REASONS
+    return f"{len(refused)} of {len(results)} refused: {reasons}" + (f"; and {more} more" if more > 0 else "")
 
 
 def remove_objects(worker: Worker[Any], request: RemoveObjects.Request) -> RemoveObjects.Response:
@@ -97,6 +114,9 @@ def remove_objects(worker: Worker[Any], request: RemoveObjects.Request) -> Remov
     wanted = [int(i) for i in request.object_ids]
     if not wanted:
         message = "object_ids is empty: name the objects, or call reset to forget all"
+        raise CallRefusedError(PromptResult.INVALID, message)
+    if len(wanted) > MAX_OBJ_ID:
+        message = f"object_ids has {len(wanted)} ids, and there are {MAX_OBJ_ID}: name each object once"
         raise CallRefusedError(PromptResult.INVALID, message)
     removed = worker.tracker.remove(wanted)
     unknown = sorted(set(wanted) - set(removed))
@@ -106,7 +126,7 @@ def remove_objects(worker: Worker[Any], request: RemoveObjects.Request) -> Remov
     return RemoveObjects.Response(
         success=False,
         code=PromptResult.UNKNOWN_OBJECT,
-        message=f"no object has the id {', '.join(map(str, unknown))}; left are {known}",
+        message=f"no object has the id {listed(unknown)[1:-1]}; left are {listed(known)}",
         removed=removed,
     )
 

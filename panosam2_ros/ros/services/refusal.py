@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from panosam2_ros.io.image_encodings import ImageError
-from panosam2_ros.memory.memory_file import MemoryFileError
+from panosam2_ros.io.printable import printable
+from panosam2_ros.memory.memory_header import MemoryFileError
 from panosam2_ros.msg import PromptResult
 from panosam2_ros.ros.inference.frame_buffer import NoImageError, NoSuchFrameError
 from panosam2_ros.ros.inference.worker import WorkerBusyError, WorkerStoppedError
@@ -23,7 +24,7 @@ class CallRefusedError(Exception):
     """Refuse a service call; ``code`` is one of PromptResult's constants."""
 
     def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
+        super().__init__(printable(message))  # it may quote the request
         self.code = code
 
     @classmethod

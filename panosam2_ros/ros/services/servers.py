@@ -14,11 +14,12 @@ from rclpy.qos import QoSProfile
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
-from panosam2_ros.memory.memory_file import MemoryFileError, TrackerSnapshot
+from panosam2_ros.memory.memory_file import TrackerSnapshot
+from panosam2_ros.memory.memory_header import MemoryFileError
 from panosam2_ros.msg import PromptResult
 from panosam2_ros.ros.conversion.messages import stamp_to_ns
 from panosam2_ros.ros.inference.memory_store import MemoryStore
-from panosam2_ros.ros.inference.worker import Worker
+from panosam2_ros.ros.inference.worker import Worker, WorkerBusyError, WorkerStoppedError
 from panosam2_ros.ros.services import handlers
 from panosam2_ros.ros.services.refusal import CallRefusedError
 from panosam2_ros.srv import GetObjects, LoadMemory, PromptObjects, RemoveObjects, SaveMemory
@@ -83,11 +84,13 @@ class ServiceServers:
     ) -> PromptObjects.Response:
         job = partial(handlers.prompt_objects, request=request, geometry=self._context.geometry)
         try:
+            handlers.check_prompt_count(len(request.prompts), self._context.geometry.limits)
             return await self._on_worker(job, stamp=stamp_to_ns(request.stamp), changes=True)
         except CallRefusedError as refusal:
-            worker = self._context.worker
+            worker, count = self._context.worker, len(request.prompts)
             epoch = worker.tracker.epoch if worker else 0
-            return handlers.refused_prompts(len(request.prompts), refusal, epoch)
+            too_many = count > self._context.geometry.limits.prompts
+            return handlers.refused_prompts(0 if too_many else count, refusal, epoch)
 
     async def _remove(
         self, request: RemoveObjects.Request, _: RemoveObjects.Response
@@ -131,12 +134,13 @@ class ServiceServers:
         answer: Future = Future()
 
         def finished(done: concurrent.futures.Future[Result]) -> None:
-            error = done.exception()
+            stopped = WorkerStoppedError(_UNCONFIGURED) if done.cancelled() else None
+            error = stopped or done.exception()
             self._done(answer, None if error else done.result(), error)
 
         try:
             start(store).add_done_callback(finished)
-        except MemoryFileError as error:  # a bad name
+        except (MemoryFileError, WorkerBusyError) as error:  # a bad name; too many wait
             raise CallRefusedError.of(error) from error
         except RuntimeError as error:  # the store was closed meanwhile
             raise CallRefusedError(PromptResult.NOT_ACTIVE, _UNCONFIGURED) from error

@@ -20,12 +20,12 @@ from panosam2_ros.memory.memory_file import (
     DIGEST_KEY,
     HEADER_KEY,
     PREVIOUS,
-    MemoryFileError,
     TrackerSnapshot,
     load_snapshot,
     memory_path,
     save_snapshot,
 )
+from panosam2_ros.memory.memory_header import MemoryFileError
 from panosam2_ros.model.build import build_model, random_model
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.weights import save_weights
@@ -185,9 +185,9 @@ def _rewritten(path: Path, change: dict[str, object], **tensors: torch.Tensor) -
 def test_inconsistent_files_are_refused(saved: Path, tracker: PanoTracker) -> None:
     whole = saved.read_bytes()
     cases: list[tuple[str, dict[str, object], dict[str, torch.Tensor]]] = [
-        ("format 9", {"format": 9}, {}),
+        ("format: 9 is not one of", {"format": 9}, {}),
         ("impossible ids", {"next_id": 3}, {}),
-        ("impossible ids", {"next_id": 70000}, {}),
+        ("next_id: 70000 is greater", {"next_id": 70000}, {}),
         ("centre is", {}, {"panorama/centre": torch.zeros(3, dtype=torch.int64)}),
         ("lacks or adds", {}, {"panorama/more": torch.zeros(2)}),
         ("more.*of no kind of view", {}, {"more": torch.zeros(2)}),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.memory.memory_file import MAX_OBJ_ID
+from panosam2_ros.memory.memory_header import MAX_OBJ_ID
 from panosam2_ros.prompts.prompt import Prompt, PromptError, PromptStatus
 from panosam2_ros.prompts.validation import KnownIds, check_prompt, validate_prompts
 

@@ -20,6 +20,7 @@ from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
 from panosam2_ros.geometry.sphere import Floats, lonlat_to_vector
 from panosam2_ros.model.build import random_model
 from panosam2_ros.msg import ObjectBearing, ObjectPrompt, PromptPoint, PromptResult
+from panosam2_ros.prompts.limits import PromptLimits
 from panosam2_ros.prompts.prompt import Prompt, PromptStatus
 from panosam2_ros.ros.conversion.messages import image_message
 from panosam2_ros.ros.inference.frame_buffer import ReceivedImage
@@ -178,6 +179,24 @@ def test_objects_are_known_before_the_first_image_and_their_frame_is_not() -> No
     assert known.success and known.code == PromptResult.OK
     assert known.objects.header == Header() and [o.object_id for o in known.objects.objects] == [1, 4]
     assert (known.memory_bytes, known.max_objects, known.objects.epoch) == (3 << 19, 32, 3)
+
+
+def test_requests_of_too_many_prompts_are_refused_as_a_whole() -> None:
+    limits = PromptLimits(prompts=2)
+    handlers.check_prompt_count(2, limits)
+    with pytest.raises(CallRefusedError, match=r"at most 2 prompts \(max_prompts\), got 3") as refusal:
+        handlers.check_prompt_count(3, limits)
+    assert refusal.value.code == PromptResult.INVALID
+
+
+def test_removing_names_no_more_than_twenty_ids() -> None:
+    request = RemoveObjects.Request(object_ids=list(range(5, 60_000)))
+    answer = handlers.remove_objects(worker(FakeTracker()), request)
+    assert not answer.success and len(answer.message) < 200 and "and 59975 more" in answer.message
+    request = RemoveObjects.Request(object_ids=[1] * 70_000)
+    with pytest.raises(CallRefusedError, match="object_ids has 70000 ids") as refusal:
+        handlers.remove_objects(worker(FakeTracker()), request)
+    assert refusal.value.code == PromptResult.INVALID
 
 
 def test_removing() -> None:

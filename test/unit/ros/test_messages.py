@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import array
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector
 from panosam2_ros.model.mask_decoder import BACKGROUND, FOREGROUND
 from panosam2_ros.msg import ObjectBearing, ObjectPrompt, PromptDirection, PromptPoint, PromptResult
+from panosam2_ros.prompts.limits import PromptLimits
 from panosam2_ros.prompts.prompt import PromptError, PromptStatus
 from panosam2_ros.prompts.validation import check_prompt
 from panosam2_ros.ros.conversion import messages as convert
@@ -182,6 +185,34 @@ def deserialized(msg: ObjectPrompt) -> ObjectPrompt:
     return deserialize_message(serialize_message(msg), ObjectPrompt)
 
 
+def mask_without_data() -> Image:
+    return Image(height=GRID.height, width=GRID.width, step=GRID.width, encoding="mono8")
+
+
+class Unread:
+    """A list of a million items that nobody may read."""
+
+    def __len__(self) -> int:
+        return 10**6
+
+    def __iter__(self) -> Iterator[Any]:
+        raise AssertionError("it was read")
+
+
+@pytest.mark.faults
+def test_the_size_of_a_prompt_is_checked_before_it_is_read() -> None:
+    fields = {"label": "", "box": [], "mask": Image(), "points": [], "directions": []}
+    fields |= {"object_id": 0, "replace": False}
+    for name in ("points", "directions"):
+        msg: Any = SimpleNamespace(**(fields | {name: Unread()}))
+        with pytest.raises(PromptError, match="at most 7 points and directions, got 1000000: give fewer"):
+            convert.prompt_from_msg(msg, GRID, OPTICAL, PromptLimits(points=7))
+    data: Any = Unread()
+    mask = SimpleNamespace(width=GRID.width + 1, height=GRID.height, encoding="mono8", data=data)
+    with pytest.raises(PromptError, match="the image's size"):
+        convert.prompt_from_msg(SimpleNamespace(**(fields | {"mask": mask})), GRID, OPTICAL)
+
+
 def test_labels_are_read_as_they_are_for_the_tracker_to_judge() -> None:
     msg = ObjectPrompt(points=[PromptPoint(label=2)], directions=[direction([0, 0, 1], 255)])
     prompt = convert.prompt_from_msg(msg, GRID, OPTICAL)
@@ -198,7 +229,13 @@ def test_labels_are_read_as_they_are_for_the_tracker_to_judge() -> None:
         (ObjectPrompt(box=[1.0, 2.0]), "got 2 numbers"),
         (oversized(), "a box is empty or u_min, v_min, u_max, v_max; got 5 numbers"),
         (ObjectPrompt(mask=image("rgb8")), "mono8 image, non-zero is the object; got 'rgb8'"),
-        (ObjectPrompt(mask=Image(height=9, width=9, step=9, encoding="mono8")), "mask: the data"),
+        (
+            ObjectPrompt(mask=Image(height=9, width=9, step=9, encoding="mono8")),
+            "the image's size.*got 9x9",
+        ),
+        (ObjectPrompt(mask=mask_without_data()), "mask: the data"),
+        (ObjectPrompt(mask=image("x" * 1000)), r"got 'x{49}\.\.\. \(1002 characters\)"),
+        (ObjectPrompt(label="x" * 1001), "a label has at most 1000 characters, got 1001"),
     ],
 )
 def test_what_cannot_be_read_says_why(msg: ObjectPrompt, reason: str) -> None:

@@ -15,8 +15,9 @@ pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: mak
 from std_srvs.srv import Trigger
 
 from panosam2_ros.io.image_encodings import ImageError
-from panosam2_ros.memory.memory_file import MemoryFileError
+from panosam2_ros.memory.memory_header import MemoryFileError
 from panosam2_ros.msg import ObjectPrompt, PromptResult
+from panosam2_ros.prompts.limits import PromptLimits
 from panosam2_ros.ros.inference.frame_buffer import NoImageError, NoSuchFrameError
 from panosam2_ros.ros.inference.worker import WorkerBusyError, WorkerStoppedError
 from panosam2_ros.ros.services.refusal import CallRefusedError
@@ -75,7 +76,7 @@ class FakeStore:
 class Context:
     """The node, as far as the services see it."""
 
-    geometry = None
+    geometry = SimpleNamespace(limits=PromptLimits(prompts=3))
 
     def __init__(self, worker: Any = None, store: Any = None) -> None:
         self.worker, self.memory_store = worker, store
@@ -105,6 +106,19 @@ def call(context: Any, kind: Any) -> Any:
     with pytest.raises(StopIteration) as end:
         running.send(None)
     return end.value.value
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("worker", [FakeWorker(), None])
+def test_a_request_of_too_many_prompts_has_no_results(worker: Any) -> None:
+    """They are counted before the tracker hears of them, and no answer is as long as such a request."""
+    node: Any = FakeNode()
+    ServiceServers(node, Context(worker))
+    request = PromptObjects.Request(prompts=[ObjectPrompt() for _ in range(4)])
+    with pytest.raises(StopIteration) as end:
+        node.callbacks["~/prompt"](request, None).send(None)
+    answer = end.value.value
+    assert not answer.success and answer.results == [] and "at most 3 prompts" in answer.message
 
 
 def codes(answer: Any) -> set[int]:
@@ -166,6 +180,7 @@ def test_exceptions_have_codes(error: Exception, code: int) -> None:
         ({"at_start": RuntimeError("shutdown")}, NOT_ACTIVE, "not configured", 0),
         ({"on_disk": MemoryFileError("damaged")}, INVALID, "damaged", 0),
         ({"on_disk": PermissionError("denied")}, INTERNAL, "denied; make room there or set memory_dir", 0),
+        ({"at_start": WorkerBusyError("4 wait")}, BUSY, "4 wait", 0),
         ({"on_disk": KeyError("surprise")}, INTERNAL, "KeyError: 'surprise'", 1),
     ],
 )
@@ -176,6 +191,16 @@ def test_memory_files_have_codes(
     answer = call(context, kind)
     assert not answer.success and codes(answer) == {code} and reason in answer.message
     assert list(answer.object_ids) == [] and len(context.reported) == reported
+
+
+@pytest.mark.parametrize("kind", [SaveMemory, LoadMemory])
+def test_calls_are_answered_that_are_cancelled_while_they_wait_for_the_disk(kind: Any) -> None:
+    cancelled: concurrent.futures.Future[Any] = concurrent.futures.Future()
+    cancelled.cancel()
+    cancelled.set_running_or_notify_cancel()
+    store = SimpleNamespace(save=lambda *_: cancelled, load=lambda *_: cancelled)
+    answer = call(Context(FakeWorker(), store), kind)
+    assert not answer.success and codes(answer) == {NOT_ACTIVE} and "not configured" in answer.message
 
 
 @pytest.mark.parametrize("kind", [SaveMemory, LoadMemory])

@@ -296,6 +296,16 @@ def test_history_is_bounded_in_time_and_bytes() -> None:
     assert history.find(199 * 100_000_000) is not None and history.find(5) is None
 
 
+@pytest.mark.faults
+def test_images_of_one_stamp_are_kept_once() -> None:
+    """Though they have no pixels and never expire; the newest is found."""
+    history: FrameBuffer[str] = FrameBuffer(seconds=1.0, mib=10.0)
+    for i in range(10_000):
+        history.add(ReceivedImage(7, str(i), 0))
+    found = history.find(7)
+    assert history.stamps() == [7] and found is not None and found.message == "9999"
+
+
 def test_stamps_that_jump_back_leave_nothing_old() -> None:
     history: FrameBuffer[str] = FrameBuffer(seconds=1.0, mib=10.0)
     for stamp in (100 * SECOND, 101 * SECOND, 3 * SECOND):

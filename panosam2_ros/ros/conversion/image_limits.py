@@ -1,0 +1,65 @@
+"""How large an image message may be, judged before anything of it is decoded or copied."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from sensor_msgs.msg import CompressedImage
+
+from panosam2_ros.io.image_encodings import ImageError
+from panosam2_ros.io.printable import printable
+
+MAX_FRAME_ID = 255  # characters
+_MAX_ENCODING = 100  # characters of an image's encoding or format
+_VIDEO_FORMATS = ("h264", "h.264", "h265", "h.265", "hevc", "av1", "vp8", "vp9", "mpeg")
+# by their first bytes; not by Image.open, which has a limit of its own
+_READERS: tuple[tuple[bytes, Any], ...] = ((b"\xff\xd8", JpegImageFile), (b"\x89PNG", PngImageFile))
+
+
+class ImageLimits:
+    """The largest image that is taken; ``max_mpixels`` is in millions of pixels."""
+
+    def __init__(self, max_mpixels: float) -> None:
+        self._most = max_mpixels
+
+    def check(self, msg: Any) -> None:
+        """Raise ImageError for an Image or CompressedImage with too many pixels or too long texts."""
+        compressed = isinstance(msg, CompressedImage)
+        own = ("format", msg.format) if compressed else ("encoding", msg.encoding)
+        texts = (("frame_id", msg.header.frame_id, MAX_FRAME_ID), (*own, _MAX_ENCODING))
+        for name, text, most in texts:
+            if len(text) > most:
+                raise ImageError(
+                    f"an image's {name} has at most {most} characters, got {len(text)}: set it in the camera "
+                    "driver"
+                )
+        width, height = _compressed_size(msg) if compressed else (msg.width, msg.height)
+        if width * height > self._most * 1e6:
+            raise ImageError(
+                f"an image has at most {self._most:g} million pixels (max_image_mpixels), got "
+                f"{width}x{height}: set the camera driver to a smaller size, or raise max_image_mpixels"
+            )
+
+
+def _compressed_size(msg: CompressedImage) -> tuple[int, int]:
+    """Return width and height by the header of a jpeg or png file; raise ImageError for another file."""
+    head = bytes(msg.data[:4])
+    for magic, reader in _READERS:
+        if head.startswith(magic):
+            try:
+                width, height = reader(BytesIO(msg.data)).size
+            except Exception as error:  # Pillow raises many kinds for headers that are damaged
+                raise ImageError(
+                    f"the header of an image of format {msg.format!r} cannot be read: "
+                    f"{printable(str(error), most=100)}; check the publisher and the connection"
+                ) from error
+            return width, height
+    remedy = "needed is jpeg or png: set the publisher's format, or image_transport to raw"
+    if msg.format.lower().startswith(_VIDEO_FORMATS):
+        remedy = "these are packets of a video: start the driver's decoder, or set its format to jpeg"
+    raise ImageError(
+        f"{len(msg.data)} bytes of format {printable(repr(msg.format))} could not be decoded: {remedy}"
+    )
