@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -23,6 +23,7 @@ def test_palette_is_the_one_of_davis() -> None:
     assert len({tuple(c) for c in colours}) == 256
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**16))
 def test_labels_survive_a_palette_png(seed: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     labels = np.random.default_rng(seed).integers(0, 256, (5, 9)).astype(np.uint16)
