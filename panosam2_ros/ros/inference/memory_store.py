@@ -44,7 +44,7 @@ class MemoryStore:
         self._pool = ThreadPoolExecutor(1, "memory")
         self._lock = threading.Lock()  # of the two below
         self._saving, self._again = False, False  # again: something changed while it was being saved
-        self.restored = False
+        self.restored, self._closed = False, False
         self.lately: Callable[[], TrackerSnapshot | None] = lambda: None  # what was remembered lately
 
     def restore(self, known: TrackerSnapshot | None = None) -> str:
@@ -166,7 +166,13 @@ class MemoryStore:
             raise MemoryFileError(f"{error}: save it first, or see memory_directory") from error
 
     def close(self, snapshot: TrackerSnapshot | None, *, timeout: float) -> None:
-        """Save a snapshot, None: nothing, after what is being written; wait up to ``timeout`` s for it."""
+        """Save a snapshot, None: nothing, after what is being written; wait up to ``timeout`` s for it.
+
+        A second time nothing happens: whoever closed it first has saved what was known.
+        """
+        if self._closed:
+            return
+        self._closed = True
         pending: list[Future[None]] = []
         try:
             pending.append(self._pool.submit(lambda: None))
