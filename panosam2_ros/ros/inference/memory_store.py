@@ -42,7 +42,7 @@ class MemoryStore:
         self._calls: set[Future[Any]] = set()  # that wait for the disk, or are being done
         self._lock = threading.Lock()  # of that and of the two below
         self._saving, self._again = False, False  # again: something changed while it was being saved
-        self.restored = False
+        self.restored, self._closed = False, False
         self.lately: Callable[[], TrackerSnapshot | None] = lambda: None  # what was remembered lately
 
     def restore(self, known: TrackerSnapshot | None = None) -> str:
@@ -180,8 +180,12 @@ class MemoryStore:
     def close(self, snapshot: TrackerSnapshot | None, *, timeout: float) -> None:
         """Save a snapshot, None: nothing, after what is being written; wait up to ``timeout`` s for it.
 
-        Calls that wait for the disk are cancelled.
+        Calls that wait for the disk are cancelled. A second time nothing happens: whoever closed it first has
+        saved what was known.
         """
+        if self._closed:
+            return
+        self._closed = True
         with self._lock:
             waiting = list(self._calls)
         for call in waiting:
