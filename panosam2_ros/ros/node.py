@@ -32,6 +32,7 @@ from panosam2_ros.ros.inference.memory_store import MemoryStore
 from panosam2_ros.ros.inference.progress import WorkerProgress
 from panosam2_ros.ros.inference.worker import Callbacks, Worker
 from panosam2_ros.ros.inference.worker_state import WorkerCounts, WorkerQueue
+from panosam2_ros.ros.last_resort import LastResort
 from panosam2_ros.ros.lifecycle_node import SteadyLifecycleNode
 from panosam2_ros.ros.parameter_access import (
     declare_parameters,
@@ -175,6 +176,10 @@ class PanoSam2Node(SteadyLifecycleNode):
         """Unsubscribe, end the runtime, and free what it held; more than once does no harm."""
         self._unsubscribe()
         self._supervisor.close()
+
+    def save_known(self) -> None:
+        """Save what was remembered lately, on any thread; nothing else works after that."""
+        self._supervisor.save_known()
 
     @property
     def hangs(self) -> bool:
@@ -334,16 +339,17 @@ def main(args: list[str] | None = None) -> None:
     keep_buffers()
     hangs = False
     with ros_running(args):
-        executor, node = SteadyExecutor(), None
-        try:
-            with starting():
-                node = PanoSam2Node()
-            executor.memory_ran_out = node.memory_ran_out
-            executor.add_node(node)
-            executor.spin()
-        finally:
-            executor.shutdown()
-            if node is not None:
+        executor = SteadyExecutor()
+        with starting():
+            node = PanoSam2Node()
+        with LastResort(node.save_known) as last_resort:
+            try:
+                executor.memory_ran_out = node.memory_ran_out
+                executor.add_node(node)
+                executor.spin()
+            finally:
+                last_resort.begun()
+                executor.shutdown()
                 node.close()
                 hangs = node.hangs
                 node.destroy_node()

@@ -39,7 +39,8 @@ def ros_running(args: list[str] | None = None) -> Iterator[None]:
     end of the context caused them.
     """
     # rclpy notices both signals; a KeyboardInterrupt besides could hit anything, also the clean-up.
-    signal.signal(signal.SIGINT, lambda *_: None)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
     _check_domain(os.environ.get("ROS_DOMAIN_ID", ""))
     left = remove_dead_segments()
     try:

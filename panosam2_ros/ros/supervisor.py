@@ -96,6 +96,11 @@ class RuntimeSupervisor:
         del runtime
         free_memory()
 
+    def save_known(self) -> None:
+        """Save what was remembered lately, on any thread; nothing else works after that."""
+        if (runtime := self.runtime) is not None:
+            runtime.memory_store.close(runtime.known, timeout=_DISK_PATIENCE)
+
     @property
     def hangs(self) -> bool:
         """Whether a thread runs that would keep the process from ending."""

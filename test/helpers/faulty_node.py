@@ -180,6 +180,19 @@ def slow_to_configure() -> None:
     runtime.build_tracker = build
 
 
+def executor_hangs() -> None:
+    """When the third image arrives, as where the middleware blocks it."""
+    real, calls = image_subscription.ImageSubscription._arrived, [0]
+
+    def arrived(self: Any, msg: Any, info: Any) -> None:
+        calls[0] += 1
+        if calls[0] == 3:
+            time.sleep(10_000)
+        real(self, msg, info)
+
+    image_subscription.ImageSubscription._arrived = arrived  # type: ignore[method-assign]
+
+
 def like_humble() -> None:
     """As with ROS 2 Humble's rclpy: parameters only before they change, and nothing about a message."""
     del Node.add_post_set_parameters_callback
@@ -190,7 +203,7 @@ if __name__ == "__main__":
     FAULTS = (
         inference_raises, inference_ends, inference_ends_always, inference_hangs, out_of_memory,
         no_memory_at_all, no_memory_for_messages, disk_full, prompting_raises, knows_a_transform,
-        slow, slow_to_configure, like_humble,
+        executor_hangs, slow, slow_to_configure, like_humble,
     )  # fmt: skip
     {fault.__name__: fault for fault in FAULTS}[sys.argv.pop(1)]()
     node.main()

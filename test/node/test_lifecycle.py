@@ -84,6 +84,26 @@ def test_a_signal_saves_what_was_known_though_inference_hangs(
         assert "remembering objects [1]" in process.output
 
 
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_ends_it_though_its_main_thread_hangs(
+    how: signal.Signals, station: Station, tmp_path: Path
+) -> None:
+    memory = {"memory_directory": str(tmp_path), "memory_file": "state", "save_interval": 0.0}
+    with start(MODEL, tmp_path / "log.txt", fault="executor_hangs", **memory) as process:
+        until_active(process)
+        station.show()
+        assert station.prompt(ball_prompt(label="ball")).success
+        for _ in range(4):
+            station.stamp += 100_000_000
+            station.camera.publish(image_msg(station.stamp))
+            station.spin_for(0.1)
+        assert process.stop(how, timeout=AT_MOST) == 1, process.output
+        assert "its main thread does not answer" in process.output and "Traceback" not in process.output
+    with start(MODEL, tmp_path / "again.txt", **memory) as process:
+        until_active(process)
+        assert "remembering objects [1]" in process.output
+
+
 def test_the_node_answers_while_it_configures(station: Station, tmp_path: Path) -> None:
     """With its state, its parameters and NOT_ACTIVE; a second transition is refused."""
     with start(MODEL, tmp_path / "log.txt", fault="slow_to_configure") as process:
