@@ -21,6 +21,6 @@ def test_a_signal_before_the_node_is_made_is_no_error() -> None:
 
 
 def test_what_is_wrong_at_the_start_is_one_line() -> None:
-    with pytest.raises(SystemExit, match="cannot start: too high a value$"), ros_running([]), starting():
+    with pytest.raises(SystemExit, match=r"cannot start: too high a value$"), ros_running([]), starting():
         raise ValueError("too high\n a value")
     assert one_line(RuntimeError("no home, at /a/b.c:82, at /c.cpp:137\n")) == "no home"
