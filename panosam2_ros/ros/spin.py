@@ -70,6 +70,8 @@ def starting() -> Iterator[None]:
     try:
         yield
     except (RCLError, ParameterException, RuntimeError, ValueError, OSError) as error:
+        if not rclpy.ok():  # a signal came first: ``ros_running`` leaves quietly
+            raise
         exit_with(f"cannot start: {one_line(error)}")
 
 

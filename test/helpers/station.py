@@ -108,7 +108,7 @@ class Station(Node):
     def call(self, kind: Any, name: str, request: Any = None, tries: int = 1) -> Any:
         """Return a service's answer; ``tries``: of what changes nothing, as answers can be lost at first."""
         client = self.create_client(kind, f"panosam2/{name}")
-        assert client.wait_for_service(20), f"no service {name}"
+        assert client.wait_for_service(60), f"no service {name}"
         for left in reversed(range(tries)):
             future = client.call_async(request or kind.Request())
             end = time.monotonic() + (5 if left else 20)
