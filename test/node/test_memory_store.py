@@ -247,7 +247,7 @@ def test_calls_that_wait_for_the_disk_are_bounded(tmp_path: Path, monkeypatch: p
     for call in (store.load, partial(store.save, memory=None)):
         with pytest.raises(WorkerBusyError, match="4 calls wait for the disk already"):
             call("home")
-    closing = threading.Thread(target=partial(store.close, save=False))
+    closing = threading.Thread(target=partial(store.close, None, timeout=30.0))
     closing.start()
     wait_for(lambda: all(call.cancelled() for call in waiting), 20, "the calls to be cancelled")
     may_end.set()

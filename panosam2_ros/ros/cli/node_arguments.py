@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rclpy._rclpy_pybind11 import RCLError
 from rclpy.utilities import remove_ros_args
 
 from panosam2_ros.io.printable import printable
@@ -29,7 +30,10 @@ def check_node_arguments(
         epilog=f"parameters (--ros-args -p NAME:=VALUE, or --params-file FILE):\n{known}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    words = remove_ros_args(list(sys.argv if arguments is None else arguments))
+    try:
+        words = remove_ros_args(list(sys.argv if arguments is None else arguments))
+    except RCLError:
+        return  # the start of ROS says what is wrong with its arguments
     _, others = parser.parse_known_args(words[1:])
     if others:
         parser.error(

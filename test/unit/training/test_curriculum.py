@@ -44,7 +44,13 @@ def test_recipes_are_complete_and_typos_are_refused(path: Path, tmp_path: Path) 
         assert stage.data or stage.scene_config().width == stage.panoramas[1]
         assert stage.data or stage.scene_config().frames >= stage.max_frames
         if all(stage.panorama) and not stage.data:
-            unlike = {"models": 0.0, "people": 0.0, "clutter": (0, 0), "parted": 0.0}  # material has none
+            unlike = {
+                "models": 0.0,
+                "people": 0.0,
+                "photos": 0.0,
+                "clutter": (0, 0),
+                "parted": 0.0,
+            }  # material has none
             scenes = replace(stage.scene_config(), **unlike, frames=2)
             RegionClips(SceneVideos(scenes, TinyMaterial()), stage.size[1]).clip(0)
     config = yaml.safe_load(path.read_text())
