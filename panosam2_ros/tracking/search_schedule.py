@@ -16,9 +16,6 @@ SEARCH_EVERY = 2  # frames of a lost object; in the others it is looked for wher
 MAX_SEARCHED_PER_FRAME = 4  # objects, which bounds the time of a frame
 _ANYWHERE = 0.25  # share of tries that look anywhere on the sphere
 _LIKELIEST, _TURNS, _SIZES = (math.sqrt(5) - 1) / 2, math.sqrt(2), math.sqrt(3)  # which candidate, ...
-# The larger, the more tries the likeliest candidates get: the first of six gets 0.49 of them. On SynthPano v2
-# val J&F is 0.713 for 0.707 with equal shares, false positives 0.18 for 0.26 (panosam2_mobile, mask prompts).
-_PREFERENCE = 2.5
 _SPREAD = (0.7548776662, 0.5698402910)  # of two coordinates: the R2 sequence (Roberts 2018)
 _SAME_SIZE, _LARGER, _SMALLER = 0.75, 2.0, 0.5  # share of tries at the last size, factors of half the others
 
@@ -46,8 +43,8 @@ class SearchAttempt:
         return lonlat_to_vector(2 * math.pi * across, math.asin(sine))
 
     def candidate(self, count: int) -> int:
-        """Return which of ``count`` candidates it looks at, the likeliest first."""
-        return int(_fraction(self.index * _LIKELIEST) ** _PREFERENCE * count)
+        """Return which of ``count`` candidates it looks at; all get as many tries."""
+        return int(_fraction(self.index * _LIKELIEST) * count)
 
 
 def searched_region(region: SearchRegion, direction: Floats) -> SearchRegion:

@@ -121,10 +121,9 @@ def test_candidates_lie_apart() -> None:
     assert len(likeliest(vectors, np.ones(200, np.float32), apart=math.pi)) == 1
 
 
-def test_the_likeliest_candidate_gets_most_tries_and_every_one_gets_some() -> None:
-    counts = np.bincount([SearchAttempt(n).candidate(MOST_PLACES) for n in range(200)], minlength=MOST_PLACES)
-    assert counts[0] > 80 and counts.min() >= 5 and (np.diff(counts) <= 2).all()
-    assert {SearchAttempt(n).candidate(1) for n in range(20)} == {0}
+def test_every_candidate_gets_its_share_of_the_tries() -> None:
+    counts = np.bincount([SearchAttempt(n).candidate(MOST_PLACES) for n in range(120)], minlength=MOST_PLACES)
+    assert counts.min() >= 18 and counts.max() <= 22
 
 
 def test_tries_go_to_what_looks_like_the_object_and_never_to_what_is_seen(model: PanoSAM2) -> None:
