@@ -133,9 +133,9 @@ class Station(Node):
                     return stamp
         raise AssertionError("no results for any of ten images")
 
-    def prompt(self, *prompts: ObjectPrompt, stamp: int = 0) -> PromptObjects.Response:
+    def prompt(self, *prompts: ObjectPrompt, stamp: int = 0, tries: int = 1) -> PromptObjects.Response:
         request = PromptObjects.Request(stamp=ns_to_stamp(stamp), prompts=list(prompts))
-        return self.call(PromptObjects, "prompt", request)
+        return self.call(PromptObjects, "prompt", request, tries)
 
     def change(self, transition: int) -> bool:
         request = ChangeState.Request(transition=Transition(id=transition))

@@ -168,17 +168,17 @@ def apart(log: Path, **settings: Any) -> Iterator[tuple[Process, Station]]:
 @pytest.mark.faults
 def test_a_node_that_is_not_configured_says_so_in_every_answer(station: Station, tmp_path: Path) -> None:
     with apart(tmp_path / "log.txt", autostart=False) as (_, idle):
-        assert codes(idle.prompt(ball_prompt())) == ["NOT_ACTIVE"]
+        assert codes(idle.prompt(ball_prompt(), tries=4)) == ["NOT_ACTIVE"]
         for kind, name, request in (
             (RemoveObjects, "remove_objects", RemoveObjects.Request(object_ids=[1])),
             (GetObjects, "get_objects", None),
             (SaveMemory, "save_memory", SaveMemory.Request(name="home")),
             (LoadMemory, "load_memory", LoadMemory.Request(name="home")),
         ):
-            answer = idle.call(kind, name, request)
+            answer = idle.call(kind, name, request, tries=4)
             assert not answer.success and answer.code == PromptResult.NOT_ACTIVE, answer
             assert "not configured" in answer.message
-        reset = idle.call(Trigger, "reset")
+        reset = idle.call(Trigger, "reset", tries=4)
         assert not reset.success and "not configured" in reset.message
 
 
