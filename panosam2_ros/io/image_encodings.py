@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panosam2_ros.geometry.image_types import ImageArray
-from panosam2_ros.io.image_files import Bytes, CutOffError, ImageFileError, decode_file
+from panosam2_ros.io.image_files import MOST_PIXELS, Bytes, CutOffError, ImageFileError, decode_file
 
 
 class ImageError(ValueError):
@@ -181,10 +181,10 @@ def _check_multiple(image: RawImage, across: int, down: int) -> None:
         )
 
 
-def compressed_to_array(image: CompressedFile) -> ImageArray:
+def compressed_to_array(image: CompressedFile, *, most_pixels: float = MOST_PIXELS) -> ImageArray:
     """Decode a jpeg or png file, of 8 or 16 bits, colour or grey, to RGB [H, W, 3].
 
-    Raises ImageError where that cannot be done.
+    Raises ImageError where that cannot be done; ``most_pixels`` as of ``decode_file``.
     """
     data = np.frombuffer(image.data, np.uint8)
     # image_transport names the colours after "compressed", but not for a raw Bayer mosaic
@@ -192,7 +192,7 @@ def compressed_to_array(image: CompressedFile) -> ImageArray:
     is_mosaic = encoding.startswith("bayer_") and "bgr8" not in how
     layout = _INTERLEAVED.get(encoding.strip()) if is_mosaic else None
     try:
-        decoded = decode_file(data, grey=layout is not None)
+        decoded = decode_file(data, grey=layout is not None, most_pixels=most_pixels)
     except ImageFileError as error:
         raise ImageError(
             f"{data.size} bytes of format {image.format!r} could not be decoded: {error}; "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import math
 from functools import lru_cache
 from io import BytesIO
 from typing import Any
@@ -12,13 +12,18 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+
+from panosam2_ros.io.printable import printable
 
 Bytes = NDArray[np.uint8]
 
 log = logging.getLogger(__name__)
 _TAIL = 1 << 16  # bytes at an end of a file that are searched first
-_MOST_PIXELS = 200_000_000  # a damaged or malicious header must not claim gigabytes
-_START_OF_FRAME = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # which has the size of the image
+MOST_PIXELS = 200_000_000  # a damaged or malicious header must not claim gigabytes
+# by their first bytes; not by Image.open, which has a limit of its own
+_READERS: tuple[tuple[bytes, Any], ...] = ((b"\xff\xd8", JpegImageFile), (b"\x89PNG", PngImageFile))
 _START_OF_SCAN = 0xDA
 _EXIF_ORIENTATION = 0x0112
 
@@ -31,19 +36,38 @@ class CutOffError(ImageFileError):
     """An image file that ends too early."""
 
 
-def decode_file(data: Bytes, *, grey: bool = False) -> NDArray[Any]:
+def stated_size(data: Bytes) -> tuple[int, int] | None:
+    """Return width and height by the header of a jpeg or png file; None for another format.
+
+    Raises ImageFileError for a header that cannot be read.
+    """
+    head = data[:4].tobytes()
+    reader = next((reader for magic, reader in _READERS if head.startswith(magic)), None)
+    if reader is None:
+        return None
+    try:
+        width, height = reader(BytesIO(data.data)).size
+    except Exception as error:  # Pillow raises many kinds for headers that are damaged
+        raise ImageFileError(f"its header cannot be read: {printable(str(error), most=100)}") from error
+    return width, height
+
+
+def decode_file(data: Bytes, *, grey: bool = False, most_pixels: float = MOST_PIXELS) -> NDArray[Any]:
     """Decode an image file of any format that OpenCV knows to BGR [H, W, 3], or to grey [H, W].
 
     An EXIF orientation is not applied, because it must not turn a panorama; a warning says so once. Raises
     ImageFileError for a file that is cut off or too large, or that OpenCV cannot decode.
+    ``most_pixels``: more are not decoded; infinite where the size was checked before.
     """
     if not data.size:
         raise ImageFileError("there are no data")
-    header = _header(data)
-    if header.pixels > _MOST_PIXELS:
-        raise ImageFileError(f"its header states {header.pixels} pixels, at most {_MOST_PIXELS} are decoded")
-    if header.scan is not None and _is_cut_off(data, header.scan):
+    scan = _scan_of_jpeg(data)
+    if scan is not None and _is_cut_off(data, scan):
         raise CutOffError("the jpeg file is cut off, its end is missing")
+    size = stated_size(data) if math.isfinite(most_pixels) else None
+    if size is not None and size[0] * size[1] > most_pixels:
+        stated = f"{size[0]}x{size[1]} pixels"
+        raise ImageFileError(f"its header states {stated}, at most {most_pixels:g} are decoded")
     _warn_of_orientation(data)
     flags = cv2.IMREAD_GRAYSCALE if grey else cv2.IMREAD_COLOR
     try:
@@ -55,33 +79,17 @@ def decode_file(data: Bytes, *, grey: bool = False) -> NDArray[Any]:
     return np.asarray(decoded)
 
 
-@dataclass(frozen=True)
-class _Header:
-    """What the first bytes of a file say."""
-
-    pixels: int = 0  # 0: unknown
-    scan: int | None = None  # of a jpeg file: where its entropy-coded data begin
-
-
-def _header(data: Bytes) -> _Header:
-    """Read the header of a jpeg or png file; that of other formats is unknown."""
-    if data[:8].tobytes() == b"\x89PNG\r\n\x1a\n" and data.size >= 24:
-        width, height = (int.from_bytes(data[i : i + 4].tobytes(), "big") for i in (16, 20))
-        return _Header(width * height)
+def _scan_of_jpeg(data: Bytes) -> int | None:
+    """Return where the entropy-coded data of a jpeg file begin; None for another format."""
     if data[:2].tobytes() != b"\xff\xd8":
-        return _Header()
-    pixels, place = 0, 2
-    while place + 9 <= data.size and data[place] == 0xFF:
-        marker = int(data[place + 1])
-        length, height, width = (
-            int.from_bytes(data[place + i : place + i + 2].tobytes(), "big") for i in (2, 5, 7)
-        )
+        return None
+    place = 2
+    while place + 4 <= data.size and data[place] == 0xFF:
+        marker, length = int(data[place + 1]), int.from_bytes(data[place + 2 : place + 4].tobytes(), "big")
         place += 2 + length
-        if marker in _START_OF_FRAME:
-            pixels = width * height
         if marker == _START_OF_SCAN:
             break
-    return _Header(pixels, place)
+    return place
 
 
 def _is_cut_off(data: Bytes, scan: int) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from panosam2_ros.io.printable import printable
+
 EXIT_STATUS = 3  # of programs that did what was asked, but not with all frames
 _MAX_REASONS = 5  # that are kept: a source may have a million unreadable frames
 _MAX_LENGTH = 300  # characters of a reason, which may quote a file
@@ -24,7 +26,7 @@ class ReadReport:
         """Count frames that cannot be read; only the first reasons are kept."""
         self.missing += count
         if len(self.reasons) < _MAX_REASONS:
-            self.reasons.append(_shortened(reason))
+            self.reasons.append(printable(reason, most=_MAX_LENGTH))
 
     def note(self, text: str) -> None:
         """Keep a note once."""
@@ -44,10 +46,5 @@ class ReadReport:
             ]
         if self.damaged:
             parts.append(f"{self.damaged} of {self.read} frames that could be read have damaged data")
-        return "; ".join(part for part in (*parts, *map(_shortened, self.notes)) if part)
-
-
-def _shortened(text: str) -> str:
-    """Shorten a text, which may quote a file, and show its control characters."""
-    plain = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[:_MAX_LENGTH])
-    return plain + "..." * (len(text) > _MAX_LENGTH)
+        parts += [printable(note, most=_MAX_LENGTH) for note in self.notes]
+        return "; ".join(part for part in parts if part)

@@ -35,6 +35,7 @@ class RuntimeSupervisor:
         self._recovery = Recovery(reporter)
         self._epoch = 0  # of the next runtime
         self.runtime: TrackingRuntime | None = None  # None while unconfigured
+        self._closing: TrackingRuntime | None = None  # which is ended now
 
     async def load(self, parameters: Parameters) -> None:
         """Load the model on a thread of its own; ``begin`` raises what that raises."""
@@ -91,14 +92,16 @@ class RuntimeSupervisor:
         runtime, self.runtime = self.runtime, None
         if runtime is None:
             return
+        self._closing = runtime
         self._epoch = runtime.close(_PATIENCE if self._node.context.ok() else _PATIENCE_AT_THE_END)
         self._workers_left = [each for each in (*self._workers_left, runtime.worker) if each.running]
+        self._closing = None
         del runtime
         free_memory()
 
     def save_known(self) -> None:
         """Save what was remembered lately, on any thread; nothing else works after that."""
-        if (runtime := self.runtime) is not None:
+        if (runtime := self.runtime or self._closing) is not None:
             runtime.memory_store.close(runtime.known, timeout=_DISK_PATIENCE)
 
     @property

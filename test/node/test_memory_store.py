@@ -230,6 +230,34 @@ def test_a_file_with_other_fields_is_put_aside_and_refused(station: Station, tmp
         assert station.show() in station.bearings and "Traceback" not in process.output
 
 
+def test_a_second_close_waits_for_what_the_first_one_saves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the process is ended while the node is being cleaned up."""
+    writing, may_end = threading.Event(), threading.Event()
+
+    def slowly(*arguments: Any) -> None:
+        writing.set()
+        assert may_end.wait(20)
+        save_snapshot(*arguments)
+
+    monkeypatch.setattr(memory_store, "save_snapshot", slowly)
+    tracker = PanoTracker(random_model(1))
+    store = MemoryStore(tracker, str(tmp_path), "state", pytest.fail)
+    first = threading.Thread(target=partial(store.close, tracker.snapshot(), timeout=30.0))
+    first.start()
+    assert writing.wait(20)
+    second = threading.Thread(target=partial(store.close, None, timeout=30.0))
+    second.start()
+    second.join(0.3)
+    assert second.is_alive() and not (tmp_path / "state.safetensors").exists()
+    may_end.set()
+    for thread in (first, second):
+        thread.join(20)
+        assert not thread.is_alive()
+    assert (tmp_path / "state.safetensors").exists()
+
+
 @pytest.mark.faults
 def test_calls_that_wait_for_the_disk_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond four they are refused; closing cancels what waits."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from helpers.process import ROOT
+from helpers.ros_modules import ROS_MODULES
 
 PACKAGE = "panosam2_ros"
 # Lowest first. A room imports itself and the rooms before it.
@@ -33,16 +34,6 @@ LABORATORY = ("synthetic", "datasets", "evaluation", "training")
 ROOMS = (*INSTALLED, *LABORATORY)
 USE_ROS = ("ros", "demo")
 APART = {("ros", "cli"), *((room, top) for room in LABORATORY for top in ("cli", "ros", "demo"))}
-ROS_MODULES = {
-    "bond",
-    "builtin_interfaces",
-    "launch",
-    "launch_ros",
-    "rcl_interfaces",
-    "rclpy",
-    "std_srvs",
-    "tf2_ros",
-}
 MODEL_MAY_IMPORT = {"torch", "sam2", "safetensors", "numpy"} | sys.stdlib_module_names
 # what every program has, and type parameters
 SHARED_NAMES = {"main", "log", "T"}

@@ -19,6 +19,7 @@ import yaml
 
 import panosam2_ros
 from helpers.process import ROOT
+from helpers.ros_modules import ROS_MODULES
 
 sys.path.insert(0, str(ROOT))
 import setup
@@ -45,16 +46,6 @@ THIRD_PARTY = {
 }
 # the programs that want them say so; rosbags brings zstd of Python 3.14, or backports of it
 OPTIONAL = {"backports", "compression", "pyarrow", "rosbags"}
-ROS_MODULES = {
-    "bond",
-    "builtin_interfaces",
-    "launch",
-    "launch_ros",
-    "rcl_interfaces",
-    "rclpy",
-    "std_srvs",
-    "tf2_ros",
-}
 ROS_PACKAGES = {"tf2_ros": "tf2_ros_py"}  # where they have another name than their module
 
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import Any
 
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
+import numpy as np
 from sensor_msgs.msg import CompressedImage
 
 from panosam2_ros.io.image_encodings import ImageError
+from panosam2_ros.io.image_files import ImageFileError, stated_size
 from panosam2_ros.io.printable import printable
 
 MAX_FRAME_ID = 255  # characters
 _MAX_ENCODING = 100  # characters of an image's encoding or format
 _VIDEO_FORMATS = ("h264", "h.264", "h265", "h.265", "hevc", "av1", "vp8", "vp9", "mpeg")
-# by their first bytes; not by Image.open, which has a limit of its own
-_READERS: tuple[tuple[bytes, Any], ...] = ((b"\xff\xd8", JpegImageFile), (b"\x89PNG", PngImageFile))
 
 
 class ImageLimits:
@@ -46,17 +43,15 @@ class ImageLimits:
 
 def _compressed_size(msg: CompressedImage) -> tuple[int, int]:
     """Return width and height by the header of a jpeg or png file; raise ImageError for another file."""
-    head = bytes(msg.data[:4])
-    for magic, reader in _READERS:
-        if head.startswith(magic):
-            try:
-                width, height = reader(BytesIO(msg.data)).size
-            except Exception as error:  # Pillow raises many kinds for headers that are damaged
-                raise ImageError(
-                    f"the header of an image of format {msg.format!r} cannot be read: "
-                    f"{printable(str(error), most=100)}; check the publisher and the connection"
-                ) from error
-            return width, height
+    try:
+        size = stated_size(np.frombuffer(msg.data, np.uint8))
+    except ImageFileError as error:
+        raise ImageError(
+            f"an image of format {msg.format!r} cannot be used: {error}; check the publisher and the "
+            "connection"
+        ) from error
+    if size is not None:
+        return size
     remedy = "needed is jpeg or png: set the publisher's format, or image_transport to raw"
     if msg.format.lower().startswith(_VIDEO_FORMATS):
         remedy = "these are packets of a video: start the driver's decoder, or set its format to jpeg"

@@ -43,8 +43,9 @@ class PanoramaDecoder:
     def __call__(self, msg: Any) -> NDArray[np.uint8]:
         """Return RGB [H, W, 3]; raise ImageError for what is no panorama and cannot become one."""
         self._limits.check(msg)
-        image = compressed_to_array(msg) if isinstance(msg, CompressedImage) else raw_to_array(msg)
-        self._monitor.check(image, "" if isinstance(msg, CompressedImage) else msg.encoding)
+        compressed = isinstance(msg, CompressedImage)
+        image = compressed_to_array(msg, most_pixels=math.inf) if compressed else raw_to_array(msg)
+        self._monitor.check(image, "" if compressed else msg.encoding)
         height, width = image.shape[:2]
         try:
             if self._fisheye:

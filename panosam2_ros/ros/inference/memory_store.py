@@ -43,6 +43,7 @@ class MemoryStore:
         self._lock = threading.Lock()  # of that and of the two below
         self._saving, self._again = False, False  # again: something changed while it was being saved
         self.restored, self._closed = False, False
+        self._last: list[Future[None]] = []  # what is written when it is closed
         self.lately: Callable[[], TrackerSnapshot | None] = lambda: None  # what was remembered lately
 
     def restore(self, known: TrackerSnapshot | None = None) -> str:
@@ -180,16 +181,23 @@ class MemoryStore:
     def close(self, snapshot: TrackerSnapshot | None, *, timeout: float) -> None:
         """Save a snapshot, None: nothing, after what is being written; wait up to ``timeout`` s for it.
 
-        Calls that wait for the disk are cancelled. A second time nothing happens: whoever closed it first has
-        saved what was known.
+        Calls that wait for the disk are cancelled. A second time, on any thread, what the first one saves is
+        waited for, and nothing else is saved.
         """
-        if self._closed:
-            return
-        self._closed = True
         with self._lock:
+            first, self._closed = not self._closed, True
             waiting = list(self._calls)
+            if first:
+                self._last = self._submitted_last(snapshot)
         for call in waiting:
             call.cancel()
+        _, late = wait(self._last, timeout)
+        if late and first:
+            self._not_saved(OSError(f"the disk did not take it within {timeout:g} s"))
+        self._pool.shutdown(wait=not late)
+
+    def _submitted_last(self, snapshot: TrackerSnapshot | None) -> list[Future[None]]:
+        """Have a snapshot written after all else; return what to wait for."""
         pending: list[Future[None]] = []
         try:
             pending.append(self._pool.submit(lambda: None))
@@ -197,10 +205,7 @@ class MemoryStore:
                 pending.append(self._pool.submit(self._write, snapshot))
         except Exception as error:  # no thread can be started
             self._not_saved(error)
-        _, late = wait(pending, timeout)
-        if late:
-            self._not_saved(OSError(f"the disk did not take it within {timeout:g} s"))
-        self._pool.shutdown(wait=not late)
+        return pending
 
 
 def _free(path: Path) -> Path:

@@ -81,10 +81,8 @@ class Worker(Generic[M]):
         self._newest: tuple[ReceivedImage[M], ImageArray] | None = None
         self._counts = WorkerCounts()
         self._progress = ProgressMonitor()
-        self._stopping, self._abandoned = (
-            False,
-            False,
-        )  # abandoned: whoever stopped it did not wait to the end
+        self._stopping = False
+        self._abandoned = False  # whoever stopped it did not wait to the end
         self._image_turn = False
         self._replayed: int | None = None  # images received until the last step of a replay
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import zlib
 from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
@@ -274,11 +275,12 @@ def test_headers_that_claim_gigabytes_are_refused_before_decoding(
     assert compressed_to_array(Compressed(form, bytes(data))).shape == (32, 64, 3)
     if form == "png":
         data[16:24] = (20_000).to_bytes(4, "big") * 2
+        data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     else:
         at = data.index(b"\xff\xc0") + 5
         data[at : at + 4] = (20_000).to_bytes(2, "big") * 2
     monkeypatch.setattr(cv2, "imdecode", None)  # it must not be called
-    with pytest.raises(ImageError, match="its header states 400000000 pixels, at most 200000000"):
+    with pytest.raises(ImageError, match="its header states 20000x20000 pixels, at most 2e\\+08"):
         compressed_to_array(Compressed(form, bytes(data)))
 
 

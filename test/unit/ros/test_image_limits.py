@@ -63,8 +63,14 @@ def jpeg_of(width: int, height: int) -> bytes:
         (compressed(b"GIF89a and more", "gif"), "needed is jpeg or png"),
         (compressed(b"\0\0\0\1gB", "h264"), "packets of a video: start the driver's decoder"),
         (compressed(b"", "jpeg"), "0 bytes of format 'jpeg' could not be decoded"),
-        (compressed(encoded(".png")[:20]), "the header of an image of format 'png' cannot be read"),
-        (compressed(encoded(".jpg")[:40], "jpeg"), "the header of an image of format 'jpeg' cannot be read"),
+        (
+            compressed(encoded(".png")[:20]),
+            "'png' cannot be used: its header cannot be read",
+        ),
+        (
+            compressed(encoded(".jpg")[:40], "jpeg"),
+            "'jpeg' cannot be used: its header cannot be read",
+        ),
         (compressed(encoded(".png"), "x" * 1000), "format has at most 100 characters, got 1000"),
         (Image(encoding="x" * 1000), "encoding has at most 100 characters, got 1000"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,72 +74,64 @@ def test_objects_of_several_clips_are_corrected(small: Path, objects: int) -> No
     assert corrected == [1]
 
 
-def test_a_correction_starts_from_the_mask_of_its_own_frame(small: Path) -> None:
+Watched = tuple[list[Tensor], list[Any]]
+
+
+@pytest.fixture
+def watched() -> Iterator[Watched]:
+    """The masks that corrections start from, and what was found of prompts and corrections, as they come."""
+    asked: list[Tensor] = []
+    steps: list[Any] = []
+    real = PromptEncoder.encode
+
+    def encoded(self: PromptEncoder, prompts: Any, previous: Tensor | None = None) -> Any:
+        asked.extend([] if previous is None else [previous])
+        return real(self, prompts, previous)
+
+    def segmented(*arguments: Any, **options: Any) -> Any:
+        steps.append(segment_prompts(*arguments, **options))
+        return steps[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PromptEncoder, "encode", encoded)
+        patch.setattr(rollout, "segment_prompts", segmented)
+        yield asked, steps
+
+
+def test_a_correction_starts_from_the_mask_of_its_own_frame(small: Path, watched: Watched) -> None:
     """As in the tracker, and on the prompted frame, too."""
     torch.manual_seed(0)
     model = random_model(1)
     model.set_input_size(64, 128)
     batch = make_batches(small, frames=1, free_running_frames=0, batch=2, objects=1, kinds=(1.0, 0.0, 0.0))[0]
-    asked: list[Tensor] = []
-    real, steps = PromptEncoder.encode, []
-
-    def watched(self: PromptEncoder, prompts: Any, previous: Tensor | None = None) -> Any:
-        asked.extend([] if previous is None else [previous])
-        return real(self, prompts, previous)
-
-    def segmented(*arguments: Any, **options: Any) -> Any:
-        steps.append(segment_prompts(*arguments, **options))
-        return steps[-1]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PromptEncoder, "encode", watched)
-        patch.setattr(rollout, "segment_prompts", segmented)
-        ClipLoss(model.train(), LossConfig())(batch, RolloutConfig(correct=1.0))
+    ClipLoss(model.train(), LossConfig())(batch, RolloutConfig(correct=1.0))
+    asked, steps = watched
     (previous,) = asked
     assert len(steps) == 2 and torch.equal(previous, steps[0].mask_logits[: len(previous)])
 
 
-def test_corrections_follow_each_other_and_the_last_one_is_remembered(small: Path) -> None:
+def test_corrections_follow_each_other_and_the_last_one_is_remembered(small: Path, watched: Watched) -> None:
     model = random_model(1)
     model.set_input_size(64, 128)
     batch = make_batches(small, frames=1, free_running_frames=0, batch=1, objects=1, kinds=(1.0, 0.0, 0.0))[0]
-    asked: list[Tensor] = []
-    real, steps, clicks = PromptEncoder.encode, [], set()
-
-    def watched(self: PromptEncoder, prompts: Any, previous: Tensor | None = None) -> Any:
-        asked.extend([] if previous is None else [previous])
-        return real(self, prompts, previous)
-
-    def segmented(*arguments: Any, **options: Any) -> Any:
-        steps.append(segment_prompts(*arguments, **options))
-        return steps[-1]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PromptEncoder, "encode", watched)
-        patch.setattr(rollout, "segment_prompts", segmented)
-        for seed in range(8):
-            torch.manual_seed(seed)
-            asked.clear(), steps.clear()
-            ClipLoss(model.train(), LossConfig())(batch, RolloutConfig(correct=1.0, corrections=3))
-            assert all(torch.equal(a, s.mask_logits) for a, s in zip(asked, steps, strict=False))
-            assert all(int(step.bank.frame[0]) == 1 for step in steps)
-            clicks.add(len(asked))
+    (asked, steps), clicks = watched, set()
+    for seed in range(8):
+        torch.manual_seed(seed)
+        asked.clear()
+        steps.clear()
+        ClipLoss(model.train(), LossConfig())(batch, RolloutConfig(correct=1.0, corrections=3))
+        assert all(torch.equal(a, s.mask_logits) for a, s in zip(asked, steps[:-1], strict=True))
+        assert all(int(step.bank.frame[0]) == 1 for step in steps)
+        clicks.add(len(asked))
     assert clicks == {1, 2, 3}
 
 
-def test_masks_that_are_given_are_not_corrected(small: Path) -> None:
+def test_masks_that_are_given_are_not_corrected(small: Path, watched: Watched) -> None:
     model = random_model(1)
     model.set_input_size(64, 128)
     batch = make_batches(small, frames=1, free_running_frames=0, batch=2, objects=1, kinds=(0.0, 0.0, 1.0))[0]
-    steps: list[Any] = []
-
-    def segmented(*arguments: Any, **options: Any) -> Any:
-        steps.append(segment_prompts(*arguments, **options))
-        return steps[-1]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rollout, "segment_prompts", segmented)
-        ClipLoss(model.train(), LossConfig())(batch, RolloutConfig(correct=1.0))
+    ClipLoss(model.train(), LossConfig())(batch, RolloutConfig(correct=1.0))
+    steps = watched[1]
     wrong = [(step.fine_logits > 0) != (step.prediction.fine_logits > 0) for step in steps]
     assert len(steps) == 1 and wrong[0].any()  # the network's own masks differ
 

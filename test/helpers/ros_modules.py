@@ -1,0 +1,14 @@
+"""Modules of ROS, which only some rooms may import."""
+
+from __future__ import annotations
+
+ROS_MODULES = {
+    "bond",
+    "builtin_interfaces",
+    "launch",
+    "launch_ros",
+    "rcl_interfaces",
+    "rclpy",
+    "std_srvs",
+    "tf2_ros",
+}
