@@ -61,6 +61,18 @@ def test_a_network_learns_from_search_regions(small: Path, tmp_path: Path) -> No
     assert saved.config.regions and saved.input_size == (64, 64)
 
 
+def test_a_trunk_is_learned_at_its_share_of_the_rate(small: Path, tmp_path: Path) -> None:
+    recipe = read_config(small)
+    stage = replace(recipe.stages[0], steps=1, trunk_rate=0.1)
+    trainer = Trainer(replace(recipe, stages=(stage,)), tmp_path / "run", sources(tmp_path), workers=0)
+    optimizers = trainer.optimizers
+    trainer.run(save_every=1e9)
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    trunk = {group["lr"] for group in groups if "share" in group}
+    (rest,) = {group["lr"] for group in groups if "share" not in group}
+    assert rest > 0 and trunk == {rest * 0.1}
+
+
 def test_processes_that_see_different_folders_are_refused(
     small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
