@@ -18,8 +18,8 @@ from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
 from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector
 from panosam2_ros.training.clips import RenderedClips
 from panosam2_ros.training.curriculum import read_config
+from panosam2_ros.training.lost_search import LostSearch
 from panosam2_ros.training.region_clips import (
-    LostSearch,
     PanoramaVideos,
     RegionClips,
     SceneVideos,
