@@ -10,11 +10,11 @@ class _Filter:
     def __init__(self):
         self._callbacks: list[tuple] = []
 
-    def registerCallback(self, callback, *arguments):  # noqa: N802, message_filters' name
+    def registerCallback(self, callback, *arguments):
         self._callbacks.append((callback, arguments))
         return len(self._callbacks) - 1
 
-    def signalMessage(self, *messages):  # noqa: N802, message_filters' name
+    def signalMessage(self, *messages):
         for callback, arguments in self._callbacks:
             callback(*messages, *arguments)
 

@@ -175,7 +175,7 @@ class TransformBroadcaster:
     def __init__(self, node, qos=100):
         self._publisher = node.create_publisher(TFMessage, "/tf", qos)
 
-    def sendTransform(self, transform):  # noqa: N802, tf2_ros's name
+    def sendTransform(self, transform):
         transforms = transform if isinstance(transform, list) else [transform]
         self._publisher.publish(TFMessage(transforms=transforms))
 
@@ -185,7 +185,7 @@ class StaticTransformBroadcaster:
         self._publisher = node.create_publisher(TFMessage, "/tf_static", qos)
         self._sent: dict[str, TransformStamped] = {}
 
-    def sendTransform(self, transform):  # noqa: N802, tf2_ros's name
+    def sendTransform(self, transform):
         transforms = transform if isinstance(transform, list) else [transform]
         self._sent.update({t.child_frame_id: t for t in transforms})
         self._publisher.publish(TFMessage(transforms=list(self._sent.values())))
