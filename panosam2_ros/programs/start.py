@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 
@@ -20,7 +21,7 @@ def run_program(module: str) -> NoReturn:
     try:
         main = import_module(module).main
     except ImportError as error:
-        sys.exit(f"{module.rpartition('.')[2]}: {' '.join(str(error).split())}")
+        sys.exit(f"{Path(sys.argv[0]).stem}: {' '.join(str(error).split())}")
     sys.exit(main())
 
 

@@ -24,6 +24,7 @@ _MAX_DOMAIN = 232  # DDS derives its ports from it
 # What rcl says when it cannot start, and what to do. rcl has no codes for these.
 _REMEDIES = (
     ("logging directory", "set HOME, or ROS_LOG_DIR to a folder that can be written"),
+    ("log directory", "set ROS_LOG_DIR to a folder that can be written"),
     ("YAML", "check the path and the YAML of the file, as config/panosam2.yaml"),
     ("parameter override", "write -p NAME:=VALUE"),
     ("remap rule", "write -r FROM:=TO, with names of letters, digits, _ and /"),
