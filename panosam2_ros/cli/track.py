@@ -29,6 +29,7 @@ from panosam2_ros.geometry.dual_fisheye import DualFisheye, Remap
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.io.frame_source import DEFAULT_RATE, open_frames, stamped_frames
 from panosam2_ros.io.interruption import Interrupted, interruptible
+from panosam2_ros.io.out_of_memory import is_out_of_memory, memory_problem
 from panosam2_ros.io.read_report import EXIT_STATUS, ReadReport
 from panosam2_ros.io.video import FrameSource, StampedFrame
 from panosam2_ros.model.build import EMBEDDED, build_model
@@ -250,8 +251,12 @@ def main(args: Sequence[str] | None = None) -> None:
     try:
         with interruptible(signal.SIGINT):
             _run(options)
-    except (ValueError, OSError, cv2.error) as error:  # the messages name the remedy
-        sys.exit(f"panosam2_track: {error}")
+    except Exception as error:
+        if is_out_of_memory(error):
+            sys.exit(f"panosam2_track: {memory_problem(error)}")
+        if not isinstance(error, (ValueError, OSError, cv2.error)):
+            raise
+        sys.exit(f"panosam2_track: {error}")  # the messages name the remedy
     except Interrupted as stopped:
         print("panosam2_track: stopped; give the same command again to resume", file=sys.stderr)
         sys.exit(stopped.status)
