@@ -119,6 +119,8 @@ EXTRAS = {
     ],
     # rosbag2 files without ROS
     "bags": ["rosbags>=0.11"],
+    # the server for language models, panosam2_mcp
+    "mcp": ["mcp>=2.3,<3"],
     # What the laboratory imports beside the core; openexr reads the panoramas of scenes. Rendering solid
     # models and people for training also takes `vtk` and `anny`, too large to install for everybody.
     "lab": ["accelerate>=1.0", "openexr>=3.3", "tensorboard>=2.14"],
@@ -206,6 +208,7 @@ def main() -> None:
                 "panosam2_virtual_camera = panosam2_ros.demo.virtual_camera:main",
                 "panosam2_demo = panosam2_ros.demo.demo:main",
                 "panosam2_prompt = panosam2_ros.ros.cli.prompt:main",
+                "panosam2_mcp = panosam2_ros.ros.agents.mcp_server:main",
                 "panosam2_track = panosam2_ros.cli.track:main",
             ]
         },
