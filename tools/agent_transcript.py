@@ -2,9 +2,9 @@
 
 python -m tools.agent_transcript
 
-A camera with a rendered scene, the node and the server run in processes of their own; a client of the official
-SDK talks to the server over standard input and output. What the agent "sees" in a picture is computed from the
-scene, so that the session is the same every time but for stamps, ages and last digits.
+A camera with a rendered scene, the node and the server run in processes of their own; a client of the
+official SDK talks to the server over standard input and output. What the agent "sees" in a picture is
+computed from the scene, so that the session is the same every time but for stamps, ages and last digits.
 """
 
 from __future__ import annotations

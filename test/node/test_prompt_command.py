@@ -332,6 +332,12 @@ def test_the_documented_planner_runs(planner: Station, tmp_path: Path) -> None:
             if "forgotten" in example.output:
                 break
         assert "forgotten: somebody removed it" in example.output
+        for _ in range(100):  # it prompts again, in the new epoch
+            planner.show()
+            if re.search(rf"prompting again\nobject 1\n{words}", example.output):
+                break
+        assert re.search(rf"prompting again\nobject 1\n{words}", example.output), example.output
+        wait_for(lambda: "nothing for 5 s" in example.output, 60, "word that no images come")
         assert example.stop(signal.SIGINT) == 0 and "Traceback" not in example.output
 
 

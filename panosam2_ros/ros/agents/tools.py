@@ -7,7 +7,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 from builtin_interfaces.msg import Time
@@ -26,6 +26,7 @@ from panosam2_ros.ros.conversion.plain_values import (
 )
 from panosam2_ros.ros.panorama_snapshot import PanoramaSnapshot, take_snapshot, view_of
 from panosam2_ros.ros.pointing import Picture
+from panosam2_ros.srv import GetObjects
 
 MOST_COLUMNS = 1280  # of a picture of the panorama: models that see scale larger pictures down themselves
 VIEW_SIZE = 800, 600  # pixels of a perspective view
@@ -34,6 +35,7 @@ LONGEST_WAIT = 120.0  # s
 JPEG_QUALITY_FOR_AGENTS = 88
 _SNAPSHOTS = 3  # kept, so that a detail of the same image can be looked at; of 4K ones 22 MB each
 
+T = TypeVar("T")
 View = dict[str, float]  # azimuth_deg, elevation_deg, fov_deg, width, height
 
 
@@ -65,10 +67,9 @@ class AgentTools:
         picture = taken.picture(most_columns=self._columns)
         size = picture.projection
         text = (
-            f"Panorama of {size.width}x{size.height} pixels, all around the camera: the left and the right "
-            f"edge meet behind it. stamp {stamp_text(taken.header.stamp)}. {_holding(taken)} Lines are azimuth "
-            f"(left positive) and elevation in degrees of frame {taken.header.frame_id}; numbers at the edges "
-            "are pixels of this picture, as track takes them."
+            f"Panorama of {size.width}x{size.height} pixels; its left and right edges meet behind the "
+            f"camera.\n{_holding(taken)}\nNumbers at the edges are pixels of this picture, as track takes "
+            "them."
         )
         return self._shown(taken, picture, text, None)
 
@@ -82,8 +83,8 @@ class AgentTools:
         picture = taken.picture(view=_view(taken, view))
         text = (
             f"View to azimuth {azimuth:g}, elevation {elevation:g}, {fov:g} degrees wide, "
-            f"{VIEW_SIZE[0]}x{VIEW_SIZE[1]} pixels. stamp {stamp_text(taken.header.stamp)}. {_holding(taken)} To "
-            f"point into it give track its pixels, this stamp and view {json.dumps(view)}."
+            f"{VIEW_SIZE[0]}x{VIEW_SIZE[1]} pixels.\n{_holding(taken)}\nTo point into it give track its "
+            f"pixels, this stamp and view {json.dumps(view)}."
         )
         return self._shown(taken, picture, text, view)
 
@@ -264,7 +265,8 @@ class AgentTools:
         return ToolAnswer(text, {"visible": seen, **_one(found, newest[0])})
 
     def _known(self) -> ObjectBearingArray:
-        return _of_node(self._client.objects).objects
+        answer: GetObjects.Response = _of_node(self._client.objects)
+        return answer.objects
 
     def _found(self, obj_id: int, known: ObjectBearingArray) -> ObjectBearing:
         found = {item.object_id: item for item in known.objects}
@@ -296,10 +298,19 @@ def _one(found: ObjectBearing, known: ObjectBearingArray) -> dict[str, Any]:
 
 
 def _holding(taken: PanoramaSnapshot) -> str:
-    return f"The node takes prompts with this stamp for about {taken.history_seconds:g} s."
+    """Say of which image a picture is, for how long it can be prompted, and what its lines mean."""
+    frame = taken.header.frame_id
+    text = (
+        f"stamp {stamp_text(taken.header.stamp)}; the node takes prompts with it for about "
+        f"{taken.history_seconds:g} s.\nLines are azimuth (left positive) and elevation, degrees, of frame "
+        f"{frame}."
+    )
+    if taken.objects is not None and taken.objects.header.frame_id != frame:
+        text += f" Directions of objects are in frame {taken.objects.header.frame_id}: look_at takes others."
+    return text
 
 
-def _of_node(call: Callable[[], Any]) -> Any:
+def _of_node(call: Callable[[], T]) -> T:
     """Return what a call of the node returns; raise AgentError where it fails."""
     try:
         return call()
