@@ -23,7 +23,12 @@ from panosam2_ros.srv import GetObjects, LoadMemory, PromptObjects, RemoveObject
 
 _PROMPT_TYPE = "panosam2_ros/srv/PromptObjects"
 # what PromptResult has no code for
-NODE_NOT_FOUND, NO_ANSWER, NO_MESSAGES, REFUSED = "NODE_NOT_FOUND", "NO_ANSWER", "NO_MESSAGES", "REFUSED"
+NODE_NOT_FOUND, NO_ANSWER, NO_MESSAGES, OTHER_REFUSAL = (
+    "NODE_NOT_FOUND",
+    "NO_ANSWER",
+    "NO_MESSAGES",
+    "REFUSED",
+)
 _NAMES = {
     getattr(PromptResult, name): name
     for name in dir(PromptResult)
@@ -39,7 +44,7 @@ class ClientError(RuntimeError):
     where there is no code.
     """
 
-    def __init__(self, message: str, code: int | None = None, *, name: str = REFUSED) -> None:
+    def __init__(self, message: str, code: int | None = None, *, name: str = OTHER_REFUSAL) -> None:
         super().__init__(message)
         self.code = code
         self.name = name if code is None else _NAMES.get(code, str(code))

@@ -41,7 +41,7 @@ from panosam2_ros.geometry.camera_frame import FrameConvention
 from panosam2_ros.geometry.sphere import angle_between
 from panosam2_ros.ros.cli import prompt
 from panosam2_ros.ros.cli.prompt_arguments import USAGE, json_line, parser
-from panosam2_ros.ros.client import NO_ANSWER, NO_MESSAGES, NODE_NOT_FOUND, REFUSED, Client, ClientError
+from panosam2_ros.ros.client import NO_ANSWER, NO_MESSAGES, NODE_NOT_FOUND, OTHER_REFUSAL, Client, ClientError
 from panosam2_ros.ros.conversion.messages import ns_to_stamp
 from panosam2_ros.ros.conversion.plain_values import stamp_from_text
 
@@ -258,7 +258,7 @@ def test_refusals_have_the_documented_codes(planner: Station, tmp_path: Path) ->
     assert silence.value.name == "NO_MESSAGES"
     listed = documented("### Codes")
     assert listed == {*CODE_NAMES.values()} - {"OK"} | {
-        NODE_NOT_FOUND, NO_ANSWER, NO_MESSAGES, REFUSED, USAGE, prompt.INTERRUPTED, prompt.NOT_STARTED
+        NODE_NOT_FOUND, NO_ANSWER, NO_MESSAGES, OTHER_REFUSAL, USAGE, prompt.INTERRUPTED, prompt.NOT_STARTED
     }  # fmt: skip
 
 

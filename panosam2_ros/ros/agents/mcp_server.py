@@ -34,7 +34,7 @@ sourced the workspace (docs/agents.md).
 """
 
 
-def parser() -> argparse.ArgumentParser:
+def server_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     made = argparse.ArgumentParser(
         prog="panosam2_mcp",
@@ -55,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until standard input ends (status 0), or SIGINT or SIGTERM comes (status 0)."""
     arguments = list(sys.argv if arguments is None else ["panosam2_mcp", *arguments])
-    top = parser()
+    top = server_parser()
     options = top.parse_args(remove_ros_args(arguments)[1:])
     if not 64 <= options.max_width <= 4096:
         top.error(f"--max-width is 64 to 4096, got {options.max_width}")

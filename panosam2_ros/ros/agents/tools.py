@@ -30,7 +30,7 @@ from panosam2_ros.srv import GetObjects
 
 MOST_COLUMNS = 1280  # of a picture of the panorama: models that see scale larger pictures down themselves
 VIEW_SIZE = 800, 600  # pixels of a perspective view
-DEFAULT_FOV = 60.0  # degrees
+VIEW_FOV = 60.0  # degrees
 LONGEST_WAIT = 120.0  # s
 JPEG_QUALITY_FOR_AGENTS = 88
 _SNAPSHOTS = 3  # kept, so that a detail of the same image can be looked at; of 4K ones 22 MB each
@@ -74,7 +74,7 @@ class AgentTools:
         return self._shown(taken, picture, text, None)
 
     def look_at(
-        self, azimuth: float, elevation: float = 0.0, fov: float = DEFAULT_FOV, stamp: str | None = None
+        self, azimuth: float, elevation: float = 0.0, fov: float = VIEW_FOV, stamp: str | None = None
     ) -> ToolAnswer:
         """Show a perspective view."""
         taken = self._snapshot(stamp)
@@ -183,7 +183,7 @@ class AgentTools:
             if not direction:
                 return picture.prompt(on, off, box)
             azimuth, elevation = _pair("direction", direction)
-            axis = view_of(taken.camera, (azimuth, elevation, DEFAULT_FOV), VIEW_SIZE).axes[2]
+            axis = view_of(taken.camera, (azimuth, elevation, VIEW_FOV), VIEW_SIZE).axes[2]
         except ValueError as error:
             raise AgentError("INVALID", str(error)) from error
         way = vector_msg(taken.camera.to_frame(axis))
