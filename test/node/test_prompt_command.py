@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,6 +23,8 @@ pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: mak
 
 import cv2
 import numpy as np
+from lifecycle_msgs.msg import Transition
+from numpy.typing import NDArray
 from std_srvs.srv import Trigger
 
 from helpers.process import ROOT, Process, wait_for
@@ -177,12 +180,12 @@ COMMON = {"ok", "command"}
 IMAGE = {"stamp", "frame_id", "epoch"}
 
 
-def answers(planner: Station, *arguments: object) -> list[dict[str, Any]]:
+def answers(planner: Station, *arguments: object, pixels: NDArray[np.uint8] = SCENE) -> list[dict[str, Any]]:
     """Run a command in this process, while images come; return what it would print as JSON."""
 
     def image() -> None:
         planner.stamp += 100_000_000
-        planner.camera.publish(image_msg(planner.stamp))
+        planner.camera.publish(image_msg(planner.stamp, pixels))
 
     options = parser().parse_args([str(word) for word in arguments])
     timer = planner.create_timer(0.2, image)
@@ -202,7 +205,7 @@ def test_answers_in_json_have_the_documented_keys(planner: Station) -> None:
     for name in ("azimuth", "elevation", "extent_horizontal", "extent_vertical", "within_95"):
         assert math.radians(item[f"{name}_deg"]) == pytest.approx(item[f"{name}_rad"], abs=2e-5)
     assert stamp == item["last_seen"] and stamp_from_text(stamp)
-    corners = (U - 15, V - 15, (U + 15) % 256, V + 15)
+    corners = ((U - 15) % 256, V - 15, (U + 15) % 256, V + 15)
     (boxed,) = answers(planner, "box", *corners, "--stamp", stamp)
     assert boxed["stamp"] == stamp and boxed["object"]["object_id"] == 2
     assert answers(planner, "direction", *SEAM)[0]["object"]["object_id"] == 3
@@ -307,6 +310,47 @@ def test_a_snapshot_shows_where_to_point(planner: Station, tmp_path: Path) -> No
         answers(planner, "click", 400, 1, *there)
     answers(planner, "snapshot", view, *look)  # with the outlines and the name of what is tracked now
     assert (cv2.imread(str(view))[..., 1] > 200).sum() > 300
+
+
+@contextmanager
+def reconfigured(planner: Station, **parameters: Any) -> Iterator[None]:
+    """Configure the node anew, with other parameters while the block lasts."""
+    before = {"vertical_fov": math.pi}
+    for values in (parameters, before):
+        assert planner.change(Transition.TRANSITION_DEACTIVATE) and planner.change(
+            Transition.TRANSITION_CLEANUP
+        )
+        assert all(result.successful for result in planner.set(**values))
+        assert planner.change(Transition.TRANSITION_CONFIGURE) and planner.change(
+            Transition.TRANSITION_ACTIVATE
+        )
+        if values is not before:
+            yield
+
+
+def test_a_snapshot_of_a_cropped_panorama_shows_where_to_point(planner: Station, tmp_path: Path) -> None:
+    """As of cameras that leave out the ground and the sky: 118 degrees of the same scene."""
+    rows = slice(22, 106)
+    cropped, fov = SCENE[rows], math.pi * 84 / 128
+    whole, view = tmp_path / "whole.png", tmp_path / "view.png"
+    with reconfigured(planner, vertical_fov=fov):
+        (taken,) = answers(planner, "snapshot", whole, "--plain", pixels=cropped)
+        assert np.array_equal(cv2.imread(str(whole))[..., ::-1], cropped)
+        assert (taken["panorama_height"], taken["vertical_fov_rad"]) == (84, pytest.approx(fov, abs=1e-5))
+        at = red(
+            cv2.imread(str(whole)).copy()
+        )  # half of it left of the seam, half of it right: its row counts
+        (clicked,) = answers(planner, "click", 0, at[1], "--stamp", taken["stamp"], pixels=cropped)
+        assert float(angle_between(np.array(clicked["object"]["direction"]), SEAM)) < math.radians(6)
+        look = ("--look", 180, 0, "--fov", 80, "--size", 400, 300)
+        (shown,) = answers(planner, "snapshot", view, *look, "--plain", pixels=cropped)
+        u, v = red(cv2.imread(str(view)))
+        there = ("--view", 180, 0, 80, 400, 300, "--stamp", shown["stamp"])
+        (clicked,) = answers(planner, "click", u, v, *there, pixels=cropped)
+        assert float(angle_between(np.array(clicked["object"]["direction"]), SEAM)) < math.radians(6)
+        up = ("snapshot", view, "--look", 0, 88, "--fov", 40, "--plain")
+        answers(planner, *up, pixels=cropped)
+        assert not cv2.imread(str(view)).any()  # the panorama has nothing there
 
 
 def test_a_node_elsewhere_is_named(planner: Station, command: Command) -> None:

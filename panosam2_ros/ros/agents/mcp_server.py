@@ -18,8 +18,9 @@ from typing import Any
 import rclpy
 from rclpy.utilities import remove_ros_args
 
+from panosam2_ros.io.package_files import package_file
 from panosam2_ros.ros.client import Client
-from panosam2_ros.ros.dds import keep_buffers
+from panosam2_ros.ros.dds import PROFILES_VARIABLE, keep_buffers
 from panosam2_ros.ros.spin import end_process, exit_with, ros_running
 from panosam2_ros.ros.waiting import SpinThread
 
@@ -64,6 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ImportError as error:
         exit_with(f"the package mcp, version 2, is needed: pip install 'mcp>=2.3,<3' ({error})")
     keep_buffers()
+    # large panoramas need it, and hosts pass hardly any environment on
+    os.environ.setdefault(PROFILES_VARIABLE, str(package_file("config", "fastdds.xml")))
     with ros_running(arguments):
         _serve(served, options)
 
