@@ -170,7 +170,8 @@ def test_tools_say_what_they_take(agent: Agent) -> None:
         row = re.search(rf"^\| `{tool.name}` \|([^|]*)\|", page, re.MULTILINE)
         assert row is not None and tool.description
         assert set(tool.input_schema["properties"]) == set(re.findall(r"`(\w+)`", row[1]))
-    assert "degrees" in (agent.session.instructions or "")
+    said = agent.session.instructions or ""
+    assert "degrees" in said and "Every call ends after 422 s at the latest" in said  # --timeout 60
 
 
 def test_a_pixel_that_is_read_from_the_panorama_hits_the_object(agent: Agent) -> None:
@@ -265,9 +266,13 @@ def test_waiting_ends_when_the_object_comes_or_the_time_is_over(agent: Agent, ca
         assert text(waited).startswith(
             "Not visible within 1.5 s: bear (id"
         ) and "is hidden, expected" in text(waited)
+        arguments = {"id": obj_id, "timeout_s": PATIENCE}
+        waits = agent.portal.start_task_soon(agent.session.call_tool, "wait_until_visible", arguments)
+        assert [o["object_id"] for o in agent.values("list")["objects"]] == [obj_id] and not waits.done()
     finally:
         camera.node.image = IMAGE
-    assert agent.values("wait_until_visible", id=obj_id, timeout_s=PATIENCE)["visible"] is True
+    result = waits.result(PATIENCE)
+    assert isinstance(result, CallToolResult) and (result.structured_content or {})["visible"] is True
 
 
 def test_a_node_that_is_not_there_is_named(agent: Agent) -> None:

@@ -27,7 +27,9 @@ You see through a robot's 360-degree camera and point at objects, which are then
    that picture and, of a look_at, its view. The object gets an id.
 3. `where`, `list` and `wait_until_visible` say where objects are: angles in degrees, left and up positive.
 Objects can be visible (measured), occluded (predicted) or lost (last known direction: do not drive there).
-A mask can lie on the wrong thing: look again, then `correct` or `forget` it. Directions are no positions."""
+A mask can lie on the wrong thing: look again, then `correct` or `forget` it. Directions are no positions.
+Every call ends after {longest:.0f} s at the latest, mostly in less than one; wait_until_visible waits for its
+timeout_s besides."""
 
 _READS = ToolAnnotations(read_only_hint=True, destructive_hint=False, open_world_hint=False)
 _CHANGES = ToolAnnotations(read_only_hint=False, destructive_hint=False, open_world_hint=False)
@@ -52,7 +54,7 @@ def build_server(tools: AgentTools) -> MCPServer[Any]:
     server: MCPServer[Any] = MCPServer(
         "panosam2",
         title="Objects around a robot, by its 360-degree camera",
-        instructions=INSTRUCTIONS,
+        instructions=INSTRUCTIONS.format(longest=tools.longest_call),
         version=panosam2_ros.__version__,
         log_level="WARNING",
     )
@@ -67,7 +69,7 @@ def _add_looking(server: MCPServer[Any], tools: AgentTools) -> None:
     def look(stamp: KeptStamp = None) -> CallToolResult:
         """Show the whole panorama, with lines of azimuth and elevation, pixel rulers and tracked objects.
 
-        Answers with the picture, its stamp (give it to track) and all objects. Takes up to some seconds.
+        Answers with the picture, its stamp (give it to track) and all objects.
         """
         return _answered(lambda: tools.look(stamp))
 
@@ -80,8 +82,7 @@ def _add_looking(server: MCPServer[Any], tools: AgentTools) -> None:
     ) -> CallToolResult:
         """Show a perspective view in one direction, in which things are larger and lines are straight.
 
-        To track what is in it, give track pixels of this picture with its stamp and its view. Takes up to
-        some seconds.
+        To track what is in it, give track pixels of this picture with its stamp and its view.
         """
         return _answered(lambda: tools.look_at(azimuth, elevation, field_of_view, stamp))
 

@@ -59,6 +59,11 @@ class AgentTools:
         self._snapshots: OrderedDict[str, PanoramaSnapshot] = OrderedDict()  # by stamp
         self._lock = threading.Lock()
 
+    @property
+    def longest_call(self) -> float:
+        """How long a call can take, s: finding a service, its answer, and an image each have the timeout."""
+        return 7 * self._client.timeout + 2
+
     # --- looking
 
     def look(self, stamp: str | None = None) -> ToolAnswer:
