@@ -14,7 +14,7 @@ MOST_BOXES = 100  # of one image that are looked at, the best ones, as COCO's ev
 LEAST_SIDE = 2.0  # pixels
 _FARTHEST = 2.0  # image sizes from the image beyond which a box is one of other pixels
 _SEAM_MARGIN = 0.01  # fraction of the width; detectors miss the edge by some pixels
-_SAME_ROWS = 0.5  # intersection over union of the rows of two halves
+_SAME_ROWS = 0.5  # share of the rows of the lower one of two halves that the other one has
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +140,6 @@ def ends_at_border(boxes: DetectedBoxes, width: int, height: int) -> NDArray[np.
 
 
 def _row_overlap(box: Floats, other: Floats) -> float:
-    """Compute the intersection over union of the rows of two boxes."""
+    """Compute which share of the rows of the lower one of two boxes is in both."""
     shared = min(box[3], other[3]) - max(box[1], other[1])
-    return float(max(shared, 0.0) / (max(box[3], other[3]) - min(box[1], other[1])))
+    return float(max(shared, 0.0) / min(box[3] - box[1], other[3] - other[1]))

@@ -10,8 +10,9 @@ from panosam2_ros.detections.association import KnownObjects, unexplained, witho
 from panosam2_ros.detections.boxes import DetectedBoxes, Wanted, best, usable
 from panosam2_ros.detections.placed_boxes import PlacedBoxes
 from panosam2_ros.detections.placement import place_on_panorama, place_through_view
+from panosam2_ros.geometry.camera_frame import UPRIGHT
 from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.geometry.perspective import PerspectiveView
+from panosam2_ros.geometry.perspective_view import PerspectiveView
 
 
 class DetectedImageError(ValueError):
@@ -25,11 +26,11 @@ class DetectedImage:
     width: int = 0  # pixels; 0: the panorama's
     height: int = 0
     horizontal_fov: float = 0.0  # rad, of the view; 0: the panorama itself
-    azimuth: float = 0.0  # rad, of the view's middle, as in PerspectiveView
-    elevation: float = 0.0
+    azimuth: float = 0.0  # rad, of the view's middle from the panorama's, positive to the left
+    elevation: float = 0.0  # rad, positive upwards
 
     def view(self) -> PerspectiveView | None:
-        """Return the view; None for the panorama. Raise DetectedImageError for a view of unknown size."""
+        """Return the view; None for the panorama. Raise DetectedImageError for one that no view is."""
         if not self.horizontal_fov:
             return None
         if not self.width or not self.height:
@@ -37,7 +38,13 @@ class DetectedImage:
                 "boxes of a perspective view (detection_fov) need the size of its image: set detection_width "
                 "and detection_height"
             )
-        return PerspectiveView(self.azimuth, self.elevation, self.horizontal_fov, self.width, self.height)
+        size = self.width, self.height
+        try:
+            return PerspectiveView.facing(UPRIGHT, self.azimuth, self.elevation, self.horizontal_fov, size)
+        except ValueError as error:
+            raise DetectedImageError(
+                f"{error}: see detection_fov, _azimuth, _elevation, _width and _height"
+            ) from error
 
     def place(self, boxes: DetectedBoxes, grid: Equirect) -> PlacedBoxes:
         """Place boxes of this image, in its own pixels, on a panorama."""

@@ -14,7 +14,7 @@ from panosam2_ros.detections.boxes import (
 from panosam2_ros.detections.placed_boxes import PlacedBoxes
 from panosam2_ros.geometry.angular_box import AngularBoxes
 from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.geometry.perspective import PerspectiveView
+from panosam2_ros.geometry.perspective_view import PerspectiveView
 from panosam2_ros.geometry.sphere import Floats, normalised
 
 _POINTS = 33  # on each line that says how far a box reaches

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from panosam2_ros.geometry.perspective import WIDEST_VIEW
+from panosam2_ros.geometry.perspective_view import LARGEST_FOV
 from panosam2_ros.memory.memory_header import MAX_LABEL_LENGTH
 from panosam2_ros.prompts.limits import MAX_POINTS
 from panosam2_ros.tracking.config import VIEW_CHOICES
@@ -277,7 +277,7 @@ class Parameters:
         "rad, horizontal field of view of the perspective view of the panorama in which the boxes are; 0: "
         "they are in the panorama itself",
         Change.LIVE,
-        span=(0.0, WIDEST_VIEW),
+        span=(0.0, LARGEST_FOV),
     )
     detection_azimuth: float = _declared(
         0.0,

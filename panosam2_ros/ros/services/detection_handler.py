@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from panosam2_ros.detections.association import KnownObjects, unexplained
+from panosam2_ros.detections.association import KnownObjects, is_mask_of
 from panosam2_ros.detections.boxes import DetectedBoxes
 from panosam2_ros.detections.new_things import DetectionRules, new_things, usable_boxes
 from panosam2_ros.detections.placed_boxes import PlacedBoxes
@@ -18,8 +18,7 @@ from panosam2_ros.geometry.angular_box import AngularBoxes, box_ious
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.ros.inference.worker import Worker
-from panosam2_ros.tracking.bearing_history import PastBearing
-from panosam2_ros.tracking.track import PastTrack, Track
+from panosam2_ros.tracking.track import Track
 
 _SAME_MASK = 0.5  # intersection over union of the extents of two masks of one thing
 
@@ -86,7 +85,7 @@ class DetectionHandler:
 def _make(
     worker: Worker[Any], request: DetectionRequest, chosen: PlacedBoxes, grid: Equirect, known: KnownObjects
 ) -> tuple[Track, ...]:
-    """Prompt boxes; take objects back whose masks do not explain their boxes, or that are known."""
+    """Prompt boxes; take objects back whose masks are not those of their boxes, or are known."""
     frame, image = worker.frame_at(request.stamp)
     if image.shape[:2] != (grid.height, grid.width):  # the resolution has just changed
         return ()
@@ -97,7 +96,9 @@ def _make(
     for row, outcome in enumerate(outcomes):
         if (track := outcome.track) is None or not outcome.success:
             continue
-        if _explains(track, chosen.of([row]), request) and not _is_known(track, known, kept):
+        box = chosen.of([row])
+        asked_for = is_mask_of(box.angular, _angular([track]), box.cut, request.rules.overlap).all()
+        if asked_for and not _is_known(track, known, kept):
             kept.append(track)
     made = {track.obj_id for track in kept}
     worker.tracker.withdraw([o.track.obj_id for o in outcomes if o.track and o.track.obj_id not in made])
@@ -109,12 +110,6 @@ def _grid(worker: Worker[Any], request: DetectionRequest) -> Equirect:
     stamp = 0 if worker.newest is not None else request.stamp
     height, width = worker.frame_at(stamp)[1].shape[:2]
     return Equirect(width, height, request.vertical_fov)
-
-
-def _explains(track: Track, box: PlacedBoxes, request: DetectionRequest) -> bool:
-    """Tell whether a new object explains its own box; otherwise the next message would make another one."""
-    past = PastTrack(track.obj_id, track.label, PastBearing(request.stamp, track.state, track.bearing))
-    return not unexplained(box, KnownObjects.at(request.stamp, [past]), request.rules.overlap).size
 
 
 def _is_known(track: Track, known: KnownObjects, kept: Sequence[Track]) -> bool:

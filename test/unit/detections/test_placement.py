@@ -14,14 +14,15 @@ from panosam2_ros.detections.placed_boxes import PlacedBoxes
 from panosam2_ros.detections.placement import place_on_panorama, place_through_view
 from panosam2_ros.geometry.angular_box import AngularBoxes, box_ious
 from panosam2_ros.geometry.bearing import mask_bearing
+from panosam2_ros.geometry.camera_frame import UPRIGHT
 from panosam2_ros.geometry.equirect import Equirect, box_width, mask_box
-from panosam2_ros.geometry.perspective import PerspectiveView
+from panosam2_ros.geometry.perspective_view import PerspectiveView
 from panosam2_ros.geometry.sphere import Floats, angle_between, lonlat_to_vector
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.prompts.validation import check_prompt
 
 GRID = Equirect(512, 256)
-VIEW = PerspectiveView(math.radians(180), 0.2, math.radians(90), 400, 300)  # across the seam
+VIEW = PerspectiveView.facing(UPRIGHT, math.pi, 0.2, math.pi / 2, (400, 300))  # across the seam
 coordinates = st.floats(-1200, 1200)
 
 
@@ -100,7 +101,7 @@ def test_a_box_of_a_view_is_where_the_thing_is(across: float, down: float) -> No
 
 
 def test_a_box_of_a_view_that_holds_a_pole_has_all_columns() -> None:
-    up = PerspectiveView(0.3, math.pi / 2, math.radians(90), 300, 300)
+    up = PerspectiveView.facing(UPRIGHT, 0.3, math.pi / 2, math.pi / 2, (300, 300))
     placed = place_through_view(one([100, 100, 200, 200]), up, GRID)
     assert placed.prompts[0, [0, 1, 2]].tolist() == [0, 0, GRID.width - 1]
     assert placed.angular.directions[0] == pytest.approx([0, -1, 0], abs=0.01)
