@@ -24,6 +24,7 @@ INSTALLED = (
     "prompts",
     "masks",
     "tracking",
+    "detections",
     "visualization",
     "simulation",
     "cli",
