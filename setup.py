@@ -184,7 +184,7 @@ def main() -> None:
     from setuptools import find_packages, setup
 
     sys.path.insert(0, str(ROOT))
-    from setup_messages import BuildMessages, BuildModules, message_extension
+    from setup_messages import BuildMessages, BuildModules, MessageExtension
 
     core_only = is_set("PANOSAM2_CORE_ONLY")
     has_ros = "AMENT_PREFIX_PATH" in os.environ
@@ -198,7 +198,7 @@ def main() -> None:
         extras_require=EXTRAS,
         # only an isolated build installs these; with --no-build-isolation the environment has them
         setup_requires=ROSIDL_WHEELS if wheels_exist and not has_ros and not core_only else [],
-        ext_modules=[] if core_only else [message_extension()],
+        ext_modules=[] if core_only else [MessageExtension(NAME)],
         cmdclass={"build_ext": BuildMessages, "build_py": BuildModules},
         entry_points={
             "console_scripts": [

@@ -1,4 +1,4 @@
-"""Commands of setuptools: compile msg/ and srv/ with the rosidl generators' own Python into one module.
+"""Commands of setuptools: compile msg/ and srv/ of a package with the generators of rosidl into one module.
 
 One library with static dispatch to Fast DDS, and to the introspection that Jazzy's asks for as well, no
 CMake: what pip needs. With other middlewares use colcon, whose CMakeLists.txt builds every type support
@@ -22,7 +22,6 @@ from setuptools import Extension
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
 
-NAME = "panosam2_ros"
 ROOT = Path(__file__).resolve().parent
 # service_msgs: the generated introspection event of every service
 DEPENDENCIES = ("builtin_interfaces", "geometry_msgs", "sensor_msgs", "service_msgs", "std_msgs")
@@ -44,14 +43,22 @@ _{name}__find(const rosidl_message_type_support_t * handle, const char * identif
 """
 
 
-def message_extension() -> Extension:
-    """Return the extension module under the name that rclpy imports; its sources are generated later."""
-    return Extension(f"{NAME}.{NAME}_s__rosidl_typesupport_c", sources=[], language="c++")
+class MessageExtension(Extension):
+    """The compiled messages of a package, under the name that rclpy imports; sources are generated later."""
+
+    def __init__(self, package: str, folder: Path = ROOT, *, libraries_beside: bool = True) -> None:
+        """Describe the package whose msg/ and srv/ lie in ``folder``.
+
+        ``libraries_beside``: it is installed in the environment whose libraries it needs, and finds them from
+        where it lies; otherwise by their absolute path.
+        """
+        super().__init__(f"{package}.{package}_s__rosidl_typesupport_c", sources=[], language="c++")
+        self.package, self.folder, self.libraries_beside = package, folder, libraries_beside
 
 
 def fail(problem: str) -> NoReturn:
     """End the build with one line: what was needed and what to do."""
-    sys.exit(f"{NAME}: {problem}")
+    sys.exit(f"messages: {problem}")
 
 
 def check_compilers() -> None:
@@ -86,7 +93,7 @@ def share(package: str, ros: list[Path]) -> str:
     fail(f"the messages are made of {package}, which no ROS 2 prefix has: install it")
 
 
-def generate(out: Path, ros: list[Path]) -> list[Path]:
+def generate(extension: MessageExtension, out: Path, ros: list[Path]) -> list[Path]:
     """Write C, C++ and Python below `out`; return the sources to compile."""
     from rosidl_cli.command.translate.api import translate
     from rosidl_generator_c.cli import GenerateC
@@ -95,10 +102,11 @@ def generate(out: Path, ros: list[Path]) -> list[Path]:
     from rosidl_typesupport_fastrtps_c.cli import GenerateFastRTPSCTypesupport
     from rosidl_typesupport_introspection_c.cli import GenerateIntrospectionCTypesupport
 
-    files = [p for kind in ("msg", "srv") for p in sorted((ROOT / kind).glob(f"*.{kind}"))]
+    name, root = extension.package, extension.folder
+    files = [p for kind in ("msg", "srv") for p in sorted((root / kind).glob(f"*.{kind}"))]
     idl = translate(
-        package_name=NAME,
-        interface_files=[f"{ROOT}:{file.relative_to(ROOT)}" for file in files],
+        package_name=name,
+        interface_files=[f"{root}:{file.relative_to(root)}" for file in files],
         output_format="idl",
         output_path=out / "idl",
     )
@@ -111,18 +119,18 @@ def generate(out: Path, ros: list[Path]) -> list[Path]:
         (GenerateIntrospectionCTypesupport("introspection"), out / "introspection"),
         (GeneratePython("py", typesupport_implementations=["rosidl_typesupport_c"]), out / "py"),
     ]
-    written = [f for g, folder in generators for f in g.generate(NAME, idl, include, folder / NAME)]
+    written = [f for g, folder in generators for f in g.generate(name, idl, include, folder / name)]
     for file in (out / "c").rglob("*__type_support_c.cpp"):
-        answer_introspection(file, file.parts[-3])
+        answer_introspection(file, name, file.parts[-3])
     return sorted({Path(f) for f in written if Path(f).suffix in (".c", ".cpp")})
 
 
-def answer_introspection(file: Path, kind: str) -> None:
+def answer_introspection(file: Path, package: str, kind: str) -> None:
     """Let the handles in a generated source of Fast DDS's type support find the introspection as well."""
 
     def found(match: re.Match[str]) -> str:
         name = match[2]
-        of_message = f"({INTROSPECTION}, {NAME}, {kind}, {name})"
+        of_message = f"({INTROSPECTION}, {package}, {kind}, {name})"
         introspection = f"ROSIDL_TYPESUPPORT_INTERFACE__MESSAGE_SYMBOL_NAME{of_message}"
         find = _FIND.format(introspection=introspection, name=name, own=_OWN)
         return f"{find}{match[1]}_{name}__find"
@@ -139,7 +147,8 @@ class BuildModules(build_py):
     def run(self) -> None:
         """Remove the copies of an earlier build, then copy the modules."""
         if not self.editable_mode:
-            shutil.rmtree(Path(self.build_lib) / NAME, ignore_errors=True)
+            for package in {name.partition(".")[0] for name in self.packages or ()}:
+                shutil.rmtree(Path(self.build_lib) / package, ignore_errors=True)
         super().run()
 
 
@@ -154,18 +163,22 @@ class BuildMessages(build_ext):
         ros = prefixes()
         generated = Path(self.build_temp).resolve() / "rosidl"
         shutil.rmtree(generated, ignore_errors=True)
-        with contextlib.redirect_stdout(io.StringIO()):
-            sources = generate(generated, ros)
-        self._configure(self.extensions[0], generated, ros, sources)
+        for extension in self.extensions:
+            with contextlib.redirect_stdout(io.StringIO()):
+                sources = generate(extension, generated / extension.package, ros)
+            self._configure(extension, generated / extension.package, ros, sources)
         super().run()
-        package = (ROOT if self.inplace or self.editable_mode else Path(self.build_lib)) / NAME
-        for kind in ("msg", "srv"):
-            shutil.rmtree(package / kind, ignore_errors=True)
-            python = shutil.ignore_patterns("*.c", "*.o")
-            shutil.copytree(generated / "py" / NAME / kind, package / kind, ignore=python)
+        for name in (extension.package for extension in self.extensions):
+            package = (ROOT if self.inplace or self.editable_mode else Path(self.build_lib)) / name
+            for written in (generated / name / "py" / name).glob("[ms]*"):
+                shutil.rmtree(package / written.name, ignore_errors=True)
+                python = shutil.ignore_patterns("*.c", "*.o")
+                shutil.copytree(written, package / written.name, ignore=python)
 
     @staticmethod
-    def _configure(extension: Extension, generated: Path, ros: list[Path], sources: list[Path]) -> None:
+    def _configure(
+        extension: MessageExtension, generated: Path, ros: list[Path], sources: list[Path]
+    ) -> None:
         import numpy
 
         roots = [prefix / "include" for prefix in ros]  # fastcdr's headers have no folder of their own
@@ -187,5 +200,6 @@ class BuildMessages(build_ext):
             "fastcdr",
         ]
         extension.extra_compile_args = ["-O1", "-g0", "-w"]
-        # from lib/pythonX.Y/site-packages/panosam2_ros to lib, where the wheels put their libraries
-        extension.runtime_library_dirs = ["$ORIGIN/../../.."]
+        # from lib/pythonX.Y/site-packages/<package> to lib, where the wheels put their libraries
+        beside = extension.libraries_beside
+        extension.runtime_library_dirs = ["$ORIGIN/../../.."] if beside else extension.library_dirs
