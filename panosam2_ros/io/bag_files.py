@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from panosam2_ros.io.bag_streams import DEFINITIONS
+from panosam2_ros.io.stream_messages import DEFINITIONS
 from panosam2_ros.io.video import IMAGE_SUFFIXES, VideoError
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.io.bag_files import BagFiles
-from panosam2_ros.io.bag_streams import DEFINITIONS, BagStream, Origin, stamp_and_frame, stream_codec
+from panosam2_ros.io.bag_streams import BagOrigin, BagStream
 from panosam2_ros.io.image_encodings import compressed_to_array, image_to_array
 from panosam2_ros.io.read_report import ReadReport
+from panosam2_ros.io.stream_messages import DEFINITIONS, stamp_and_frame, stream_codec
 from panosam2_ros.io.video import StampedFrame, VideoError
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class BagImages:
         if stamp == 0:
             self.report.note(_NO_STAMPS)
         if codec := stream_codec(kind, message):
-            yield from stream.frames(codec, message.data, stamp or recorded, Origin(recorded, frame_id))
+            yield from stream.frames(codec, message.data, stamp or recorded, BagOrigin(recorded, frame_id))
             return
         yield StampedFrame(_KINDS[kind](message), stamp or recorded, recorded=recorded, frame_id=frame_id)
 

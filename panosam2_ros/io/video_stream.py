@@ -81,8 +81,12 @@ class StreamStatus:
         """What is waited for, for how long, and the remedy; empty while pictures come."""
         if not self.waiting:
             return ""
-        seconds = time.monotonic() - self.since
-        return f"the {self.codec} stream has waited {seconds:.1f} s for a key frame: {self.waiting}"
+        return f"the {self.codec} stream has waited {self.waited:.1f} s for a key frame: {self.waiting}"
+
+    @property
+    def waited(self) -> float:
+        """For how long pictures have been waited for, s."""
+        return time.monotonic() - self.since if self.waiting else 0.0
 
 
 class StreamDecoder:
@@ -127,7 +131,7 @@ class StreamDecoder:
             return before + self._failed(
                 packet,
                 "is a key frame without parameter sets (SPS, PPS), and none came before: let the encoder "
-                "send them with each key frame (x264: repeat-headers; GStreamer: h264parse config-interval=1)",
+                "send them with each one (x264: repeat-headers; GStreamer: h264parse config-interval=1)",
             )
         self._closed = False
         return before + self._decoded(packet)

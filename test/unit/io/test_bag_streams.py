@@ -1,4 +1,4 @@
-"""Video streams in ROS bags: three kinds of messages, with and without their definitions, whole and with losses."""
+"""Video streams in ROS bags: three kinds of messages, without their definitions, and with losses."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from helpers.bags import PERIOD, START
 from helpers.video_streams import Packet, encode, shades
 from helpers.videos import index_of
-from panosam2_ros.io.bag_streams import COMPRESSED_IMAGE, COMPRESSED_VIDEO, DEFINITIONS, FFMPEG_PACKET
 from panosam2_ros.io.frame_source import open_frames, stamped_frames
 from panosam2_ros.io.read_report import ReadReport
+from panosam2_ros.io.stream_messages import COMPRESSED_IMAGE, COMPRESSED_VIDEO, DEFINITIONS, FFMPEG_PACKET
 from panosam2_ros.io.video import VideoError
 
 COUNT = 24
@@ -39,10 +39,9 @@ def message(kind: str, packet: Packet, codec: str, stamp: int) -> Any:
         return make(header=header, format=codec, data=data)
     if kind == COMPRESSED_VIDEO:
         return make(timestamp=time, frame_id="pano", data=data, format=codec)
-    return make(
-        header=header, width=128, height=64, encoding=f"lib{codec.replace('h', 'x')};yuv420p;bgr8;bgr8", pts=packet.index,
-        flags=int(packet.key), is_bigendian=False, data=data,
-    )  # fmt: skip
+    encoding = f"lib{codec.replace('h', 'x')};yuv420p;bgr8;bgr8"
+    sizes = {"width": 128, "height": 64, "pts": packet.index, "flags": int(packet.key)}
+    return make(header=header, encoding=encoding, is_bigendian=False, data=data, **sizes)
 
 
 def write_stream(
@@ -116,7 +115,7 @@ def test_a_short_message_in_a_stream_costs_the_pictures_up_to_a_key_frame(tmp_pa
 
 @pytest.mark.faults
 def test_a_bag_without_a_key_frame_is_refused_with_the_reason(tmp_path: Path) -> None:
-    with pytest.raises(VideoError, match="has no image that can be read.*does not begin with one"):
+    with pytest.raises(VideoError, match=r"has no image that can be read.*does not begin with one"):
         open_frames(write_stream(tmp_path / "bag", PACKETS[1:6]))
 
 
