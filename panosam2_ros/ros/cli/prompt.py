@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -199,18 +200,18 @@ def _print(answer: Answer, options: argparse.Namespace, *, in_place: bool) -> No
         print(answer.text, flush=True)
 
 
-def _run(options: argparse.Namespace, arguments: Sequence[str]) -> bool:
-    """Run the command; return False where SIGINT or SIGTERM ended it."""
-    finished = False
-    with ros_running(list(arguments)):
+def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
+    """Run the command; return the exit status."""
+    done = options.command == "follow"
+    with ros_running(list(arguments)) as signals:
         name = f"panosam2_prompt_{os.getpid()}"
         node = rclpy.create_node(name, namespace=options.namespace or None, enable_rosout=False)
         client = Client(node, options.node, timeout=options.timeout)
         in_place = options.command == "follow" and sys.stdout.isatty()
         for answer in _COMMANDS[options.command](client, options):
             _print(answer, options, in_place=in_place)
-        finished = True
-    return finished
+        done = True
+    return 0 if done else 128 + (signals or [signal.SIGINT])[0]
 
 
 def _fail(options: argparse.Namespace, code: str, message: str) -> int:
@@ -223,7 +224,9 @@ def _fail(options: argparse.Namespace, code: str, message: str) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; exit with 0, with 1 and the reason, or with 130 after Ctrl-C (0 from `follow`).
+    """Run the command; exit with 0, with 1 and the reason, or with 130 after Ctrl-C and 143 after SIGTERM.
+
+    Once `follow` has begun, a signal ends it with 0.
 
     A reader that closes the pipe ends it with 0. Wrong arguments exit with 2.
     """
@@ -233,7 +236,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.command == "direction" and len(options.numbers) not in (2, 3):
         top.error(f"a direction is AZIMUTH ELEVATION or X Y Z, got {len(options.numbers)} numbers")
     try:
-        status = 0 if _run(options, arguments) or options.command == "follow" else 130
+        status = _run(options, arguments)
         if status and options.json:
             print(error_line(options.command, INTERRUPTED, "a signal ended the command"), flush=True)
     except ClientError as error:

@@ -23,7 +23,7 @@ examples:
   panosam2_prompt snapshot look.png              # the panorama with rulers, and its stamp
   panosam2_prompt snapshot left.png --look 90 0  # a perspective view to the left
 
-exit status: 0 done, 1 refused or no answer, 2 wrong arguments, 130 after Ctrl-C (follow: 0)
+exit status: 0 done, 1 refused or no answer, 2 wrong arguments, 130 Ctrl-C, 143 SIGTERM (follow: 0)
 With --json every answer is a line of JSON on standard output, errors too: docs/planner.md has the keys.
 """
 
