@@ -72,7 +72,7 @@ class PanoSam2Node(SteadyLifecycleNode):
         self._bond = Bond(self)
         self._supervisor = RuntimeSupervisor(self, self._reporter, self._make_callbacks, self._memory_failed)
         self._outputs = ResultPublishers(self, self._reporter)
-        self._images = ImageSubscription(self, self._receive, self._frame_changed)
+        self._images = ImageSubscription(self, self._receive, self._frame_changed, self._reporter)
         servers = ServiceServers(self, self)
         self._detections = DetectedBoxesInput(self, servers, self._reporter, self, lambda: self._settings)
         self._clicks = ClickedPoints(
@@ -147,7 +147,7 @@ class PanoSam2Node(SteadyLifecycleNode):
 
     def _subscribe(self, parameters: Parameters) -> None:
         self._outputs.views.start()
-        self._images.start(parameters.image_transport)
+        self._images.start(parameters.image_transport, parameters.max_image_mpixels)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe; keep the weights and what is remembered."""
@@ -316,6 +316,8 @@ class PanoSam2Node(SteadyLifecycleNode):
             counts=runtime.worker.counts if runtime else WorkerCounts(),
             queue=runtime.worker.queue if runtime else WorkerQueue(),
             lost=self._images.lost,
+            stream=self._images.stream,
+            stream_dropped=self._images.stream_dropped,
             tracked=runtime.tracked if runtime else TrackerStatus(),
             model=runtime.model if runtime else ModelInfo(),
             dds=f"{get_rmw_implementation_identifier()}; for the camera driver: {profile_line()}",

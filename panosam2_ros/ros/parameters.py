@@ -89,10 +89,11 @@ class Parameters:
     )
     image_transport: str = _declared(
         "raw",
-        "raw: sensor_msgs/Image on image; compressed: sensor_msgs/CompressedImage (jpeg, png) on "
-        "image/compressed",
+        "raw: sensor_msgs/Image on image; compressed: sensor_msgs/CompressedImage (jpeg, png, or a video as "
+        "h264 or hevc) on image/compressed; ffmpeg: ffmpeg_image_transport_msgs/FFMPEGPacket on "
+        "image/ffmpeg; foxglove: foxglove_msgs/CompressedVideo on image/foxglove",
         Change.UNCONFIGURED,
-        choices=("raw", "compressed"),
+        choices=("raw", "compressed", "ffmpeg", "foxglove"),
     )
     projection: str = _declared(
         "equirectangular",

@@ -30,6 +30,7 @@ INSTALLED = (
     "cli",
     "ros",
     "demo",
+    "programs",
 )
 LABORATORY = ("synthetic", "datasets", "evaluation", "training")
 ROOMS = (*INSTALLED, *LABORATORY)

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
+from panosam2_ros.io.video_stream import StreamStatus
 from panosam2_ros.ros.diagnostics.findings import ERROR, OK, WARN, Finding, above, below
 from panosam2_ros.ros.diagnostics.statistics import Statistics
 from panosam2_ros.ros.inference.latest_only_thread import LatestCounts
@@ -85,6 +86,8 @@ class NodeStatus:
     restarts: int = 0  # times that inference was started anew
     not_taken: int = 0  # messages for which there was no memory
     detections: DetectionCounts = DetectionCounts()
+    stream: StreamStatus = field(default_factory=StreamStatus)  # of a video stream
+    stream_dropped: int = 0  # packets that were left out since decoding was too slow
 
     def values(self, statistics: Statistics) -> dict[str, str]:
         """Return keys and values of the message; docs/diagnostics.md explains each."""
@@ -103,6 +106,10 @@ class NodeStatus:
             "frames_unreadable": str(counts.unreadable),
             "frames_failed": str(counts.failed),
             "frames_lost": str(self.lost),
+            "video_codec": self.stream.codec,
+            "video_packets": str(self.stream.packets),
+            "video_damaged": str(self.stream.damaged),
+            "video_skipped": str(self.stream.skipped + self.stream_dropped),
             "frames_waiting": str(queue.images),
             "frames_kept": str(queue.kept),
             "frames_kept_mib": f"{queue.kept_mib:.1f}",
