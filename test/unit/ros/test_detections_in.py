@@ -73,16 +73,13 @@ def test_a_stamp_of_zero_is_refused_with_the_remedy(messages: Any) -> None:
 
 
 @pytest.mark.faults
-def test_what_is_too_large_is_refused_before_it_is_read(
-    messages: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_too_large_is_refused_before_it_is_read(messages: Any) -> None:
     many = detections(messages, STAMP, [])
     many.detections = [messages.Detection2D()] * (conversion.MOST_MESSAGE_BOXES + 1)
     with pytest.raises(DetectionsError, match="at most 1000 boxes, got 1001"):
         parse_detections(serialize_message(many))
-    monkeypatch.setattr(conversion, "deserialize_message", None)  # reading would raise another exception
     with pytest.raises(DetectionsError, match="at most 4194304 bytes, got 4194305"):
-        parse_detections(bytes(conversion.MOST_MESSAGE_BYTES + 1))
+        conversion.check_message_size(bytes(conversion.MOST_MESSAGE_BYTES + 1))
 
 
 @pytest.mark.faults
@@ -274,11 +271,12 @@ def test_of_messages_that_come_too_fast_the_newest_is_next(vision: Any) -> None:
     data = [serialize_message(detections(vision, stamp, [])) for stamp in (1, 2, 3)]
     first = boxes._arrived(data[0])
     assert not advance(first)
+    assert advance(boxes._arrived(bytes(conversion.MOST_MESSAGE_BYTES + 1)))  # does not even wait
     for late in data[1:]:
         assert advance(boxes._arrived(late))
     assert not advance(first, DetectionAnswer()) and advance(first, DetectionAnswer())
     assert servers.stamps == [1, 3]
-    assert (boxes.counts.received, boxes.counts.dropped) == (3, 1)
+    assert (boxes.counts.received, boxes.counts.dropped, boxes.counts.refused) == (4, 1, 1)
 
 
 @pytest.mark.usefixtures("messages")
