@@ -205,6 +205,7 @@ def main() -> None:
                 "panosam2_node = panosam2_ros.ros.node:main",
                 "panosam2_virtual_camera = panosam2_ros.demo.virtual_camera:main",
                 "panosam2_demo = panosam2_ros.demo.demo:main",
+                "panosam2_places = panosam2_ros.ros.places.node:main",
                 "panosam2_prompt = panosam2_ros.ros.cli.prompt:main",
                 "panosam2_track = panosam2_ros.cli.track:main",
             ]

@@ -25,6 +25,7 @@ INSTALLED = (
     "masks",
     "tracking",
     "visualization",
+    "places",
     "simulation",
     "cli",
     "ros",
