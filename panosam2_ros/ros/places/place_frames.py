@@ -72,14 +72,17 @@ class PlaceFrames:
         if target == source:
             return STILL
         if not self.has_tf:
-            raise FrameError(TF_MISSING)
+            raise FrameError("tf2_ros is not installed")
         found: Any = self._transforms.now(target, source, Time.from_msg(stamp))
         t = found.translation
         return RigidTransform(rotation_of(found.rotation), np.array([t.x, t.y, t.z]))
 
     def camera_pose(self, header: Header) -> CameraPose | None:
-        """Return the camera in the fixed frame; None: no fixed frame is wanted. Raise FrameError."""
-        if not self._parameters.fixed_frame:
+        """Return the camera in the fixed frame; None where none is wanted or tf2 is missing.
+
+        Raises FrameError.
+        """
+        if not (self._parameters.fixed_frame and self.has_tf):
             return None
         pose = self.between(self._parameters.fixed_frame, header.frame_id, header.stamp)
         return CameraPose(pose.rotation @ self.camera(header).rotation(), pose.translation)
