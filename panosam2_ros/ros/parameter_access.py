@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import Field, fields
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
@@ -14,10 +14,7 @@ from rclpy.parameter import Parameter
 
 from panosam2_ros.ros.parameters import Change, Parameters
 
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-_Settings = TypeVar("_Settings", bound="DataclassInstance")
+_Settings = TypeVar("_Settings")
 _NAMED = 10  # unknown parameters that are named
 _IN_WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
 
@@ -33,10 +30,11 @@ def declare_parameters(node: Node) -> Parameters:
 
 def declare_settings(node: Node, kind: type[_Settings]) -> _Settings:
     """Declare the parameters that the fields of ``kind`` describe, as ``declare_parameters`` does."""
-    for item in fields(kind):
+    described: tuple[Field[Any], ...] = fields(kind)  # type: ignore[arg-type]
+    for item in described:
         declare_parameter(node, item.name, item.default, _descriptor(item))
-    settings = kind(**{item.name: node.get_parameter(item.name).value for item in fields(kind)})
-    for item in fields(kind):
+    settings = kind(**{item.name: node.get_parameter(item.name).value for item in described})
+    for item in described:
         wrong = _not_a_choice(item, getattr(settings, item.name))
         if wrong:
             raise ParameterError(wrong)

@@ -83,8 +83,8 @@ class PlaceStation(Node):
 
     def __init__(self, namespace: str = "") -> None:
         super().__init__("place_station", namespace=namespace)
-        self.masks = self.create_publisher(Image, "masks", 5)
-        self.bearings = self.create_publisher(ObjectBearingArray, "bearings", 5)
+        self.masks = self.create_publisher(Image, "panosam2/masks", 5)
+        self.bearings = self.create_publisher(ObjectBearingArray, "panosam2/bearings", 5)
         self.points = self.create_publisher(PointCloud2, "points", qos_profile_sensor_data)
         self.depth = self.create_publisher(Image, "depth", qos_profile_sensor_data)
         self.clouds: list[PointCloud2] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,13 @@ from std_msgs.msg import Header
 from helpers.compiled_modules import compiled_modules
 from helpers.message_packages import environment_with
 from helpers.place_station import CAMERA, FRONT, GRID, PlaceStation, cloud_msg, seen_from, spin_until
-from helpers.process import Process
+from helpers.process import ROOT, Process
 from panosam2_ros.ros.conversion.messages import ns_to_stamp
 
 MODULE = "panosam2_ros.ros.places.node"
 STEP = 100_000_000  # ns
+REMAPPED = ["-r", "masks:=panosam2/masks", "-r", "bearings:=panosam2/bearings"]
+POLICY = ROOT / "config" / "sros2" / "panosam2_places.policy.xml"
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def places(ros: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tupl
     environment = environment_with(*packages)  # before this process has them
     with (
         compiled_modules(*packages),
-        Process(MODULE, "--ros-args", *arguments, log=log, **environment) as node,
+        Process(MODULE, "--ros-args", *REMAPPED, *arguments, log=log, **environment) as node,
     ):
         station = PlaceStation()
         station.use_packages()
@@ -220,8 +223,32 @@ def test_messages_that_cannot_be_read_are_named_and_the_node_goes_on(
     assert publish_until_placed(station, publish).detections
 
 
+def test_the_security_policy_allows_what_the_node_has_and_nothing_else(
+    places: tuple[PlaceStation, Process],
+) -> None:
+    station, _ = places
+    (profile,) = ElementTree.parse(POLICY).getroot().findall("./enclaves/enclave/profiles/profile")
+    assert (profile.get("ns"), profile.get("node")) == ("/", "panosam2_places")
+
+    def allowed(rule: str) -> set[str]:
+        return {e.text or "" for group in profile for e in group if group.get(rule) == "ALLOW"}
+
+    has = {
+        "publish": station.get_publisher_names_and_types_by_node,
+        "subscribe": station.get_subscriber_names_and_types_by_node,
+        "reply": station.get_service_names_and_types_by_node,
+    }
+    for rule, names in has.items():
+
+        def same(rule: str = rule, names: Any = names) -> bool:
+            found = {name for name, _ in names("panosam2_places", "/")}
+            return found == allowed(rule) - {"/clock"}  # only with use_sim_time
+
+        spin_until(station, same, what=f"{rule}: {sorted(allowed(rule))}")
+
+
 def test_without_vision_msgs_and_tf2_it_says_so_and_publishes_points(ros: None, tmp_path: Path) -> None:
-    settings = ["--ros-args", "-p", "diagnostics_period:=0.2", "-p", "max_time_offset:=0.0"]
+    settings = ["--ros-args", "-p", "diagnostics_period:=0.2", "-p", "max_time_offset:=0.0", *REMAPPED]
     away = ["-r", "__ns:=/without"]
     with Process(MODULE, *settings, *away, log=tmp_path / "log") as node:
         station = PlaceStation("/without")
