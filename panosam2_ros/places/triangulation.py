@@ -26,6 +26,7 @@ _LEAST_SIGMA = 1e-4  # rad; a smaller standard deviation of a bearing is not bel
 _FARTHEST = 1e4  # m; a place farther away is not known
 _EXPECTED_SPEED = 3.0  # m/s, of objects that move
 _MOTION = 12.8  # chi-squared of three dimensions, 99.5 %: what a velocity must gain for the object to move
+_JUMP = 1_000_000_000  # ns back in time from which earlier bearings are of another time
 _PAIRS = 12  # of bearings whose meeting points are tried
 _MOST_STEPS = 30  # of the solver
 
@@ -95,6 +96,8 @@ class BearingTrail:
         Errors of bearings from one place are alike: many of them are worth no more than one.
         """
         config = self._config
+        if self._views and view.stamp < self._views[-1].stamp - _JUMP:
+            self._views.clear()  # time has jumped back, as at the start of a bag
         if self._views:
             last = self._views[-1]
             if view.stamp <= last.stamp or np.linalg.norm(view.origin - last.origin) < config.least_step:

@@ -191,6 +191,7 @@ def test_without_ranges_the_object_is_triangulated_once_the_robot_has_moved(
     assert np.sqrt(np.linalg.eigvalsh(covariance).max()) > 0.05
 
 
+@pytest.mark.faults
 def test_messages_that_cannot_be_read_are_named_and_the_node_goes_on(
     places: tuple[PlaceStation, Process],
 ) -> None:
@@ -247,6 +248,7 @@ def test_the_security_policy_allows_what_the_node_has_and_nothing_else(
         spin_until(station, same, what=f"{rule}: {sorted(allowed(rule))}")
 
 
+@pytest.mark.faults
 def test_without_vision_msgs_and_tf2_it_says_so_and_publishes_points(ros: None, tmp_path: Path) -> None:
     settings = ["--ros-args", "-p", "diagnostics_period:=0.2", "-p", "max_time_offset:=0.0", *REMAPPED]
     away = ["-r", "__ns:=/without"]

@@ -82,6 +82,7 @@ def test_bearings_of_another_thing_do_no_harm() -> None:
     assert offset @ np.linalg.solve(solved.covariance, offset) < ELLIPSOID_95
 
 
+@pytest.mark.faults
 def test_an_object_that_moves_is_said_to() -> None:
     views = [view(i, at, PLACE + i * np.array([-0.05, 0.1, 0.0])) for i, at in enumerate(walk(40))]
     assert triangulate(views, CONFIG).state is TriangulationState.MOVING
@@ -100,6 +101,15 @@ def test_images_that_come_out_of_order_are_ignored() -> None:
     trail = BearingTrail(CONFIG)
     trail.add(view(5, np.zeros(3)))
     trail.add(view(4, np.ones(3)))
+    assert len(trail) == 1
+
+
+@pytest.mark.faults
+def test_a_bag_that_begins_again_begins_anew() -> None:
+    trail = BearingTrail(CONFIG)
+    for i, at in enumerate(walk(20)):
+        trail.add(view(100 + i, at))
+    trail.add(view(0, np.array([50.0, 0.0, 0.0])))
     assert len(trail) == 1
 
 

@@ -70,6 +70,7 @@ def test_an_empty_cloud_has_no_points() -> None:
     assert cloud_points(PointCloud2(), 10).shape == (0, 3)
 
 
+@pytest.mark.faults
 def test_clouds_that_cannot_be_read_are_refused_by_name() -> None:
     large, short, blind, odd, beyond = (cloud() for _ in range(5))
     short.data = short.data[:-1]
@@ -126,6 +127,7 @@ def test_depths_are_metres_and_what_is_no_range_is_zero() -> None:
         assert found == pytest.approx(np.array([[1.5, 0.0], [65.535, 0.001]]))
 
 
+@pytest.mark.faults
 def test_images_that_are_no_depth_or_too_large_are_refused() -> None:
     with pytest.raises(RangeMessageError, match=r"32FC1 .m. or 16UC1 .mm., got 'rgb8'"):
         depth_ranges(image(np.zeros((2, 6), np.uint8), "rgb8"), 100)
