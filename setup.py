@@ -209,6 +209,7 @@ def main() -> None:
                 "panosam2_node = panosam2_ros.programs.start:panosam2_node",
                 "panosam2_virtual_camera = panosam2_ros.programs.start:panosam2_virtual_camera",
                 "panosam2_demo = panosam2_ros.programs.start:panosam2_demo",
+                "panosam2_places = panosam2_ros.programs.start:panosam2_places",
                 "panosam2_prompt = panosam2_ros.programs.start:panosam2_prompt",
                 "panosam2_mcp = panosam2_ros.programs.start:panosam2_mcp",
                 "panosam2_track = panosam2_ros.programs.start:panosam2_track",
