@@ -202,11 +202,11 @@ def main() -> None:
         cmdclass={"build_ext": BuildMessages, "build_py": BuildModules},
         entry_points={
             "console_scripts": [
-                "panosam2_node = panosam2_ros.ros.node:main",
-                "panosam2_virtual_camera = panosam2_ros.demo.virtual_camera:main",
-                "panosam2_demo = panosam2_ros.demo.demo:main",
-                "panosam2_prompt = panosam2_ros.ros.cli.prompt:main",
-                "panosam2_track = panosam2_ros.cli.track:main",
+                "panosam2_node = panosam2_ros.programs.start:panosam2_node",
+                "panosam2_virtual_camera = panosam2_ros.programs.start:panosam2_virtual_camera",
+                "panosam2_demo = panosam2_ros.programs.start:panosam2_demo",
+                "panosam2_prompt = panosam2_ros.programs.start:panosam2_prompt",
+                "panosam2_track = panosam2_ros.programs.start:panosam2_track",
             ]
         },
     )

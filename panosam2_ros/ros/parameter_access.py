@@ -80,6 +80,11 @@ def unknown_parameters(node: Node) -> str:
     return no_such_parameters([name for name in unknown if not name.startswith("qos_overrides.")], known)
 
 
+def is_given(node: Node, name: str) -> bool:
+    """Tell whether a parameter was given at start, in a file or an argument."""
+    return name in node._parameter_overrides
+
+
 def no_such_parameters(names: Sequence[str], known: Iterable[str]) -> str:
     """Describe parameters that do not exist, with the nearest that do; empty where there are no names."""
     if not names:

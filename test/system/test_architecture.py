@@ -24,11 +24,13 @@ INSTALLED = (
     "prompts",
     "masks",
     "tracking",
+    "detections",
     "visualization",
     "simulation",
     "cli",
     "ros",
     "demo",
+    "programs",
 )
 LABORATORY = ("synthetic", "datasets", "evaluation", "training")
 ROOMS = (*INSTALLED, *LABORATORY)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -226,7 +227,9 @@ def _add_prompts(command: Any) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command; exit with 0, with 1 and the reason, or with 130 after Ctrl-C (0 from `follow`).
+    """Run the command; exit with 0, with 1 and the reason, or with 130 after Ctrl-C and 143 after SIGTERM.
+
+    Once `follow` has begun, a signal ends it with 0.
 
     A reader that closes the pipe ends it with 0.
     """
@@ -235,20 +238,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = top.parse_args(remove_ros_args(arguments)[1:])
     if options.command == "direction" and len(options.numbers) not in (2, 3):
         top.error(f"a direction is AZIMUTH ELEVATION or X Y Z, got {len(options.numbers)} numbers")
-    status = 0 if options.command == "follow" else 130
+    done = options.command == "follow"
     try:
-        with ros_running(arguments):
+        with ros_running(arguments) as signals:
             name = f"panosam2_prompt_{os.getpid()}"
             node = rclpy.create_node(name, namespace=options.namespace or None, enable_rosout=False)
             options.run(Client(node, options.node, timeout=options.timeout), options)
             sys.stdout.flush()
-            status = 0
+            done = True
     except ClientError as error:
         sys.exit(f"panosam2_prompt: {printable(str(error))}")
     except BrokenPipeError:  # `panosam2_prompt follow 1 | head -3`: the reader has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
-        status = 0
-    sys.exit(status)
+        done = True
+    sys.exit(0 if done else 128 + (signals or [signal.SIGINT])[0])
 
 
 if __name__ == "__main__":

@@ -75,6 +75,13 @@ class ServiceServers:
         """Answer as `~/prompt` does; for the node itself."""
         return await self._prompt(request, PromptObjects.Response())
 
+    async def run(self, job: Callable[[Worker[Any]], Result], *, stamp: int) -> Result:
+        """Return what a job about the image of ``stamp`` (ns) returns; for the node itself.
+
+        Raise CallRefusedError where it fails.
+        """
+        return await self._on_worker(job, stamp=stamp)
+
     def failed(self, error: Exception) -> None:
         """Report that a call of the node itself raised."""
         self._context.service_failed(error)
