@@ -316,8 +316,11 @@ def test_standard_output_carries_the_protocol_only_and_signals_end_it() -> None:
         while answer.get("id") != 1:
             answer = json.loads(server.stdout.readline())
         assert answer["result"]["serverInfo"]["name"] == "panosam2"
+        maps = Path(f"/proc/{server.pid}/maps").read_text()
+        segments = set(re.findall(r"/dev/shm/fastdds_[0-9a-f]{16}$", maps, re.MULTILINE))
         server.send_signal(signal.SIGTERM)
         assert server.wait(60) == 0
+        assert not any(Path(segment).exists() for segment in segments)
         assert all(json.loads(line)["jsonrpc"] == "2.0" for line in server.stdout.read().splitlines())
         assert "Traceback" not in server.stderr.read()
 
