@@ -36,6 +36,11 @@ def panosam2_node() -> NoReturn:
     run_program("panosam2_ros.ros.node")
 
 
+def panosam2_places() -> NoReturn:
+    """Run the node that places objects in space."""
+    run_program("panosam2_ros.ros.places.node")
+
+
 def panosam2_prompt() -> NoReturn:
     """Run the command that prompts the node."""
     run_program("panosam2_ros.ros.cli.prompt")
