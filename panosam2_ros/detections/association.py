@@ -72,7 +72,7 @@ def without_duplicates(boxes: PlacedBoxes, overlap: float) -> PlacedBoxes:
         kept.append(first)
         others = boxes.of(left)
         like = np.array([[name == boxes.detected.classes[first] for name in others.detected.classes]], bool)
-        one = _one_thing(boxes.of([first]).angular, others.angular, like, overlap)
+        one = same_thing(boxes.of([first]).angular, others.angular, like, overlap)
         left = left[~one[0]]
     return boxes.of(sorted(kept))
 
@@ -92,7 +92,7 @@ def unexplained(boxes: PlacedBoxes, known: KnownObjects, overlap: float) -> NDAr
     if not len(known.labels) or not len(boxes):
         return np.arange(len(boxes))
     like = np.array([[name == label for label in known.labels] for name in boxes.detected.classes], bool)
-    explained = _one_thing(boxes.angular, known.angular, like, overlap)
+    explained = same_thing(boxes.angular, known.angular, like, overlap)
     explained |= boxes.cut[:, None] & _is_rest(boxes.angular, known.angular, like)
     apart = angle_between(boxes.angular.directions[:, None], known.angular.directions[None])
     ratio = boxes.angular.solid_angles[:, None] / np.maximum(known.angular.solid_angles[None], 1e-12)
@@ -115,7 +115,7 @@ def is_mask_of(
     return np.asarray((shared >= overlap / 2 * union) | (cut & (shared >= _REST * boxes.solid_angles)))
 
 
-def _one_thing(
+def same_thing(
     boxes: AngularBoxes, others: AngularBoxes, like: NDArray[np.bool_], overlap: float
 ) -> NDArray[np.bool_]:
     """Tell which of N boxes and M others are of one thing, [N, M]; ``like``: they have one class."""

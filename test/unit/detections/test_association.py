@@ -100,6 +100,15 @@ def test_an_object_that_was_not_known_then_explains_what_is_near() -> None:
     assert new(placed((60, 0, 10, 10)), later) == [0]
 
 
+def test_an_object_that_is_looked_for_may_be_the_nearest_box_of_its_label() -> None:
+    hidden = track(0, 0, 10, "a", TrackState.OCCLUDED, sigma=1)
+    assert new(placed((40, 0, 10, 10), (-35, 0, 10, 10), classes="aa"), hidden) == [0]
+    assert new(placed((40, 0, 10, 10), (-35, 0, 10, 10), classes="ab"), hidden) == [1]
+    assert new(placed((60, 0, 10, 10)), hidden) == [0]
+    # it was found where it was: the other box is another thing
+    assert new(placed((2, 0, 10, 10), (40, 0, 10, 10)), hidden) == [1]
+
+
 def test_double_boxes_count_once_with_the_better_score() -> None:
     boxes = placed((0, 0, 20, 20), (3, 2, 22, 18), (60, 0, 20, 20), classes="aba")
     kept = without_duplicates(boxes, 0.3)

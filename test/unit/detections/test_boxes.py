@@ -95,6 +95,13 @@ def test_halves_of_a_thing_on_the_seam_are_joined() -> None:
     assert found.scores.tolist() == [0.9, 0.89]
 
 
+def test_large_things_may_miss_the_seam_by_more_pixels() -> None:
+    """A detector's error grows with its box."""
+    for wide, high in ((40, 100), (250, 400)):
+        left, right = (0.06 * wide, 50, wide, 50 + high), (999 - wide, 52, 999 - 0.06 * wide, 50 + high)
+        assert len(joined_at_seam(boxes(left, right), WIDTH)) == 1
+
+
 @pytest.mark.parametrize(
     "right",
     [
