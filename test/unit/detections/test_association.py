@@ -67,6 +67,9 @@ def test_overlap_decides() -> None:
     """Squares of 20 degrees 10 degrees apart have an intersection over union of a third."""
     assert new(placed((0, 0, 20, 20)), track(10, 0, 20), overlap=0.3) == []
     assert new(placed((0, 0, 20, 20)), track(10, 0, 20), overlap=0.4) == [0]
+    # a mask that has drifted off its thing
+    assert new(placed((0, 0, 20, 20)), track(10, 0, 20, "a"), overlap=0.4) == []
+    assert new(placed((0, 0, 20, 20)), track(15, 0, 20, "a"), overlap=0.4) == [0]
 
 
 def test_a_part_is_explained_by_a_thing_of_its_class_only() -> None:
