@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.fuzzing import examples
 from panosam2_ros.detections.boxes import (
     MOST_BOXES,
     DetectedBoxes,
@@ -69,6 +70,7 @@ def test_scores_that_are_no_numbers_are_told_apart() -> None:
     assert found.tolist() == [False, True]
 
 
+@examples(100)
 @given(st.lists(st.tuples(anything, anything, anything, anything), max_size=8), st.booleans())
 def test_any_usable_box_is_cut_to_one_in_the_image(rows: list[tuple[float, ...]], wraps: bool) -> None:
     given_boxes = boxes(*rows)  # type: ignore[arg-type]
