@@ -119,6 +119,8 @@ EXTRAS = {
     ],
     # rosbag2 files without ROS
     "bags": ["rosbags>=0.11"],
+    # panosam2_track --ray: many sources on a cluster
+    "ray": ["ray>=2.40"],
     # What the laboratory imports beside the core; openexr reads the panoramas of scenes. Rendering solid
     # models and people for training also takes `vtk` and `anny`, too large to install for everybody.
     "lab": ["accelerate>=1.0", "openexr>=3.3", "tensorboard>=2.14"],
@@ -131,6 +133,7 @@ EXTRAS = {
         "pytest>=8.0",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.5",
+        "ray>=2.40",
         "rosbags-image>=0.10",
         "ruff==0.17.6",
         "scikit-image>=0.22",
