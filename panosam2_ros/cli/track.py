@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ import cv2
 from panosam2_ros.cli.prompt_file import Entry, PromptListError, read_prompts
 from panosam2_ros.cli.track_many import track_many
 from panosam2_ros.cli.track_run import track_source
+from panosam2_ros.io.interruption import Interrupted, interruptible
 from panosam2_ros.io.printable import printable
 from panosam2_ros.io.read_report import EXIT_STATUS
 from panosam2_ros.model.build import EMBEDDED
@@ -153,16 +155,18 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit("panosam2_track: --workers must be at least 0, --tries at least 1")
     sources, many = options.source, options.workers > 0 or options.ray or len(options.source) > 1
     try:
-        entries = _entries(options)
-        if many:
-            status = track_many(options, entries)
-        else:
-            options.source = sources[0]
-            status = _run(options, entries)
+        with interruptible(signal.SIGINT):
+            entries = _entries(options)
+            if many:
+                status = track_many(options, entries)
+            else:
+                options.source = sources[0]
+                status = _run(options, entries)
     except (ValueError, OSError, cv2.error) as error:  # the messages name the remedy
         sys.exit(f"panosam2_track: {_shown(error)}")
-    except KeyboardInterrupt:
-        sys.exit("panosam2_track: stopped; give the same command again to resume")
+    except Interrupted as stopped:
+        print("panosam2_track: stopped; give the same command again to resume", file=sys.stderr)
+        sys.exit(stopped.status)
     if status:
         sys.exit(status)
 

@@ -59,6 +59,18 @@ class ModelInfo:
 
 
 @dataclass(frozen=True)
+class DetectionCounts:
+    """What became of the messages of `~/detections_in`, and of their boxes, since the start."""
+
+    received: int = 0  # messages
+    dropped: int = 0  # replaced by a newer one before their turn, or while objects were replayed
+    refused: int = 0  # could not be used: without a stamp, or too large
+    expired: int = 0  # about an image that is not held
+    boxes_refused: int = 0  # not finite, outside the image, ...
+    objects: int = 0  # made
+
+
+@dataclass(frozen=True)
 class NodeStatus:
     """The content of one diagnostic message."""
 
@@ -73,6 +85,7 @@ class NodeStatus:
     progress: WorkerProgress = field(default_factory=WorkerProgress)
     restarts: int = 0  # times that inference was started anew
     not_taken: int = 0  # messages for which there was no memory
+    detections: DetectionCounts = DetectionCounts()
     stream: StreamStatus = field(default_factory=StreamStatus)  # of a video stream
     stream_dropped: int = 0  # packets that were left out since decoding was too slow
 
@@ -104,6 +117,7 @@ class NodeStatus:
             "views_dropped": str(self.views.dropped),
             "calls_waiting": str(queue.calls),
             "calls_refused": str(counts.refused),
+            **{f"detections_{name}": str(count) for name, count in vars(self.detections).items()},
             "restarts": str(self.restarts),
             "objects": str(tracked.objects),
             **{f"objects_{state.name.lower()}": str(count) for state, count in states.items()},
