@@ -46,6 +46,11 @@ def panosam2_prompt() -> NoReturn:
     run_program("panosam2_ros.ros.cli.prompt")
 
 
+def panosam2_mcp() -> NoReturn:
+    """Run the server for language models."""
+    run_program("panosam2_ros.ros.agents.mcp_server")
+
+
 def panosam2_track() -> NoReturn:
     """Run the tracking of files."""
     run_program("panosam2_ros.cli.track")
