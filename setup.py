@@ -119,6 +119,8 @@ EXTRAS = {
     ],
     # rosbag2 files without ROS
     "bags": ["rosbags>=0.11"],
+    # leaves of behaviour trees, as examples/py_trees_object_ahead.py
+    "bt": ["py-trees>=2.2"],
     # What the laboratory imports beside the core; openexr reads the panoramas of scenes. Rendering solid
     # models and people for training also takes `vtk` and `anny`, too large to install for everybody.
     "lab": ["accelerate>=1.0", "openexr>=3.3", "tensorboard>=2.14"],
