@@ -121,6 +121,10 @@ EXTRAS = {
     "bags": ["rosbags>=0.11"],
     # leaves of behaviour trees, as examples/py_trees_object_ahead.py
     "bt": ["py-trees>=2.2"],
+    # the server for language models, panosam2_mcp
+    "mcp": ["mcp>=2.3,<3"],
+    # examples/find_by_words.py: open-vocabulary detectors
+    "words": ["pillow>=9.4", "transformers>=5.17,<6"],
     # What the laboratory imports beside the core; openexr reads the panoramas of scenes. Rendering solid
     # models and people for training also takes `vtk` and `anny`, too large to install for everybody.
     "lab": ["accelerate>=1.0", "openexr>=3.3", "tensorboard>=2.14"],
@@ -204,11 +208,13 @@ def main() -> None:
         cmdclass={"build_ext": BuildMessages, "build_py": BuildModules},
         entry_points={
             "console_scripts": [
-                "panosam2_node = panosam2_ros.ros.node:main",
-                "panosam2_virtual_camera = panosam2_ros.demo.virtual_camera:main",
-                "panosam2_demo = panosam2_ros.demo.demo:main",
-                "panosam2_prompt = panosam2_ros.ros.cli.prompt:main",
-                "panosam2_track = panosam2_ros.cli.track:main",
+                "panosam2_node = panosam2_ros.programs.start:panosam2_node",
+                "panosam2_virtual_camera = panosam2_ros.programs.start:panosam2_virtual_camera",
+                "panosam2_demo = panosam2_ros.programs.start:panosam2_demo",
+                "panosam2_places = panosam2_ros.programs.start:panosam2_places",
+                "panosam2_prompt = panosam2_ros.programs.start:panosam2_prompt",
+                "panosam2_mcp = panosam2_ros.programs.start:panosam2_mcp",
+                "panosam2_track = panosam2_ros.programs.start:panosam2_track",
             ]
         },
     )

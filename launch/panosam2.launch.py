@@ -114,7 +114,9 @@ def node(context: LaunchContext) -> list[Node]:
         name="panosam2",
         namespace=LaunchConfiguration("namespace"),
         parameters=[LaunchConfiguration("params_file"), *([chosen] if chosen else [])],
-        remappings=[("image", image)],  # with image_transport compressed the node appends /compressed
+        remappings=[
+            ("image", image)
+        ],  # the node appends /compressed, /ffmpeg or /foxglove, by image_transport
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
         output="both",
         # launch sends SIGINT, SIGTERM and SIGKILL, by default 5 s apart: too soon for a slow disk

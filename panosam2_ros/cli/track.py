@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -27,6 +28,7 @@ from panosam2_ros.cli.track_outputs import TrackOutputs
 from panosam2_ros.geometry.dual_fisheye import DualFisheye, Remap
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.io.frame_source import DEFAULT_RATE, open_frames, stamped_frames
+from panosam2_ros.io.interruption import Interrupted, interruptible
 from panosam2_ros.io.read_report import EXIT_STATUS, ReadReport
 from panosam2_ros.io.video import FrameSource, StampedFrame
 from panosam2_ros.model.build import EMBEDDED, build_model
@@ -246,11 +248,13 @@ def main(args: Sequence[str] | None = None) -> None:
     if options.save_every < 1 or options.frames < 0 or options.rate < 0:
         sys.exit("panosam2_track: --save-every must be at least 1, --frames and --rate at least 0")
     try:
-        _run(options)
+        with interruptible(signal.SIGINT):
+            _run(options)
     except (ValueError, OSError, cv2.error) as error:  # the messages name the remedy
         sys.exit(f"panosam2_track: {error}")
-    except KeyboardInterrupt:
-        sys.exit("panosam2_track: stopped; give the same command again to resume")
+    except Interrupted as stopped:
+        print("panosam2_track: stopped; give the same command again to resume", file=sys.stderr)
+        sys.exit(stopped.status)
 
 
 def _run(options: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from panosam2_ros.demo.recording import Recording
 from panosam2_ros.demo.report import DemoRun
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.io.frame_source import open_frames
+from panosam2_ros.io.interruption import Interrupted, interruptible
 from panosam2_ros.io.read_report import EXIT_STATUS
 from panosam2_ros.io.video import VideoError
 from panosam2_ros.ros.dds import loss_remedy
@@ -66,21 +67,29 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the demo; exit with 0 after a complete run, 1 without a result, 130 after Ctrl-C."""
+    """Run the demo; exit with 0 after a complete run, 1 without a result, 130 or 143 after a signal."""
     options = parse_options(arguments)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # cleans up as Ctrl-C does
     try:
-        check_options(options)
-        options.out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="panosam2_demo_") as folder:
-            run_processes(options, Path(folder))
-            with Recording(Path(folder)) as recording:
-                finish(options, DemoRun(recording))
+        with interruptible(signal.SIGINT, signal.SIGTERM) as check:
+            run_demo(options, check)
     except (DemoError, VideoError, OSError) as error:
         sys.exit(f"panosam2_demo: {error}")
-    except KeyboardInterrupt:
+    except Interrupted as interrupted:
         print("\ninterrupted: all processes have ended", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(interrupted.status)
+
+
+def run_demo(options: argparse.Namespace, check: Callable[[], None]) -> None:
+    """Run all processes and write the results; raise DemoError where there is none.
+
+    ``check`` is called all the time, and raises what is to end the run.
+    """
+    check_options(options)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="panosam2_demo_") as folder:
+        run_processes(options, Path(folder), check)
+        with Recording(Path(folder)) as recording:
+            finish(options, DemoRun(recording))
 
 
 def check_options(options: argparse.Namespace) -> None:
@@ -125,7 +134,7 @@ def synthetic_size(options: argparse.Namespace) -> tuple[int, float]:
     return height, math.pi * height / full
 
 
-def run_processes(options: argparse.Namespace, folder: Path) -> None:
+def run_processes(options: argparse.Namespace, folder: Path, check: Callable[[], None]) -> None:
     """Run camera, node and planner until the planner has ended."""
     frames, rate = _length(options)
     print(f"[1/4] camera: {_source_text(options, frames, rate)}")
@@ -146,16 +155,18 @@ def run_processes(options: argparse.Namespace, folder: Path) -> None:
         processes.start("node", "panosam2_ros.ros.node", ["--ros-args", *own])
         processes.start("camera", "panosam2_ros.demo.virtual_camera", camera_arguments(options))
         planner = processes.start("planner", "panosam2_ros.demo.planner", [json.dumps(task)], quiet=False)
-        wait(processes, planner, _START + 60.0 + 3.0 * (frames or _MOST_FRAMES) / rate)
+        longest = _START + 60.0 + 3.0 * (frames or _MOST_FRAMES) / rate
+        wait(processes, planner, longest, check)
         camera = processes.find("camera")
         if camera.process.poll() == EXIT_STATUS:
             print(tail(camera.log, 1), file=sys.stderr)
 
 
-def wait(processes: Processes, planner: Child, longest: float) -> None:
+def wait(processes: Processes, planner: Child, longest: float, check: Callable[[], None]) -> None:
     """Wait until the planner has ended with status 0; raise DemoError for any other end."""
     deadline = time.monotonic() + longest
     while time.monotonic() < deadline:
+        check()
         for child in processes.ended():
             status = child.process.returncode
             if child is planner and status == 0:

@@ -262,7 +262,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except RuntimeError as error:
         sys.exit(f"planner: {error}")
     if not finished:
-        sys.exit("planner: interrupted")
+        sys.exit(130)  # the demo says that it was interrupted
 
 
 if __name__ == "__main__":

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +17,6 @@ from panosam2_ros.io.package_files import package_file
 from panosam2_ros.ros.dds import PROFILES_VARIABLE
 
 _STEPS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))  # s of patience
-_PR_SET_PDEATHSIG = 1
 _DOMAINS = 100  # 1..100 leave the ports of Linux's ephemeral range alone
 
 
@@ -42,7 +40,8 @@ class Processes:
     def start(self, name: str, module: str, arguments: Sequence[str], *, quiet: bool = True) -> Child:
         """Run a module of this package; its output goes to a log file if ``quiet``."""
         log = self._folder / f"{name}.log" if quiet else None
-        command = [sys.executable, "-m", module, *arguments]
+        # it asks Linux to be ended with us; a preexec_fn would lose signals that come while it forks
+        command = [sys.executable, "-m", "panosam2_ros.programs", str(os.getpid()), module, *arguments]
         with contextlib.ExitStack() as stack:
             output = stack.enter_context(log.open("wb")) if log else None
             process = subprocess.Popen(
@@ -52,7 +51,6 @@ class Processes:
                 stdout=output,
                 stderr=subprocess.STDOUT if output else None,
                 start_new_session=True,  # Ctrl-C reaches this process alone, which ends the others in order
-                preexec_fn=_end_with_parent(),
             )
         self._children.append(Child(name, process, log))
         return self._children[-1]
@@ -124,15 +122,3 @@ def tail(log: Path | None, lines: int = 25) -> str:
     if log is None or not log.is_file():
         return ""
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
-
-
-def _end_with_parent() -> Callable[[], None] | None:
-    """Return what a child runs first, so that Linux ends it even where its parent is killed."""
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None).prctl  # looked up here: little may be done after the fork
-
-    def ask() -> None:
-        prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-    return ask

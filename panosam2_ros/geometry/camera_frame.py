@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.spatial.transform import Rotation
 
-from panosam2_ros.geometry.sphere import Floats, tangent_basis
+from panosam2_ros.geometry.sphere import Floats, lonlat_to_vector, tangent_basis
 
 
 class FrameConvention(enum.Enum):
@@ -89,6 +89,11 @@ class CameraFrame:
             xyz = xyz @ _BODY_OF_OPTICAL.T
         x, y, z = np.moveaxis(xyz, -1, 0)
         return np.arctan2(y, x), np.arctan2(z, np.hypot(x, y))
+
+    def vectors_of(self, azimuth: ArrayLike, elevation: ArrayLike) -> Floats:
+        """Compute unit vectors [..., 3] in the frame's axes, the inverse of ``azimuth_elevation``; rad."""
+        optical = lonlat_to_vector(-np.asarray(azimuth, float), elevation)
+        return optical if self.convention is FrameConvention.OPTICAL else optical @ _BODY_OF_OPTICAL.T
 
 
 UPRIGHT = CameraFrame()  # of a camera whose messages are in its own optical axes

@@ -1,8 +1,9 @@
 """Whether an image's content fits the projection that it is said to have.
 
-Ours, by two facts. The corners beside image circles are black and their rims are not. In the chroma planes of
-YUV images, which a grey image shows in its lower third, one row lies beside the next (I420), or U and V take
-turns (NV12): halves of a row are alike there, or pixels with the next but one, and nowhere else.
+Ours, by three facts. The corners beside image circles are black and their rims are not. A panorama has a
+picture in these corners, and its columns join where its halves meet. In the chroma planes of YUV images,
+which a grey image shows in its lower third, one row lies beside the next (I420), or U and V take turns
+(NV12): halves of a row are alike there, or pixels with the next but one, and nowhere else.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ _BLACK = 24  # largest value of a channel outside image circles; of 255, with no
 _OUTSIDE, _INSIDE = 1.1, 0.9  # of a circle's radius: no camera's circles fit exactly
 _RIM = 0.7  # from here to _INSIDE something must be seen: a panorama at night has black corners, too
 _MOST_OUTSIDE, _LEAST_RIM = 0.95, 0.6  # shares: black outside, not black in the rim
+_LEAST_LIT = 0.5  # share of a panorama's pixels in the corners that are not black
+_LEAST_SPREAD = 6.0  # standard deviation there, of 255: cameras may paint what lies beside the circles
+_JOINED = 6.0  # largest difference of columns that join, by that of others; stitching and codecs add to it
 _ROWS = 32  # of each part of a grey image that are looked at
 _ALIKE, _UNLIKE = 0.35, 0.6  # differences as multiples of a row's standard deviation
 _LEAST_CONTRAST = 1.0  # standard deviation of rows in which something can be seen
@@ -37,19 +41,63 @@ class CircleEvidence:
         return self.black_outside >= _MOST_OUTSIDE and self.lit_rim >= _LEAST_RIM
 
 
+@dataclass(frozen=True)
+class PanoramaEvidence:
+    """How an image looks beside two circles, and where its halves meet."""
+
+    lit_outside: float  # share of the pixels beside two circles that are not black
+    spread_outside: float  # standard deviation of their brightness, of 255
+    widest_step: float  # larger difference of the columns at both borders of the halves; others: 1
+
+    @property
+    def is_panorama(self) -> bool:
+        """Whether one panorama explains the image better than two fisheye circles do."""
+        lit = self.lit_outside >= _LEAST_LIT and self.spread_outside >= _LEAST_SPREAD
+        return lit and self.widest_step <= _JOINED
+
+
 def two_circles(image: ImageArray) -> CircleEvidence:
     """Measure how much an RGB image [H, W, 3] looks like two fisheye circles beside each other."""
     small = _subsampled(image)
-    height, width = small.shape[:2]
-    radius = min(width / 4, height / 2)
-    u = (np.arange(width) + 0.5) % (width / 2) - width / 4
-    v = np.arange(height) + 0.5 - height / 2
-    distance = np.hypot(u, v[:, None]) / radius
+    distance = _circle_distance(small)
     black = small.max(-1) <= _BLACK
     outside, rim = distance > _OUTSIDE, (distance > _RIM) & (distance < _INSIDE)
     if not (outside.any() and rim.any()):  # of a few pixels
         return CircleEvidence(0.0, 0.0)
     return CircleEvidence(float(black[outside].mean()), 1 - float(black[rim].mean()))
+
+
+def one_panorama(image: ImageArray) -> PanoramaEvidence:
+    """Measure how much an RGB image [H, W, 3] looks like a panorama and not like two fisheye circles."""
+    small = _subsampled(image)
+    brightness = small[_circle_distance(small) > _OUTSIDE].max(-1)
+    if not brightness.size:  # of a few pixels
+        return PanoramaEvidence(0.0, 0.0, np.inf)
+    lit = float((brightness > _BLACK).mean())
+    return PanoramaEvidence(lit, float(brightness.std()), _widest_step(image))
+
+
+def _circle_distance(image: ImageArray) -> NDArray[np.floating]:
+    """Return distances [H, W] from the centre of a circle in each half of an image; 1: its edge."""
+    height, width = image.shape[:2]
+    u = (np.arange(width) + 0.5) % (width / 2) - width / 4
+    v = np.arange(height) + 0.5 - height / 2
+    return np.asarray(np.hypot(u, v[:, None]) / min(width / 4, height / 2))
+
+
+def _widest_step(image: ImageArray) -> float:
+    """Measure how much columns differ where the halves meet, in the middle and round the back."""
+    width = image.shape[1]
+    step = max(1, width // _COLUMNS)
+    lines = image[:: max(1, image.shape[0] // (2 * _ROWS))]
+
+    def difference(left: NDArray[np.intp]) -> NDArray[np.floating]:
+        pairs = lines[:, left].astype(np.float32) - lines[:, (left + 1) % width]
+        return np.asarray(np.abs(pairs).mean((0, 2)))
+
+    usual = float(np.median(difference(np.arange(0, width - 1, step))))
+    borders = difference(np.array([width // 2 - 1, width - 1]))
+    return float(borders.max() / max(usual, _LEAST_CONTRAST))
 
 
 def is_planar_yuv(grey: NDArray[np.uint8]) -> bool:

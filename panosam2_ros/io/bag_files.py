@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from panosam2_ros.io.stream_messages import DEFINITIONS
 from panosam2_ros.io.video import IMAGE_SUFFIXES, VideoError
 
 if TYPE_CHECKING:
@@ -145,8 +146,11 @@ def _reader(paths: list[Path]) -> AnyReader:
     """Return a reader of files, to be entered; raise VideoError without rosbags."""
     try:
         from rosbags.highlevel import AnyReader
-        from rosbags.typesys import Stores, get_typestore
+        from rosbags.typesys import Stores, get_types_from_msg, get_typestore
     except ImportError as error:
         raise VideoError(f"{paths[0]} is a ROS bag: pip install rosbags ({error})") from error
     # Older bags do not contain their message definitions; those of images have never changed.
-    return AnyReader(paths, default_typestore=get_typestore(Stores.ROS2_HUMBLE))
+    types = get_typestore(Stores.ROS2_HUMBLE)
+    for name, definition in DEFINITIONS.items():
+        types.register(get_types_from_msg(definition, name))
+    return AnyReader(paths, default_typestore=types)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.io.image_files import MOST_PIXELS, Bytes, CutOffError, ImageFileError, decode_file
+from panosam2_ros.io.video_packets import codec_of
 
 
 class ImageError(ValueError):
@@ -80,7 +81,6 @@ _INTERLEAVED = {
 }
 _HALF_CHROMA = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
 _FULL_CHROMA = "nv24"
-_VIDEO_FORMATS = ("h264", "h.264", "h265", "h.265", "hevc", "av1", "vp8", "vp9", "mpeg")
 ENCODINGS = (*_INTERLEAVED, *_HALF_CHROMA, _FULL_CHROMA)
 
 # BT.601, limited range: Y, U, V, 1 -> R, G, B; OpenCV converts it from subsampled chroma only
@@ -206,8 +206,8 @@ def _remedy(error: ImageFileError, form: str) -> str:
     """Name what to do about a file that could not be decoded."""
     if isinstance(error, CutOffError):
         return "check the camera driver and the network"
-    if form.lower().startswith(_VIDEO_FORMATS):
-        return "these are packets of a video: start the driver's decoder, or set its format to jpeg"
+    if codec_of(form):
+        return "this is a packet of a video, which is decoded only in its stream, after a key frame"
     return "needed is jpeg or png: set the publisher's format, or image_transport to raw"
 
 

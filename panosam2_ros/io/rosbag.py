@@ -1,4 +1,4 @@
-"""Images of ROS bags (ROS 2: mcap and sqlite3; ROS 1), read by the package ``rosbags``, without ROS."""
+"""Images and video streams of ROS bags (ROS 2: mcap, sqlite3; ROS 1), read by ``rosbags``, without ROS."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.io.bag_files import BagFiles
+from panosam2_ros.io.bag_streams import BagOrigin, BagStream
 from panosam2_ros.io.image_encodings import compressed_to_array, image_to_array
 from panosam2_ros.io.read_report import ReadReport
+from panosam2_ros.io.stream_messages import DEFINITIONS, stamp_and_frame, stream_codec
 from panosam2_ros.io.video import StampedFrame, VideoError
 
 if TYPE_CHECKING:
@@ -20,7 +22,9 @@ _KINDS: dict[str, Callable[[Any], ImageArray]] = {
     "sensor_msgs/msg/Image": image_to_array,
     "sensor_msgs/msg/CompressedImage": compressed_to_array,
 }
+_IMAGE_TYPES = (*_KINDS, *DEFINITIONS)
 _FINEST = 10**6  # ns: how closely the end of damaged data is searched
+_NO_STAMPS = "images have the stamp 0: the recorder's times are used; let the driver set stamps"
 _MAX_DAMAGES = 3  # whose reasons are kept
 Raw = tuple["Connection", int, bytes]
 
@@ -48,7 +52,7 @@ class BagImages:
 
     def _choose(self, kinds: dict[str, str], topic: str) -> str:
         """Return the image topic to read; raise VideoError where ``topic`` is none or is ambiguous."""
-        images = sorted(name for name, kind in kinds.items() if kind in _KINDS)
+        images = sorted(name for name, kind in kinds.items() if kind in _IMAGE_TYPES)
         if topic and topic in images:
             return topic
         if not topic and len(images) == 1:
@@ -67,34 +71,49 @@ class BagImages:
         report = self.report = ReadReport(notes=list(self._files.notes))
         for reason in self._files.unreadable:
             report.miss(reason)
+        stream = BagStream(report)
         with self._files.open() as reader:
             chosen = [c for c in reader.connections if c.topic == self._topic]
             messages = _Messages(reader, chosen)
             for number, raw in enumerate(messages, 1):
                 try:
-                    frame = self._frame(reader, raw, report)
+                    frames = list(self._frames(reader, raw, stream))
                 except Exception as error:  # ImageError, and what a short message makes rosbags raise
                     report.miss(f"image {number}, recorded at {raw[1]} ns: {error}")
+                    stream.lose()
                     continue
-                report.read += 1
-                yield frame
+                yield from self._checked(frames, number, report)
+            yield from self._checked(list(stream.end()), messages.count, report)
             if messages.damages:
                 report.remedy = self._files.remedy
                 lost = max(self.frames - messages.count, 1)
                 report.miss(f"in damaged data: {'; '.join(messages.damages)}", count=lost)
 
-    def _frame(self, reader: AnyReader, raw: Raw, report: ReadReport) -> StampedFrame:
-        """Decode a message; raise ImageError and others where that fails."""
+    def _frames(self, reader: AnyReader, raw: Raw, stream: BagStream) -> Iterator[StampedFrame]:
+        """Decode a message; a packet of a stream gives any number of frames. Raises ImageError and others."""
         connection, recorded, data = raw
-        message: Any = reader.deserialize(data, connection.msgtype)
-        image = _KINDS[connection.msgtype](message)
-        size = image.shape[1], image.shape[0]
-        if self._size not in (size, (0, 0)):
-            raise ValueError(f"it is {size[0]}x{size[1]}, the first image is {self.width}x{self.height}")
-        stamp = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec
+        kind = connection.msgtype
+        message: Any = reader.deserialize(data, kind)
+        stamp, frame_id = stamp_and_frame(kind, message)
         if stamp == 0:
-            report.note("images have the stamp 0: the recorder's times are used; let the driver set stamps")
-        return StampedFrame(image, stamp or recorded, recorded=recorded, frame_id=message.header.frame_id)
+            self.report.note(_NO_STAMPS)
+        if codec := stream_codec(kind, message):
+            yield from stream.frames(codec, message.data, stamp or recorded, BagOrigin(recorded, frame_id))
+            return
+        yield StampedFrame(_KINDS[kind](message), stamp or recorded, recorded=recorded, frame_id=frame_id)
+
+    def _checked(self, frames: list[StampedFrame], number: int, report: ReadReport) -> Iterator[StampedFrame]:
+        """Yield and count the frames of the size of the first; the others are missing in ``report``."""
+        for frame in frames:
+            size = frame.image.shape[1], frame.image.shape[0]
+            if self._size not in (size, (0, 0)):
+                report.miss(
+                    f"image {number}, recorded at {frame.recorded} ns: it is {size[0]}x{size[1]}, the first "
+                    f"image is {self.width}x{self.height}"
+                )
+                continue
+            report.read += 1
+            yield frame
 
     def __iter__(self) -> Iterator[ImageArray]:
         """Yield the images in the order of recording, RGB."""

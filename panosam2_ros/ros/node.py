@@ -45,6 +45,7 @@ from panosam2_ros.ros.publishing.results import ResultPublishers
 from panosam2_ros.ros.publishing.visualization_messages import VisualizationInput, VisualizationStyle
 from panosam2_ros.ros.runtime import TrackingRuntime, free_memory
 from panosam2_ros.ros.services.clicked_point import ClickedPoints
+from panosam2_ros.ros.services.detected_boxes import DetectedBoxesInput
 from panosam2_ros.ros.services.handlers import ImageGeometry
 from panosam2_ros.ros.services.servers import ServiceServers
 from panosam2_ros.ros.spin import end_process, ros_running, starting
@@ -71,10 +72,12 @@ class PanoSam2Node(SteadyLifecycleNode):
         self._bond = Bond(self)
         self._supervisor = RuntimeSupervisor(self, self._reporter, self._make_callbacks, self._memory_failed)
         self._outputs = ResultPublishers(self, self._reporter)
-        self._images = ImageSubscription(self, self._receive, self._frame_changed)
+        self._images = ImageSubscription(self, self._receive, self._frame_changed, self._reporter)
+        servers = ServiceServers(self, self)
+        self._detections = DetectedBoxesInput(self, servers, self._reporter, self, lambda: self._settings)
         self._clicks = ClickedPoints(
             self,
-            ServiceServers(self, self),
+            servers,
             self._reporter,
             self._transforms,
             label=lambda: self._settings.click_label,
@@ -144,7 +147,7 @@ class PanoSam2Node(SteadyLifecycleNode):
 
     def _subscribe(self, parameters: Parameters) -> None:
         self._outputs.views.start()
-        self._images.start(parameters.image_transport)
+        self._images.start(parameters.image_transport, parameters.max_image_mpixels)
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe; keep the weights and what is remembered."""
@@ -313,6 +316,8 @@ class PanoSam2Node(SteadyLifecycleNode):
             counts=runtime.worker.counts if runtime else WorkerCounts(),
             queue=runtime.worker.queue if runtime else WorkerQueue(),
             lost=self._images.lost,
+            stream=self._images.stream,
+            stream_dropped=self._images.stream_dropped,
             tracked=runtime.tracked if runtime else TrackerStatus(),
             model=runtime.model if runtime else ModelInfo(),
             dds=f"{get_rmw_implementation_identifier()}; for the camera driver: {profile_line()}",
@@ -320,11 +325,13 @@ class PanoSam2Node(SteadyLifecycleNode):
             progress=runtime.worker.progress if runtime else WorkerProgress(),
             restarts=self._supervisor.restarts,
             not_taken=self._not_taken,
+            detections=self._detections.counts,
         )
         found = {
             **self._images.findings(self._settings),
             **self._supervisor.findings(),
             **duplicates(self, "~/prompt"),
+            **self._detections.findings,
         }
         if self._decoder is not None and self._decoder.problem:
             found["projection"] = Finding(WARN, self._decoder.problem)

@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from panosam2_ros.geometry.perspective_view import LARGEST_FOV
 from panosam2_ros.memory.memory_header import MAX_LABEL_LENGTH
 from panosam2_ros.prompts.limits import MAX_POINTS
 from panosam2_ros.tracking.config import VIEW_CHOICES
@@ -88,10 +89,11 @@ class Parameters:
     )
     image_transport: str = _declared(
         "raw",
-        "raw: sensor_msgs/Image on image; compressed: sensor_msgs/CompressedImage (jpeg, png) on "
-        "image/compressed",
+        "raw: sensor_msgs/Image on image; compressed: sensor_msgs/CompressedImage (jpeg, png, or a video as "
+        "h264 or hevc) on image/compressed; ffmpeg: ffmpeg_image_transport_msgs/FFMPEGPacket on "
+        "image/ffmpeg; foxglove: foxglove_msgs/CompressedVideo on image/foxglove",
         Change.UNCONFIGURED,
-        choices=("raw", "compressed"),
+        choices=("raw", "compressed", "ffmpeg", "foxglove"),
     )
     projection: str = _declared(
         "equirectangular",
@@ -249,6 +251,55 @@ class Parameters:
         "of the images that are kept",
         Change.UNCONFIGURED,
         span=(1, 1000),
+    )
+    detection_classes: str = _declared(
+        "",
+        "classes of ~/detections_in that become objects, separated by commas; empty: all",
+        Change.LIVE,
+    )
+    detection_score: float = _declared(
+        0.5, "score that a box of ~/detections_in needs at least", Change.LIVE, span=(0.0, 1.0)
+    )
+    detection_overlap: float = _declared(
+        0.3,
+        "intersection over union on the sphere from which on a box is the same thing as a known object, or "
+        "as another box",
+        Change.LIVE,
+        span=(0.05, 0.95),
+    )
+    detection_rate: float = _declared(
+        2.0,
+        "objects per second that ~/detections_in may make; 0: none, its boxes are ignored",
+        Change.LIVE,
+        span=(0.0, 100.0),
+    )
+    detection_fov: float = _declared(
+        0.0,
+        "rad, horizontal field of view of the perspective view of the panorama in which the boxes are; 0: "
+        "they are in the panorama itself",
+        Change.LIVE,
+        span=(0.0, LARGEST_FOV),
+    )
+    detection_azimuth: float = _declared(
+        0.0,
+        "rad, of that view's middle from the middle of the panorama, positive to the left",
+        Change.LIVE,
+        span=(-math.pi, math.pi),
+    )
+    detection_elevation: float = _declared(
+        0.0,
+        "rad, of that view's middle, positive upwards",
+        Change.LIVE,
+        span=(-math.pi / 2, math.pi / 2),
+    )
+    detection_width: int = _declared(
+        0,
+        "columns of the image in which the boxes are; 0: those of the panorama",
+        Change.LIVE,
+        span=(0, 16384),
+    )
+    detection_height: int = _declared(
+        0, "rows of that image; 0: those of the panorama", Change.LIVE, span=(0, 16384)
     )
     memory_directory: str = _declared(
         "~/.ros/panosam2",

@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import NoReturn
 import rclpy
 from rclpy._rclpy_pybind11 import RCLError
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
+from rclpy.executors import Executor, ExternalShutdownException
 from rclpy.logging import get_logger
 
 from panosam2_ros.ros.dds import remove_dead_segments
@@ -23,6 +24,7 @@ _MAX_DOMAIN = 232  # DDS derives its ports from it
 # What rcl says when it cannot start, and what to do. rcl has no codes for these.
 _REMEDIES = (
     ("logging directory", "set HOME, or ROS_LOG_DIR to a folder that can be written"),
+    ("log directory", "set ROS_LOG_DIR to a folder that can be written"),
     ("YAML", "check the path and the YAML of the file, as config/panosam2.yaml"),
     ("parameter override", "write -p NAME:=VALUE"),
     ("remap rule", "write -r FROM:=TO, with names of letters, digits, _ and /"),
@@ -32,15 +34,18 @@ _REMEDIES = (
 
 
 @contextmanager
-def ros_running(args: list[str] | None = None) -> Iterator[None]:
+def ros_running(args: list[str] | None = None) -> Iterator[list[int]]:
     """Initialise ROS for the block, and leave the block quietly at SIGINT and SIGTERM.
 
-    Exit with one line where ROS cannot start or a parameter cannot be used. Other exceptions pass, unless the
-    end of the context caused them.
+    Yields the list to which the numbers of those signals are added. Exit with 128 + the number of one that
+    comes before ROS has started, and with one line where ROS cannot start or a parameter cannot be used.
+    Other exceptions pass, unless the end of the context caused them.
     """
     # rclpy notices both signals; a KeyboardInterrupt besides could hit anything, also the clean-up.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: None)
+    signals: list[int] = []
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda number, _: signals.append(number))
+    _say_nothing_of_halves()
     _check_domain(os.environ.get("ROS_DOMAIN_ID", ""))
     left = remove_dead_segments()
     try:
@@ -48,11 +53,14 @@ def ros_running(args: list[str] | None = None) -> Iterator[None]:
     except (RCLError, RuntimeError) as error:
         reason = one_line(error)
         exit_with(f"{reason}: {next(remedy for part, remedy in _REMEDIES if part in reason)}")
+    if signals:  # rclpy may not have noticed
+        rclpy.try_shutdown()
+        sys.exit(128 + signals[0])
     if left:
         text = f"removed {left / 2**20:.0f} MiB of shared memory that processes left when they were killed"
         get_logger("panosam2_ros").info(text)
     try:
-        yield
+        yield signals
     except ExternalShutdownException:
         pass
     except ParameterException as error:
@@ -83,6 +91,13 @@ def one_line(error: Exception) -> str:
 def exit_with(reason: str) -> NoReturn:
     """End the program with status 1 and one line."""
     sys.exit(f"{Path(sys.argv[0]).stem}: {reason}")
+
+
+def _say_nothing_of_halves() -> None:
+    """Keep rclpy from complaining of nodes and executors that a signal kept it from completing."""
+    warnings.filterwarnings("ignore", "Failed to fini", RuntimeWarning)
+    # its __del__ needs this, and __init__ may not have come to it
+    Executor._sigint_gc = None
 
 
 def _check_domain(domain: str) -> None:

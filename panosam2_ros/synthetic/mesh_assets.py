@@ -26,6 +26,7 @@ from panosam2_ros.synthetic.debian import unpack_package
 from panosam2_ros.synthetic.multiview_sprites import draw_views, encode_strip
 from panosam2_ros.synthetic.people import PREFIX
 from panosam2_ros.synthetic.photographs import PHOTO_PREFIX
+from panosam2_ros.synthetic.worker_process import end_with_parent
 
 MESH_PACKAGE = "sweethome3d-furniture"
 BEGUN, FATAL = ".begun", ".fatal"  # endings of files: being rendered; it ended the process that rendered it
@@ -100,7 +101,7 @@ def draw_all(models: Sequence[Model], out: Path, processes: int) -> list[str]:
     for model in models:
         (out / f"{model.name}{BEGUN}").unlink(missing_ok=True)  # of a run that was stopped
     while True:
-        with ProcessPoolExecutor(processes) as pool:
+        with ProcessPoolExecutor(processes, initializer=end_with_parent) as pool:
             problems = pool.map(draw, models, [out] * len(models))
             try:
                 return [problem for problem in tqdm(problems, total=len(models)) if problem]
@@ -114,7 +115,7 @@ def draw_all(models: Sequence[Model], out: Path, processes: int) -> list[str]:
 def _draw_alone(model: Model, out: Path) -> None:
     """Render a model alone, and mark it as fatal where that ends the process."""
     begun = out / f"{model.name}{BEGUN}"
-    with ProcessPoolExecutor(1) as pool:
+    with ProcessPoolExecutor(1, initializer=end_with_parent) as pool:
         try:
             pool.submit(draw, model, out).result()
         except BrokenProcessPool:

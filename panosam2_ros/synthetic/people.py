@@ -27,6 +27,7 @@ from panosam2_ros.geometry.sphere import Floats, rotation_matrix
 from panosam2_ros.simulation.assets import VIEWS
 from panosam2_ros.synthetic.clothing import Layer, Mesh, dress
 from panosam2_ros.synthetic.multiview_sprites import Orbit, encode_strip, offscreen_window, render_view
+from panosam2_ros.synthetic.worker_process import end_with_parent
 
 PREFIX = "person-"  # of the names of their files
 _PARTS = {"tights": "helper-tights", "skirt": "helper-skirt", "hair": "helper-hair"}
@@ -229,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     load_body_model()  # fills Anny's cache before several processes would each do so
-    with ProcessPoolExecutor(options.processes) as pool:
+    with ProcessPoolExecutor(options.processes, initializer=end_with_parent) as pool:
         made = pool.map(_make, range(options.count), [options.out] * options.count)
         for _ in tqdm(made, total=options.count):
             pass

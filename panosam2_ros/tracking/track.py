@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from panosam2_ros.geometry.bearing import Bearing
 from panosam2_ros.geometry.image_types import LabelImage, MaskArray
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.memory.memory_file import ObjectSnapshot
 from panosam2_ros.prompts.prompt import PromptStatus
+from panosam2_ros.tracking.bearing_history import BearingHistory, PastBearing
 from panosam2_ros.tracking.motion_model import BearingMotionModel, StateConfig, TrackState
 from panosam2_ros.tracking.view import InputView, view_from_dict, view_to_dict
 
@@ -34,6 +35,15 @@ class Track:
         return replace(self, state=TrackState.OCCLUDED, mask_iou=0.0, bearing=bearing)
 
 
+@dataclass(frozen=True, eq=False)
+class PastTrack:
+    """One known object, as of an earlier image."""
+
+    obj_id: int
+    label: str
+    past: PastBearing
+
+
 @dataclass
 class TrackedObject:
     """What the tracker keeps of an object beside its row of the memory bank."""
@@ -51,6 +61,12 @@ class TrackedObject:
     due: bool = False  # its maps are to be made anew, ...
     recreated: int | None = None  # ... and were in this frame, ns; see tracking/recreation.py
     searched: bool = True  # False: nobody has looked for it since it was restored from a snapshot
+    history: BearingHistory = field(default_factory=BearingHistory)  # since it was prompted or restored
+
+    def past(self, stamp: int) -> PastTrack:
+        """Return where it was at a stamp (ns), or at the nearest one that is known."""
+        now = PastBearing(self.motion.last_seen, self.motion.state, self.motion.bearing)
+        return PastTrack(self.obj_id, self.label, self.history.at(stamp) or now)
 
     def rotate(self, rotation: Floats) -> None:
         """Follow a camera rotation; ``rotation`` [3, 3] takes directions of still things to the new axes."""

@@ -12,6 +12,7 @@ from panosam2_ros.geometry.window import Logits, MaskPatch
 from panosam2_ros.masks.boundary import refine_boundaries
 from panosam2_ros.masks.label_image import render_label_image
 from panosam2_ros.prompts.prompt import Prompt
+from panosam2_ros.tracking.bearing_history import PastBearing
 from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.track import TrackedObject
@@ -70,6 +71,7 @@ class TrackUpdater:
                 iou = 1.0  # the network's is of a mask of its own
                 bearing = mask_bearing(prompt.mask, frame.grid, mask_iou=iou)
             item.motion.update(frame.stamp, bearing, prompted=prompted, whole=seen.whole)
+            item.history.add(PastBearing(frame.stamp, item.motion.state, item.motion.bearing))
             item.searched = True
             item.score = seen.score
             item.mask_iou = min(max(iou, 0.0), 1.0) if bearing else 0.0

@@ -29,7 +29,14 @@ from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.motion_model import BearingMotionModel
 from panosam2_ros.tracking.object_group import ObjectBatch, ObjectGroup
 from panosam2_ros.tracking.prompting import PromptBatch, answer, batches
-from panosam2_ros.tracking.track import NOTHING_FOUND, PromptOutcome, Track, TrackedFrame, TrackedObject
+from panosam2_ros.tracking.track import (
+    NOTHING_FOUND,
+    PastTrack,
+    PromptOutcome,
+    Track,
+    TrackedFrame,
+    TrackedObject,
+)
 from panosam2_ros.tracking.track_update import Sighting, TrackUpdater
 from panosam2_ros.tracking.tracker_state import frozen, thawed
 from panosam2_ros.tracking.view import InputView, ViewKind
@@ -99,6 +106,11 @@ class PanoTracker:
         found = {track.obj_id: track for group in self._replaying for track in group.unseen_tracks()}
         found |= {item.obj_id: item.track() for item in self._live.objects}
         return tuple(found[obj_id] for obj_id in sorted(found))
+
+    def tracks_at(self, stamp: int) -> tuple[PastTrack, ...]:
+        """Return where every known object was in the image of ``stamp`` (ns), ordered by id."""
+        items = {item.obj_id: item for group in (*self._replaying, self._live) for item in group.objects}
+        return tuple(items[obj_id].past(stamp) for obj_id in sorted(items))
 
     # --- images
 
@@ -294,6 +306,12 @@ class PanoTracker:
             group.remove(gone)
         self._replaying = [group for group in self._replaying if group.objects]
         return sorted(gone)
+
+    def withdraw(self, obj_ids: Sequence[int]) -> None:
+        """Forget objects that were just made and of which nobody was told: their ids may be given again."""
+        gone = self.remove(obj_ids)
+        while self._next_id - 1 in gone:
+            self._next_id -= 1
 
     def reset(self) -> None:
         """Forget everything; ids start again at 1 in a new epoch."""

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.prompts.prompt import Prompt
+from panosam2_ros.synthetic.worker_process import end_with_parent
 from panosam2_ros.training.clips import MIN_PIXELS, Clip, ClipSource
 from panosam2_ros.training.curriculum import Stage
 from panosam2_ros.training.prompt_sampling import sample_prompt
@@ -157,5 +158,6 @@ class Batches(Dataset[TrainingBatch]):
 
 def _set_up_worker(worker: int) -> None:
     """Give workers a low priority and one thread of OpenCV, so that they do not slow the training down."""
+    end_with_parent()
     os.nice(5)
     cv2.setNumThreads(1)

@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import KW_ONLY, dataclass
 from functools import lru_cache
+from typing import Protocol
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from panosam2_ros.geometry.camera_frame import UPRIGHT, CameraFrame
 from panosam2_ros.geometry.equirect import Equirect, box_width
@@ -29,6 +30,24 @@ WHITE: Colour = (255, 255, 255)
 GREY: Colour = (170, 170, 170)
 BLACK: Colour = (0, 0, 0)
 _GOLDEN = 0.618033988749895  # the golden ratio: the fractional parts of its multiples are well separated
+
+
+class Projection(Protocol):
+    """The pixels of a picture: a panorama's or those of a perspective view."""
+
+    @property
+    def width(self) -> int:
+        """Columns."""
+        ...
+
+    @property
+    def height(self) -> int:
+        """Rows."""
+        ...
+
+    def vector_to_pixel(self, vectors: ArrayLike) -> tuple[Floats, Floats]:
+        """Return the pixel indices of directions [..., 3] in optical axes; NaN where a view has none."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +97,7 @@ def outline_masks(
     image[edge] = _colours_of(highest[edge]) if paint is None else paint
 
 
-def draw_marks(image: ImageArray, marks: Sequence[Mark], grid: Equirect) -> None:
+def draw_marks(image: ImageArray, marks: Sequence[Mark], grid: Projection) -> None:
     """Draw a cross in a ring and a text at every mark; only the ring where the object is not seen.
 
     What lies above or below a cropped panorama is marked at its border.
@@ -86,7 +105,10 @@ def draw_marks(image: ImageArray, marks: Sequence[Mark], grid: Equirect) -> None
     size, width = max(4, round(grid.width / 130)), stroke(grid.width)
     for mark in marks:
         u, v = (float(x) for x in grid.vector_to_pixel(mark.direction))
-        v = min(max(v, -0.5), grid.height - 0.5)
+        if isinstance(grid, Equirect):
+            v = min(max(v, -0.5), grid.height - 0.5)
+        if not (-size <= u < grid.width + size and -size <= v < grid.height + size):
+            continue  # a perspective view does not show it
         paint = colour(mark.obj_id)
         with _patch(image, u, 2 * size) as (patch, x):
             for extra, shade in ((2, BLACK), (0, paint)):

@@ -1,4 +1,4 @@
-"""How many examples tests with invented input take: few, or PANOSAM2_FUZZ_EXAMPLES."""
+"""How many examples tests with invented input take: the same few, or PANOSAM2_FUZZ_EXAMPLES new ones."""
 
 from __future__ import annotations
 
@@ -14,10 +14,16 @@ _MANY = "PANOSAM2_FUZZ_EXAMPLES"
 
 def examples(few: int) -> Callable[[Any], Any]:
     """Have a test take ``few`` examples, or as many as the environment says, however long that lasts."""
-    count = int(os.environ.get(_MANY) or few)
+    many = os.environ.get(_MANY)
 
     def decorated(test: Any) -> Any:
-        test = settings(max_examples=count, deadline=None, suppress_health_check=list(HealthCheck))(test)
-        return pytest.mark.timeout(0)(test) if _MANY in os.environ else test
+        chosen = settings(
+            max_examples=int(many or few),
+            derandomize=not many,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        )
+        test = pytest.mark.fuzz(chosen(test))
+        return pytest.mark.timeout(0)(test) if many else test
 
     return decorated

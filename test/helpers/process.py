@@ -19,6 +19,7 @@ class Process:
 
     def __init__(self, module: str, *arguments: str, log: Path, **environment: str) -> None:
         self._log = log
+        self.since = time.monotonic()
         with open(log, "wb") as file:
             self._process = subprocess.Popen(
                 [sys.executable, "-u", "-m", module, *arguments],

@@ -23,6 +23,7 @@ from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
 
+from helpers.message_packages import environment_with
 from helpers.process import Process, wait_for
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.sphere import Floats, lonlat_to_vector
@@ -180,6 +181,7 @@ def start(
     namespace: str = "",
     fault: str = "",  # of faulty_node.py; empty: the node as it is
     remap: tuple[str, ...] = (),  # FROM:=TO
+    packages: tuple[str, ...] = (),  # of messages, see message_packages.py
     **parameters: Any,
 ) -> Process:
     """Start the node in a process of its own, with small settings."""
@@ -191,7 +193,8 @@ def start(
     if fault:
         path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
         return Process("helpers.faulty_node", fault, "--ros-args", *arguments, log=log, PYTHONPATH=path)
-    return Process("panosam2_ros.ros.node", "--ros-args", *arguments, log=log)
+    found = environment_with(*packages) if packages else {}
+    return Process("panosam2_ros.ros.node", "--ros-args", *arguments, log=log, **found)
 
 
 def until_active(process: Process) -> None:

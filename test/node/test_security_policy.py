@@ -14,10 +14,13 @@ from helpers.process import ROOT
 from helpers.station import Station, start, stations, until_active
 
 POLICY = ROOT / "config" / "sros2" / "panosam2.policy.xml"
-# with vision_msgs, bond, tf2, use_sim_time, and image_transport: compressed
+# with vision_msgs, bond, tf2, use_sim_time, and image_transport: compressed, ffmpeg and foxglove
 OPTIONAL = {
     "publish": {"/panosam2/detections", "/panosam2/label_info", "/bond"},
-    "subscribe": {"/tf", "/tf_static", "/clock", "/image/compressed"},
+    "subscribe": {
+        *("/tf", "/tf_static", "/clock", "/image/compressed", "/image/ffmpeg", "/image/foxglove"),
+        "/panosam2/detections_in",
+    },
     "reply": set(),
 }
 

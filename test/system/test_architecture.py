@@ -24,11 +24,14 @@ INSTALLED = (
     "prompts",
     "masks",
     "tracking",
+    "detections",
     "visualization",
+    "places",
     "simulation",
     "cli",
     "ros",
     "demo",
+    "programs",
 )
 LABORATORY = ("synthetic", "datasets", "evaluation", "training")
 ROOMS = (*INSTALLED, *LABORATORY)

@@ -139,7 +139,8 @@ def test_cmake_builds_every_interface_and_executable() -> None:
     listed = set(re.findall(r'"((?:msg|srv)/\w+\.(?:msg|srv))"', text))
     assert listed == {f"{p.parent.name}/{p.name}" for k in ("msg", "srv") for p in (ROOT / k).iterdir()}
     modules = set(re.findall(r"install_executable\(\w+ ([\w.]+)\)", text))
-    assert modules == set(re.findall(r"= (panosam2_ros[\w.]+):main", (ROOT / "setup.py").read_text()))
+    starts = (ROOT / OWN / "programs" / "start.py").read_text()
+    assert modules == set(re.findall(r'run_program\("([\w.]+)"\)', starts))
 
 
 def test_plain_installation_pulls_no_ros_and_one_opencv() -> None:

@@ -21,6 +21,7 @@ from panosam2_ros.datasets.synthpano.seed_search import search_seed
 from panosam2_ros.io.label_png import write_labels
 from panosam2_ros.simulation.assets import AssetLibrary
 from panosam2_ros.simulation.scene import Scene, SceneFrame, SceneTruth
+from panosam2_ros.synthetic.worker_process import end_with_parent
 
 UNFINISHED = ".unfinished"  # folder beside the splits
 
@@ -131,6 +132,7 @@ _writer: list[Writer] = []  # of this worker process, so that the material is se
 
 def _set_up_worker(writer: Writer) -> None:
     """Keep the writer of a worker process, in which OpenCV uses one thread."""
+    end_with_parent()
     cv2.setNumThreads(1)
     _writer[:] = [writer]
 

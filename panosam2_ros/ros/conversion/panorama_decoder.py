@@ -17,11 +17,12 @@ from panosam2_ros.geometry.equirect import Equirect, exact_fov
 from panosam2_ros.io.image_encodings import ENCODINGS, ImageError, compressed_to_array, image_to_array
 from panosam2_ros.ros.conversion.image_limits import ImageLimits
 from panosam2_ros.ros.conversion.projection_monitor import ProjectionMonitor
+from panosam2_ros.ros.conversion.stream_image import StreamImage
 from panosam2_ros.ros.parameters import Parameters
 
 
 class PanoramaDecoder:
-    """Decodes a sensor_msgs Image or CompressedImage to a panorama; used by one thread.
+    """Decodes an Image, a CompressedImage or a picture of a video to a panorama; used by one thread.
 
     Raises CalibrationError, ValueError or OSError where the parameters cannot be used.
     """
@@ -43,9 +44,8 @@ class PanoramaDecoder:
     def __call__(self, msg: Any) -> NDArray[np.uint8]:
         """Return RGB [H, W, 3]; raise ImageError for what is no panorama and cannot become one."""
         self._limits.check(msg)
-        compressed = isinstance(msg, CompressedImage)
-        image = compressed_to_array(msg, most_pixels=math.inf) if compressed else raw_to_array(msg)
-        self._monitor.check(image, "" if compressed else msg.encoding)
+        image = _to_array(msg)
+        self._monitor.check(image, msg.encoding if isinstance(msg, Image) else "")
         height, width = image.shape[:2]
         try:
             if self._fisheye:
@@ -67,6 +67,15 @@ class PanoramaDecoder:
             camera = self._camera or DualFisheye.side_by_side(*size)
             self._remap = Remap(camera, size, self._width or size[0] // 2 * 2)
         return self._remap
+
+
+def _to_array(msg: Any) -> NDArray[np.uint8]:
+    """Return RGB [H, W, 3]; raise ImageError for what cannot be read."""
+    if isinstance(msg, StreamImage):
+        return msg.rgb()
+    if isinstance(msg, CompressedImage):
+        return compressed_to_array(msg, most_pixels=math.inf)
+    return raw_to_array(msg)
 
 
 def raw_to_array(msg: Image) -> NDArray[np.uint8]:

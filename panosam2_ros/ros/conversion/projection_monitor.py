@@ -6,7 +6,7 @@ import math
 
 from panosam2_ros.geometry.equirect import FULL_SPHERE_RATIO, exact_fov
 from panosam2_ros.geometry.image_types import ImageArray
-from panosam2_ros.geometry.projection_check import is_planar_yuv, two_circles
+from panosam2_ros.geometry.projection_check import is_planar_yuv, one_panorama, two_circles
 from panosam2_ros.io.image_encodings import ImageError
 from panosam2_ros.ros.parameters import Parameters
 
@@ -33,11 +33,10 @@ class ProjectionMonitor:
         height, width = image.shape[:2]
         if self._fisheye:
             self._check_pair(width, height)
-            return
-        if encoding in _GREY and self._full:
+        elif encoding in _GREY and self._full:
             _check_planes(width, height, encoding)
         if self._images % _EVERY == 0:
-            self.problem = self._look(image, encoding)
+            self.problem = _look_at_pair(image) if self._fisheye else self._look(image, encoding)
         self._images += 1
 
     def _check_pair(self, width: int, height: int) -> None:
@@ -66,6 +65,20 @@ class ProjectionMonitor:
             f"pixels beside two circles are black, and {1 - seen.lit_rim:.0%} just inside: set projection to "
             "dual_fisheye, or have the camera driver stitch them"
         )
+
+
+def _look_at_pair(image: ImageArray) -> str:
+    """Return what the content of an image of two lenses contradicts; empty: nothing."""
+    if image.shape[1] / image.shape[0] < _LEAST_PAIR:  # circles above each other, by their calibration
+        return ""
+    seen = one_panorama(image)
+    if not seen.is_panorama:
+        return ""
+    return (
+        f"images look like a panorama, not like two fisheye circles: {seen.lit_outside:.0%} of the pixels "
+        "beside two circles are not black, and both halves join: set projection to equirectangular, or the "
+        "camera driver to the images of both lenses"
+    )
 
 
 def _check_planes(width: int, height: int, encoding: str) -> None:

@@ -51,14 +51,23 @@ class ImageMonitor:
         """Images that were published and did not arrive."""
         return self._losses.lost
 
-    def arrived(self, stamp: int, info: dict[str, Any], size: int, frame_id: str) -> None:
-        """Note that an image of this stamp (ns) and size (bytes) arrived; ``info`` is rclpy's on it."""
+    def subscribed(self, topic: ImageTopic) -> None:
+        """Note that the topic is subscribed to with another QoS."""
+        self._topic = topic
+
+    def arrived(self, stamp: int, info: dict[str, Any], size: int, frame_id: str) -> int:
+        """Note that an image of this stamp (ns) and size (bytes) arrived; ``info`` is rclpy's on it.
+
+        Returns how many images are known to be lost just before it, by the publisher's own count.
+        """
         self._last, self._size, self._frame_id = time.monotonic(), size, frame_id
         self._arrivals += 1
         arrival = Arrival.of(stamp, info)
-        self._reception.add(arrival, self._losses.add(arrival))
+        lost = self._losses.add(arrival)
+        self._reception.add(arrival, lost)
         self._stuck = self._stuck + 1 if stamp == self._stamp else 0
         self._stamp = stamp
+        return lost if arrival.sequence is not None else 0
 
     def findings(self, parameters: Parameters) -> dict[str, Finding]:
         """Return what is wrong now, by kind; empty if nothing is."""

@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
+from panosam2_ros.io.video_stream import StreamStatus
 from panosam2_ros.ros.diagnostics.findings import ERROR, OK, WARN, Finding, above, below
 from panosam2_ros.ros.diagnostics.statistics import Statistics
 from panosam2_ros.ros.inference.latest_only_thread import LatestCounts
@@ -58,6 +59,18 @@ class ModelInfo:
 
 
 @dataclass(frozen=True)
+class DetectionCounts:
+    """What became of the messages of `~/detections_in`, and of their boxes, since the start."""
+
+    received: int = 0  # messages
+    dropped: int = 0  # replaced by a newer one before their turn, or while objects were replayed
+    refused: int = 0  # could not be used: without a stamp, or too large
+    expired: int = 0  # about an image that is not held
+    boxes_refused: int = 0  # not finite, outside the image, ...
+    objects: int = 0  # made
+
+
+@dataclass(frozen=True)
 class NodeStatus:
     """The content of one diagnostic message."""
 
@@ -72,6 +85,9 @@ class NodeStatus:
     progress: WorkerProgress = field(default_factory=WorkerProgress)
     restarts: int = 0  # times that inference was started anew
     not_taken: int = 0  # messages for which there was no memory
+    detections: DetectionCounts = DetectionCounts()
+    stream: StreamStatus = field(default_factory=StreamStatus)  # of a video stream
+    stream_dropped: int = 0  # packets that were left out since decoding was too slow
 
     def values(self, statistics: Statistics) -> dict[str, str]:
         """Return keys and values of the message; docs/diagnostics.md explains each."""
@@ -90,6 +106,10 @@ class NodeStatus:
             "frames_unreadable": str(counts.unreadable),
             "frames_failed": str(counts.failed),
             "frames_lost": str(self.lost),
+            "video_codec": self.stream.codec,
+            "video_packets": str(self.stream.packets),
+            "video_damaged": str(self.stream.damaged),
+            "video_skipped": str(self.stream.skipped + self.stream_dropped),
             "frames_waiting": str(queue.images),
             "frames_kept": str(queue.kept),
             "frames_kept_mib": f"{queue.kept_mib:.1f}",
@@ -97,6 +117,7 @@ class NodeStatus:
             "views_dropped": str(self.views.dropped),
             "calls_waiting": str(queue.calls),
             "calls_refused": str(counts.refused),
+            **{f"detections_{name}": str(count) for name, count in vars(self.detections).items()},
             "restarts": str(self.restarts),
             "objects": str(tracked.objects),
             **{f"objects_{state.name.lower()}": str(count) for state, count in states.items()},

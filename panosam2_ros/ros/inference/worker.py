@@ -208,15 +208,24 @@ class Worker(Generic[M]):
         For jobs. Raise NoImageError before the first image, NoSuchFrameError, or what ``decode`` raises.
         """
         with self._change:
+            newest = self._newest
+        if newest and stamp in (0, newest[0].stamp):
+            return newest
+        held = self.received_at(stamp)
+        return held, self._callbacks.decode(held.message)
+
+    def received_at(self, stamp: int) -> ReceivedImage[M]:
+        """Return the image of exactly this stamp as it was received, as ``frame_at`` without decoding it."""
+        with self._change:
             newest, held = self._newest, self._history.find(stamp)
             stamps = self._history.stamps()
         if newest and stamp in (0, newest[0].stamp):
-            return newest
+            return newest[0]
         if stamp == 0:
             raise NoImageError("no image has been processed yet: call again when one has come")
         if held is None:
             raise (NoSuchFrameError if newest or stamps else NoImageError)(not_held(stamp, stamps))
-        return held, self._callbacks.decode(held.message)
+        return held
 
     def _run(self) -> None:
         try:

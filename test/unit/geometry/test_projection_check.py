@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from helpers.fisheye_photograph import photographed, world
 from panosam2_ros.geometry.dual_fisheye import DualFisheye, Lens
 from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.geometry.projection_check import is_planar_yuv, two_circles
+from panosam2_ros.geometry.projection_check import is_planar_yuv, one_panorama, two_circles
 
 PAIR = DualFisheye.side_by_side(512, 256)
 
@@ -61,6 +61,45 @@ def test_two_circles_are_seen(camera: DualFisheye, noise: int) -> None:
 )  # fmt: skip
 def test_panoramas_are_none(image: NDArray[np.uint8]) -> None:
     assert not two_circles(image).are_circles
+
+
+def cropped(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Without what lies more than 60 degrees above and below the horizon."""
+    return image[len(image) // 6 : -(len(image) // 6)]
+
+
+@pytest.mark.parametrize("picture", [panorama(), panorama(640), cropped(panorama())])
+def test_a_panorama_is_told_from_two_circles(picture: NDArray[np.uint8]) -> None:
+    jpeg = cv2.imencode(".jpg", picture)[1]
+    for image in (picture, np.asarray(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), np.uint8)):
+        seen = one_panorama(image)
+        assert seen.is_panorama and seen.lit_outside > 0.9 and seen.widest_step < 1.5
+
+
+def painted(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """With grey beside the circles."""
+    return np.where(image.max(-1, keepdims=True) == 0, np.uint8(90), image)
+
+
+def halves_swapped(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Two pictures beside each other whose columns do not join."""
+    return np.concatenate([image[:, 100:356], image[:, :100], image[:, 356:]], 1)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        photographed(PAIR), photographed(smaller_circles()), painted(photographed(PAIR)),
+        halves_swapped(panorama() // 2 + np.arange(512, dtype=np.uint8)[None, :, None] // 4),
+        np.zeros((256, 512, 3), np.uint8), np.full((256, 512, 3), 200, np.uint8),
+        np.zeros((1, 2, 3), np.uint8),
+    ],
+    ids=["circles", "smaller", "painted corners", "two pictures", "black", "white", "a dot"],
+)  # fmt: skip
+@pytest.mark.parametrize("noise", [0, 6])
+def test_nothing_else_is_taken_for_a_panorama(image: NDArray[np.uint8], noise: int) -> None:
+    noisy = image + np.random.default_rng(0).integers(0, noise + 1, image.shape)
+    assert not one_panorama(np.clip(noisy, 0, 255).astype(np.uint8)).is_panorama
 
 
 def planes(image: NDArray[np.uint8], *, interleaved: bool) -> NDArray[np.uint8]:

@@ -224,7 +224,7 @@ def test_compressed_to_array_decodes_bayer_mosaics(how: str) -> None:
         ("jpeg", b"", "there are no data; needed is jpeg or png: set the publisher"),
         ("jpeg", b"no image at all", "does not know the format, .* set the publisher"),
         ("jpeg", b"\xff\xd8\xff\xe0 cut", "cut off, its end is missing; check the camera driver"),
-        ("h264", b"\0\0\0\1\x67", "packets of a video: start the driver's decoder"),
+        ("h264", b"\0\0\0\1\x67", "this is a packet of a video, which is decoded only in its stream"),
     ],
 )
 def test_compressed_to_array_refuses_undecodable_data(form: str, data: bytes, reason: str) -> None:

@@ -8,9 +8,10 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from helpers.fuzzing import examples
 from helpers.videos import write_video
 from panosam2_ros.io.frame_source import open_frames, stamped_frames
 from panosam2_ros.io.image_files import ImageFileError, decode_file
@@ -18,12 +19,6 @@ from panosam2_ros.io.video import VideoError
 
 pytestmark = pytest.mark.faults
 _LONGEST = 4000  # characters of a message
-_FEW = settings(
-    max_examples=20,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 
 
 @st.composite
@@ -73,7 +68,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mcap", ".db3"])
-@_FEW
+@examples(20)
 @given(damage=damages())
 @example(damage=[(0.0, b"\0" * 40)])
 @example(damage=[(0.0, b"")])
@@ -87,7 +82,7 @@ def test_damaged_files_never_end_in_another_exception(
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".bmp"])
-@_FEW
+@examples(20)
 @given(damage=damages())
 @example(damage=[(0.0, b"")])
 def test_damaged_images_are_decoded_or_refused(suffix: str, damage: list[tuple[float, bytes]]) -> None:

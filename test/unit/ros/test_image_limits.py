@@ -61,7 +61,7 @@ def jpeg_of(width: int, height: int) -> bytes:
         (compressed(jpeg_of(30_000, 15_000), "jpeg"), r"100 million pixels.*got 30000x15000"),
         (Image(width=20_000, height=10_000, encoding="rgb8", step=60_000), "got 20000x10000"),
         (compressed(b"GIF89a and more", "gif"), "needed is jpeg or png"),
-        (compressed(b"\0\0\0\1gB", "h264"), "packets of a video: start the driver's decoder"),
+        (compressed(b"\0\0\0\1gB", "h264"), "needed is jpeg or png, or h264 or hevc"),
         (compressed(b"", "jpeg"), "0 bytes of format 'jpeg' could not be decoded"),
         (
             compressed(encoded(".png")[:20]),

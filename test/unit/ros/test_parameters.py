@@ -84,7 +84,7 @@ def test_a_choice_that_is_none_stops_the_start() -> None:
     rclpy.init(args=["--ros-args", "-p", "image_transport:=theora"])
     node = Node("parameters")
     try:
-        with pytest.raises(ValueError, match="one of raw, compressed, got 'theora'"):
+        with pytest.raises(ValueError, match="one of raw, compressed, ffmpeg, foxglove, got 'theora'"):
             declare_parameters(node)
     finally:
         node.destroy_node()

@@ -48,6 +48,23 @@ def test_circles_that_come_as_a_panorama_are_named(compressed: bool) -> None:
 
 
 @pytest.mark.faults
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_a_panorama_that_comes_as_two_circles_is_named(calibrated: bool, tmp_path: Path) -> None:
+    path = tmp_path / "lenses.yaml"
+    lens: Any = "{center: [%s, 63.5], radius: 64, fov: 3.3, yaw: %s}"
+    path.write_text(f"width: 256\nheight: 128\nfront: {lens % (63.5, 0)}\nback: {lens % (191.5, math.pi)}\n")
+    calibration = str(path) if calibrated else ""
+    parameters = Parameters(projection="dual_fisheye", fisheye_calibration=calibration)
+    decoder = PanoramaDecoder(parameters)
+    assert decoder(raw(PANORAMA)).shape == (128, 256, 3)  # tracked all the same
+    assert "look like a panorama, not like two fisheye circles" in decoder.problem
+    assert "set projection to equirectangular" in decoder.problem
+    for _ in range(10):
+        decoder(raw(CIRCLES))
+    assert decoder.problem == ""
+
+
+@pytest.mark.faults
 @pytest.mark.parametrize(
     ("shape", "reason"), [((128, 128), "the circle of one lens"), ((256, 128), "a pair above each other")]
 )

@@ -1,0 +1,1 @@
+"""The starts of all programs, which import nothing of weight themselves."""
