@@ -119,6 +119,10 @@ EXTRAS = {
     ],
     # rosbag2 files without ROS
     "bags": ["rosbags>=0.11"],
+    # the server for language models, panosam2_mcp
+    "mcp": ["mcp>=2.3,<3"],
+    # examples/find_by_words.py: open-vocabulary detectors
+    "words": ["pillow>=9.4", "transformers>=5.17,<6"],
     # What the laboratory imports beside the core; openexr reads the panoramas of scenes. Rendering solid
     # models and people for training also takes `vtk` and `anny`, too large to install for everybody.
     "lab": ["accelerate>=1.0", "openexr>=3.3", "tensorboard>=2.14"],
@@ -205,7 +209,9 @@ def main() -> None:
                 "panosam2_node = panosam2_ros.programs.start:panosam2_node",
                 "panosam2_virtual_camera = panosam2_ros.programs.start:panosam2_virtual_camera",
                 "panosam2_demo = panosam2_ros.programs.start:panosam2_demo",
+                "panosam2_places = panosam2_ros.programs.start:panosam2_places",
                 "panosam2_prompt = panosam2_ros.programs.start:panosam2_prompt",
+                "panosam2_mcp = panosam2_ros.programs.start:panosam2_mcp",
                 "panosam2_track = panosam2_ros.programs.start:panosam2_track",
             ]
         },

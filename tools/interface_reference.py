@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from panosam2_ros.ros.parameters import Parameters
+from panosam2_ros.ros.places.place_parameters import PlaceParameters
 
 ROOT = Path(__file__).resolve().parents[1]
 _HEAD = """# Interface reference
@@ -25,14 +26,18 @@ def interface_reference(root: Path = ROOT) -> str:
     """Return the page as Markdown; ``root``: the checkout."""
     files = [*sorted((root / "msg").glob("*.msg")), *sorted((root / "srv").glob("*.srv"))]
     kinds = [f"## {path.parent.name}/{path.name}\n\n```\n{path.read_text().strip()}\n```\n" for path in files]
-    return "\n".join([_HEAD, _parameters(), *kinds])
+    parameters = [
+        _parameters("Parameters", Parameters),
+        _parameters("Parameters of panosam2_places", PlaceParameters),
+    ]
+    return "\n".join([_HEAD, *parameters, *kinds])
 
 
-def _parameters() -> str:
-    """Return the table of the node's parameters as Markdown."""
-    lines = ["## Parameters", "", "| name | type | default | allowed | may change | meaning |"]
+def _parameters(title: str, kind: type[Parameters | PlaceParameters]) -> str:
+    """Return the table of a node's parameters as Markdown."""
+    lines = [f"## {title}", "", "| name | type | default | allowed | may change | meaning |"]
     lines.append("|---|---|---|---|---|---|")
-    for item in fields(Parameters):
+    for item in fields(kind):
         about, value = item.metadata, item.default
         allowed = ", ".join(f"`{choice}`" for choice in about["choices"])
         if about["span"]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from panosam2_ros.geometry.sphere import Floats
 
 MOST_BOXES = 100  # of one image that are looked at, the best ones, as COCO's evaluation does
-LEAST_SIDE = 2.0  # pixels
+_LEAST_SIDE = 2.0  # pixels
 _FARTHEST = 2.0  # image sizes from the image beyond which a box is one of other pixels
 _SEAM_MARGIN = 0.01  # fraction of the width; detectors miss the edge by some pixels
 _SAME_ROWS = 0.5  # share of the rows of the lower one of two halves that the other one has
@@ -70,7 +70,7 @@ def usable(boxes: DetectedBoxes, width: int, height: int) -> NDArray[np.bool_]:
     extents = known[:, 2:] - known[:, :2]
     near = (np.abs(known) <= _FARTHEST * np.tile(size, 2)).all(1)
     inside = (known[:, 2:] > 0).all(1) & (known[:, :2] < size - 1).all(1)
-    return np.asarray(numbers & near & inside & (extents >= LEAST_SIDE).all(1))
+    return np.asarray(numbers & near & inside & (extents >= _LEAST_SIDE).all(1))
 
 
 def clipped(boxes: DetectedBoxes, width: int, height: int, *, wraps: bool) -> DetectedBoxes:

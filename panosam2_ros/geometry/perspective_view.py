@@ -18,7 +18,7 @@ from panosam2_ros.geometry.image_pyramid import SUBPIXELS, ImagePyramid, sample
 from panosam2_ros.geometry.image_types import ImageArray, LabelImage
 from panosam2_ros.geometry.sphere import Floats, normalised
 
-LEAST_FOV, LARGEST_FOV = math.radians(5), math.radians(140)
+SMALLEST_FOV, LARGEST_FOV = math.radians(5), math.radians(140)
 LEAST_SIDE, LARGEST_SIDE = 64, 4096  # pixels of a view
 
 
@@ -49,8 +49,8 @@ class PerspectiveView:
                 "a view looks at an azimuth and at an elevation of -90 to 90 degrees, got "
                 f"{math.degrees(azimuth):g} and {math.degrees(elevation):g}"
             )
-        if not LEAST_FOV - 1e-9 <= fov <= LARGEST_FOV + 1e-9:
-            low, high = (round(math.degrees(limit)) for limit in (LEAST_FOV, LARGEST_FOV))
+        if not SMALLEST_FOV - 1e-9 <= fov <= LARGEST_FOV + 1e-9:
+            low, high = (round(math.degrees(limit)) for limit in (SMALLEST_FOV, LARGEST_FOV))
             raise ValueError(
                 f"a view is {low} to {high} degrees wide (field of view), got {math.degrees(fov):g}"
             )

@@ -36,9 +36,19 @@ def panosam2_node() -> NoReturn:
     run_program("panosam2_ros.ros.node")
 
 
+def panosam2_places() -> NoReturn:
+    """Run the node that places objects in space."""
+    run_program("panosam2_ros.ros.places.node")
+
+
 def panosam2_prompt() -> NoReturn:
     """Run the command that prompts the node."""
     run_program("panosam2_ros.ros.cli.prompt")
+
+
+def panosam2_mcp() -> NoReturn:
+    """Run the server for language models."""
+    run_program("panosam2_ros.ros.agents.mcp_server")
 
 
 def panosam2_track() -> NoReturn:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
-import rclpy
 from builtin_interfaces.msg import Time
 from rcl_interfaces.srv import GetParameters
 from rclpy.node import Node
@@ -18,42 +18,65 @@ from std_srvs.srv import Trigger
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray, ObjectPrompt, PromptResult
 from panosam2_ros.prompts.prompt import PromptError
 from panosam2_ros.ros.conversion.messages import check_box_length
+from panosam2_ros.ros.waiting import SpinWhileWaiting, Waiting
 from panosam2_ros.srv import GetObjects, LoadMemory, PromptObjects, RemoveObjects, SaveMemory
 
 _PROMPT_TYPE = "panosam2_ros/srv/PromptObjects"
+# what PromptResult has no code for
+NODE_NOT_FOUND, NO_ANSWER, NO_MESSAGES, OTHER_REFUSAL = (
+    "NODE_NOT_FOUND",
+    "NO_ANSWER",
+    "NO_MESSAGES",
+    "REFUSED",
+)
+_NAMES = {
+    getattr(PromptResult, name): name
+    for name in dir(PromptResult)
+    if name.isupper() and not name.startswith("_") and isinstance(getattr(PromptResult, name), int)
+}
 
 
 class ClientError(RuntimeError):
     """The node did not do what it was asked; the message says why, and the remedy.
 
     ``code`` is one of PromptResult's constants; None where the node did not answer, and for `~/reset`,
-    whose type has no code.
+    whose type has no code. ``name`` is the code's name; NODE_NOT_FOUND, NO_ANSWER, NO_MESSAGES or REFUSED
+    where there is no code.
     """
 
-    def __init__(self, message: str, code: int | None = None) -> None:
+    def __init__(self, message: str, code: int | None = None, *, name: str = OTHER_REFUSAL) -> None:
         super().__init__(message)
         self.code = code
+        self.name = name if code is None else _NAMES.get(code, str(code))
 
 
 class Client:
     """Calls the node ``target`` on behalf of ``node``, which it spins while it waits.
 
     ``timeout``: s for a service to be there, for its answer, and between two bearings. Every call
-    raises ClientError where it fails.
+    raises ClientError where it fails. ``waiting``: another way to wait; with SpinThread a client may be used
+    by several threads.
     """
 
-    def __init__(self, node: Node, target: str = "panosam2", *, timeout: float = 10.0) -> None:
-        self._node, self._target, self._timeout = node, target, timeout
+    def __init__(
+        self, node: Node, target: str = "panosam2", *, timeout: float = 10.0, waiting: Waiting | None = None
+    ) -> None:
+        self.node, self.timeout = node, timeout
+        self.waiting = waiting or SpinWhileWaiting(node)
+        self._target, self._services, self._lock = target, dict[str, Any](), threading.Lock()
 
     def prompt(self, prompt: ObjectPrompt, *, stamp: Time | None = None) -> ObjectBearing:
         """Prompt one object in the image of that stamp, or in the newest; return its bearing there."""
+        return self.prompted(prompt, stamp=stamp).results[0].bearing
+
+    def prompted(self, prompt: ObjectPrompt, *, stamp: Time | None = None) -> PromptObjects.Response:
+        """Prompt one object as ``prompt`` does; return the whole answer, with stamp, frame and epoch."""
         try:
             check_box_length(prompt)  # rclpy fails to send more than four numbers, and does not say why
         except PromptError as error:
             raise ClientError(str(error), PromptResult.INVALID) from error
         request = PromptObjects.Request(stamp=stamp or Time(), prompts=[prompt])
-        answer = self.call(PromptObjects, "prompt", request)
-        return answer.results[0].bearing
+        return self.call(PromptObjects, "prompt", request)
 
     def objects(self) -> GetObjects.Response:
         """Return every known object, as of the newest image."""
@@ -79,8 +102,13 @@ class Client:
 
     def parameter(self, name: str) -> Any:
         """Return the value of one of the node's parameters."""
-        answer = self.call(GetParameters, "get_parameters", GetParameters.Request(names=[name]))
-        return parameter_value_to_python(answer.values[0])
+        return self.parameters(name)[name]
+
+    def parameters(self, *names: str) -> dict[str, Any]:
+        """Return the values of some of the node's parameters."""
+        request = GetParameters.Request(names=list(names))
+        values = self.call(GetParameters, "get_parameters", request).values
+        return {name: parameter_value_to_python(v) for name, v in zip(names, values, strict=True)}
 
     def image_frame(self) -> str:
         """Return the frame_id of the node's images, in which a prompt's directions are."""
@@ -90,24 +118,29 @@ class Client:
 
     def call(self, kind: Any, name: str, request: Any) -> Any:
         """Return what the node's service ``name`` answers; raise ClientError for a refusal."""
-        service = self._node.create_client(kind, f"{self._target}/{name}")
-        try:
-            if not service.wait_for_service(self._timeout):
-                raise ClientError(self._missing(name))
-            future = service.call_async(request)
-            rclpy.spin_until_future_complete(self._node, future, timeout_sec=self._timeout)
-        finally:
-            self._node.destroy_client(service)
-        if not future.done():
+        service = self._service(kind, name)
+        if not service.wait_for_service(self.timeout):
+            raise ClientError(self._missing(name), name=NODE_NOT_FOUND)
+        future = service.call_async(request)
+        if not self.waiting.until(future.done, self.timeout):
+            service.remove_pending_request(future)
             raise ClientError(
-                f"{self._name(name)} did not answer within {self._timeout:g} s: see /diagnostics, or wait "
-                "longer (timeout)"
+                f"{self.resolved(name)} did not answer within {self.timeout:g} s: see /diagnostics, or wait "
+                "longer (timeout)",
+                name=NO_ANSWER,
             )
         answer = future.result()
         if not getattr(answer, "success", True):
-            reason = answer.message or f"{self._name(name)} refused and gave no reason"
+            reason = answer.message or f"{self.resolved(name)} refused and gave no reason"
             raise ClientError(reason, _code(answer))
         return answer
+
+    def _service(self, kind: Any, name: str) -> Any:
+        """Return the client of a service; it is kept, since a new one must be discovered first."""
+        with self._lock:
+            if name not in self._services:
+                self._services[name] = self.node.create_client(kind, f"{self._target}/{name}")
+            return self._services[name]
 
     def bearings(self) -> Iterator[ObjectBearingArray]:
         """Yield the newest message whenever there is one."""
@@ -116,40 +149,45 @@ class Client:
     def _newest(self, kind: Any, name: str) -> Iterator[Any]:
         """Yield the newest message of one of the node's topics whenever there is one."""
         arrived: deque[Any] = deque(maxlen=1)
-
-        def keep(message: Any) -> None:  # rclpy asks for a signature, which append lacks
-            arrived.append(message)
-
-        subscription = self._node.create_subscription(kind, f"{self._target}/{name}", keep, 1)
-        try:
+        with self.subscribed(kind, name, arrived.append):
             while True:
-                self._spin_until(arrived, name)
+                if not self.waiting.until(lambda: arrived, self.timeout):
+                    raise self.silent(name)
                 yield arrived.pop()
+
+    @contextmanager
+    def subscribed(self, kind: Any, name: str, keep: Callable[[Any], None]) -> Iterator[None]:
+        """Hand every message of one of the node's topics over while the block lasts."""
+
+        def callback(message: Any) -> None:  # rclpy asks for a signature, which methods of C lack
+            keep(message)
+
+        subscription = self.node.create_subscription(kind, f"{self._target}/{name}", callback, 1)
+        try:
+            yield
         finally:
-            self._node.destroy_subscription(subscription)
+            self.node.destroy_subscription(subscription)
 
-    def _spin_until(self, arrived: deque[Any], name: str) -> None:
-        end = time.monotonic() + self._timeout
-        while not arrived:
-            if time.monotonic() > end:
-                raise ClientError(
-                    f"nothing came on {self._name(name)} for {self._timeout:g} s: is the node active, and "
-                    "does its camera send images? /diagnostics says"
-                )
-            rclpy.spin_once(self._node, timeout_sec=0.1)
+    def silent(self, name: str) -> ClientError:
+        """Return the error that nothing came on one of the node's topics."""
+        return ClientError(
+            f"nothing came on {self.resolved(name)} for {self.timeout:g} s: is the node active, and "
+            "does its camera send images? /diagnostics says",
+            name=NO_MESSAGES,
+        )
 
-    def _name(self, name: str) -> str:
+    def resolved(self, name: str = "") -> str:
         """Return the resolved name of a service or topic of the node; of the node for an empty one."""
-        return str(self._node.resolve_service_name(f"{self._target}/{name}".rstrip("/")))
+        return str(self.node.resolve_service_name(f"{self._target}/{name}".rstrip("/")))
 
     def _missing(self, name: str) -> str:
         """Describe that there is no such service, and which nodes there are."""
         nodes = sorted(
             f"{namespace.rstrip('/')}/{node}"
-            for node, namespace in self._node.get_node_names_and_namespaces()
-            if node != self._node.get_name()
+            for node, namespace in self.node.get_node_names_and_namespaces()
+            if node != self.node.get_name()
         )
-        text = f"no service {self._name(name)} within {self._timeout:g} s; "
+        text = f"no service {self.resolved(name)} within {self.timeout:g} s; "
         text += f"nodes found: {', '.join(nodes) or 'none: same ROS_DOMAIN_ID?'}"
         if others := self._elsewhere():
             text += f"; a panosam2 node is at {', '.join(others)}: give --namespace and --node"
@@ -157,7 +195,7 @@ class Client:
 
     def _elsewhere(self) -> list[str]:
         """Return the names of all panosam2 nodes that are found."""
-        services = self._node.get_service_names_and_types()
+        services = self.node.get_service_names_and_types()
         return sorted(name.removesuffix("/prompt") for name, kinds in services if _PROMPT_TYPE in kinds)
 
 

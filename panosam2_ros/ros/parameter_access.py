@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import Field, fields
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, TypeVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
@@ -14,6 +14,7 @@ from rclpy.parameter import Parameter
 
 from panosam2_ros.ros.parameters import Change, Parameters
 
+_Settings = TypeVar("_Settings")
 _NAMED = 10  # unknown parameters that are named
 _IN_WORDS = {bool: "true or false", int: "an integer", float: "a number", str: "a string"}
 
@@ -24,14 +25,20 @@ class ParameterError(ValueError):
 
 def declare_parameters(node: Node) -> Parameters:
     """Declare all parameters on the node; raise ParameterError where an override cannot be used."""
-    for item in fields(Parameters):
+    return declare_settings(node, Parameters)
+
+
+def declare_settings(node: Node, kind: type[_Settings]) -> _Settings:
+    """Declare the parameters that the fields of ``kind`` describe, as ``declare_parameters`` does."""
+    described: tuple[Field[Any], ...] = fields(kind)  # type: ignore[arg-type]
+    for item in described:
         declare_parameter(node, item.name, item.default, _descriptor(item))
-    parameters = read_parameters(node)
-    for item in fields(Parameters):
-        wrong = _not_a_choice(item, getattr(parameters, item.name))
+    settings = kind(**{item.name: node.get_parameter(item.name).value for item in described})
+    for item in described:
+        wrong = _not_a_choice(item, getattr(settings, item.name))
         if wrong:
             raise ParameterError(wrong)
-    return parameters
+    return settings
 
 
 def declare_parameter(node: Node, name: str, default: Any, descriptor: ParameterDescriptor) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -30,7 +30,7 @@ _STRIP = 20, 42  # pixels: the height of the lower ruler and the width of the ri
 _DARK = 0.35  # what is left of the brightness below a ruler
 _BORDER = 160  # pixels around a view on which marks may be drawn before it is cut out
 _FAR = 1e4  # pixels: lines are not drawn beyond
-_SCALE = 0.4  # of OpenCV's font
+_SCALE, _NAME_SCALE = 0.4, 0.5  # of OpenCV's font
 _TEXT_HEIGHT = 12  # pixels at that scale
 
 
@@ -69,7 +69,11 @@ def _draw_objects(
 ) -> None:
     if labels is not None:
         drawing.outline_masks(image, labels, thickness=drawing.stroke(projection.width))
-    drawing.draw_marks(image, marks, projection)
+    drawing.draw_marks(image, [replace(mark, text="") for mark in marks], projection)
+    for mark in marks:
+        u, v = (float(x) for x in projection.vector_to_pixel(mark.direction))
+        if -_BORDER < u < projection.width + _BORDER and -_BORDER < v < projection.height + _BORDER:
+            drawing.draw_text(image, mark.text, u, v + 2.2 * _TEXT_HEIGHT, paint=WHITE, scale=_NAME_SCALE)
 
 
 def draw_pixel_rulers(image: ImageArray, *, pixel_step: float = 1.0) -> None:

@@ -12,7 +12,7 @@ import torch
 import helpers.transformers_models  # noqa: F401  makes torchvision importable, which the processors import
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-SIDE = 64  # pixels of what the networks see
+SIDE = 128  # pixels of what the networks see
 
 
 def save_grounding_dino(folder: Path, seed: int = 0) -> Path:

@@ -26,6 +26,7 @@ INSTALLED = (
     "tracking",
     "detections",
     "visualization",
+    "places",
     "simulation",
     "cli",
     "ros",

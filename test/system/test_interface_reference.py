@@ -11,6 +11,7 @@ from helpers.process import ROOT
 pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 
 from panosam2_ros.ros.parameters import Parameters
+from panosam2_ros.ros.places.place_parameters import PlaceParameters
 from tools.interface_reference import interface_reference
 
 
@@ -24,5 +25,5 @@ def test_it_has_every_message_service_and_parameter() -> None:
     for path in [*(ROOT / "msg").glob("*.msg"), *(ROOT / "srv").glob("*.srv")]:
         assert f"## {path.parent.name}/{path.name}" in page
         assert path.read_text().strip() in page
-    for item in fields(Parameters):
+    for item in [*fields(Parameters), *fields(PlaceParameters)]:
         assert f"| `{item.name}` |" in page

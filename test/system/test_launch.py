@@ -18,7 +18,11 @@ ARGUMENTS = {
     "camera", "camera_frame", "dds_profile", "model", "device",
 }  # fmt: skip
 # and those of the files that include it
-MORE = {"cameras": {"cameras"}, "with_camera": {"camera_package", "camera_executable"}}
+MORE = {
+    "cameras": {"cameras"},
+    "with_camera": {"camera_package", "camera_executable"},
+    "places": {"points", "depth", "target_frame", "fixed_frame", "places_params_file"},
+}
 
 
 def calls(name: str, file: Path = LAUNCH) -> list[ast.Call]:

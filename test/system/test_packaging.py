@@ -44,8 +44,8 @@ THIRD_PARTY = {
     "tqdm": ("tqdm", "python3-tqdm"),
     "yaml": ("pyyaml", "python3-yaml"),
 }
-# the programs that want them say so; rosbags brings zstd of Python 3.14, or backports of it
-OPTIONAL = {"backports", "compression", "pyarrow", "rosbags"}
+# the programs that want them say so; rosbags brings zstd of Python 3.14, or backports of it, mcp pydantic
+OPTIONAL = {"backports", "compression", "mcp", "pyarrow", "pydantic", "rosbags"}
 ROS_PACKAGES = {"tf2_ros": "tf2_ros_py"}  # where they have another name than their module
 
 

@@ -25,13 +25,17 @@ class DetectionsError(ValueError):
     """A message of boxes cannot be used; the message says why, and the remedy."""
 
 
-def parse_detections(data: bytes) -> Any:
-    """Return the Detection2DArray of serialized bytes; raise DetectionsError before much is copied."""
+def check_message_size(data: bytes) -> None:
+    """Raise DetectionsError for a serialized message that is too large to be read."""
     if len(data) > MOST_MESSAGE_BYTES:
         raise DetectionsError(
             f"a message of boxes has at most {MOST_MESSAGE_BYTES} bytes, got {len(data)}: send the best "
             f"{MOST_MESSAGE_BOXES} boxes with their best classes"
         )
+
+
+def parse_detections(data: bytes) -> Any:
+    """Return the Detection2DArray of serialized bytes of an acceptable size; raise DetectionsError."""
     try:
         msg = deserialize_message(data, DETECTIONS_TYPE)
     except Exception as error:  # rclpy raises what its middleware gives

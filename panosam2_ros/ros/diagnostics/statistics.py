@@ -65,12 +65,14 @@ def diagnostics_msg(
     name: str,
     findings: Collection[Finding],
     values: Mapping[str, str],
+    *,
+    task: str = "tracking",
 ) -> DiagnosticArray:
     """Make one status, of the level of the worst finding, which comes first in its message."""
     ordered = sorted(findings, key=lambda finding: finding.level, reverse=True)
     status = DiagnosticStatus(
         level=ordered[0].level if ordered else OK,
-        name=f"{name}: tracking",
+        name=f"{name}: {task}",
         message="; ".join(line(finding.text) for finding in ordered) or values["state"],
         hardware_id=values["device"],
         values=[KeyValue(key=key, value=value) for key, value in values.items()],

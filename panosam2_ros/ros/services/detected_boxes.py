@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.node import Node
@@ -18,12 +19,14 @@ from panosam2_ros.ros.conversion.detections import (
     DETECTIONS_TYPE,
     DetectionsError,
     boxes_from_msg,
+    check_message_size,
     parse_detections,
 )
 from panosam2_ros.ros.diagnostics.findings import WARN, Finding
 from panosam2_ros.ros.diagnostics.image_loss import QOS_BY_PARAMETER
 from panosam2_ros.ros.diagnostics.reporting import Reporter
 from panosam2_ros.ros.diagnostics.status import DetectionCounts
+from panosam2_ros.ros.inference.worker import Worker
 from panosam2_ros.ros.parameters import Parameters
 from panosam2_ros.ros.services.detection_handler import DetectionAnswer, DetectionHandler, DetectionRequest
 from panosam2_ros.ros.services.refusal import CallRefusedError
@@ -76,6 +79,11 @@ class DetectedBoxesInput:
 
     async def _arrived(self, data: bytes) -> None:
         self._count(received=1, dropped=int(self._busy and self._waiting is not None))
+        try:
+            check_message_size(data)
+        except DetectionsError as error:  # it must not wait: it may be of any size
+            self._refused(error)
+            return
         if self._busy:
             self._waiting = data
             return
@@ -99,11 +107,10 @@ class DetectedBoxesInput:
         try:
             request = self._request(data, now)
         except (DetectionsError, DetectedImageError) as error:
-            self._count(refused=1)
-            self._failed(str(error))
+            self._refused(error)
             return
         try:
-            answer = await self._servers.run(partial(self._handler.add, request=request), stamp=request.stamp)
+            answer = await self._servers.run(partial(self._add, request=request), stamp=request.stamp)
         except CallRefusedError as refusal:
             held = refusal.code not in (PromptResult.STAMP_NOT_HELD, PromptResult.NO_IMAGE)
             self._count(dropped=int(held), expired=int(not held))
@@ -129,6 +136,13 @@ class DetectedBoxesInput:
         rules = DetectionRules(Wanted(now.detection_score, classes), now.detection_overlap, image)
         return DetectionRequest(stamp, boxes, rules, now.detection_rate, now.vertical_fov)
 
+    def _add(self, worker: Worker[Any], request: DetectionRequest) -> DetectionAnswer:
+        """Make objects; called on the worker's thread."""
+        answer = self._handler.add(worker, request)
+        if answer.made:
+            self._context.tracker_changed()
+        return answer
+
     def _answered(self, answer: DetectionAnswer, now: Parameters) -> None:
         self._count(dropped=int(answer.replaying), boxes_refused=answer.unusable, objects=len(answer.made))
         for track in answer.made:
@@ -146,6 +160,10 @@ class DetectedBoxesInput:
                 f"{answer.without_room} new things were left out: {now.max_objects} objects may be known "
                 "(max_objects): remove some, or name detection_classes"
             )
+
+    def _refused(self, error: Exception) -> None:
+        self._count(refused=1)
+        self._failed(str(error))
 
     def _failed(self, text: str) -> None:
         self._problem, self._problem_at = text, time.monotonic()

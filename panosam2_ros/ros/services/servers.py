@@ -78,9 +78,9 @@ class ServiceServers:
     async def run(self, job: Callable[[Worker[Any]], Result], *, stamp: int) -> Result:
         """Return what a job about the image of ``stamp`` (ns) returns; for the node itself.
 
-        Raise CallRefusedError where it fails.
+        The job says itself where it has changed the tracker. Raise CallRefusedError where it fails.
         """
-        return await self._on_worker(job, stamp=stamp)
+        return await self._on_worker(job, stamp=stamp, told=True)
 
     def failed(self, error: Exception) -> None:
         """Report that a call of the node itself raised."""
@@ -166,6 +166,7 @@ class ServiceServers:
         *,
         stamp: int = 0,  # ns, of the image that it is about; 0: the newest
         changes: bool = False,  # what is remembered
+        told: bool = False,  # the job calls ``tracker_changed`` itself
     ) -> Result:
         """Return what a job on the worker's thread returns; raise CallRefusedError where it fails."""
         worker = self._context.worker
@@ -173,7 +174,8 @@ class ServiceServers:
             raise CallRefusedError(PromptResult.NOT_ACTIVE, _UNCONFIGURED)
         answer: Future = Future()
         try:
-            worker.submit(partial(self._run, job, worker), partial(self._done, answer), stamp=stamp)
+            run = partial(job, worker) if told else partial(self._run, job, worker)
+            worker.submit(run, partial(self._done, answer), stamp=stamp)
         except Exception as error:  # too many wait, or the worker was stopped
             raise CallRefusedError.of(error) from error
         result: Result

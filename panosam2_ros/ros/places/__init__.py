@@ -1,0 +1,1 @@
+"""The node `panosam2_places`: places of tracked objects in space."""
