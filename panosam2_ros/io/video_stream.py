@@ -181,6 +181,8 @@ class StreamDecoder:
             return False
         context.thread_type = "SLICE"  # threads of frames would hold pictures back
         context.options = {"max_pixels": str(int(self._max_pixels))}  # before memory is asked for
+        if codec == "av1":
+            context.options |= {"max_frame_delay": "1"}
         self._context, self._inspector = cast("VideoCodecContext", context), PacketInspector(codec)
         return True
 
@@ -189,7 +191,7 @@ class StreamDecoder:
         if self._context is None:
             raise ValueError(f"is of {self.status.codec!r}, {_KNOWN}")
         if len(packet.data) > MAX_PACKET:
-            raise ValueError(f"has {len(packet.data)} bytes, and at most {MAX_PACKET} are taken")
+            raise ValueError(f"has more than {MAX_PACKET} bytes, and no picture needs as many")
         content = self._inspector.inspect(packet.data)
         if content.size and content.size[0] * content.size[1] > self._max_pixels:
             width, height = content.size
