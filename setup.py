@@ -119,6 +119,10 @@ EXTRAS = {
     ],
     # rosbag2 files without ROS
     "bags": ["rosbags>=0.11"],
+    # panosam2_track --ray: many sources on a cluster
+    "ray": ["ray>=2.40"],
+    # leaves of behaviour trees, as examples/py_trees_object_ahead.py
+    "bt": ["py-trees>=2.2"],
     # the server for language models, panosam2_mcp
     "mcp": ["mcp>=2.3,<3"],
     # examples/find_by_words.py: open-vocabulary detectors
@@ -135,6 +139,7 @@ EXTRAS = {
         "pytest>=8.0",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.5",
+        "ray>=2.40",
         "rosbags-image>=0.10",
         "ruff==0.17.6",
         "scikit-image>=0.22",

@@ -29,7 +29,8 @@ def read_prompts(path: Path) -> list[Entry]:
     try:
         entries = yaml.safe_load(path.expanduser().read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise PromptListError(f"prompts cannot be read from {path}: {error}") from error
+        reason = " ".join(str(error).split())
+        raise PromptListError(f"prompts cannot be read from {path}: {reason}") from error
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise PromptListError(f"{path}: needed is a list of prompts, each with some of {', '.join(KEYS)}")
     return entries

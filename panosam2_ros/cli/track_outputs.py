@@ -76,7 +76,9 @@ class TrackOutputs:
         parquet.write_table(arrow.read_csv(self.table, convert_options=convert), path)
         return path
 
-    def write_video(self, frames: Iterable[StampedFrame], grid: Equirect, rate: float, total: int) -> Path:
+    def write_video(
+        self, frames: Iterable[StampedFrame], grid: Equirect, rate: float, total: int, *, quiet: bool = False
+    ) -> Path:
         """Write a video of the frames with outlines, names and an azimuth grid, at the times of the frames.
 
         Raises OSError where it cannot be written.
@@ -86,7 +88,9 @@ class TrackOutputs:
         marks = self._marks()
         try:
             with VideoWriter(partial, small.width, small.height, rate=rate) as writer:
-                for index, frame in enumerate(tqdm(frames, "video", total or None, unit="frame")):
+                for index, frame in enumerate(
+                    tqdm(frames, "video", total or None, unit="frame", disable=quiet)
+                ):
                     if not self._mask(index).exists():
                         break
                     writer.write(self._drawn(index, frame, marks.get(index, []), small), frame.stamp)

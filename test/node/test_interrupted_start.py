@@ -26,7 +26,7 @@ PROGRAMS = {
     "panosam2_track": ["video.mp4", "--out", "tracked", "--click=9,9"],
     "panosam2_demo": ["--out", "demo"],
 }
-# a node and a camera that are ended leave with 0, `ros2 launch` would call anything else a crash
+# nodes and a camera that are ended leave with 0, `ros2 launch` would call anything else a crash
 QUIET = ("panosam2_node", "panosam2_places", "panosam2_virtual_camera")
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from helpers.process import ROOT, Process, wait_for
 from helpers.videos import spoil, write_video
-from panosam2_ros.cli import track
+from panosam2_ros.cli import track, track_run
 from panosam2_ros.cli.prompt_file import PromptListError, prompts_by_frame, read_prompts
 from panosam2_ros.cli.track_outputs import COLUMNS
 from panosam2_ros.geometry.equirect import Equirect
@@ -263,7 +263,7 @@ def test_small_prompted_objects_are_drawn_over_large_ones(order: tuple[int, int]
         def tracks(self) -> tuple[()]:
             return ()
 
-    run = track.TrackRun(SimpleNamespace(grid=GRID), [{"box": [1, 2, 3, 4]}] * 2, Prompted())  # type: ignore[arg-type]
+    run = track_run.TrackRun(SimpleNamespace(grid=GRID), [{"box": [1, 2, 3, 4]}] * 2, Prompted())  # type: ignore[arg-type]
     labels = run._tracked(0, StampedFrame(np.zeros((128, 256, 3), np.uint8), 0, frame_id="")).labels
     assert (labels[masks[2]] == 2).all() and (labels[masks[1] & ~masks[2]] == 1).all()
     assert (labels[:10] == 0).all() and (labels[70:] == 3).all() and labels.dtype == np.uint16
@@ -303,3 +303,26 @@ def test_command_needs_no_ros() -> None:
         "import panosam2_ros.cli.track; assert 'panosam2_ros.msg' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("place", ["source", "prompts", "label", "file"])
+def test_what_comes_from_outside_is_escaped_in_the_terminal(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    evil, folder = "a\x1b[2Jb\nc\u202e", tmp_path / "a\x1b[2Jb\u202e"
+    prompts = tmp_path / "prompts.json"
+    prompts.write_text(json.dumps([{"label": evil, "object_id": 7, "box": [10, 5, 40, 25]}]))
+    more = {
+        "source": [str(tmp_path / evil), f"--out={folder}", "--click=1,2"],
+        "prompts": [str(images), f"--out={folder}", f"--prompts={prompts}", "--frames=1"],
+        "label": [str(images), f"--out={folder}", "--click=1,2", f"--label={evil}", "--label=b"],
+        "file": [str(images), f"--out={folder}", f"--box={BOX[0][6:]}", "--frames=1", "--no-video"],
+    }[place]
+    said = ""
+    try:
+        track.main(more)
+    except SystemExit as ended:
+        said = str(ended.code)
+    said += capsys.readouterr().out
+    assert said and all(line.isprintable() for line in said.splitlines()) and r"\x1b[2Jb" in said
