@@ -121,6 +121,8 @@ EXTRAS = {
     "bags": ["rosbags>=0.11"],
     # panosam2_track --ray: many sources on a cluster
     "ray": ["ray>=2.40"],
+    # leaves of behaviour trees, as examples/py_trees_object_ahead.py
+    "bt": ["py-trees>=2.2"],
     # the server for language models, panosam2_mcp
     "mcp": ["mcp>=2.3,<3"],
     # examples/find_by_words.py: open-vocabulary detectors

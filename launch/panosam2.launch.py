@@ -1,6 +1,7 @@
 """Start the node `panosam2` with a Fast DDS profile for large images.
 
 ros2 launch panosam2_ros panosam2.launch.py image:=/camera/image_raw rviz:=true
+ros2 launch panosam2_ros panosam2.launch.py camera:=insta360
 
 The process that publishes the images needs the same profile: start the camera from a launch file that
 includes this one first, or export the same variables in the camera's environment.
@@ -8,18 +9,20 @@ includes this one first, or export the same variables in the camera's environmen
 
 from pathlib import Path
 
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
+from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.launch_context import LaunchContext
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchDescription
-from panosam2_ros.ros import rviz_config
+from panosam2_ros.ros import camera_presets, rviz_config
+from panosam2_ros.ros.camera_presets import CameraPreset
 from panosam2_ros.ros.dds import PROFILES_VARIABLE
 
 # share/panosam2_ros/config when installed, config/ in the checkout
 CONFIG = Path(__file__).parents[1] / "config"
+DEFAULTS = str(CONFIG / "panosam2.yaml")
 # without these glibc returns image buffers to the kernel, and every frame page-faults again
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "2147483647"}
 
@@ -28,14 +31,22 @@ def arguments() -> list[DeclareLaunchArgument]:
     """Return the launch arguments of this file."""
     return [
         DeclareLaunchArgument(
-            "image", default_value="image", description="Topic of the equirectangular images"
+            "camera",
+            default_value="",
+            description="Preset in config/cameras.yaml, such as insta360 or cropped_120, or PATH#NAME of "
+            "another such file; empty: none",
+        ),
+        DeclareLaunchArgument(
+            "image",
+            default_value="",
+            description="Topic of the equirectangular images; empty: the camera's, or image",
         ),
         DeclareLaunchArgument(
             "namespace", default_value="", description="Namespace of the node and of relative topic names"
         ),
         DeclareLaunchArgument(
             "params_file",
-            default_value=str(CONFIG / "panosam2.yaml"),
+            default_value=DEFAULTS,
             description="YAML file with the node's parameters",
         ),
         DeclareLaunchArgument(
@@ -80,8 +91,8 @@ def arguments() -> list[DeclareLaunchArgument]:
         ),
         DeclareLaunchArgument(
             "camera_frame",
-            default_value="camera_optical_frame",
-            description="frame_id of the images, for RViz",
+            default_value="",
+            description="frame_id of the images, for RViz; empty: the camera's, or camera_optical_frame",
         ),
         DeclareLaunchArgument(
             "dds_profile",
@@ -101,9 +112,16 @@ def environment() -> list[SetEnvironmentVariable]:
     ]
 
 
-def node(context: LaunchContext) -> list[Node]:
+def preset(context: LaunchContext) -> CameraPreset:
+    """Return the chosen camera; topic and frame on the command line take precedence."""
+    named = ("camera", "image", "camera_frame")
+    camera, image, frame = (LaunchConfiguration(name).perform(context) for name in named)
+    return camera_presets.chosen_preset(camera, image=image, camera_frame=frame)
+
+
+def node(context: LaunchContext) -> list[Node | LogInfo]:
     """Return the node; arguments on the command line take precedence over the parameter file."""
-    image = LaunchConfiguration("image")
+    camera, file = preset(context), LaunchConfiguration("params_file").perform(context)
     switched = ("autostart", "use_sim_time")
     texts = ("model", "device")
     given = {name: LaunchConfiguration(name).perform(context) for name in (*switched, *texts)}
@@ -113,10 +131,12 @@ def node(context: LaunchContext) -> list[Node]:
         executable="panosam2_node",
         name="panosam2",
         namespace=LaunchConfiguration("namespace"),
-        parameters=[LaunchConfiguration("params_file"), *([chosen] if chosen else [])],
-        remappings=[
-            ("image", image)
-        ],  # the node appends /compressed, /ffmpeg or /foxglove, by image_transport
+        parameters=[
+            *camera_presets.node_parameters(camera, file, DEFAULTS),
+            *([chosen] if chosen else []),
+        ],
+        # the node appends /compressed, /ffmpeg or /foxglove, by image_transport
+        remappings=[("image", camera.image)],
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
         output="both",
         # launch sends SIGINT, SIGTERM and SIGKILL, by default 5 s apart: too soon for a slow disk
@@ -125,15 +145,16 @@ def node(context: LaunchContext) -> list[Node]:
         respawn=LaunchConfiguration("respawn"),
         respawn_delay=2.0,
     )
-    return [started]
+    return [LogInfo(msg=camera.notice), started] if camera.notice else [started]
 
 
 def rviz(context: LaunchContext) -> list[Node]:
     """Return RViz with the names of this node, and a frame with z up if the camera's frame is optical."""
-    named = ("namespace", "image", "camera_frame")
-    config = rviz_config.write(*(LaunchConfiguration(name).perform(context) for name in named))
+    camera = preset(context)
+    namespace = LaunchConfiguration("namespace").perform(context)
+    config = rviz_config.write(namespace, camera.image, camera.camera_frame)
     started = [Node(package="rviz2", executable="rviz2", name="panosam2_rviz", arguments=["-d", str(config)])]
-    if upright := rviz_config.upright_transform(LaunchConfiguration("camera_frame").perform(context)):
+    if upright := rviz_config.upright_transform(camera.camera_frame):
         started.append(Node(package="tf2_ros", executable="static_transform_publisher", arguments=upright))
     return started
 

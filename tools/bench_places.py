@@ -12,6 +12,7 @@ import argparse
 import json
 import math
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -66,6 +67,7 @@ class Score:
     missed: int = 0
     at_occluder: int = 0
     hidden: int = 0
+    cpu: list[float] = field(default_factory=list)  # s, of each image's places
 
     def summary(self) -> dict[str, float | int]:
         """Return the figures as JSON types."""
@@ -78,6 +80,7 @@ class Score:
             "median_distance_to_centre_percent_of_range": round(100 * float(np.median(self.to_centre)), 3),
             "coverage_of_95_percent_ellipsoid": round(float(np.mean(self.inside)), 4),
             "median_radial_deviation": round(float(np.median(np.abs(self.radial))), 3),
+            "median_cpu_ms_per_image": round(1000 * float(np.median(self.cpu))),
             "partly_hidden": self.hidden,
             "placed_at_occluder": self.at_occluder,
         }
@@ -214,10 +217,12 @@ def measure_ranges(scenes: int, first_seed: int = 0) -> dict[str, dict[str, floa
         depth = trial.truth.ranges + rng.normal(0, 0.02, trial.truth.ranges.shape).astype(np.float32)
         clouds["depth_panorama"] = depth_points(depth, trial.truth.labels, GRID.vertical_fov, 0.04)
         for name, cloud in clouds.items():
+            begun = time.process_time()
             points = project_points(cloud, GRID, limits)
-            for seen in trial.seen:
-                place = place_by_range(seen, GRID, points, UP, config)
-                judge(scores[name], trial, seen.obj_id, place)
+            placed = [(seen.obj_id, place_by_range(seen, GRID, points, UP, config)) for seen in trial.seen]
+            scores[name].cpu.append(time.process_time() - begun)
+            for obj_id, place in placed:
+                judge(scores[name], trial, obj_id, place)
     return {name: score.summary() for name, score in scores.items()}
 
 

@@ -22,6 +22,7 @@ from panosam2_ros.cli.prompt_file import Entry, PromptListError, read_prompts
 from panosam2_ros.cli.track_many import track_many
 from panosam2_ros.cli.track_run import track_source
 from panosam2_ros.io.interruption import Interrupted, interruptible
+from panosam2_ros.io.out_of_memory import is_out_of_memory, memory_problem
 from panosam2_ros.io.printable import printable
 from panosam2_ros.io.read_report import EXIT_STATUS
 from panosam2_ros.model.build import EMBEDDED
@@ -162,8 +163,12 @@ def main(args: Sequence[str] | None = None) -> None:
             else:
                 options.source = sources[0]
                 status = _run(options, entries)
-    except (ValueError, OSError, cv2.error) as error:  # the messages name the remedy
-        sys.exit(f"panosam2_track: {_shown(error)}")
+    except Exception as error:
+        if is_out_of_memory(error):
+            sys.exit(f"panosam2_track: {memory_problem(error)}")
+        if not isinstance(error, (ValueError, OSError, cv2.error)):
+            raise
+        sys.exit(f"panosam2_track: {_shown(error)}")  # the messages name the remedy
     except Interrupted as stopped:
         print("panosam2_track: stopped; give the same command again to resume", file=sys.stderr)
         sys.exit(stopped.status)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import signal
 import sys
@@ -34,6 +35,7 @@ from panosam2_ros.ros.dds import loss_remedy
 FRAMES, RATE, SCENE_SEED = 240, 6.0, 7  # scene 7: seam crossings of all three, one occlusion
 RECEIVED = 0.95  # of the published images, at least
 LEGEND = "in colour: the node's masks, with id, azimuth and elevation"
+_WIDTH = 1920  # of the synthetic scene's images, unless --width says otherwise
 _START = 240.0  # s for models and pictures to be ready
 _MOST_FRAMES = 10**6  # of a video that does not say how many it has
 _LONGEST_BUFFER = 2048  # MiB
@@ -55,6 +57,8 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--frames", type=int, default=0, help=f"default {FRAMES}, or the whole video")
     add("--rate", type=float, default=0.0, help=f"Hz; default {RATE}, or the video's own")
     add("--width", type=int, default=0, help="of the images; default 1920, or the video's own")
+    cropped = "rad, of the images; below pi they are cropped above and below; default: pi, a full sphere"
+    add("--vertical-fov", type=float, default=math.pi, help=cropped)
     add("--seed", type=int, default=SCENE_SEED, help="of the synthetic scene")
     add("--objects", type=int, default=4, help="in the synthetic scene; three are tracked")
     add("--model", default="", help="name or weights file; default: the node's own")
@@ -91,13 +95,16 @@ def run_demo(options: argparse.Namespace, check: Callable[[], None]) -> None:
 def check_options(options: argparse.Namespace) -> None:
     """Raise DemoError for options that contradict each other, or that the video does not fit."""
     prompts = options.box + options.click
+    if not 0 < options.vertical_fov <= math.pi:
+        raise DemoError(f"--vertical-fov must lie in (0, pi] rad, got {options.vertical_fov}")
     if options.video is None:
+        options.height, options.vertical_fov = synthetic_size(options)
         if prompts:
             raise DemoError("--box and --click need --video: the synthetic scene has prompts of its own")
         return
     source = open_frames(options.video)
     width = options.width or source.width
-    grid = Equirect(width, round(source.height * width / source.width))
+    grid = Equirect(width, round(source.height * width / source.width), options.vertical_fov)
     if not prompts:
         options.out.mkdir(parents=True, exist_ok=True)
         path = options.out / "first_frame.png"
@@ -114,6 +121,19 @@ def check_options(options: argparse.Namespace) -> None:
             raise DemoError(f"{point} is outside the video's {grid.width}x{grid.height} pixels")
 
 
+def synthetic_size(options: argparse.Namespace) -> tuple[int, float]:
+    """Return height and exact vertical field of view, rad, of a synthetic scene's images.
+
+    They have whole rows of a full sphere, as many above the horizon as below.
+    """
+    full = (options.width or _WIDTH) // 2
+    cut = round(full * (1 - options.vertical_fov / math.pi) / 2)
+    height = full - 2 * cut
+    if height < 1:
+        raise DemoError(f"--vertical-fov {options.vertical_fov:g} leaves no rows of {full}")
+    return height, math.pi * height / full
+
+
 def run_processes(options: argparse.Namespace, folder: Path, check: Callable[[], None]) -> None:
     """Run camera, node and planner until the planner has ended."""
     frames, rate = _length(options)
@@ -127,10 +147,12 @@ def run_processes(options: argparse.Namespace, folder: Path, check: Callable[[],
         "clicks": options.click,
         "from_ground_truth": options.video is None,
         "start_timeout": _START,
+        "vertical_fov": options.vertical_fov,
     }
-    model = ["-p", f"model:={options.model}"] if options.model else []
+    own = ["-p", f"vertical_fov:={options.vertical_fov}"]
+    own += ["-p", f"model:={options.model}"] if options.model else []
     with Processes(options.out) as processes:
-        processes.start("node", "panosam2_ros.ros.node", ["--ros-args", *model])
+        processes.start("node", "panosam2_ros.ros.node", ["--ros-args", *own])
         processes.start("camera", "panosam2_ros.demo.virtual_camera", camera_arguments(options))
         planner = processes.start("planner", "panosam2_ros.demo.planner", [json.dumps(task)], quiet=False)
         longest = _START + 60.0 + 3.0 * (frames or _MOST_FRAMES) / rate
@@ -243,8 +265,8 @@ def camera_arguments(options: argparse.Namespace) -> list[str]:
         "fill_first": True,
         "buffer_mib": _buffer_mib(),
     }
-    if options.width and options.video is None:
-        parameters["height"] = options.width // 2
+    if options.video is None:
+        parameters |= {"height": options.height, "vertical_fov": options.vertical_fov}
     given = [f"{name}:={value}" for name, value in parameters.items()]
     return ["--ros-args", *(word for setting in given for word in ("-p", setting))]
 
@@ -260,9 +282,9 @@ def _length(options: argparse.Namespace) -> tuple[int, float]:
 
 def _source_text(options: argparse.Namespace, frames: int, rate: float) -> str:
     if options.video is None:
-        width = options.width or 1920
+        width = options.width or _WIDTH
         scene = f"a synthetic scene (seed {options.seed}, pictures the model never saw)"
-        return f"{scene}, {width}x{width // 2}, {frames} frames at {rate:g} Hz"
+        return f"{scene}, {width}x{options.height}, {frames} frames at {rate:g} Hz"
     return f"{options.video}, {frames or 'all'} frames at {rate:g} Hz"
 
 

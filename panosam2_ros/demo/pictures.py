@@ -42,7 +42,7 @@ class Painter:
             return None
         picture = self._decoded(encoded)
         height = picture.shape[0]
-        grid = Equirect(self._width, height)
+        grid = Equirect(self._width, height, self._run.vertical_fov)
         truth, known = self._run.labels(stamp, "true_masks"), self._run.labels(stamp)
         if truth is not None:
             asked = [prompt["truth_id"] for prompt in self._run.prompts]
@@ -60,7 +60,7 @@ class Painter:
         if encoded is None:
             return None
         picture = self._decoded(encoded)
-        grid = Equirect(self._width, picture.shape[0])
+        grid = Equirect(self._width, picture.shape[0], self._run.vertical_fov)
         drawing.draw_grid(picture, grid)
         source = self._run.labels(self._run.stamps[0]) if self._run.stamps else None
         scale = self._width / (source.shape[1] if source is not None else self._width)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -51,6 +52,7 @@ class PlannerTask:
     from_ground_truth: bool = True  # derive the prompts from the camera's ground truth instead
     start_timeout: float = 120.0  # s until images come
     silence_timeout: float = 30.0  # s without any message in mid-run
+    vertical_fov: float = math.pi  # rad, of the images
 
 
 @dataclass
@@ -106,6 +108,7 @@ class Planner(Node):
             "camera": self._progress.camera,
             "node": self._progress.node,
             "images": self._progress.images,
+            "vertical_fov": self._task.vertical_fov,
         }
         self._recorder.close(summary)
 
@@ -197,7 +200,7 @@ class Planner(Node):
         self._ground_truth_frames += 1
         labels = mono16(truth["masks"])
         names = {item.object_id: item.label for item in truth["bearings"].objects}
-        grid = Equirect(labels.shape[1], labels.shape[0])
+        grid = Equirect(labels.shape[1], labels.shape[0], self._task.vertical_fov)
         waited = self._ground_truth_frames > max(self._task.frames * _SEAM_SHARE, 10)
         plans = plan_prompts(labels, names, grid, need_seam=not waited)
         if plans:

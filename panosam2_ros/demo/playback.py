@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from panosam2_ros.demo.latitude_crop import LatitudeCrop
+from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.io.frame_source import DEFAULT_RATE, open_frames, stamped_frames
 from panosam2_ros.io.read_report import ReadReport
@@ -62,6 +64,7 @@ class PlaybackConfig:
     camera_speed: float = 0.18  # rad/s at most
     camera_tilt: float = math.radians(20)  # rad, largest tilt at the start; 0: always upright
     occlusion: float = 0.3  # probability that an object is hidden whole for a while
+    vertical_fov: float = math.pi  # rad, of a synthetic scene; below pi it is cropped above and below
 
     @property
     def synthetic(self) -> bool:
@@ -86,6 +89,9 @@ class Playback:
             own = self._file.width, self._file.height
             self.rate = self.rate or self._file.rate or DEFAULT_RATE
         self.width, self.height = config.width or own[0], config.height or own[1]
+        if config.synthetic:
+            self.grid = Equirect(self.width, self.height, config.vertical_fov)
+            self._crop = LatitudeCrop.of(self.grid)
 
     @property
     def frames(self) -> int:
@@ -119,7 +125,7 @@ class Playback:
                 return
 
     def _scene(self) -> Iterator[Played]:
-        scene = make_scene(self.config, self.width, self.height, self.rate)
+        scene = make_scene(self.config, self.width, self._crop.full_height, self.rate)
         index, step = 0, 1
         for count in itertools.count():
             frame = scene.render(index)
@@ -128,7 +134,9 @@ class Playback:
                 forward = {o.obj_id: o.angular_velocity for o in scene.truth(max(index - 1, 0)).objects}
                 there = tuple(replace(o, angular_velocity=-forward[o.obj_id]) for o in there)
             objects = tuple(replace(o, name=readable(o.name)) for o in there)
-            yield Played(frame.image, frame.labels, objects, time=count / self.rate)
+            image, labels = self._crop.of_image(frame.image), self._crop.of_image(frame.labels)
+            objects = tuple(self._crop.of_truth(o, labels) for o in objects)
+            yield Played(image, labels, objects, time=count / self.rate)
             if len(scene) > 1:
                 step = -step if not 0 <= index + step < len(scene) else step
                 index += step

@@ -72,6 +72,11 @@ class DemoRun:
         return list(self.recording.summary["prompts"])
 
     @property
+    def vertical_fov(self) -> float:
+        """Of the images, rad."""
+        return float(self.recording.summary.get("vertical_fov", math.pi))
+
+    @property
     def rate(self) -> float:
         """Rate of processed frames, Hz, by their stamps; 10 where there are too few."""
         return _rate(self.stamps) or 10.0
@@ -122,7 +127,8 @@ class DemoRun:
             return
         expected = truth == prompt["truth_id"]
         empty = np.zeros_like(expected)
-        flat, sphere = overlap(known == asked if known is not None and asked else empty, expected)
+        found = known == asked if known is not None and asked else empty
+        flat, sphere = overlap(found, expected, self.vertical_fov)
         box = mask_box(expected)
         pairs.stamps.append(stamp)
         pairs.iou.append(flat)
@@ -166,9 +172,9 @@ class DemoRun:
         }
 
 
-def overlap(a: MaskArray, b: MaskArray) -> tuple[float, float]:
-    """Return the IoU of two masks [H, W], by pixels and by solid angle."""
-    areas = Equirect(a.shape[1], a.shape[0], vertical_fov=math.pi).pixel_solid_angles()
+def overlap(a: MaskArray, b: MaskArray, vertical_fov: float = math.pi) -> tuple[float, float]:
+    """Return the IoU of two masks [H, W] of a panorama of that height, rad, by pixels and by solid angle."""
+    areas = Equirect(a.shape[1], a.shape[0], vertical_fov).pixel_solid_angles()
     both, either = (a & b).sum(1), (a | b).sum(1)
     if not either.any():
         return 1.0, 1.0

@@ -4,7 +4,8 @@ Publishes `image` as a driver does: in real time, stamped when the image is take
 keep their stamps and frame ids unless `restamp` is set. Of a synthetic scene it also publishes
 `~/true_masks` (mono16) and `~/true_bearings`, with the image's header. It never makes up for lost time
 by a burst: where rendering is too slow the rate falls, and the log says so. Frames of a video or a bag come
-at the intervals at which they were recorded, unless `rate` is set. After the last frame the process ends,
+at the intervals at which they were recorded, unless `rate` is set. With `follow_cmd_vel` the camera stands on
+a robot base that turns as `cmd_vel` says, whatever it plays. After the last frame the process ends,
 with status 0, or with 3 and the reason where frames of the file could not be read.
 """
 
@@ -18,6 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from geometry_msgs.msg import Twist, TwistStamped
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
@@ -28,9 +30,9 @@ from std_msgs.msg import Header
 
 from panosam2_ros.demo.playback import Playback, PlaybackConfig, Played
 from panosam2_ros.demo.prefetch import PrefetchBuffer
+from panosam2_ros.demo.turning_base import TurningBase, TurnLimits, seen_after_turn, whole_columns
 from panosam2_ros.geometry.bearing import mask_bearing
 from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
-from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.io.read_report import EXIT_STATUS
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray
 from panosam2_ros.ros.cli.node_arguments import check_node_arguments
@@ -60,6 +62,12 @@ DESCRIPTIONS = {
     "camera_speed": "rad/s at most",
     "camera_tilt": "rad at most at the start; 0: the camera stays upright",
     "occlusion": "probability that an object is completely hidden for a while",
+    "vertical_fov": "rad, of the synthetic scene's images; below pi they are cropped above and below",
+    "follow_cmd_vel": "turn as the topic cmd_vel says (angular.z), on a simulated base",
+    "cmd_vel_stamped": "of that topic: false: geometry_msgs/Twist, true: TwistStamped",
+    "start_yaw": "rad, heading of that base at the start, anticlockwise positive",
+    "max_turn_rate": "rad/s, of that base",
+    "max_turn_acceleration": "rad/s^2, of that base",
     "encoding": "rgb8 or bgr8",
     "frame_id": "of the images; `..._optical_frame`: x right, y down, z forward",
     "restamp": "true: images of a bag are stamped when published and have this frame_id; false: their own",
@@ -88,6 +96,7 @@ class VirtualCamera(Node):
         if self.playback.config.synthetic:
             self._masks = self.create_publisher(Image, "~/true_masks", 10)
             self._bearings = self.create_publisher(ObjectBearingArray, "~/true_bearings", 10)
+        self._base = self._make_base() if self._get("follow_cmd_vel") else None
         self.create_timer(1.0, self._report)
         self._last_seen: dict[int, Any] = {}
         self.published = 0
@@ -130,8 +139,28 @@ class VirtualCamera(Node):
                 )
             while (left := due - time.monotonic()) > 0:
                 executor.spin_once(timeout_sec=left)
-            self._publish(played)
+            self._publish(self._seen(played))
             due = max(due, time.monotonic() - period / 2)
+
+    def _make_base(self) -> TurningBase:
+        limits = TurnLimits(self._get("max_turn_rate"), self._get("max_turn_acceleration"))
+        kind = TwistStamped if self._get("cmd_vel_stamped") else Twist
+        self.create_subscription(kind, "cmd_vel", self._on_cmd_vel, 10)
+        return TurningBase(limits, yaw=self._get("start_yaw"), now=time.monotonic())
+
+    def _on_cmd_vel(self, message: Twist | TwistStamped) -> None:
+        twist = message.twist if isinstance(message, TwistStamped) else message
+        if self._base is not None and not self._base.command(twist.angular.z, time.monotonic()):
+            reason = f"cmd_vel ignored: angular.z must be finite, got {twist.angular.z}"
+            self.get_logger().warning(reason, throttle_duration_sec=10.0)
+
+    def _seen(self, played: Played) -> Played:
+        """Return the frame as seen from the base, where there is one."""
+        if self._base is None:
+            return played
+        self._base.advance(time.monotonic())
+        columns = whole_columns(self._base.yaw, played.image.shape[1])
+        return seen_after_turn(played, columns, self._base.rate)
 
     def _may_start(self) -> bool:
         if self._get("fill_first") and not self._frames.full:
@@ -164,8 +193,7 @@ class VirtualCamera(Node):
         message.azimuth, message.elevation = float(azimuth), float(elevation)
         message.direction = vector_msg(direction)
         message.angular_velocity = vector_msg(self._axes.to_frame(truth.angular_velocity))
-        grid = Equirect(self.playback.width, self.playback.height)
-        extent = mask_bearing(labels == truth.obj_id, grid)
+        extent = mask_bearing(labels == truth.obj_id, self.playback.grid)
         if extent is not None:
             message.extent_horizontal = float(extent.extent_horizontal)
             message.extent_vertical = float(extent.extent_vertical)
@@ -204,6 +232,11 @@ def _defaults() -> dict[str, Any]:
     """Return the default of every parameter, by name."""
     return {f.name: f.default for f in fields(PlaybackConfig)} | {
         "encoding": "rgb8",
+        "follow_cmd_vel": False,
+        "cmd_vel_stamped": False,
+        "start_yaw": 0.0,
+        "max_turn_rate": TurnLimits.rate,
+        "max_turn_acceleration": TurnLimits.acceleration,
         "frame_id": "camera_optical_frame",
         "restamp": False,
         "reliable": True,

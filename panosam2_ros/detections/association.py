@@ -20,6 +20,7 @@ from panosam2_ros.tracking.motion_model import TrackState
 from panosam2_ros.tracking.track import PastTrack
 
 _NESTED = 0.75  # share of the smaller of two of one class from which on they are one thing
+_OWN_LABEL = 0.5  # share of the overlap at which an object explains a box of its own label
 _REST = 0.5  # share of a box that ends at its image's border from which on an object explains it
 _DEVIATIONS = 2.0  # standard deviations within which an unseen object is expected
 _FARTHEST = 0.35  # rad; where an unseen object is expected farther away, nothing is known of it
@@ -72,7 +73,7 @@ def without_duplicates(boxes: PlacedBoxes, overlap: float) -> PlacedBoxes:
         kept.append(first)
         others = boxes.of(left)
         like = np.array([[name == boxes.detected.classes[first] for name in others.detected.classes]], bool)
-        one = _one_thing(boxes.of([first]).angular, others.angular, like, overlap)
+        one = same_thing(boxes.of([first]).angular, others.angular, like, overlap)
         left = left[~one[0]]
     return boxes.of(sorted(kept))
 
@@ -83,7 +84,7 @@ def unexplained(boxes: PlacedBoxes, known: KnownObjects, overlap: float) -> NDAr
     An object explains
 
     - a box with which its extent has an intersection over union of at least ``overlap``,
-    - a box of its own label, where the smaller of both lies in the larger,
+    - a box of its own label with half of that, or where the smaller of both lies in the larger: masks drift,
     - a box that is cut by the border of its image, if half of it lies in the object, or if it touches the
       object and is of its label: then the object is what is beyond the border,
     - where it was not seen, a box of about its size near the place where it is expected, and the nearest box
@@ -92,7 +93,8 @@ def unexplained(boxes: PlacedBoxes, known: KnownObjects, overlap: float) -> NDAr
     if not len(known.labels) or not len(boxes):
         return np.arange(len(boxes))
     like = np.array([[name == label for label in known.labels] for name in boxes.detected.classes], bool)
-    explained = _one_thing(boxes.angular, known.angular, like, overlap)
+    explained = same_thing(boxes.angular, known.angular, like, overlap)
+    explained |= like & same_thing(boxes.angular, known.angular, like, _OWN_LABEL * overlap)
     explained |= boxes.cut[:, None] & _is_rest(boxes.angular, known.angular, like)
     apart = angle_between(boxes.angular.directions[:, None], known.angular.directions[None])
     ratio = boxes.angular.solid_angles[:, None] / np.maximum(known.angular.solid_angles[None], 1e-12)
@@ -115,7 +117,7 @@ def is_mask_of(
     return np.asarray((shared >= overlap / 2 * union) | (cut & (shared >= _REST * boxes.solid_angles)))
 
 
-def _one_thing(
+def same_thing(
     boxes: AngularBoxes, others: AngularBoxes, like: NDArray[np.bool_], overlap: float
 ) -> NDArray[np.bool_]:
     """Tell which of N boxes and M others are of one thing, [N, M]; ``like``: they have one class."""

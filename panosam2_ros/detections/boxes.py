@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from panosam2_ros.geometry.sphere import Floats
 
 MOST_BOXES = 100  # of one image that are looked at, the best ones, as COCO's evaluation does
 _LEAST_SIDE = 2.0  # pixels
 _FARTHEST = 2.0  # image sizes from the image beyond which a box is one of other pixels
-_SEAM_MARGIN = 0.01  # fraction of the width; detectors miss the edge by some pixels
+# A box ends at a border that is so near: a fraction of the image's size, or of the box's within a larger one
+# of the image's. Detectors miss edges by more pixels, the larger a thing is.
+_MARGIN, _BOX_MARGIN, _MOST_MARGIN = 0.01, 0.08, 0.03
 _SAME_ROWS = 0.5  # share of the rows of the lower one of two halves that the other one has
 
 
@@ -66,11 +68,11 @@ def usable(boxes: DetectedBoxes, width: int, height: int) -> NDArray[np.bool_]:
     """Tell which boxes [N] are boxes of an image of this size: finite, of some pixels, and in the image."""
     edges, size = boxes.edges, np.array([width, height], float)
     numbers = np.isfinite(edges).all(1) & np.isfinite(boxes.scores)
-    known = np.where(numbers[:, None], edges, 0.0)
+    near = numbers & (np.abs(edges) <= _FARTHEST * np.tile(size, 2)).all(1)
+    known = np.where(near[:, None], edges, 0.0)
     extents = known[:, 2:] - known[:, :2]
-    near = (np.abs(known) <= _FARTHEST * np.tile(size, 2)).all(1)
     inside = (known[:, 2:] > 0).all(1) & (known[:, :2] < size - 1).all(1)
-    return np.asarray(numbers & near & inside & (extents >= _LEAST_SIDE).all(1))
+    return np.asarray(near & inside & (extents >= _LEAST_SIDE).all(1))
 
 
 def clipped(boxes: DetectedBoxes, width: int, height: int, *, wraps: bool) -> DetectedBoxes:
@@ -124,7 +126,7 @@ def joined_at_seam(boxes: DetectedBoxes, width: int) -> DetectedBoxes:
 
 def ends_at_seam(boxes: DetectedBoxes, width: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """Tell which boxes [N] end at the first column, and which at the last one, and not at both."""
-    margin = _SEAM_MARGIN * width
+    margin = _margins(boxes.sizes[:, 0], width)
     first, last = boxes.edges[:, 0], boxes.edges[:, 2]
     left = np.abs(first + 0.5) <= margin
     right = np.abs(last - (width - 0.5)) <= margin
@@ -133,10 +135,16 @@ def ends_at_seam(boxes: DetectedBoxes, width: int) -> tuple[NDArray[np.bool_], N
 
 def ends_at_border(boxes: DetectedBoxes, width: int, height: int) -> NDArray[np.bool_]:
     """Tell which boxes [N] end at a border of an image, beyond which their things may go on."""
-    margin = _SEAM_MARGIN * np.array([width, height])
+    margin = _margins(boxes.sizes, np.array([width, height]))
     at_first = boxes.edges[:, :2] + 0.5 <= margin
     at_last = boxes.edges[:, 2:] >= np.array([width, height]) - 0.5 - margin
     return np.asarray((at_first | at_last).any(1))
+
+
+def _margins(sizes: Floats, image: ArrayLike) -> Floats:
+    """Return how near to a border of an image of a size a box of one of ``sizes`` ends at it, pixels."""
+    size = np.asarray(image, float)
+    return np.asarray(np.clip(_BOX_MARGIN * sizes, _MARGIN * size, _MOST_MARGIN * size))
 
 
 def _row_overlap(box: Floats, other: Floats) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from panosam2_ros.detections.association import without_duplicates
+from panosam2_ros.detections.association import same_thing, without_duplicates
 from panosam2_ros.detections.boxes import DetectedBoxes
 from panosam2_ros.detections.placed_boxes import PlacedBoxes
 from panosam2_ros.detections.placement import place_on_panorama
@@ -22,19 +22,25 @@ def join_views(parts: Sequence[PlacedBoxes], grid: Equirect, overlap: float) -> 
     A box that a border cuts counts only where no whole box of its thing was found. Pieces of one class that
     overlap are of one thing, which is as large as all of them together.
     """
-    boxes = without_duplicates(PlacedBoxes.joined(parts), overlap)
-    while (pair := _pieces(boxes)) is not None:
-        first, second = pair
-        left = [row for row in range(len(boxes)) if row not in pair]
-        boxes = PlacedBoxes.joined([boxes.of(left), _union(boxes.of([first, second]), grid)])
-    return without_duplicates(boxes, overlap)
+    boxes = PlacedBoxes.joined(parts)
+    whole, pieces = boxes.of(np.flatnonzero(~boxes.cut)), boxes.of(np.flatnonzero(boxes.cut))
+    of_whole = same_thing(pieces.angular, whole.angular, _like(pieces, whole), overlap).any(1)
+    pieces = pieces.of(np.flatnonzero(~of_whole))
+    while (pair := _overlapping(pieces)) is not None:
+        left = [row for row in range(len(pieces)) if row not in pair]
+        pieces = PlacedBoxes.joined([pieces.of(left), _union(pieces.of(pair), grid)])
+    return without_duplicates(PlacedBoxes.joined([whole, pieces]), overlap)
 
 
-def _pieces(boxes: PlacedBoxes) -> tuple[int, int] | None:
-    """Return the rows of the best two pieces of one thing; None where there are none."""
-    names = np.array(boxes.detected.classes)
-    both: NDArray[np.bool_] = (names[:, None] == names) & boxes.cut[:, None] & boxes.cut
-    both &= shared_solid_angles(boxes.angular, boxes.angular) > 0
+def _like(boxes: PlacedBoxes, others: PlacedBoxes) -> NDArray[np.bool_]:
+    """Tell which of N boxes and M others have one class, [N, M]."""
+    names = [[one == other for other in others.detected.classes] for one in boxes.detected.classes]
+    return np.array(names, bool).reshape(len(boxes), len(others))
+
+
+def _overlapping(pieces: PlacedBoxes) -> tuple[int, int] | None:
+    """Return the rows of the best two pieces of one class that overlap; None where there are none."""
+    both = _like(pieces, pieces) & (shared_solid_angles(pieces.angular, pieces.angular) > 0)
     rows, columns = np.nonzero(np.triu(both, 1))
     return (int(rows[0]), int(columns[0])) if rows.size else None
 

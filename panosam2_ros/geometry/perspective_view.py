@@ -19,7 +19,7 @@ from panosam2_ros.geometry.image_types import ImageArray, LabelImage
 from panosam2_ros.geometry.sphere import Floats, normalised
 
 SMALLEST_FOV, LARGEST_FOV = math.radians(5), math.radians(140)
-LEAST_SIDE, LARGEST_SIDE = 64, 4096  # pixels of a view
+SMALLEST_SIDE, LARGEST_SIDE = 64, 4096  # pixels of a view
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,9 +54,9 @@ class PerspectiveView:
             raise ValueError(
                 f"a view is {low} to {high} degrees wide (field of view), got {math.degrees(fov):g}"
             )
-        if not all(LEAST_SIDE <= side <= LARGEST_SIDE for side in size):
+        if not all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in size):
             raise ValueError(
-                f"the sides of a view have {LEAST_SIDE} to {LARGEST_SIDE} pixels, got {size[0]}x{size[1]}"
+                f"the sides of a view have {SMALLEST_SIDE} to {LARGEST_SIDE} pixels, got {size[0]}x{size[1]}"
             )
         forward = camera.vectors_of(azimuth, elevation)
         right = camera.vectors_of(azimuth - math.pi / 2, 0.0)  # level, also where the view looks straight up

@@ -183,6 +183,15 @@ class SearchRegion:
         """Return the unit vectors [size, size, 3], optical axes, of this region's pixels."""
         return pixel_directions(size, self.fov) @ self.axes
 
+    def outside(self, size: int, vertical_fov: float) -> NDArray[np.bool_] | None:
+        """Return which of this region's pixels, [size, size], lie above or below a panorama; None: none does.
+
+        The panorama is ``vertical_fov`` rad high.
+        """
+        height = np.abs(pixel_directions(size, self.fov) @ self.axes[:, 1])  # sine of the latitude
+        outside = np.asarray(height > math.sin(vertical_fov / 2))
+        return outside if vertical_fov < math.pi and outside.any() else None
+
     def project(self, vectors: Floats, size: int) -> Floats:
         """Return the pixel indices x, y [..., 2] of directions [..., 3]; they may lie outside the region."""
         return np.asarray((to_plane(vectors @ self.axes.T) / side_of(self.fov) + 0.5) * size - 0.5)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.io.image_files import MOST_PIXELS, Bytes, CutOffError, ImageFileError, decode_file
+from panosam2_ros.io.out_of_memory import raise_lack_of_memory
 from panosam2_ros.io.video_packets import codec_of
 
 
@@ -216,6 +217,7 @@ def _converted(pixels: NDArray[Any], to_rgb: Any) -> ImageArray:
     try:
         return np.asarray(cv2.cvtColor(pixels, to_rgb), np.uint8)
     except cv2.error as error:
+        raise_lack_of_memory(error)
         raise ImageError(
             f"OpenCV cannot convert the colours of {pixels.shape[1]}x{pixels.shape[0]} pixels: "
             f"{error.err or error}; set the camera driver's pixel format to rgb8"

@@ -15,6 +15,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 
+from panosam2_ros.io.out_of_memory import raise_lack_of_memory
 from panosam2_ros.io.printable import printable
 
 Bytes = NDArray[np.uint8]
@@ -73,6 +74,7 @@ def decode_file(data: Bytes, *, grey: bool = False, most_pixels: float = MOST_PI
     try:
         decoded = cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
+        raise_lack_of_memory(error)
         raise ImageFileError(f"OpenCV says: {error.err or error}") from error
     if decoded is None:
         raise ImageFileError("OpenCV does not know the format, or the data are damaged")

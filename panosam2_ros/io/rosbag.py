@@ -10,6 +10,7 @@ from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.io.bag_files import BagFiles
 from panosam2_ros.io.bag_streams import BagOrigin, BagStream
 from panosam2_ros.io.image_encodings import compressed_to_array, image_to_array
+from panosam2_ros.io.out_of_memory import raise_lack_of_memory
 from panosam2_ros.io.read_report import ReadReport
 from panosam2_ros.io.stream_messages import DEFINITIONS, stamp_and_frame, stream_codec
 from panosam2_ros.io.video import StampedFrame, VideoError
@@ -79,6 +80,7 @@ class BagImages:
                 try:
                     frames = list(self._frames(reader, raw, stream))
                 except Exception as error:  # ImageError, and what a short message makes rosbags raise
+                    raise_lack_of_memory(error)
                     report.miss(f"image {number}, recorded at {raw[1]} ns: {error}")
                     stream.lose()
                     continue
@@ -139,6 +141,7 @@ class _Messages:
                     yield raw
                 return
             except Exception as error:  # decompressors and databases raise whatever they like
+                raise_lack_of_memory(error)
                 if len(self.damages) < _MAX_DAMAGES:
                     self.damages.append(f"{type(error).__name__}: {error}")
             if (start := self._after_damage(following)) is None:

@@ -14,6 +14,7 @@ import numpy as np
 
 from panosam2_ros.geometry.image_types import ImageArray
 from panosam2_ros.io.image_files import ImageFileError, decode_file
+from panosam2_ros.io.out_of_memory import raise_lack_of_memory
 from panosam2_ros.io.read_report import ReadReport
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class VideoFile:
             # "file:": FFmpeg takes a name with a colon for a protocol
             container = av.open(f"file:{self._path}", metadata_errors="replace")
         except (av.FFmpegError, OSError) as error:
+            raise_lack_of_memory(error)
             raise VideoError(f"{self._path} is no video that FFmpeg can read: {error}; {_RECODE}") from error
         with container:
             stream = container.streams.best("video")
@@ -132,6 +134,7 @@ class VideoFile:
             try:
                 decoded = stream.decode(packet)
             except av.FFmpegError as error:
+                raise_lack_of_memory(error)
                 report.miss(f"a packet near {_seconds(packet)} cannot be decoded: {error.strerror}")
                 failed += 1
                 continue

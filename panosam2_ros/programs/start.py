@@ -20,9 +20,16 @@ def run_program(module: str) -> NoReturn:
     die_of_interrupts()
     try:
         main = import_module(module).main
-    except ImportError as error:
-        sys.exit(f"{Path(sys.argv[0]).stem}: {' '.join(str(error).split())}")
+    except (ImportError, MemoryError) as error:
+        sys.exit(f"{Path(sys.argv[0]).stem}: {_explained(error)}")
     sys.exit(main())
+
+
+def _explained(error: BaseException) -> str:
+    """Say in one line why a module cannot be imported."""
+    from panosam2_ros.io.out_of_memory import is_out_of_memory, memory_problem
+
+    return memory_problem(error) if is_out_of_memory(error) else " ".join(str(error).split())
 
 
 def die_of_interrupts() -> None:

@@ -15,6 +15,7 @@ import torch
 from rclpy.node import Node
 from rclpy.timer import Timer
 
+from panosam2_ros.io.out_of_memory import raise_lack_of_memory
 from panosam2_ros.memory.memory_file import TrackerSnapshot
 from panosam2_ros.ros.diagnostics.status import ModelInfo, TrackerStatus
 from panosam2_ros.ros.inference.memory_store import MemoryStore
@@ -46,14 +47,18 @@ def load_tracker(
 ) -> LoadedTracker:
     """Load a model and what is remembered, on any thread; this takes seconds.
 
-    Raises what ``build_tracker`` raises, and OSError.
+    Raises what ``build_tracker`` raises, OSError, and LackOfMemoryError.
     """
     try:
         Path(parameters.memory_directory).expanduser()
     except RuntimeError as error:
         place = repr(parameters.memory_directory)
         raise ValueError(f"memory_directory is {place}, and {error} Set HOME, or a path without ~") from error
-    tracker = build_tracker(parameters)
+    try:
+        tracker = build_tracker(parameters)
+    except Exception as error:
+        raise_lack_of_memory(error)
+        raise
     tracker.epoch = epoch
     store = MemoryStore(tracker, parameters.memory_directory, parameters.memory_file, memory_failed)
     return LoadedTracker(tracker, store, store.restore(known))

@@ -18,6 +18,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.executors import Executor, ExternalShutdownException
 from rclpy.logging import get_logger
 
+from panosam2_ros.io.out_of_memory import is_out_of_memory, memory_problem
 from panosam2_ros.ros.dds import remove_dead_segments
 
 _MAX_DOMAIN = 232  # DDS derives its ports from it
@@ -80,7 +81,8 @@ def starting() -> Iterator[None]:
     except (RCLError, ParameterException, RuntimeError, ValueError, OSError) as error:
         if not rclpy.ok():  # a signal came first: ``ros_running`` leaves quietly
             raise
-        exit_with(f"cannot start: {one_line(error)}")
+        problem = memory_problem(error) if is_out_of_memory(error) else one_line(error)
+        exit_with(f"cannot start: {problem}")
 
 
 def one_line(error: Exception) -> str:

@@ -9,20 +9,9 @@ from typing import TypeVar
 
 import torch
 
+from panosam2_ros.io.out_of_memory import device_remedy, host_remedy, is_device_memory, is_out_of_memory
+
 T = TypeVar("T")
-
-_RAN_OUT = (
-    "DefaultCPUAllocator",  # torch on a CPU raises a plain RuntimeError
-    "ALLOC_FAILED",  # cuBLAS and cuDNN
-    "Insufficient memory",  # OpenCV
-)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error says that memory ran out, the host's or the device's."""
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
-        return True
-    return any(text in str(error) for text in _RAN_OUT)
 
 
 class AdaptiveBatcher:
@@ -34,6 +23,7 @@ class AdaptiveBatcher:
     def __init__(self, patience: float = 60.0) -> None:
         self.batch_size = 0  # objects; 0: all
         self.out_of_memory = 0  # times
+        self._on_device = False  # whether it was the GPU's memory the last time
         # Releases what can be done without, and returns whether there was any.
         self.release_caches: Callable[[], bool] = lambda: False
         self._patience, self._since = patience, 0.0
@@ -55,6 +45,7 @@ class AdaptiveBatcher:
                 continue
             except Exception as error:
                 tried = rows.stop - rows.start
+                self._on_device = is_device_memory(error)
                 # one object is tried twice: images that come meanwhile can be released again and again
                 if not is_out_of_memory(error) or not self._reduce(tried) or alone == start:
                     raise
@@ -67,9 +58,13 @@ class AdaptiveBatcher:
         if not self.out_of_memory or not (self.batch_size or self._is_recent()):
             return ""
         how = f"{self.batch_size} at a time" if self.batch_size else "all at once"
+        if self._on_device:
+            whose, remedy = "the GPU's memory", f"lower max_objects or mask_width; {device_remedy()}"
+        else:
+            whose, remedy = "memory", f"lower history_mib, max_objects or mask_width; {host_remedy()}"
         return (
-            f"memory ran out {self.out_of_memory} times: kept images were dropped, objects are tracked "
-            f"{how}; lower history_mib, max_objects or mask_width, or use a smaller model"
+            f"{whose} ran out {self.out_of_memory} times: kept images were dropped, objects are tracked "
+            f"{how}; {remedy}"
         )
 
     def _reduce(self, tried: int) -> bool:

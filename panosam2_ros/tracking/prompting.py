@@ -19,6 +19,7 @@ from panosam2_ros.prompts.validation import ValidatedPrompts
 from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
 from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.motion_model import TrackState
+from panosam2_ros.tracking.panorama_border import cut_to_panorama
 from panosam2_ros.tracking.propagation import segment_prompts
 from panosam2_ros.tracking.propagation_result import PropagationResult
 from panosam2_ros.tracking.track import PromptOutcome, TrackedObject
@@ -97,7 +98,7 @@ class PromptSegmenter:
         )
         features = self._encoder.encode(frame, [view.view for view in views])
         with self._model.precision():
-            return segment_prompts(
+            result = segment_prompts(
                 self._model,
                 batch.bank,
                 features,
@@ -106,6 +107,7 @@ class PromptSegmenter:
                 reach=reaches([view.view for view in views], self._model.device),
                 stamp=frame.stamp,
             )
+        return cut_to_panorama(result, [view.view for view in views], self._network)
 
 
 def _was_wrong(batch: PromptBatch, views: Sequence[InputView], result: PropagationResult) -> Tensor:

@@ -16,8 +16,8 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
+from panosam2_ros.io.out_of_memory import is_out_of_memory
 from panosam2_ros.memory.memory_bank import MemoryBank
-from panosam2_ros.tracking.adaptive_batching import is_out_of_memory
 from panosam2_ros.tracking.propagation_result import PropagationResult
 from panosam2_ros.tracking.step_inputs import StepInputs
 from panosam2_ros.tracking.tensor_tree import tensors_of, with_tensors

@@ -22,6 +22,7 @@ from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.mask_cleaning import MaskCleaner
 from panosam2_ros.tracking.object_group import ObjectBatch
+from panosam2_ros.tracking.panorama_border import cut_to_panorama, reaches_border
 from panosam2_ros.tracking.prompting import PromptBatch, PromptSegmenter
 from panosam2_ros.tracking.propagation import empty_bank, propagate, remember_instead
 from panosam2_ros.tracking.propagation_result import PropagationResult
@@ -207,6 +208,7 @@ class ViewPipeline:
         scores, ious = expit(answer.scores).tolist(), answer.ious.tolist()
         for row, (item, view) in enumerate(zip(objects, views, strict=True)):
             whole = row not in settled or settled[row].whole
+            whole = whole and not reaches_border(view, answer.logits[row], self.network)
             measured = (answer.logits[row], scores[row], ious[row], whole)
             found.append(Sighting(item, view, *measured, self.network, self.planner))
         return found
@@ -227,7 +229,8 @@ class ViewPipeline:
             call = StepCall(source_of(frame, views, network, device), task.known, inputs, bank)
             return self._step(call) if self._graphs is None else self._graphs.run(call)
 
-        return PropagationResult.concatenated(self._batcher.run(part, len(task.batch.bank)))
+        result = PropagationResult.concatenated(self._batcher.run(part, len(task.batch.bank)))
+        return cut_to_panorama(result, plan.views, network)
 
     def _step(self, call: StepCall) -> PropagationResult:
         """Find objects in views that are sampled on the network's device."""

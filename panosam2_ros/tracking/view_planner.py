@@ -24,6 +24,7 @@ from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.motion_model import TrackState
 from panosam2_ros.tracking.object_group import ObjectBatch
+from panosam2_ros.tracking.panorama_border import limited_to_panorama
 from panosam2_ros.tracking.seam_placement import SeamPlacer
 from panosam2_ros.tracking.search_schedule import MAX_SEARCHED_PER_FRAME, SEARCH_EVERY, searched_region
 from panosam2_ros.tracking.track import TrackedObject
@@ -206,7 +207,7 @@ class RegionPlanner:
 
     def plan(self, group: ObjectBatch, frame: Frame) -> ViewPlan:
         """Return predicted regions; for some of the lost objects, regions where they may be."""
-        regions = [_predicted_region(item, frame.stamp) for item in group.objects]
+        regions = [_predicted_region(item, frame) for item in group.objects]
         lost = [row for row, region in enumerate(regions) if _is_searched(region)]
         if not lost or not self._model.config.searches_elsewhere:
             return ViewPlan([SearchRegionView(region) for region in regions])
@@ -283,10 +284,12 @@ def _region(view: InputView) -> SearchRegion:
     return view.region
 
 
-def _predicted_region(item: TrackedObject, stamp: int) -> SearchRegion:
-    """Return where to look for an object at ``stamp`` (ns) if it goes on as it went."""
-    region, bearing = _region(item.view), item.motion.predict(stamp)
-    return region if bearing is None else region.predicted(bearing.direction)
+def _predicted_region(item: TrackedObject, frame: Frame) -> SearchRegion:
+    """Return where to look for an object in a frame if it goes on as it went."""
+    region, bearing = _region(item.view), item.motion.predict(frame.stamp)
+    if bearing is None:
+        return region
+    return region.predicted(limited_to_panorama(bearing.direction, frame.grid.vertical_fov))
 
 
 def _is_searched(region: SearchRegion) -> bool:

@@ -98,10 +98,15 @@ def outline_masks(
 
 
 def draw_marks(image: ImageArray, marks: Sequence[Mark], grid: Projection) -> None:
-    """Draw a cross in a ring and a text at every mark; only the ring where the object is not seen."""
+    """Draw a cross in a ring and a text at every mark; only the ring where the object is not seen.
+
+    What lies above or below a cropped panorama is marked at its border.
+    """
     size, width = max(4, round(grid.width / 130)), stroke(grid.width)
     for mark in marks:
         u, v = (float(x) for x in grid.vector_to_pixel(mark.direction))
+        if isinstance(grid, Equirect):
+            v = min(max(v, -0.5), grid.height - 0.5)
         if not (-size <= u < grid.width + size and -size <= v < grid.height + size):
             continue  # a perspective view does not show it
         paint = colour(mark.obj_id)

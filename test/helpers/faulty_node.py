@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import math
 import os
+import resource
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -180,6 +182,25 @@ def slow_to_configure() -> None:
     runtime.build_tracker = build
 
 
+def little_memory_at_first() -> None:
+    """The weights find almost no memory, really, when they are loaded first."""
+    real, calls = runtime.build_tracker, [0]
+
+    def build(parameters: Any) -> Any:
+        calls[0] += 1
+        if calls[0] > 1:
+            return real(parameters)
+        soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+        held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (held + (1 << 20), hard))
+        try:
+            return real(parameters)
+        finally:
+            resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+    runtime.build_tracker = build
+
+
 def executor_hangs() -> None:
     """When the third image arrives, as where the middleware blocks it."""
     real, calls = image_subscription.ImageSubscription._arrived, [0]
@@ -203,7 +224,7 @@ if __name__ == "__main__":
     FAULTS = (
         inference_raises, inference_ends, inference_ends_always, inference_hangs, out_of_memory,
         no_memory_at_all, no_memory_for_messages, disk_full, prompting_raises, knows_a_transform,
-        executor_hangs, slow, slow_to_configure, like_humble,
+        executor_hangs, little_memory_at_first, slow, slow_to_configure, like_humble,
     )  # fmt: skip
     {fault.__name__: fault for fault in FAULTS}[sys.argv.pop(1)]()
     node.main()

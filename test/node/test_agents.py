@@ -307,6 +307,7 @@ HELLO = {
 @pytest.mark.faults
 def test_standard_output_carries_the_protocol_only_and_signals_end_it() -> None:
     command = [sys.executable, "-m", "panosam2_ros.ros.agents.mcp_server"]
+    others = {str(path) for path in Path("/dev/shm").glob("fastdds_*")}  # it maps those that it reads from
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=ROOT) as server:
         assert server.stdin and server.stdout and server.stderr
@@ -316,8 +317,11 @@ def test_standard_output_carries_the_protocol_only_and_signals_end_it() -> None:
         while answer.get("id") != 1:
             answer = json.loads(server.stdout.readline())
         assert answer["result"]["serverInfo"]["name"] == "panosam2"
+        maps = Path(f"/proc/{server.pid}/maps").read_text()
+        segments = set(re.findall(r"/dev/shm/fastdds_[0-9a-f]{16}$", maps, re.MULTILINE))
         server.send_signal(signal.SIGTERM)
         assert server.wait(60) == 0
+        assert not any(Path(segment).exists() for segment in segments - others)
         assert all(json.loads(line)["jsonrpc"] == "2.0" for line in server.stdout.read().splitlines())
         assert "Traceback" not in server.stderr.read()
 

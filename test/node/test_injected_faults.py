@@ -12,6 +12,7 @@ pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from lifecycle_msgs.msg import Transition
 from std_srvs.srv import Trigger
 
 from helpers.process import Process, wait_for
@@ -144,3 +145,13 @@ def test_it_works_with_the_rclpy_of_humble_too(station: Station, tmp_path: Path)
         station.spin_until(lambda: station.value("frames_kept") == "1")
         assert "clean it up first" in station.set(model="sam2.1_hiera_tiny")[0].reason
         assert station.prompt(ball_prompt()).success and "Traceback" not in process.output
+
+
+def test_a_model_for_which_there_is_too_little_memory(station: Station, tmp_path: Path) -> None:
+    """By a real limit; the node says so, lives, and can be configured when there is enough."""
+    with start(MODEL, tmp_path / "log.txt", fault="little_memory_at_first") as process:
+        wait_for(lambda: "could not be configured" in process.output, 90, "the failure")
+        assert "memory ran out" in process.output and "a smaller model" in process.output
+        station.until_status(DiagnosticStatus.ERROR, "memory ran out")
+        assert station.change(Transition.TRANSITION_CONFIGURE)
+        assert process.stop() == 0 and "Traceback" not in process.output

@@ -21,12 +21,13 @@ pytestmark = pytest.mark.faults
 PROGRAMS = {
     "panosam2_node": [],
     "panosam2_virtual_camera": [],
+    "panosam2_places": [],
     "panosam2_prompt": ["list"],
     "panosam2_track": ["video.mp4", "--out", "tracked", "--click=9,9"],
     "panosam2_demo": ["--out", "demo"],
 }
-# a node and a camera that are ended leave with 0, `ros2 launch` would call anything else a crash
-QUIET = ("panosam2_node", "panosam2_virtual_camera")
+# nodes and a camera that are ended leave with 0, `ros2 launch` would call anything else a crash
+QUIET = ("panosam2_node", "panosam2_places", "panosam2_virtual_camera")
 
 
 def catches_sigint(pid: int) -> bool:

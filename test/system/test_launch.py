@@ -9,13 +9,13 @@ from types import ModuleType
 import pytest
 
 from helpers.process import ROOT
-from panosam2_ros.ros import rviz_config
+from panosam2_ros.ros import camera_presets, rviz_config
 from panosam2_ros.ros.dds import PROFILES_VARIABLE
 
 LAUNCH = ROOT / "launch" / "panosam2.launch.py"
 ARGUMENTS = {
     "image", "namespace", "params_file", "log_level", "autostart", "respawn", "use_sim_time", "rviz",
-    "camera_frame", "dds_profile", "model", "device",
+    "camera", "camera_frame", "dds_profile", "model", "device",
 }  # fmt: skip
 # and those of the files that include it
 MORE = {
@@ -96,9 +96,13 @@ def test_files_it_names_exist() -> None:
     assert not missing
 
 
-def test_rviz_gets_the_arguments_in_the_order_in_which_it_takes_them() -> None:
-    taken = list(inspect.signature(rviz_config.write).parameters)
-    assert list(ast.literal_eval(assigned("named"))) == taken[:3]
+def test_presets_and_rviz_get_the_arguments_in_the_order_in_which_they_take_them() -> None:
+    taken = list(inspect.signature(camera_presets.chosen_preset).parameters)
+    assert list(ast.literal_eval(assigned("named"))) == taken
+    (write,) = (n for n in ast.walk(ast.parse(LAUNCH.read_text())) if isinstance(n, ast.Call)
+                and ast.unparse(n.func) == "rviz_config.write")  # fmt: skip
+    given = [ast.unparse(argument).removeprefix("camera.") for argument in write.args]
+    assert given == list(inspect.signature(rviz_config.write).parameters)[:3]
 
 
 def loaded(name: str) -> ModuleType:
@@ -154,6 +158,22 @@ def test_only_what_is_given_goes_before_the_file_of_parameters(given: str) -> No
     file, *rest = evaluate_parameters(context, node._Node__parameters)
     assert file.name == "panosam2.yaml"
     assert rest == ([{"autostart": given == "true"}] if given else [])
+
+
+def test_camera_gives_topic_and_parameters_before_what_the_user_gives() -> None:
+    module = loaded("panosam2")
+    from launch_ros.utilities import evaluate_parameters
+
+    from launch import LaunchContext
+
+    context = LaunchContext()
+    for action in module.arguments():
+        action.execute(context)
+    context.launch_configurations["camera"] = "cropped_120"
+    notice, node = module.node(context)
+    assert "360 x 120 degrees" in notice.msg[0].perform(context)
+    file, preset = evaluate_parameters(context, node._Node__parameters)
+    assert file.name == "panosam2.yaml" and preset["vertical_fov"] == pytest.approx(2.0944, abs=1e-4)
 
 
 @pytest.mark.parametrize("users_own", [None, "/own/profile.xml"])

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import rclpy
+from rclpy.node import Node
 from rclpy.utilities import remove_ros_args
 
 from panosam2_ros.io.package_files import package_file
@@ -77,7 +78,7 @@ def _serve(served: Any, options: argparse.Namespace) -> None:
     name = f"panosam2_mcp_{os.getpid()}"
     node = rclpy.create_node(name, namespace=options.namespace or None, enable_rosout=False)
     spinning, finished = SpinThread(node), threading.Event()
-    threading.Thread(target=_end_at_signal, args=(node.context, finished), daemon=True).start()
+    threading.Thread(target=_end_at_signal, args=(node, spinning, finished), daemon=True).start()
     try:
         client = Client(node, options.node, timeout=options.timeout, waiting=spinning)
         served.build_server(AgentTools(client, most_columns=options.max_width)).run("stdio")
@@ -87,13 +88,15 @@ def _serve(served: Any, options: argparse.Namespace) -> None:
         node.destroy_node()
 
 
-def _end_at_signal(context: Any, finished: threading.Event) -> None:
+def _end_at_signal(node: Node, spinning: SpinThread, finished: threading.Event) -> None:
     """End the process when a signal has ended ROS: the thread that reads standard input cannot be woken."""
-    while context.ok():
+    while node.context.ok():
         if finished.is_set():
             return
         time.sleep(_WATCH)
     if not finished.is_set():
+        spinning.close()
+        node.destroy_node()  # otherwise Fast DDS's shared memory, 128 MiB, would stay behind
         end_process()
 
 

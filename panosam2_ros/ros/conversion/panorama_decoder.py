@@ -15,6 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from panosam2_ros.geometry.dual_fisheye import CalibrationError, DualFisheye, Remap
 from panosam2_ros.geometry.equirect import Equirect, exact_fov
 from panosam2_ros.io.image_encodings import ENCODINGS, ImageError, compressed_to_array, image_to_array
+from panosam2_ros.io.out_of_memory import raise_lack_of_memory
 from panosam2_ros.ros.conversion.image_limits import ImageLimits
 from panosam2_ros.ros.conversion.projection_monitor import ProjectionMonitor
 from panosam2_ros.ros.conversion.stream_image import StreamImage
@@ -54,6 +55,7 @@ class PanoramaDecoder:
         except (ValueError, CalibrationError) as error:
             raise ImageError(str(error)) from error
         except cv2.error as error:
+            raise_lack_of_memory(error)
             raise ImageError(f"OpenCV cannot make a panorama of {width}x{height} pixels: {error}") from error
         return image
 

@@ -8,6 +8,13 @@ from collections.abc import Mapping
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 
+from panosam2_ros.io.out_of_memory import (
+    LackOfMemoryError,
+    device_remedy,
+    host_remedy,
+    is_device_memory,
+    is_out_of_memory,
+)
 from panosam2_ros.ros.diagnostics.findings import Finding
 from panosam2_ros.ros.diagnostics.statistics import Statistics, diagnostics_msg
 from panosam2_ros.ros.diagnostics.status import NodeStatus, findings
@@ -30,6 +37,8 @@ class Reporter:
 
     def failed(self, text: str, kind: str, error: BaseException | None = None) -> None:
         """Report an error; ``kind`` is a name from the code. The log has each reason once in ten seconds."""
+        if error is not None and is_out_of_memory(error) and not isinstance(error, LackOfMemoryError):
+            text += f"; {device_remedy() if is_device_memory(error) else host_remedy()}"
         self._statistics.failed(line(text))
         if self._throttle.due(kind, text):
             trace = "".join(traceback.format_exception(error)).rstrip() if error else ""

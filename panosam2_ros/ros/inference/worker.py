@@ -21,6 +21,7 @@ from panosam2_ros.ros.inference.frame_buffer import (
     ReceivedImage,
     not_held,
 )
+from panosam2_ros.ros.inference.late_replay import LateReplay
 from panosam2_ros.ros.inference.progress import ProgressMonitor, WorkerProgress
 from panosam2_ros.ros.inference.worker_call import WorkerCall
 from panosam2_ros.ros.inference.worker_state import WorkerCounts, WorkerLimits, WorkerQueue
@@ -72,7 +73,7 @@ class Worker(Generic[M]):
     ) -> None:
         self.tracker = tracker  # touched by jobs and by this thread only
         self._callbacks, self._on_start, self._job_limit = callbacks, on_start, limits.jobs
-        self._replay_every = limits.replay_every
+        self._late = LateReplay(tracker, limits.replay_every, self.frame_at, callbacks.on_error)
         self._history: FrameBuffer[M] = FrameBuffer(limits.history_seconds, limits.history_mib)
         self._change = threading.Condition()  # guards everything below
         self._jobs: deque[WorkerCall] = deque()
@@ -84,7 +85,6 @@ class Worker(Generic[M]):
         self._stopping = False
         self._abandoned = False  # whoever stopped it did not wait to the end
         self._image_turn = False
-        self._replayed: int | None = None  # images received until the last step of a replay
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
 
     def start(self) -> None:
@@ -253,7 +253,7 @@ class Worker(Generic[M]):
             if self.tracker.replaying:  # between images: none waits for more than one step of this
                 self._try_replay()
             else:
-                self._replayed = None
+                self._late.reset()
             with self._change:
                 self._running = None
                 self._progress.finished(image=frame is not None, waiting=self._waiting is not None)
@@ -261,43 +261,18 @@ class Worker(Generic[M]):
 
     def _try_replay(self) -> None:
         """Do a step of the replay; where that fails, for want of memory for example, try again soon."""
+        with self._change:
+            until = self._newest[0].stamp if self._newest else 0
+            kept = [stamp for stamp in self._history.stamps() if stamp <= until]
+            received = self._counts.received
         try:
-            self._replay()
+            self._late.step(kept, received)
         except Exception as error:
             if self._newest is not None:
                 self._callbacks.on_error(self._newest[0], error)
             with self._change:
                 if not (self._stopping or self._jobs or self._waiting):
                     self._change.wait(_RETRY_AFTER)
-
-    def _replay(self) -> None:
-        """Track objects of older images through one of the kept images that follow."""
-        behind = self.tracker.replay_stamp
-        with self._change:
-            until = self._newest[0].stamp if self._newest else 0
-            stamps = [s for s in self._history.stamps() if behind is not None and behind < s <= until]
-            received = self._counts.received
-        arrived = received - (received if self._replayed is None else self._replayed)
-        self._replayed = received
-        if not stamps:
-            self.tracker.merge_replayed(everything=True)
-            return
-        # twice as fast as images come, or the replay would never reach the newest
-        every = max(self._replay_every, 2 * arrived * self.tracker.replaying)
-        stamp = stamps[min(every, len(stamps)) - 1]
-        try:
-            frame, image = self.frame_at(stamp)
-        except Exception:  # it has been dropped meanwhile, or cannot be read: later images will do
-            self.tracker.skip_replay(stamp)
-            return
-        replayed = True
-        try:
-            self.tracker.replay(image, stamp)
-        except Exception as error:
-            replayed = False
-            self._callbacks.on_error(frame, error)
-        if not replayed:  # only now: the error's traceback held images alive
-            self.tracker.merge_replayed(everything=True)
 
     def _take(self) -> tuple[WorkerCall | None, ReceivedImage[M] | None]:
         """Take a job or an image, interleaved; an image that a job is about always comes first."""

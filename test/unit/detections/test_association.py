@@ -67,6 +67,9 @@ def test_overlap_decides() -> None:
     """Squares of 20 degrees 10 degrees apart have an intersection over union of a third."""
     assert new(placed((0, 0, 20, 20)), track(10, 0, 20), overlap=0.3) == []
     assert new(placed((0, 0, 20, 20)), track(10, 0, 20), overlap=0.4) == [0]
+    # a mask that has drifted off its thing
+    assert new(placed((0, 0, 20, 20)), track(10, 0, 20, "a"), overlap=0.4) == []
+    assert new(placed((0, 0, 20, 20)), track(15, 0, 20, "a"), overlap=0.4) == [0]
 
 
 def test_a_part_is_explained_by_a_thing_of_its_class_only() -> None:
@@ -98,6 +101,15 @@ def test_an_object_that_was_not_known_then_explains_what_is_near() -> None:
     assert new(placed((0, 0, 10, 10)), later) == []
     assert new(placed((0, 0, 10, 10)), track(12, 0, 10)) == [0]
     assert new(placed((60, 0, 10, 10)), later) == [0]
+
+
+def test_an_object_that_is_looked_for_may_be_the_nearest_box_of_its_label() -> None:
+    hidden = track(0, 0, 10, "a", TrackState.OCCLUDED, sigma=1)
+    assert new(placed((40, 0, 10, 10), (-35, 0, 10, 10), classes="aa"), hidden) == [0]
+    assert new(placed((40, 0, 10, 10), (-35, 0, 10, 10), classes="ab"), hidden) == [1]
+    assert new(placed((60, 0, 10, 10)), hidden) == [0]
+    # it was found where it was: the other box is another thing
+    assert new(placed((2, 0, 10, 10), (40, 0, 10, 10)), hidden) == [1]
 
 
 def test_double_boxes_count_once_with_the_better_score() -> None:

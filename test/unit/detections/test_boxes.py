@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.fuzzing import examples
 from panosam2_ros.detections.boxes import (
     MOST_BOXES,
     DetectedBoxes,
@@ -69,6 +70,7 @@ def test_scores_that_are_no_numbers_are_told_apart() -> None:
     assert found.tolist() == [False, True]
 
 
+@examples(100)
 @given(st.lists(st.tuples(anything, anything, anything, anything), max_size=8), st.booleans())
 def test_any_usable_box_is_cut_to_one_in_the_image(rows: list[tuple[float, ...]], wraps: bool) -> None:
     given_boxes = boxes(*rows)  # type: ignore[arg-type]
@@ -93,6 +95,13 @@ def test_halves_of_a_thing_on_the_seam_are_joined() -> None:
     found = joined_at_seam(boxes((-0.5, 100, 40, 200), (300, 0, 400, 90), (950, 105, 999, 210)), WIDTH)
     assert found.edges.tolist() == [[950, 100, 1040, 210], [300, 0, 400, 90]]
     assert found.scores.tolist() == [0.9, 0.89]
+
+
+def test_large_things_may_miss_the_seam_by_more_pixels() -> None:
+    """A detector's error grows with its box."""
+    for wide, high in ((40, 100), (250, 400)):
+        left, right = (0.06 * wide, 50, wide, 50 + high), (999 - wide, 52, 999 - 0.06 * wide, 50 + high)
+        assert len(joined_at_seam(boxes(left, right), WIDTH)) == 1
 
 
 @pytest.mark.parametrize(

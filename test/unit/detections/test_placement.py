@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.fuzzing import examples
 from panosam2_ros.detections.boxes import DetectedBoxes, usable
 from panosam2_ros.detections.placed_boxes import PlacedBoxes
 from panosam2_ros.detections.placement import place_on_panorama, place_through_view
@@ -112,7 +113,7 @@ def test_boxes_at_the_border_of_a_view_are_cut() -> None:
     assert place_through_view(one([100, 100, 150, 200]), VIEW, GRID).cut.tolist() == [False]
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(coordinates, coordinates, coordinates, coordinates, st.booleans())
 def test_any_usable_box_becomes_a_prompt(
     left: float, top: float, right: float, bottom: float, seen_through: bool

@@ -50,13 +50,13 @@ def joined(things: dict[str, tuple[Floats, float]]) -> PlacedBoxes:
 
 
 @pytest.mark.parametrize("lon", range(-180, 180, 30))
-@pytest.mark.parametrize("radius", [0.1, 0.25, 0.6])
+@pytest.mark.parametrize("radius", [0.1, 0.25, 0.6, 0.8])
 def test_a_thing_is_found_once_wherever_it_is(lon: int, radius: float) -> None:
     """The largest is wider than the views overlap, so that views cut it everywhere."""
     centre = lonlat_to_vector(math.radians(lon), 0.05)
     found = joined({"a": (centre, radius)})
     assert len(found) == 1
-    assert box_ious(found.angular, extent(centre, radius))[0, 0] > 0.6
+    assert box_ious(found.angular, extent(centre, radius))[0, 0] > 0.8
 
 
 def test_two_things_of_a_class_stay_two() -> None:

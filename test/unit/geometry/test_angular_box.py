@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
+from helpers.fuzzing import examples
 from panosam2_ros.geometry.angular_box import AngularBoxes, box_ious, shared_solid_angles
 from panosam2_ros.geometry.sphere import Floats, angle_between, lonlat_to_vector, normalised, tangent_basis
 
@@ -45,7 +46,7 @@ def test_boxes_beside_each_other_on_the_horizon_share_what_rectangles_share(lon:
     assert found == pytest.approx(max(wide - shift, 0) * 2 * math.sin(high / 2), abs=wide * high / 30)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(boxes, boxes)
 def test_shares_of_any_two_boxes_are_those_of_many_points(
     first: tuple[float, ...], second: tuple[float, ...]
@@ -60,7 +61,7 @@ def test_shares_of_any_two_boxes_are_those_of_many_points(
     assert found == pytest.approx(shared_solid_angles(other, one)[0, 0], abs=0.15 * smaller)
 
 
-@settings(max_examples=30, deadline=None)
+@examples(30)
 @given(boxes)
 def test_a_box_is_itself_and_holds_its_samples(box: tuple[float, ...]) -> None:
     one = of(box)  # type: ignore[arg-type]

@@ -98,6 +98,13 @@ def test_a_deep_interior_outweighs_a_mask_that_takes_in_a_nearer_thing_at_its_ed
     assert np.median(ranges) == pytest.approx(9.0)
 
 
+def test_points_at_a_masks_edge_count_less_than_those_in_its_middle() -> None:
+    mask, post = rectangle(slice(150, 210), range(100, 106)), rectangle(slice(150, 210), range(100, 102))
+    found, ranges = own(mask, np.where(post, 3.0, scene(mask, 9.0)))
+    assert found is not None
+    assert np.allclose(ranges, 9.0)
+
+
 @given(
     xyz=st.lists(
         st.tuples(*[st.floats(-1e3, 1e3) | st.sampled_from([math.nan, math.inf, 0.0])] * 3), max_size=30

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
@@ -18,6 +18,7 @@ pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: mak
 from rclpy.serialization import serialize_message
 
 from helpers.detector import Row, detections, vision_messages
+from helpers.fuzzing import examples
 from panosam2_ros.detections.boxes import DetectedBoxes
 from panosam2_ros.detections.new_things import DetectionRules
 from panosam2_ros.geometry.bearing import Bearing
@@ -83,7 +84,7 @@ def test_what_is_too_large_is_refused_before_it_is_read(messages: Any) -> None:
 
 
 @pytest.mark.faults
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60)
 @given(st.data())
 def test_any_damaged_message_of_boxes_is_read_or_refused(messages: Any, data: st.DataObject) -> None:
     whole = serialize_message(detections(messages, STAMP, [("dog", 0.6, (10, 20, 30, 60))] * 2))

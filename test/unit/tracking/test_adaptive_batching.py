@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from panosam2_ros.io.out_of_memory import is_out_of_memory
 from panosam2_ros.model.build import random_model
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking import prompting, view_pipeline
-from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher, is_out_of_memory
+from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
 from panosam2_ros.tracking.tracker import PanoTracker
 
 WIDTH, HEIGHT = 256, 128
