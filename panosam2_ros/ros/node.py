@@ -345,21 +345,28 @@ def main(args: list[str] | None = None) -> None:
     check_node_arguments("panosam2_node", _DESCRIPTION, described_parameters(), args)
     keep_buffers()
     hangs = False
-    with ros_running(args):
+    known: list[PanoSam2Node] = []
+
+    def save() -> None:
+        for node in known:
+            node.save_known()
+
+    # round everything of the middleware, which may block the start and the end, too, when a signal comes
+    with LastResort(save) as last_resort, ros_running(args):
         executor = SteadyExecutor()
         with starting():
             node = PanoSam2Node()
-        with LastResort(node.save_known) as last_resort:
-            try:
-                executor.memory_ran_out = node.memory_ran_out
-                executor.add_node(node)
-                executor.spin()
-            finally:
-                last_resort.begun()
-                executor.shutdown()
-                node.close()
-                hangs = node.hangs
-                node.destroy_node()
+        known.append(node)
+        try:
+            executor.memory_ran_out = node.memory_ran_out
+            executor.add_node(node)
+            executor.spin()
+        finally:
+            last_resort.begun()
+            executor.shutdown()
+            node.close()
+            hangs = node.hangs
+            node.destroy_node()
     if hangs:
         end_process()
 
