@@ -211,13 +211,15 @@ class StreamDecoder:
         coded.pts, self._prefix = self._order.add(packet.stamp, packet.tag), b""
         try:
             pictures = self._context.decode(coded)
-        except (av.FFmpegError, ValueError):
+        except (av.FFmpegError, ValueError) as error:
             self._order.forget(coded.pts)
             limit = f"larger than max_image_mpixels, {self._max_pixels / 1e6:g} million pixels"
             if not self.status.pictures and self._judges:
                 self._skip(f"the stream does not begin with one, or is {limit}")
                 return []
-            return self._failed(packet, f"cannot be decoded: it is damaged, or {limit}")
+            # FFmpeg says so of pictures beyond its limit, too
+            why = "memory ran out" if isinstance(error, MemoryError) else "it is damaged"
+            return self._failed(packet, f"cannot be decoded: {why}, or {limit}")
         found: list[StreamPicture] = []
         for picture in pictures:
             if picture.is_corrupt:
