@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial, reduce
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
 from panosam2_ros.detections.association import same_thing, without_duplicates
-from panosam2_ros.detections.boxes import DetectedBoxes
+from panosam2_ros.detections.boxes import MOST_BOXES, DetectedBoxes
 from panosam2_ros.detections.placed_boxes import PlacedBoxes
 from panosam2_ros.detections.placement import place_on_panorama
 from panosam2_ros.geometry.angular_box import shared_solid_angles
@@ -23,12 +25,13 @@ def join_views(parts: Sequence[PlacedBoxes], grid: Equirect, overlap: float) -> 
     overlap are of one thing, which is as large as all of them together.
     """
     boxes = PlacedBoxes.joined(parts)
+    boxes = boxes.of(np.arange(len(boxes))[:MOST_BOXES])
     whole, pieces = boxes.of(np.flatnonzero(~boxes.cut)), boxes.of(np.flatnonzero(boxes.cut))
     of_whole = same_thing(pieces.angular, whole.angular, _like(pieces, whole), overlap).any(1)
     pieces = pieces.of(np.flatnonzero(~of_whole))
-    while (pair := _overlapping(pieces)) is not None:
-        left = [row for row in range(len(pieces)) if row not in pair]
-        pieces = PlacedBoxes.joined([pieces.of(left), _union(pieces.of(pair), grid)])
+    while (groups := _overlapping(pieces)) is not None:
+        together = [reduce(partial(_union, grid=grid), (pieces.of([row]) for row in rows)) for rows in groups]
+        pieces = PlacedBoxes.joined(together)
     return without_duplicates(PlacedBoxes.joined([whole, pieces]), overlap)
 
 
@@ -38,21 +41,24 @@ def _like(boxes: PlacedBoxes, others: PlacedBoxes) -> NDArray[np.bool_]:
     return np.array(names, bool).reshape(len(boxes), len(others))
 
 
-def _overlapping(pieces: PlacedBoxes) -> tuple[int, int] | None:
-    """Return the rows of the best two pieces of one class that overlap; None where there are none."""
+def _overlapping(pieces: PlacedBoxes) -> list[list[int]] | None:
+    """Return the rows of pieces of one class that overlap, by groups; None where each is alone."""
     both = _like(pieces, pieces) & (shared_solid_angles(pieces.angular, pieces.angular) > 0)
-    rows, columns = np.nonzero(np.triu(both, 1))
-    return (int(rows[0]), int(columns[0])) if rows.size else None
+    count, group = connected_components(both, directed=False)
+    if count == len(pieces):
+        return None
+    return [np.flatnonzero(group == number).tolist() for number in range(count)]
 
 
-def _union(pieces: PlacedBoxes, grid: Equirect) -> PlacedBoxes:
+def _union(one: PlacedBoxes, other: PlacedBoxes, grid: Equirect) -> PlacedBoxes:
     """Return the box round two boxes, on the panorama; it is still cut, since there may be more pieces."""
-    (left, top, wide, bottom), other = (_span(box, grid) for box in pieces.prompts)
-    turns = round((left + wide / 2 - other[0] - other[2] / 2) / grid.width)
-    begin = min(left, other[0] + turns * grid.width)
-    end = max(left + wide, other[0] + turns * grid.width + other[2])
-    edges = np.array([[begin - 0.5, min(top, other[1]) - 0.5, end + 0.5, max(bottom, other[3]) + 0.5]])
-    best = pieces.detected.of([0])
+    (left, top, wide, bottom), (start, upper, width, lower) = (
+        _span(b.prompts[0], grid) for b in (one, other)
+    )
+    start += round((left + wide / 2 - start - width / 2) / grid.width) * grid.width  # round the nearer way
+    begin, end = min(left, start), max(left + wide, start + width)
+    edges = np.array([[begin - 0.5, min(top, upper) - 0.5, end + 0.5, max(bottom, lower) + 0.5]])
+    best = one.detected
     placed = place_on_panorama(DetectedBoxes(edges, best.scores, best.classes), grid)
     return PlacedBoxes(placed.detected, placed.angular, placed.prompts, np.array([True]))
 

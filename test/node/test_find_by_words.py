@@ -11,6 +11,7 @@ from pathlib import Path
 
 import cv2
 import pytest
+import torch
 
 pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
@@ -31,12 +32,14 @@ station = pytest.fixture(scope="module")(stations)
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("models")
-    return {
+def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+    folder, threads = tmp_path_factory.mktemp("models"), torch.get_num_threads()
+    torch.set_num_threads(1)  # those that wait for others take time
+    yield {
         "grounding_dino": save_grounding_dino(folder / "dino"),
         "owlv2": save_owlv2(folder / "owl"),
     }
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +89,8 @@ def test_slow_models_prompt_the_image_that_they_saw(
     station.show()
     arguments = (",".join(map(str, models.values())), *WORDS)
     log = tmp_path / "log.txt"
-    with Process("helpers.find_by_words", *arguments, log=log, PYTHONPATH=PYTHONPATH) as finding:
+    alone = {"OMP_NUM_THREADS": "1", "PYTHONPATH": PYTHONPATH}
+    with Process("helpers.find_by_words", *arguments, log=log, **alone) as finding:
         while finding.running:
             station.show()
             station.spin_for(0.5)
