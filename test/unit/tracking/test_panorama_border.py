@@ -47,6 +47,7 @@ def tracking(monkeypatch: pytest.MonkeyPatch, lat: float) -> PanoTracker:
     return tracker
 
 
+@pytest.mark.faults
 @pytest.mark.parametrize("side", [1, -1])
 def test_what_sticks_out_has_the_bearing_of_its_visible_part(
     monkeypatch: pytest.MonkeyPatch, side: int
@@ -65,6 +66,7 @@ def test_what_sticks_out_has_the_bearing_of_its_visible_part(
     assert compared >= 3
 
 
+@pytest.mark.faults
 def test_what_has_left_is_occluded_where_it_went_and_found_when_it_returns(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
