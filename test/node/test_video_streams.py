@@ -131,7 +131,8 @@ def test_a_stream_that_is_joined_in_mid_gop_says_what_it_waits_for(
     camera.align()
     camera._count += 1  # the key frame is lost for whoever comes now
     text = f"{TOPIC}: the h264 stream has waited"
-    for _ in range(20):
+    begun = time.monotonic()
+    for _ in range(60):
         camera.send(GOP - 1)
         camera._count += 1
         if station.status and text in station.status.message:
@@ -139,10 +140,12 @@ def test_a_stream_that_is_joined_in_mid_gop_says_what_it_waits_for(
     assert station.status is not None and "a shorter GOP" in station.status.message
     wait_for(lambda: text in process.output, 20)
     wait_for(lambda: f"images of a video stream on {TOPIC} (reliable)" in process.output, 20)
-    assert process.output.count(text) == 1  # in ten seconds
+    assert process.output.count(text) <= 2 + (time.monotonic() - begun) // 10  # once in ten seconds
     camera.until_seen()
     station.spin_until(lambda: text not in station.status.message, 20)
-    assert station.value("video_codec") == "h264" and int(station.value("video_skipped")) >= GOP - 1
+    station.spin_until(
+        lambda: station.value("video_codec") == "h264" and int(station.value("video_skipped")) >= GOP - 1, 20
+    )
 
 
 def test_late_prompts_and_clicks_work_as_with_images(
@@ -190,6 +193,7 @@ def test_lost_and_damaged_packets_cost_pictures_up_to_a_key_frame_and_are_counte
     station: Station, process: Process, camera: Encoder
 ) -> None:
     camera.until_seen()
+    station.spin_until(lambda: station.value("video_codec") == "h264", 20)
     before = {key: int(station.value(key)) for key in ("video_skipped", "video_damaged")}
     camera.align()
     lost = camera.send(leave_out=3)
