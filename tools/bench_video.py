@@ -73,8 +73,8 @@ def measured(codec: str, packets: Sequence[bytes], rate: float) -> dict[str, Any
         time.sleep(max(0.0, begun + index / rate - time.perf_counter()))
         sent[index] = time.perf_counter()
         thread.offer(VideoPacket(codec, data, index))
-    while thread.waiting:
-        time.sleep(0.01)
+    while thread.status.packets < len(packets) or len(converted) < thread.status.pictures:
+        time.sleep(0.001)
     seconds = time.perf_counter() - begun
     share = (time.process_time() - cpu) / seconds
     thread.stop(5.0)

@@ -62,6 +62,11 @@ def track_on_ray(
             for reference in ended:
                 job = running.pop(reference)
                 yield job, replace(_result(ray, reference), tries=counts.get(job.index, 1))
+    except ray.exceptions.RayError as error:
+        reason = printable(str(error), most=200)
+        raise RayError(
+            f"the Ray cluster is lost ({reason}); the same command goes on where it was"
+        ) from error
     finally:
         ray.shutdown()
 

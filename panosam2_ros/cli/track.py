@@ -163,6 +163,8 @@ def main(args: Sequence[str] | None = None) -> None:
             else:
                 options.source = sources[0]
                 status = _run(options, entries)
+    except BrokenPipeError:  # of standard output: `run_program` ends it quietly
+        raise
     except Exception as error:
         if is_out_of_memory(error):
             sys.exit(f"panosam2_track: {memory_problem(error)}")

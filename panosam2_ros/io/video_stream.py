@@ -181,6 +181,8 @@ class StreamDecoder:
             return False
         context.thread_type = "SLICE"  # threads of frames would hold pictures back
         context.options = {"max_pixels": str(int(self._max_pixels))}  # before memory is asked for
+        if codec == "av1":
+            context.options |= {"max_frame_delay": "1"}
         self._context, self._inspector = cast("VideoCodecContext", context), PacketInspector(codec)
         return True
 
@@ -189,7 +191,7 @@ class StreamDecoder:
         if self._context is None:
             raise ValueError(f"is of {self.status.codec!r}, {_KNOWN}")
         if len(packet.data) > MAX_PACKET:
-            raise ValueError(f"has {len(packet.data)} bytes, and at most {MAX_PACKET} are taken")
+            raise ValueError(f"has more than {MAX_PACKET} bytes, and no picture needs as many")
         content = self._inspector.inspect(packet.data)
         if content.size and content.size[0] * content.size[1] > self._max_pixels:
             width, height = content.size
@@ -209,13 +211,15 @@ class StreamDecoder:
         coded.pts, self._prefix = self._order.add(packet.stamp, packet.tag), b""
         try:
             pictures = self._context.decode(coded)
-        except (av.FFmpegError, ValueError):
+        except (av.FFmpegError, ValueError) as error:
             self._order.forget(coded.pts)
             limit = f"larger than max_image_mpixels, {self._max_pixels / 1e6:g} million pixels"
             if not self.status.pictures and self._judges:
                 self._skip(f"the stream does not begin with one, or is {limit}")
                 return []
-            return self._failed(packet, f"cannot be decoded: it is damaged, or {limit}")
+            # FFmpeg says so of pictures beyond its limit, too
+            why = "memory ran out" if isinstance(error, MemoryError) else "it is damaged"
+            return self._failed(packet, f"cannot be decoded: {why}, or {limit}")
         found: list[StreamPicture] = []
         for picture in pictures:
             if picture.is_corrupt:

@@ -5,6 +5,8 @@ That takes seconds. Python's own handler of Ctrl-C would print a traceback of wh
 
 from __future__ import annotations
 
+import os
+import select
 import signal
 import sys
 from importlib import import_module
@@ -15,14 +17,30 @@ from typing import NoReturn
 def run_program(module: str) -> NoReturn:
     """Import a module, whose ``main`` decides what signals do from then on, and exit with what it returns.
 
-    Where the module, or one that it needs, is not installed, exit with 1 and one line.
+    Where the module, or one that it needs, is not installed, exit with 1 and one line; where the reader of
+    its output has seen enough (``| head -3``), with 0.
     """
     die_of_interrupts()
     try:
         main = import_module(module).main
     except (ImportError, MemoryError) as error:
         sys.exit(f"{Path(sys.argv[0]).stem}: {_explained(error)}")
-    sys.exit(main())
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        if not _reader_has_gone():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at its end
+        status = 0
+    sys.exit(status)
+
+
+def _reader_has_gone() -> bool:
+    """Return whether standard output is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def _explained(error: BaseException) -> str:

@@ -20,7 +20,7 @@ from panosam2_ros.io.stream_messages import (
     stamp_and_frame,
     stream_codec,
 )
-from panosam2_ros.io.video_stream import VideoPacket
+from panosam2_ros.io.video_stream import MAX_PACKET, VideoPacket
 from panosam2_ros.ros.conversion.messages import ns_to_stamp
 
 _RAW = "sensor_msgs/msg/Image"
@@ -52,7 +52,8 @@ class ImageTransport:
         if not codec:
             return None
         stamp, frame_id = self.stamp_and_frame(msg)
-        return VideoPacket(codec, bytes(msg.data), stamp, tag=frame_id, lost=lost)
+        data = bytes(msg.data[: MAX_PACKET + 1])  # one that is longer is refused
+        return VideoPacket(codec, data, stamp, tag=frame_id, lost=lost)
 
 
 def image_transport(name: str) -> ImageTransport:

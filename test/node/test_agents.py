@@ -305,7 +305,8 @@ HELLO = {
 
 
 @pytest.mark.faults
-def test_standard_output_carries_the_protocol_only_and_signals_end_it() -> None:
+@pytest.mark.parametrize("end", ["SIGTERM", "end of input"])
+def test_standard_output_carries_the_protocol_only_and_signals_end_it(end: str) -> None:
     command = [sys.executable, "-m", "panosam2_ros.ros.agents.mcp_server"]
     others = {str(path) for path in Path("/dev/shm").glob("fastdds_*")}  # it maps those that it reads from
     pipe = subprocess.PIPE
@@ -319,7 +320,10 @@ def test_standard_output_carries_the_protocol_only_and_signals_end_it() -> None:
         assert answer["result"]["serverInfo"]["name"] == "panosam2"
         maps = Path(f"/proc/{server.pid}/maps").read_text()
         segments = set(re.findall(r"/dev/shm/fastdds_[0-9a-f]{16}$", maps, re.MULTILINE))
-        server.send_signal(signal.SIGTERM)
+        if end == "SIGTERM":
+            server.send_signal(signal.SIGTERM)
+        else:
+            server.stdin.close()
         assert server.wait(60) == 0
         assert not any(Path(segment).exists() for segment in segments - others)
         assert all(json.loads(line)["jsonrpc"] == "2.0" for line in server.stdout.read().splitlines())

@@ -86,6 +86,8 @@ def send(station: Station, topic: Any, msg: Any) -> None:
     raise AssertionError("the node received none of twenty messages")
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_each_thing_that_a_late_detector_sees_gets_one_id(station: Station, topic: Any, vision: Any) -> None:
     """Boxes are shaken, missed, doubled, cut in two at the seam, and two seconds late."""
     film = Film(station, THINGS, 9)

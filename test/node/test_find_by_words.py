@@ -77,6 +77,8 @@ def test_boxes_of_a_file_are_printed(
     check_boxes(found)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_slow_models_prompt_the_image_that_they_saw(
     station: Station, process: Process, models: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -87,6 +89,7 @@ def test_slow_models_prompt_the_image_that_they_saw(
     with Process("helpers.find_by_words", *arguments, log=log, PYTHONPATH=PYTHONPATH) as finding:
         while finding.running:
             station.show()
+            station.spin_for(0.5)
         assert finding.wait() == 0, finding.output
     found = LINE.findall(finding.output)
     assert len(re.findall(r"^\d+ found in", finding.output, re.MULTILINE)) == len(models), finding.output

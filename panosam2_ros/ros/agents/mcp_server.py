@@ -70,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault(PROFILES_VARIABLE, str(package_file("config", "fastdds.xml")))
     with ros_running(arguments):
         _serve(served, options)
+    end_process()  # Python's own end takes seconds, and hosts kill servers that take more than two
 
 
 def _serve(served: Any, options: argparse.Namespace) -> None:

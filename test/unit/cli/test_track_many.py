@@ -43,7 +43,7 @@ def sources(folder: Path, *names: str) -> list[str]:
 
 def kill_when_begun(process: Process, out: Path) -> None:
     """Kill the process that tracks into a folder, once it has written a few masks."""
-    wait_for(lambda: (out / "masks" / "000004.png").exists() or not process.running, 200, "five masks")
+    wait_for(lambda: (out / "masks" / "000004.png").exists() or not process.running, 400, "five masks")
     (pid,) = re.findall(r"process (\d+) tracks", (out / "log.txt").read_text())
     os.kill(int(pid), signal.SIGKILL)
 
@@ -54,6 +54,7 @@ def rows(out: Path) -> list[int]:
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(600)  # of a busy machine: processes start slowly
 def test_killed_workers_are_replaced_and_sources_that_fail_are_reported(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -61,7 +62,7 @@ def test_killed_workers_are_replaced_and_sources_that_fail_are_reported(
     given = [*sources(videos, "a.mp4", "broken.mp4"), f"--out={out}", *SMALL, "--workers=2"]
     with Process("panosam2_ros.cli.track", *given, log=log) as process:
         kill_when_begun(process, out / "a.mp4")
-        assert process.wait(300) == 1
+        assert process.wait(400) == 1
         text = process.output
     assert re.search(rf"a\.mp4 +{FRAMES} +0 +2 +\d+\.\d  done$", text, re.MULTILINE), text
     assert re.search(r"broken\.mp4 +0 +0 +1 .*failed: .*is no video that FFmpeg can read", text), text
@@ -105,6 +106,7 @@ def test_the_status_says_whether_all_succeeded(
 
 
 @pytest.mark.faults
+@pytest.mark.timeout(600)  # a cluster has a dozen processes
 def test_a_killed_worker_of_a_ray_cluster_is_replaced_by_ray(videos: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="needs ray: pip install ray; it has no wheel for every Python")
     out, log = tmp_path / "out", tmp_path / "log"
@@ -112,7 +114,7 @@ def test_a_killed_worker_of_a_ray_cluster_is_replaced_by_ray(videos: Path, tmp_p
     lean = {"RAY_prestart_worker_first_driver": "0", "RAY_enable_worker_prestart": "0"}
     with Process("panosam2_ros.cli.track", *given, log=log, **lean) as process:
         kill_when_begun(process, out / "b.mp4")
-        assert process.wait(300) == 0, process.output
+        assert process.wait(400) == 0, process.output
         text = process.output
     assert re.search(rf"a\.mp4 +{FRAMES} +0 +1 +\d+\.\d  done$", text, re.MULTILINE), text
     assert re.search(rf"b\.mp4 +{FRAMES} +0 +2 +\d+\.\d  done$", text, re.MULTILINE), text

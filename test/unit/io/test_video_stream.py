@@ -181,7 +181,7 @@ def test_key_frames_without_parameter_sets_are_named_with_the_remedy() -> None:
     [
         ("h264", b"\0\0\0\x18\x67" + 23 * b"\x80", "no start code, as Annex B of h264 needs"),  # as in mp4
         ("theora\x1b", b"\0\0\0\1\x67", "is of 'theora\\\\x1b', and known are h264, hevc"),
-        ("h264", bytes(MAX_PACKET + 1), f"and at most {MAX_PACKET} are taken"),
+        ("h264", bytes(MAX_PACKET + 1), f"has more than {MAX_PACKET} bytes"),
     ],
 )
 def test_packets_that_are_none_are_named(codec: str, data: bytes, reason: str) -> None:
