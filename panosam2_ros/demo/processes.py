@@ -16,7 +16,8 @@ from types import TracebackType
 from panosam2_ros.io.package_files import package_file
 from panosam2_ros.ros.dds import PROFILES_VARIABLE
 
-_STEPS = ((signal.SIGINT, 5.0), (signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0))  # s of patience
+# SIGTERM first: Python answers a SIGINT that comes before it has begun with a traceback
+_STEPS = ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))  # s of patience
 _DOMAINS = 100  # 1..100 leave the ports of Linux's ephemeral range alone
 
 

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 import rclpy
@@ -38,14 +39,21 @@ _REMEDIES = (
 def ros_running(args: list[str] | None = None) -> Iterator[list[int]]:
     """Initialise ROS for the block, and leave the block quietly at SIGINT and SIGTERM.
 
-    Yields the list to which the numbers of those signals are added. Exit with 128 + the number of one that
-    comes before ROS has started, and with one line where ROS cannot start or a parameter cannot be used.
-    Other exceptions pass, unless the end of the context caused them.
+    Yields the list to which the numbers of those signals are added. One that comes before ROS has started
+    ends the process with 128 + its number. Exit with one line where ROS cannot start or a parameter cannot be
+    used. Other exceptions pass, unless the end of the context caused them.
     """
     # rclpy notices both signals; a KeyboardInterrupt besides could hit anything, also the clean-up.
     signals: list[int] = []
+    started = False
+
+    def note(number: int, _: FrameType | None) -> None:
+        signals.append(number)
+        if not started:  # rclpy may not have noticed, and there is nothing to clean up
+            end_process(128 + number)
+
     for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda number, _: signals.append(number))
+        signal.signal(each, note)
     _say_nothing_of_halves()
     _check_domain(os.environ.get("ROS_DOMAIN_ID", ""))
     left = remove_dead_segments()
@@ -54,9 +62,7 @@ def ros_running(args: list[str] | None = None) -> Iterator[list[int]]:
     except (RCLError, RuntimeError) as error:
         reason = one_line(error)
         exit_with(f"{reason}: {next(remedy for part, remedy in _REMEDIES if part in reason)}")
-    if signals:  # rclpy may not have noticed
-        rclpy.try_shutdown()
-        sys.exit(128 + signals[0])
+    started = True
     if left:
         text = f"removed {left / 2**20:.0f} MiB of shared memory that processes left when they were killed"
         get_logger("panosam2_ros").info(text)
@@ -108,8 +114,8 @@ def _check_domain(domain: str) -> None:
         exit_with(f"ROS_DOMAIN_ID must be an integer from 0 to {_MAX_DOMAIN}, got {domain[:80]!r}")
 
 
-def end_process() -> None:
-    """End the process with status 0 though threads run: Python would wait for some of them for ever."""
+def end_process(status: int = 0) -> None:
+    """End the process though threads run: Python would wait for some of them for ever."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(status)
