@@ -48,7 +48,7 @@ class Settings:
     object_id: int = 1
     base_frame: str = ""  # whose x axis is to point at the object; empty: the bearing's own forward axis
     stamped: bool = False  # publish TwistStamped
-    gain: float = 1.5  # rad/s per rad
+    gain: float = 2.0  # rad/s per rad
     max_rate: float = 0.8  # rad/s
     max_acceleration: float = 1.5  # rad/s^2
     deadband: float = 0.03  # rad

@@ -33,7 +33,7 @@ from panosam2_ros.demo.playback import PlaybackConfig, make_scene
 from panosam2_ros.demo.processes import Processes, process_environment, tail
 from panosam2_ros.demo.recorder import mono16
 from panosam2_ros.geometry.equirect import mask_box
-from panosam2_ros.msg import ObjectBearingArray, ObjectPrompt, PromptResult
+from panosam2_ros.msg import ObjectBearing, ObjectBearingArray, ObjectPrompt, PromptResult
 from panosam2_ros.ros.conversion.messages import ns_to_stamp, stamp_to_ns
 from panosam2_ros.simulation.scene import ObjectTruth
 from panosam2_ros.srv import PromptObjects
@@ -67,6 +67,7 @@ class SceneResult:
     overshoot_deg: float  # beyond straight ahead, at most
     images: int
     success: bool
+    bearing_error_deg: float | None = None  # of the node's azimuth, median over images in which it sees it
     reason: str = ""
 
 
@@ -95,7 +96,9 @@ class Judge(Node):
         self.truth: dict[int, ObjectBearingArray] = {}
         self.masks: dict[int, Image] = {}
         self._begin = 0  # ns; what is older belongs to the scene before
+        self.told: dict[int, ObjectBearingArray] = {}  # what the node says, by stamp
         self.create_subscription(ObjectBearingArray, "virtual_camera/true_bearings", self._on_truth, 50)
+        self.create_subscription(ObjectBearingArray, "panosam2/bearings", self._on_told, 50)
         self.create_subscription(Image, "virtual_camera/true_masks", self._on_masks, 5)
 
     def begin(self) -> None:
@@ -103,6 +106,23 @@ class Judge(Node):
         self._begin = time.time_ns()
         self.truth.clear()
         self.masks.clear()
+        self.told.clear()
+
+    def _on_told(self, message: ObjectBearingArray) -> None:
+        self.told[stamp_to_ns(message.header.stamp)] = message
+
+    def bearing_errors(self, true_id: int, known: int) -> list[float]:
+        """Return how far, deg, the node's azimuth of an object was from the true one, image by image."""
+        true = {round(t * 1e9): azimuth for t, azimuth in self.azimuths(true_id)}
+        errors = []
+        for stamp, message in self.told.items():
+            near = [azimuth for t, azimuth in true.items() if abs(t - stamp) < 1000]  # s are rounded
+            errors += [
+                abs(math.remainder(math.degrees(item.azimuth) - near[0], 360))
+                for item in message.objects
+                if item.object_id == known and near and item.state == ObjectBearing.STATE_VISIBLE
+            ]
+        return errors
 
     def _on_truth(self, message: ObjectBearingArray) -> None:
         if (stamp := stamp_to_ns(message.header.stamp)) >= self._begin:
@@ -191,17 +211,9 @@ def run_scene(judge: Judge, task: Task, folder: Path) -> SceneResult:
         "source": "synthetic", "width": SIZE[0], "height": SIZE[1], "follow_cmd_vel": True,
         "start_yaw": task.start_yaw, "start_when_subscribed": 1,
     }  # fmt: skip
-    names = (
-        "rate",
-        "seed",
-        "objects",
-        "distractors",
-        "object_speed",
-        "camera_speed",
-        "camera_tilt",
-        "occlusion",
-    )
-    own |= {name: getattr(task.config, name) for name in names}
+    for name in ("rate", "seed", "objects", "distractors", "object_speed", "camera_speed", "camera_tilt"):
+        own[name] = getattr(task.config, name)
+    own["occlusion"] = task.config.occlusion
     given = [word for name, value in own.items() for word in ("-p", f"{name}:={value}")]
     judge.call(Trigger, "reset", Trigger.Request())
     judge.begin()
@@ -225,7 +237,10 @@ def run_scene(judge: Judge, task: Task, folder: Path) -> SceneResult:
 
         judge.spin_until(over, 3 * (SETTLE + HOLD), "the end of the scene")
         track = judge.azimuths(task.object_id)
-    return replace(measure(task, _since(track, first * 1e-9)), start_deg=round(track[0][1], 1))
+    errors = judge.bearing_errors(task.object_id, known)
+    result = measure(task, _since(track, first * 1e-9))
+    error = round(float(np.median(errors)), 2) if errors else None
+    return replace(result, start_deg=round(track[0][1], 1), bearing_error_deg=error)
 
 
 def _since(track: Sequence[tuple[float, float]], begin: float) -> list[tuple[float, float]]:
