@@ -65,7 +65,7 @@ def ros_running(args: list[str] | None = None) -> Iterator[list[int]]:
     started = True
     if left:
         text = f"removed {left / 2**20:.0f} MiB of shared memory that processes left when they were killed"
-        get_logger("panosam2_ros").info(text)
+        get_logger("panosam2_ros").debug(text)  # of no use to most, and in the way of what commands print
     try:
         yield signals
     except ExternalShutdownException:
