@@ -6,8 +6,9 @@ import os
 import re
 import signal
 import sys
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -22,6 +23,7 @@ from rclpy.logging import get_logger
 from panosam2_ros.io.out_of_memory import is_out_of_memory, memory_problem
 from panosam2_ros.ros.dds import remove_dead_segments
 
+_NOTED_WITHIN = 1.0  # s
 _MAX_DOMAIN = 232  # DDS derives its ports from it
 # What rcl says when it cannot start, and what to do. rcl has no codes for these.
 _REMEDIES = (
@@ -77,6 +79,17 @@ def ros_running(args: list[str] | None = None) -> Iterator[list[int]]:
             raise
     finally:
         rclpy.try_shutdown()
+
+
+def first_signal(signals: Sequence[int]) -> int:
+    """Return the number of the signal that ended ROS, of the list of ``ros_running``.
+
+    rclpy notices signals on a thread of its own, which may be earlier than Python's handler.
+    """
+    end = time.monotonic() + _NOTED_WITHIN
+    while not signals and time.monotonic() < end:
+        time.sleep(0.01)
+    return signals[0] if signals else signal.SIGINT
 
 
 @contextmanager

@@ -72,6 +72,9 @@ class SpinThread:
                     self._came.notify_all()
         except ExternalShutdownException:
             pass  # SIGINT or SIGTERM
+        except Exception:  # what a call raises that they hit is no error
+            if self._executor.context.ok() and not self._closing:
+                raise
         finally:
             self._closing = True
             with self._came:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import math
 import os
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from panosam2_ros.ros.client import Client, ClientError
 from panosam2_ros.ros.conversion.messages import vector_msg
 from panosam2_ros.ros.conversion.plain_values import STATE_WORDS, bearing_values, image_values
 from panosam2_ros.ros.pointing import point_prompt
-from panosam2_ros.ros.spin import ros_running
+from panosam2_ros.ros.spin import first_signal, ros_running
 
 INTERRUPTED, NOT_STARTED = "INTERRUPTED", "NOT_STARTED"
 
@@ -211,7 +210,7 @@ def _run(options: argparse.Namespace, arguments: Sequence[str]) -> int:
         for answer in _COMMANDS[options.command](client, options):
             _print(answer, options, in_place=in_place)
         done = True
-    return 0 if done else 128 + (signals or [signal.SIGINT])[0]
+    return 0 if done else 128 + first_signal(signals)
 
 
 def _fail(options: argparse.Namespace, code: str, message: str) -> int:
