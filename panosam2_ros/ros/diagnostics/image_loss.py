@@ -17,7 +17,8 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 QOS_BY_PARAMETER = QoSOverridingOptions.with_default_policies()  # history, depth and reliability
 _UNNAMED = "_NODE_NAME_UNKNOWN_"  # rmw, until a publisher's node has been discovered too
 _LONGEST_GAP = 300  # images; a longer one is a pause or another publisher, not loss
-_MOST_OF_PERIOD = 0.5  # of the time between images may be spent on taking one
+_MOST_OF_PERIOD = 0.5  # of the time between images may be spent on taking one, ...
+_STILL_SLOW = 0.25  # ... and from there on this much, so that what is said does not change with every image
 _SWITCHES = 3  # from one publisher to another among the last images: they publish at the same time
 _PAUSE = 2.0  # s between stamps; the same where there are no sequence numbers
 
@@ -59,6 +60,7 @@ class ReceptionMonitor:
             maxlen=window
         )  # s between images that were published, lost ones too
         self._publishers: deque[bytes] = deque(maxlen=window)
+        self.too_slow = False  # images are taken so slowly that newer ones replace those that wait
 
     def add(self, arrival: Arrival, lost: int) -> None:
         """Note an arrival, with how many images were lost just before it."""
@@ -70,6 +72,8 @@ class ReceptionMonitor:
             period = (arrival.sent - last.sent) * 1e-9 / (lost + 1)
             if 0 < period < _PAUSE:
                 self._periods.append(period)
+        share = _STILL_SLOW if self.too_slow else _MOST_OF_PERIOD
+        self.too_slow = bool(self._periods) and self.waited > share * self.period
 
     @property
     def waited(self) -> float:
@@ -80,11 +84,6 @@ class ReceptionMonitor:
     def period(self) -> float:
         """Median time between images that are published, s; 0 where it is unknown."""
         return median(self._periods) if self._periods else 0.0
-
-    @property
-    def too_slow(self) -> bool:
-        """Whether the node takes images so slowly that newer ones replace those that wait."""
-        return bool(self._periods) and self.waited > _MOST_OF_PERIOD * self.period
 
     @property
     def publishers(self) -> int:

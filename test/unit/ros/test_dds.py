@@ -263,6 +263,12 @@ def test_images_that_are_taken_too_slowly_are_told_apart_from_lost_ones() -> Non
     text = slow.findings(Parameters())["loss"].text
     assert re.search(r"needs (6[89]|[7-9]\d|\d{3,}) ms to take one of 50\.0 MiB, .*every 100 ms", text)
     assert "image_transport: compressed" in text and "export" not in text
+    taken(slow, 0.04)  # a little quicker for a while: the same is said
+    assert slow.findings(Parameters())["loss"].text.startswith(text[:20])
+    assert "export" not in slow.findings(Parameters())["loss"].text
+    quick = watch([])
+    taken(quick, 0.04)
+    assert profile_line() in quick.findings(Parameters())["loss"].text
     quick = watch([])
     taken(quick, 0.003)
     assert profile_line() in quick.findings(Parameters())["loss"].text
