@@ -182,14 +182,16 @@ class Client:
 
     def _missing(self, name: str) -> str:
         """Describe that there is no such service, and which nodes there are."""
-        nodes = sorted(
+        others = self._elsewhere()
+        named = {
             f"{namespace.rstrip('/')}/{node}"
             for node, namespace in self.node.get_node_names_and_namespaces()
             if node != self.node.get_name()
-        )
+        }
+        nodes = sorted(named.union(others))  # names of nodes may be discovered later than their services
         text = f"no service {self.resolved(name)} within {self.timeout:g} s; "
         text += f"nodes found: {', '.join(nodes) or 'none: same ROS_DOMAIN_ID?'}"
-        if others := self._elsewhere():
+        if others:
             text += f"; a panosam2 node is at {', '.join(others)}: give --namespace and --node"
         return text
 
