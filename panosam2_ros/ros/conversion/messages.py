@@ -12,7 +12,7 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Vector3
 from numpy.typing import NDArray
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
 from panosam2_ros.geometry.camera_frame import CameraFrame, FrameConvention
@@ -69,6 +69,23 @@ def byte_array(values: NDArray[Any]) -> array.array[int]:
     data = array.array("B")
     data.frombytes(np.ascontiguousarray(values).reshape(-1).view(np.uint8).data)
     return data
+
+
+def point_cloud_msg(
+    header: Header, points: NDArray[np.void], fields: Sequence[PointField], *, dense: bool
+) -> PointCloud2:
+    """Make an unorganised cloud of packed, little-endian points [N]; ``dense``: none is NaN."""
+    return PointCloud2(
+        header=header,
+        height=1,
+        width=len(points),
+        fields=fields,
+        is_bigendian=False,
+        point_step=points.itemsize,
+        row_step=points.itemsize * len(points),
+        data=byte_array(points),
+        is_dense=dense,
+    )
 
 
 def bearing_msg(track: Track, camera: CameraFrame) -> ObjectBearing:

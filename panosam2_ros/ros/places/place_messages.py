@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.msg import ObjectBearing
 from panosam2_ros.places.object_place import ObjectPlace
-from panosam2_ros.ros.conversion.messages import byte_array, vector_msg
+from panosam2_ros.ros.conversion.messages import point_cloud_msg, vector_msg
 
 try:
     from vision_msgs import msg as vision
@@ -83,17 +83,7 @@ def object_points_msg(header: Header, xyz: Floats, ids: NDArray[np.uint32]) -> P
         PointField(name=name, offset=4 * place, datatype=kind, count=1)
         for place, (name, _, kind) in enumerate(_PLACE_FIELDS)
     ]
-    return PointCloud2(
-        header=header,
-        height=1,
-        width=len(points),
-        fields=fields,
-        is_bigendian=False,
-        point_step=PLACE_POINT.itemsize,
-        row_step=PLACE_POINT.itemsize * len(points),
-        data=byte_array(points),
-        is_dense=True,
-    )
+    return point_cloud_msg(header, points, fields, dense=True)
 
 
 def place_transform(header: Header, place: ObjectPlace, prefix: str) -> TransformStamped:

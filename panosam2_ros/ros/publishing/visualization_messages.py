@@ -19,7 +19,7 @@ from panosam2_ros.geometry.equirect import LEAST_WIDTH, Equirect
 from panosam2_ros.geometry.sphere import Floats, tangent_basis
 from panosam2_ros.io.video import resized_image
 from panosam2_ros.masks.label_image import resize_labels
-from panosam2_ros.ros.conversion.messages import byte_array
+from panosam2_ros.ros.conversion.messages import byte_array, point_cloud_msg
 from panosam2_ros.tracking.motion_model import TrackState
 from panosam2_ros.tracking.track import Track, TrackedFrame
 from panosam2_ros.visualization import drawing, overlay, sphere
@@ -133,17 +133,7 @@ def points_msg(header: Header, points: NDArray[np.void]) -> PointCloud2:
     if point_cloud2 is not None:
         as_declared = points.view(np.dtype([(n, "<f4" if n == "rgb" else k) for n, k, _ in _FIELDS]))
         return point_cloud2.create_cloud(header, fields, as_declared)
-    return PointCloud2(
-        header=header,
-        height=1,
-        width=len(points),
-        fields=fields,
-        is_bigendian=False,
-        point_step=CLOUD_POINT.itemsize,
-        row_step=CLOUD_POINT.itemsize * len(points),
-        data=byte_array(points),
-        is_dense=False,
-    )
+    return point_cloud_msg(header, points, fields, dense=False)
 
 
 def _object_markers(view: VisualizationInput, track: Track) -> list[Marker]:
