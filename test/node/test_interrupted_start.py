@@ -89,3 +89,34 @@ def test_a_signal_at_the_start_ends_it_quietly(
     # neither log nor the demo's steps, nor what rcl says of its log
     said = [line for line in output.splitlines() if line and not line.startswith(("[", "Failed to publish"))]
     assert len(said) <= 1, output
+
+
+BLOCKED = """
+import threading
+from panosam2_ros.ros import node
+
+def blocked():
+    print("blocked", flush=True)
+    lock = threading.Lock()
+    lock.acquire()
+    lock.acquire()  # a signal's handler runs, and the thread waits on, as in a call of the middleware
+
+node.PanoSam2Node = blocked
+node.main(["panosam2_node"])
+"""
+
+
+def test_a_node_that_hangs_while_it_is_made_ends_at_a_signal(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with open(log, "wb") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-c", BLOCKED], cwd=ROOT, stdout=file, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_for(lambda: "blocked" in log.read_text(), 90, "the node to be made")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 1
+    finally:
+        process.kill()
+        process.wait()
+    assert "its main thread does not answer: it is ended now" in log.read_text()
