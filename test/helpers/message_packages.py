@@ -13,13 +13,14 @@ import hashlib
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from helpers.process import ROOT
 
 DEFINITIONS = ROOT / "test" / "interfaces"
 STAND_INS = ROOT / "test" / "stand_ins"
+BUILD = ROOT / "build" / "test_messages"
 COMPILED = tuple(sorted(folder.name for folder in DEFINITIONS.iterdir()))
 NEEDS = {"tf2_ros": "tf2_msgs"}
 
@@ -30,8 +31,14 @@ def package_folders(*packages: str) -> list[str]:
     What is installed, as on a robot, is used as it is.
     """
     wanted = dict.fromkeys([*packages, *(NEEDS[p] for p in packages if p in NEEDS)])
-    names = [name for name in wanted if find_spec(name) is None]
+    names = [name for name in wanted if not is_installed(name)]
     return [str(_compiled(name) if name in COMPILED else STAND_INS / name) for name in names]
+
+
+def is_installed(package: str) -> bool:
+    """Return whether ``package`` is installed; what tests put on the path does not count."""
+    ours = (str(BUILD), str(STAND_INS))
+    return PathFinder.find_spec(package, [p for p in sys.path if not p.startswith(ours)]) is not None
 
 
 def environment_with(*packages: str) -> dict[str, str]:
@@ -44,7 +51,7 @@ def _compiled(package: str) -> Path:
     """Return the folder with the compiled messages of a package; one process compiles, others wait."""
     sources = [ROOT / "setup_messages.py", *sorted((DEFINITIONS / package).rglob("*.msg"))]
     digest = hashlib.sha256(b"\0".join([sys.prefix.encode(), *(f.read_bytes() for f in sources)]))
-    out = ROOT / "build" / "test_messages" / f"{package}-{digest.hexdigest()[:12]}"
+    out = BUILD / f"{package}-{digest.hexdigest()[:12]}"
     out.parent.mkdir(parents=True, exist_ok=True)
     with open(out.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -21,7 +21,8 @@ import rclpy
 from geometry_msgs.msg import PoseStamped, TransformStamped, Twist, TwistStamped
 from rclpy.node import Node
 
-from helpers.message_packages import environment_with, package_folders
+from helpers.compiled_modules import compiled_modules
+from helpers.message_packages import environment_with
 from helpers.process import ROOT, Process, wait_for
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray
 
@@ -107,11 +108,8 @@ PACKAGES = ("tf2_ros", "vision_msgs")
 @pytest.fixture(scope="module")
 def with_packages() -> Iterator[dict[str, str]]:
     """What a process needs to find the packages, which this one finds too for the while."""
-    environment, added = environment_with(*PACKAGES), package_folders(*PACKAGES)
-    sys.path[:0] = added
-    yield environment
-    for folder in added:
-        sys.path.remove(folder)
+    with compiled_modules(*PACKAGES):
+        yield environment_with(*PACKAGES)
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import array
-import importlib
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +19,8 @@ from lifecycle_msgs.msg import State, Transition
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage
 
-from helpers.message_packages import environment_with, package_folders
+from helpers.compiled_modules import compiled_modules
+from helpers.message_packages import environment_with
 from helpers.process import Process, wait_for
 from helpers.station import FRAME, SCENE, SEAM, Station, ball_prompt, start, stations, until_active
 from helpers.video_streams import Packet, encode
@@ -237,12 +236,16 @@ def test_a_missing_message_package_is_named_with_the_command(station: Station, p
     assert station.state() == State.PRIMARY_STATE_INACTIVE and process.running
 
 
+@pytest.fixture
+def packet_messages() -> Iterator[dict[str, str]]:
+    """What a process needs to find the messages of packets, which this one finds too for the while."""
+    with compiled_modules(*PACKAGES):
+        yield environment_with(*PACKAGES)
+
+
 def test_packets_of_ffmpeg_and_foxglove_have_the_stamps_of_their_pictures(
-    station: Station, tmp_path: Path
+    packet_messages: dict[str, str], tmp_path: Path
 ) -> None:
-    environment = environment_with(*PACKAGES)
-    sys.path[:0] = package_folders(*PACKAGES)
-    importlib.invalidate_caches()
     from ffmpeg_image_transport_msgs.msg import FFMPEGPacket
     from foxglove_msgs.msg import CompressedVideo
 
@@ -250,7 +253,9 @@ def test_packets_of_ffmpeg_and_foxglove_have_the_stamps_of_their_pictures(
     remap = ["-r", "__ns:=/packets", "-p", "image_transport:=ffmpeg"]
     there = Station("packets")
     log = tmp_path / "log.txt"
-    with Process("panosam2_ros.ros.node", "--ros-args", *arguments, *remap, log=log, **environment) as node:
+    with Process(
+        "panosam2_ros.ros.node", "--ros-args", *arguments, *remap, log=log, **packet_messages
+    ) as node:
         wait_for(lambda: "waiting for images of a video stream on /packets/image/ffmpeg" in node.output, 90)
         # B frames: pictures come in another order than packets
         camera = Encoder(there, FFMPEGPacket, "image/ffmpeg", "b_frames")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
 
-from helpers.message_packages import COMPILED, environment_with
+from helpers.message_packages import COMPILED, environment_with, is_installed, package_folders
 from helpers.process import ROOT, Process
 
 TALKER = """
@@ -81,9 +80,17 @@ def test_types_and_transforms_travel_between_processes(tmp_path: Path) -> None:
     assert "extrapolation into the future" in late
 
 
+def test_what_tests_put_on_the_path_is_not_taken_for_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    if is_installed("vision_msgs") or is_installed("tf2_ros"):
+        pytest.skip("vision_msgs or tf2_ros is installed")
+    before = package_folders("vision_msgs", "tf2_ros")
+    monkeypatch.setattr(sys, "path", [*before, *sys.path])
+    assert package_folders("vision_msgs", "tf2_ros") == before
+
+
 @pytest.mark.parametrize("package", COMPILED)
 def test_a_package_is_found_only_by_who_asks_for_it(package: str) -> None:
-    if find_spec(package) is not None:
+    if is_installed(package):
         pytest.skip(f"{package} is installed")
     program = [sys.executable, "-c", f"from {package} import msg; print(*sorted(dir(msg)))"]
     without = subprocess.run(program, cwd=ROOT, capture_output=True, text=True)
