@@ -64,7 +64,7 @@ environment:
 	@echo "$(ROS_WHEELS)" > $(VENV)/.ros_wheels
 	@echo "$(KEY)" > $(VENV)/.environment
 
-$(VENV)/.messages: msg/*.msg srv/*.srv setup.py setup_messages.py $(VENV)/.environment
+$(VENV)/.messages: msg/*.msg srv/*.srv package.xml setup.py setup_messages.py $(VENV)/.environment
 	@echo "[4/4] messages"
 	@$(PIP) -q --no-deps --no-build-isolation --editable . \
 	  || $(call stop,the messages could not be compiled: the lines above say why)
