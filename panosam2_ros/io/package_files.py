@@ -20,7 +20,7 @@ def package_roots() -> list[Path]:
     # the prefix of PREFIX/lib/pythonX.Y/site-packages, where `pip install --user` puts the files as well
     own = PACKAGE.parents[3:4] if PACKAGE.parent.name in ("site-packages", "dist-packages") else ()
     prefixes = [p for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
-    roots += [Path(p) / "share" / PACKAGE.name for p in (*own, *prefixes, sys.prefix)]
+    roots += [Path(p) / "share" / PACKAGE.name for p in (*map(str, own), *prefixes, sys.prefix)]
     return list(dict.fromkeys(roots))
 
 
