@@ -1,4 +1,4 @@
-"""A rehearsal of a release: build sdist and wheel, check them, install them into a fresh environment, run them.
+"""A rehearsal of a release: build sdist and wheel, check them, install and run them in a fresh environment.
 
     make release-check                          # ARGS="--keep DIR" keeps what was built
 
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import textwrap
 import time
 import zipfile
 from pathlib import Path
@@ -111,7 +112,7 @@ def try_out(folder: Path, python: Path, wheel: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     example = next(block for block in blocks if "PanoTracker" in block)
     (folder / "example.py").write_text(example)
-    print("          " + run(python, "example.py", cwd=folder).strip().replace("\n", "\n          "), flush=True)
+    print(textwrap.indent(run(python, "example.py", cwd=folder).strip(), " " * 10), flush=True)
     run(*pip, f"{wheel}[wheels]", torch, cwd=folder)
     run(python, "-c", ROS, cwd=folder)
     for command in ("panosam2_node", "panosam2_prompt", "panosam2_places", "panosam2_virtual_camera"):
