@@ -102,7 +102,8 @@ def build(folder: Path, python: Path) -> tuple[Path, Path]:
 
 def try_out(folder: Path, python: Path, wheel: Path) -> None:
     """Install a wheel and run its commands, the README's Python and its messages."""
-    pip, scripts = [python, "-m", "pip", "install", "-q"], python.parent
+    pip: list[str | Path] = [python, "-m", "pip", "install", "-q"]
+    scripts = python.parent
     torch = f"torch=={importlib.metadata.version('torch')}"
     run(*pip, wheel, torch, cwd=folder)
     run(python, "-c", VIDEO, cwd=folder)
