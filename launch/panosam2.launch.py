@@ -8,6 +8,7 @@ includes this one first, or export the same variables in the camera's environmen
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
@@ -27,79 +28,46 @@ DEFAULTS = str(CONFIG / "panosam2.yaml")
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "2147483647"}
 
 
+class Argument(NamedTuple):
+    """A launch argument of this file."""
+
+    name: str
+    about: str
+    default: str = ""
+    choices: tuple[str, ...] = ()
+
+
+SWITCH, SWITCH_OR_EMPTY = ("true", "false"), ("", "true", "false")
+ARGUMENTS = (
+    Argument("camera", "Preset in config/cameras.yaml, such as insta360 or cropped_120, or PATH#NAME of "
+        "another such file; empty: none"),
+    Argument("image", "Topic of the equirectangular images; empty: the camera's, or image"),
+    Argument("namespace", "Namespace of the node and of relative topic names"),
+    Argument("params_file", "YAML file with the node's parameters", DEFAULTS),
+    Argument("model", "panosam2_mobile, panosam2_nano, sam2.1_hiera_*, edgetam or a weights file; empty: "
+        "the value in params_file"),
+    Argument("device", "auto, cpu, cuda or cuda:N; empty: the value in params_file"),
+    Argument("log_level", "Least severe messages that are logged", "info",
+        ("debug", "info", "warn", "error", "fatal")),
+    Argument("autostart", "Configure and activate at start; false: a lifecycle manager does both; empty: "
+        "the value in params_file", "", SWITCH_OR_EMPTY),
+    Argument("respawn", "Restart the node two seconds after it has ended; with the parameter memory_file it "
+        "restores its objects", "false", SWITCH),
+    Argument("use_sim_time", "Take the time from /clock, for bags and simulators; empty: the value in "
+        "params_file", "", SWITCH_OR_EMPTY),
+    Argument("rviz", "Start RViz too", "false", SWITCH),
+    Argument("camera_frame", "frame_id of the images, for RViz; empty: the camera's, or "
+        "camera_optical_frame"),
+    Argument("dds_profile", "Fast DDS profile of all processes started here, unless the environment names "
+        "one; empty: none", str(CONFIG / "fastdds.xml")),
+)  # fmt: skip
+
+
 def arguments() -> list[DeclareLaunchArgument]:
     """Return the launch arguments of this file."""
     return [
-        DeclareLaunchArgument(
-            "camera",
-            default_value="",
-            description="Preset in config/cameras.yaml, such as insta360 or cropped_120, or PATH#NAME of "
-            "another such file; empty: none",
-        ),
-        DeclareLaunchArgument(
-            "image",
-            default_value="",
-            description="Topic of the equirectangular images; empty: the camera's, or image",
-        ),
-        DeclareLaunchArgument(
-            "namespace", default_value="", description="Namespace of the node and of relative topic names"
-        ),
-        DeclareLaunchArgument(
-            "params_file",
-            default_value=DEFAULTS,
-            description="YAML file with the node's parameters",
-        ),
-        DeclareLaunchArgument(
-            "model",
-            default_value="",
-            description="panosam2_mobile, panosam2_nano, sam2.1_hiera_*, edgetam or a weights file; empty: "
-            "the value in params_file",
-        ),
-        DeclareLaunchArgument(
-            "device",
-            default_value="",
-            description="auto, cpu, cuda or cuda:N; empty: the value in params_file",
-        ),
-        DeclareLaunchArgument(
-            "log_level",
-            default_value="info",
-            choices=["debug", "info", "warn", "error", "fatal"],
-            description="Least severe messages that are logged",
-        ),
-        DeclareLaunchArgument(
-            "autostart",
-            default_value="",
-            choices=["", "true", "false"],
-            description="Configure and activate at start; false: a lifecycle manager does both; "
-            "empty: the value in params_file",
-        ),
-        DeclareLaunchArgument(
-            "respawn",
-            default_value="false",
-            choices=["true", "false"],
-            description="Restart the node two seconds after it has ended; with the parameter memory_file it "
-            "restores its objects",
-        ),
-        DeclareLaunchArgument(
-            "use_sim_time",
-            default_value="",
-            choices=["", "true", "false"],
-            description="Take the time from /clock, for bags and simulators; empty: the value in params_file",
-        ),
-        DeclareLaunchArgument(
-            "rviz", default_value="false", choices=["true", "false"], description="Start RViz too"
-        ),
-        DeclareLaunchArgument(
-            "camera_frame",
-            default_value="",
-            description="frame_id of the images, for RViz; empty: the camera's, or camera_optical_frame",
-        ),
-        DeclareLaunchArgument(
-            "dds_profile",
-            default_value=str(CONFIG / "fastdds.xml"),
-            description="Fast DDS profile of all processes started here, unless the environment names one; "
-            "empty: none",
-        ),
+        DeclareLaunchArgument(a.name, default_value=a.default, description=a.about, choices=a.choices or None)
+        for a in ARGUMENTS
     ]
 
 

@@ -49,9 +49,9 @@ def assigned(name: str) -> ast.expr:
 
 
 def test_arguments_are_declared_and_described() -> None:
-    declared = {ast.literal_eval(c.args[0]): c for c in calls("DeclareLaunchArgument")}
-    assert set(declared) == ARGUMENTS
-    assert all(keyword(call, "description") for call in declared.values())
+    declared = [ast.literal_eval(c.args[0]) for c in calls("Argument")]
+    assert len(declared) == len(set(declared)) and set(declared) == ARGUMENTS
+    assert all(len(ast.literal_eval(c.args[1])) > 10 for c in calls("Argument")), "each says what it is"
     used = {c.args[0].value for c in calls("LaunchConfiguration") if isinstance(c.args[0], ast.Constant)}
     for name in ("named", "switched", "texts"):
         used |= set(ast.literal_eval(assigned(name)))
