@@ -133,6 +133,7 @@ EXTRAS = {
     "test": [
         "pyarrow>=14.0",
         VOS_BENCHMARK,
+        "foxglove-sdk>=0.30",
         "hypothesis>=6.100",
         "mypy==2.4.1",
         "py360convert>=1.0.3",

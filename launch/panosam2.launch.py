@@ -7,17 +7,19 @@ The process that publishes the images needs the same profile: start the camera f
 includes this one first, or export the same variables in the camera's environment.
 """
 
+import os
 from pathlib import Path
 from typing import NamedTuple
 
+from ament_index_python.packages import get_packages_with_prefixes
 from launch.actions import DeclareLaunchArgument, LogInfo, OpaqueFunction, SetEnvironmentVariable
 from launch.conditions import IfCondition
 from launch.launch_context import LaunchContext
-from launch.substitutions import EnvironmentVariable, LaunchConfiguration
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration, OrSubstitution
 from launch_ros.actions import Node
 
 from launch import LaunchDescription
-from panosam2_ros.ros import camera_presets, rviz_config
+from panosam2_ros.ros import camera_presets, foxglove_layout, rviz_config
 from panosam2_ros.ros.camera_presets import CameraPreset
 from panosam2_ros.ros.dds import PROFILES_VARIABLE
 
@@ -56,7 +58,11 @@ ARGUMENTS = (
     Argument("use_sim_time", "Take the time from /clock, for bags and simulators; empty: the value in "
         "params_file", "", SWITCH_OR_EMPTY),
     Argument("rviz", "Start RViz too", "false", SWITCH),
-    Argument("camera_frame", "frame_id of the images, for RViz; empty: the camera's, or "
+    Argument("foxglove", "Start foxglove_bridge too, and write a layout for Foxglove", "false", SWITCH),
+    Argument("foxglove_port", "Port of foxglove_bridge", "8765"),
+    Argument("foxglove_address", "Address at which foxglove_bridge listens, without a password; 0.0.0.0: "
+        "every network of this machine", "127.0.0.1"),
+    Argument("camera_frame", "frame_id of the images, for RViz and Foxglove; empty: the camera's, or "
         "camera_optical_frame"),
     Argument("dds_profile", "Fast DDS profile of all processes started here, unless the environment names "
         "one; empty: none", str(CONFIG / "fastdds.xml")),
@@ -117,18 +123,45 @@ def node(context: LaunchContext) -> list[Node | LogInfo]:
 
 
 def rviz(context: LaunchContext) -> list[Node]:
-    """Return RViz with the names of this node, and a frame with z up if the camera's frame is optical."""
+    """Return RViz with the names of this node."""
     camera = preset(context)
     namespace = LaunchConfiguration("namespace").perform(context)
     config = rviz_config.write(namespace, camera.image, camera.camera_frame)
-    started = [Node(package="rviz2", executable="rviz2", name="panosam2_rviz", arguments=["-d", str(config)])]
-    if upright := rviz_config.upright_transform(camera.camera_frame):
-        started.append(Node(package="tf2_ros", executable="static_transform_publisher", arguments=upright))
-    return started
+    return [Node(package="rviz2", executable="rviz2", name="panosam2_rviz", arguments=["-d", str(config)])]
+
+
+def foxglove(context: LaunchContext) -> list[Node | LogInfo]:
+    """Return Foxglove's bridge, and where to find a layout with the names of this node."""
+    if "foxglove_bridge" not in get_packages_with_prefixes():
+        return [LogInfo(msg=foxglove_layout.missing_text(os.environ.get("ROS_DISTRO", "")))]
+    namespace = LaunchConfiguration("namespace").perform(context)
+    layout = foxglove_layout.write_layout(namespace, preset(context).camera_frame)
+    address = LaunchConfiguration("foxglove_address").perform(context)
+    port = foxglove_layout.bridge_port(LaunchConfiguration("foxglove_port").perform(context))
+    bridge = Node(
+        package="foxglove_bridge",
+        executable="foxglove_bridge",
+        name="panosam2_foxglove",
+        parameters=[{"address": address, "port": port}],
+        output="both",
+    )
+    return [LogInfo(msg=foxglove_layout.connection_text(layout, address, port)), bridge]
+
+
+def upright(context: LaunchContext) -> list[Node]:
+    """Return what provides the frame with z up that viewers need if the camera's frame is optical."""
+    transform = rviz_config.upright_transform(preset(context).camera_frame)
+    if not transform:
+        return []
+    return [Node(package="tf2_ros", executable="static_transform_publisher", arguments=transform)]
 
 
 def generate_launch_description() -> LaunchDescription:
     """Return the launch description for `ros2 launch`."""
-    see = OpaqueFunction(function=rviz, condition=IfCondition(LaunchConfiguration("rviz")))
-    started = OpaqueFunction(function=node)
-    return LaunchDescription([*arguments(), *environment(), started, see])
+    with_rviz, with_foxglove = LaunchConfiguration("rviz"), LaunchConfiguration("foxglove")
+    viewers = [
+        OpaqueFunction(function=rviz, condition=IfCondition(with_rviz)),
+        OpaqueFunction(function=foxglove, condition=IfCondition(with_foxglove)),
+        OpaqueFunction(function=upright, condition=IfCondition(OrSubstitution(with_rviz, with_foxglove))),
+    ]
+    return LaunchDescription([*arguments(), *environment(), OpaqueFunction(function=node), *viewers])

@@ -83,7 +83,8 @@ def test_every_ros_package_is_declared() -> None:
     assert {"rclpy", "sensor_msgs", "tf2_ros", "vision_msgs"} <= unknown
     assert {ROS_PACKAGES.get(m, m) for m in unknown} <= declared()
     started = re.findall(r'package="(\w+)"', "".join(p.read_text() for p in (ROOT / "launch").glob("*.py")))
-    assert set(started) - {PACKAGE, "rviz2"} <= declared()  # rviz2: only for rviz:=true
+    # only for rviz:=true and foxglove:=true
+    assert set(started) - {PACKAGE, "rviz2", "foxglove_bridge"} <= declared()
 
 
 def test_every_python_package_is_declared() -> None:
