@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,9 @@ class Seen:
     state: int  # 1 visible, 2 occluded, 3 lost
     score: float
     direction: tuple[float, float, float]  # unit vector, optical axes
+    covariance: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)  # rad^2, row-major, of direction (east, north)
+    extent: tuple[float, float] = (0.0, 0.0)  # rad, horizontal and vertical
+    angular_speed: float = math.nan  # rad/s; NaN while unknown
 
 
 @dataclass(frozen=True)
