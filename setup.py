@@ -121,6 +121,8 @@ EXTRAS = {
     "bags": ["rosbags>=0.11"],
     # panosam2_track --ray: many sources on a cluster
     "ray": ["ray>=2.40"],
+    # --rerun of panosam2_track and panosam2_demo: the viewer is in it, hence its 170 MB
+    "rerun": ['rerun-sdk>=0.41;python_version>="3.11"'],
     # leaves of behaviour trees, as examples/py_trees_object_ahead.py
     "bt": ["py-trees>=2.2"],
     # the server for language models, panosam2_mcp

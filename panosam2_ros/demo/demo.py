@@ -32,7 +32,7 @@ from panosam2_ros.io.interruption import Interrupted, interruptible
 from panosam2_ros.io.read_report import EXIT_STATUS
 from panosam2_ros.io.video import VideoError
 from panosam2_ros.ros.dds import loss_remedy
-from panosam2_ros.visualization.rerun_recording import check_rerun
+from panosam2_ros.visualization.rerun_recording import RerunError, check_rerun
 
 FRAMES, RATE, SCENE_SEED = 240, 6.0, 7  # scene 7: seam crossings of all three, one occlusion
 RECEIVED = 0.95  # of the published images, at least
@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with interruptible(signal.SIGINT, signal.SIGTERM) as check:
             run_demo(options, check)
-    except (DemoError, VideoError, OSError) as error:
+    except (DemoError, VideoError, RerunError, OSError) as error:
         sys.exit(f"panosam2_demo: {error}")
     except Interrupted as interrupted:
         print("\ninterrupted: all processes have ended", file=sys.stderr)

@@ -40,7 +40,7 @@ _PLOTS: dict[str, tuple[str, tuple[float, float] | None]] = {  # unit and range;
 _STATE_COLOURS = {"visible": 0x4CAF50FF, "occluded": 0xFFB300FF, "lost": 0xE53935FF}
 
 
-class RerunError(OSError):
+class RerunError(ValueError):
     """A recording cannot be written; the message says why, and the remedy."""
 
 
@@ -96,6 +96,7 @@ class RerunRecording:
         self._frames, self._shows_prompts = 0, False
         self._log = self._rr.RecordingStream("panosam2")
         self._log.send_recording_name(path.stem)
+        self._rr.set_log_time_enabled(False, recording=self._log)  # when it is written is of no interest
         try:
             self._log.save(self._partial, default_blueprint=self._blueprint())
         except RuntimeError as error:
@@ -183,7 +184,8 @@ class RerunRecording:
             line = rr.SeriesLines(names=self._name(obj_id), colors=drawing.colour(obj_id))
             for plot in _PLOTS:
                 self._send(f"plots/{plot}/{obj_id}", line, static=True)
-            shown = rr.StateConfiguration(values=list(_STATE_COLOURS), colors=list(_STATE_COLOURS.values()))
+            packed = np.array(list(_STATE_COLOURS.values()), np.uint32)
+            shown = rr.StateConfiguration(values=list(_STATE_COLOURS), colors=packed)
             self._send(f"states/{obj_id}", shown, static=True)
 
     def _write_panorama(

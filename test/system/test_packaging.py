@@ -45,7 +45,7 @@ THIRD_PARTY = {
     "yaml": ("pyyaml", "python3-yaml"),
 }
 # the programs that want them say so; rosbags brings zstd of Python 3.14, or backports of it, mcp pydantic
-OPTIONAL = {"backports", "compression", "mcp", "pyarrow", "pydantic", "ray", "rosbags"}
+OPTIONAL = {"backports", "compression", "mcp", "pyarrow", "pydantic", "ray", "rerun", "rosbags"}
 ROS_PACKAGES = {"tf2_ros": "tf2_ros_py"}  # where they have another name than their module
 
 

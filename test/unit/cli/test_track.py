@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from helpers.process import ROOT, Process, wait_for
+from helpers.rerun_files import recorded
 from helpers.videos import spoil, write_video
 from panosam2_ros.cli import track, track_run
 from panosam2_ros.cli.prompt_file import PromptListError, prompts_by_frame, read_prompts
@@ -138,6 +139,40 @@ def test_finished_runs_are_kept_and_other_settings_refused(images: Path, whole: 
     assert (whole / "masks" / "000000.png").stat().st_mtime_ns == before and len(table(whole)) == FRAMES
     with pytest.raises(SystemExit, match=r"other settings \(prompts\): give another --out"):
         track.main(arguments(images, whole, "--click=1,2"))
+
+
+def test_a_finished_run_is_recorded_for_rerun_as_its_table_has_it(
+    images: Path, whole: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "folder" / "run.rrd"
+    track.main(arguments(images, whole, "--no-video", f"--rerun={path}"))
+    found, rows = recorded(path), table(whole)
+    arrows = found["/sphere/directions"]["Arrows3D:vectors"]
+    assert [(frame, stamp) for frame, stamp, _ in arrows] == [
+        (int(row["frame"]), int(row["stamp_ns"])) for row in rows
+    ]
+    for (_, _, (vector,)), row in zip(arrows, rows, strict=True):
+        assert np.allclose(vector, [float(row[f"direction_{axis}"]) for axis in "xyz"], atol=1e-6)
+    masks = found["/panorama/masks"]["SegmentationImage:buffer"]
+    assert len(masks) == len(rows) == FRAMES
+    for index, _, (buffer,) in masks:
+        labels = np.array(buffer, np.uint8).view(np.uint16).reshape(128, 256)
+        assert np.array_equal(labels, read_labels(whole / "masks" / f"{index:06d}.png"))
+    for name, column in (("azimuth", "azimuth"), ("elevation", "elevation")):
+        shown = [value for _, _, (value,) in found[f"/plots/{name}/1"]["Scalars:scalars"]]
+        assert np.allclose(shown, [math.degrees(float(row[column])) for row in rows])
+    speeds = found["/plots/angular_speed/1"]["Scalars:scalars"]
+    assert [frame for frame, _, _ in speeds] == [
+        int(row["frame"]) for row in rows if row["angular_velocity_x"]
+    ]
+    assert [frame for frame, _, _ in found["/panorama/prompts/0/box"]["Boxes2D:centers"]] == [0]
+
+
+def test_a_recording_that_cannot_be_is_refused_before_the_run(images: Path, tmp_path: Path) -> None:
+    pytest.importorskip("rerun", reason="needs rerun-sdk: pip install rerun-sdk", exc_type=ImportError)
+    with pytest.raises(SystemExit, match=r"panosam2_track: --rerun needs a file whose name ends in \.rrd"):
+        track.main(arguments(images, tmp_path / "out", f"--rerun={tmp_path / 'run.mcap'}"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_bag_stamps_are_kept(tmp_path: Path) -> None:
