@@ -60,7 +60,7 @@ ARGUMENTS = (
     Argument("rviz", "Start RViz too", "false", SWITCH),
     Argument("foxglove", "Start foxglove_bridge too, and write a layout for Foxglove", "false", SWITCH),
     Argument("foxglove_port", "Port of foxglove_bridge", "8765"),
-    Argument("foxglove_address", "Address at which foxglove_bridge listens, without a password; 0.0.0.0: "
+    Argument("foxglove_host", "Address at which foxglove_bridge listens, without a password; 0.0.0.0: "
         "every network of this machine", "127.0.0.1"),
     Argument("camera_frame", "frame_id of the images, for RViz and Foxglove; empty: the camera's, or "
         "camera_optical_frame"),
@@ -136,7 +136,7 @@ def foxglove(context: LaunchContext) -> list[Node | LogInfo]:
         return [LogInfo(msg=foxglove_layout.missing_text(os.environ.get("ROS_DISTRO", "")))]
     namespace = LaunchConfiguration("namespace").perform(context)
     layout = foxglove_layout.write_layout(namespace, preset(context).camera_frame)
-    address = LaunchConfiguration("foxglove_address").perform(context)
+    address = LaunchConfiguration("foxglove_host").perform(context)
     port = foxglove_layout.bridge_port(LaunchConfiguration("foxglove_port").perform(context))
     bridge = Node(
         package="foxglove_bridge",

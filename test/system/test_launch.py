@@ -18,7 +18,7 @@ LAUNCH = ROOT / "launch" / "panosam2.launch.py"
 ARGUMENTS = {
     "image", "namespace", "params_file", "log_level", "autostart", "respawn", "use_sim_time", "rviz",
     "camera", "camera_frame", "dds_profile", "model", "device", "foxglove", "foxglove_port",
-    "foxglove_address",
+    "foxglove_host",
 }  # fmt: skip
 # and those of the files that include it
 MORE = {
@@ -208,6 +208,7 @@ def test_foxglove_is_started_where_its_bridge_is_installed(monkeypatch: pytest.M
         module.foxglove(context_with(module, foxglove_port="x"))
 
 
+@pytest.mark.faults
 def test_foxglove_without_its_bridge_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     module = loaded("panosam2")
     monkeypatch.setattr(module, "get_packages_with_prefixes", dict)

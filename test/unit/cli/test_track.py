@@ -168,6 +168,7 @@ def test_a_finished_run_is_recorded_for_rerun_as_its_table_has_it(
     assert [frame for frame, _, _ in found["/panorama/prompts/0/box"]["Boxes2D:centers"]] == [0]
 
 
+@pytest.mark.faults
 def test_a_recording_that_cannot_be_is_refused_before_the_run(images: Path, tmp_path: Path) -> None:
     pytest.importorskip("rerun", reason="needs rerun-sdk: pip install rerun-sdk", exc_type=ImportError)
     with pytest.raises(SystemExit, match=r"panosam2_track: --rerun needs a file whose name ends in \.rrd"):

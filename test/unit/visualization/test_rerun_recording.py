@@ -153,6 +153,7 @@ def test_prompts_are_shown_in_their_frame_and_split_at_the_seam(found: dict[str,
     assert [frame for frame, _, _ in found["/panorama/prompts"]["Clear:is_recursive"]] == [2]
 
 
+@pytest.mark.faults
 def test_an_exception_leaves_the_file_of_before_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "run.rrd"
     path.write_text("of before")
@@ -161,6 +162,7 @@ def test_an_exception_leaves_the_file_of_before_as_it_was(tmp_path: Path) -> Non
     assert path.read_text() == "of before" and (tmp_path / "run.part.rrd").exists()
 
 
+@pytest.mark.faults
 def test_a_disk_that_is_full_is_said_and_nothing_gets_the_name(tmp_path: Path) -> None:
     """Of a process whose files end at 64 KiB: the viewer's library ends the thread that writes."""
     script = (
@@ -181,6 +183,7 @@ def test_a_disk_that_is_full_is_said_and_nothing_gets_the_name(tmp_path: Path) -
     assert not path.exists()
 
 
+@pytest.mark.faults
 def test_places_where_no_recording_can_be_are_refused_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
