@@ -238,6 +238,7 @@ def _seen(item: ObjectBearing, axes: CameraFrame) -> Seen:
     direction = axes.from_frame([item.direction.x, item.direction.y, item.direction.z])
     x, y, z = (float(c) for c in direction)
     turning = item.angular_velocity
+    speed = math.hypot(turning.x, turning.y, turning.z)
     return Seen(
         item.object_id,
         item.label,
@@ -247,7 +248,7 @@ def _seen(item: ObjectBearing, axes: CameraFrame) -> Seen:
         (x, y, z),
         covariance=tuple(float(value) for value in item.direction_covariance),
         extent=(item.extent_horizontal, item.extent_vertical),
-        angular_speed=math.hypot(turning.x, turning.y, turning.z),
+        angular_speed=None if math.isnan(speed) else speed,
     )
 
 

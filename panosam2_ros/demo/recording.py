@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ class Seen:
     direction: tuple[float, float, float]  # unit vector, optical axes
     covariance: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)  # rad^2, row-major, of direction (east, north)
     extent: tuple[float, float] = (0.0, 0.0)  # rad, horizontal and vertical
-    angular_speed: float = math.nan  # rad/s; NaN while unknown
+    angular_speed: float | None = None  # rad/s; None while unknown
 
 
 @dataclass(frozen=True)

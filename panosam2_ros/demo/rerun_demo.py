@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ def _logged(seen: Seen) -> LoggedObject:
     covariance = np.array(seen.covariance).reshape(2, 2)
     bearing = Bearing(np.array(seen.direction), covariance, *seen.extent, 0.0)
     state = TrackState(seen.state)
-    return LoggedObject(seen.obj_id, seen.label, state, seen.score, bearing, seen.angular_speed)
+    speed = math.nan if seen.angular_speed is None else seen.angular_speed
+    return LoggedObject(seen.obj_id, seen.label, state, seen.score, bearing, speed)
 
 
 def _prompt(values: dict[str, Any], grid: Equirect, scale: float) -> Prompt:

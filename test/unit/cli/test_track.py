@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import math
 import signal
@@ -125,12 +126,16 @@ def test_killed_runs_are_resumed_exactly(images: Path, whole: Path, tmp_path: Pa
     assert 1 <= len(list(out.glob("frame-*.safetensors"))) <= 2
     with (out / "bearings.csv").open("a") as file:
         file.write("1,17")  # an incomplete row, as after a crash
-    track.main(arguments(images, out))
+    rerun = [f"--rerun={tmp_path / 'run.rrd'}"] if importlib.util.find_spec("rerun") else []
+    track.main(arguments(images, out, *rerun))
     assert (out / "bearings.csv").read_bytes() == (whole / "bearings.csv").read_bytes()
     masks = [path.name for path in sorted((whole / "masks").iterdir())]
     assert masks == [path.name for path in sorted((out / "masks").iterdir())] and len(masks) == FRAMES
     for name in masks:
         assert (out / "masks" / name).read_bytes() == (whole / "masks" / name).read_bytes()
+    if rerun:
+        arrows = recorded(tmp_path / "run.rrd")["/sphere/directions"]["Arrows3D:vectors"]
+        assert [frame for frame, _, _ in arrows] == list(range(FRAMES)), "those before the kill as well"
 
 
 def test_finished_runs_are_kept_and_other_settings_refused(images: Path, whole: Path) -> None:
