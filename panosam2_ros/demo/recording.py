@@ -50,7 +50,10 @@ class Bearings:
     def from_bytes(cls, content: bytes) -> Bearings:
         """Decode what ``to_bytes`` returned."""
         stored = json.loads(content)
-        objects = (Seen(**{**item, "direction": tuple(item["direction"])}) for item in stored["objects"])
+        objects = (
+            Seen(**{key: tuple(value) if isinstance(value, list) else value for key, value in item.items()})
+            for item in stored["objects"]
+        )
         return cls(stored["received"], tuple(objects))
 
 
