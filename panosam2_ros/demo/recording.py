@@ -50,11 +50,13 @@ class Bearings:
     def from_bytes(cls, content: bytes) -> Bearings:
         """Decode what ``to_bytes`` returned."""
         stored = json.loads(content)
-        objects = (
-            Seen(**{key: tuple(value) if isinstance(value, list) else value for key, value in item.items()})
-            for item in stored["objects"]
-        )
+        objects = (Seen(**_with_tuples(item)) for item in stored["objects"])
         return cls(stored["received"], tuple(objects))
+
+
+def _with_tuples(item: dict[str, Any]) -> dict[str, Any]:
+    """Turn the lists that JSON makes of tuples back into those."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in item.items()}
 
 
 @dataclass(frozen=True, eq=False)
