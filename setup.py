@@ -135,7 +135,6 @@ EXTRAS = {
     "test": [
         "pyarrow>=14.0",
         VOS_BENCHMARK,
-        "foxglove-sdk>=0.30",
         "hypothesis>=6.100",
         "mypy==2.4.1",
         "py360convert>=1.0.3",
@@ -145,6 +144,7 @@ EXTRAS = {
         "ray>=2.40",
         "rosbags-image>=0.10",
         "ruff==0.17.6",
+        "foxglove-sdk>=0.30",  # the types of its layouts
         "scikit-image>=0.22",
         # the networks of official checkpoints in another implementation; EdgeTAM's trunk is timm's
         "timm>=1.0.23",
