@@ -122,6 +122,8 @@ EXTRAS = {
     "bags": ["rosbags>=0.11"],
     # panosam2_track --ray: many sources on a cluster
     "ray": ["ray>=2.40"],
+    # --rerun of panosam2_track and panosam2_demo: the viewer is in it, hence its 170 MB
+    "rerun": ['rerun-sdk>=0.41;python_version>="3.11"'],
     # leaves of behaviour trees, as examples/py_trees_object_ahead.py
     "bt": ["py-trees>=2.2"],
     # the server for language models, panosam2_mcp
@@ -146,6 +148,7 @@ EXTRAS = {
         "ray>=2.40",
         "rosbags-image>=0.10",
         "ruff==0.17.6",
+        "foxglove-sdk>=0.30",  # the types of its layouts
         "scikit-image>=0.22",
         # the networks of official checkpoints in another implementation; EdgeTAM's trunk is timm's
         "timm>=1.0.23",

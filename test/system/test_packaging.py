@@ -44,7 +44,7 @@ THIRD_PARTY = {
     "yaml": ("pyyaml", "python3-yaml"),
 }
 # the programs that want them say so; rosbags brings zstd of Python 3.14, or backports of it, mcp pydantic
-OPTIONAL = {"backports", "compression", "mcp", "pyarrow", "pydantic", "ray", "rosbags"}
+OPTIONAL = {"backports", "compression", "mcp", "pyarrow", "pydantic", "ray", "rerun", "rosbags"}
 ROS_PACKAGES = {"tf2_ros": "tf2_ros_py"}  # where they have another name than their module
 
 
@@ -82,7 +82,8 @@ def test_every_ros_package_is_declared() -> None:
     assert {"rclpy", "sensor_msgs", "tf2_ros", "vision_msgs"} <= unknown
     assert {ROS_PACKAGES.get(m, m) for m in unknown} <= declared()
     started = re.findall(r'package="(\w+)"', "".join(p.read_text() for p in (ROOT / "launch").glob("*.py")))
-    assert set(started) - {PACKAGE, "rviz2"} <= declared()  # rviz2: only for rviz:=true
+    # only for rviz:=true and foxglove:=true
+    assert set(started) - {PACKAGE, "rviz2", "foxglove_bridge"} <= declared()
 
 
 def test_every_python_package_is_declared() -> None:
