@@ -125,6 +125,8 @@ EXTRAS = {
     "bt": ["py-trees>=2.2"],
     # the server for language models, panosam2_mcp
     "mcp": ["mcp>=2.3,<3"],
+    # the page for a browser, panosam2_web
+    "web": ["aiohttp>=3.8"],
     # examples/find_by_words.py: open-vocabulary detectors
     "words": ["pillow>=9.4", "transformers>=5.17,<6"],
     # What the laboratory imports beside the core; openexr reads the panoramas of scenes. Rendering solid
@@ -135,6 +137,8 @@ EXTRAS = {
         VOS_BENCHMARK,
         "hypothesis>=6.100",
         "mypy==2.4.1",
+        # drives the Chromium of the system; its own browsers are not downloaded
+        "playwright>=1.40",
         "py360convert>=1.0.3",
         "pytest>=8.0",
         "pytest-timeout>=2.3",
