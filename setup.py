@@ -204,7 +204,7 @@ def main() -> None:
     wheels_exist = sys.platform == "linux" and platform.machine() == "x86_64"
     setup(
         packages=find_packages(include=[NAME, f"{NAME}.*"], exclude=left_out()),
-        package_data={NAME: ["py.typed", "simulation/asset_files/**/*"]},
+        package_data={NAME: ["py.typed", "simulation/asset_files/**/*", "ros/web/pages/*"]},
         include_package_data=False,  # it would add what the list of files of an earlier build names
         data_files=share_files(),
         install_requires=CORE,
@@ -221,6 +221,8 @@ def main() -> None:
                 "panosam2_places = panosam2_ros.programs.start:panosam2_places",
                 "panosam2_prompt = panosam2_ros.programs.start:panosam2_prompt",
                 "panosam2_mcp = panosam2_ros.programs.start:panosam2_mcp",
+                "panosam2_web = panosam2_ros.programs.start:panosam2_web",
+                "panosam2_play = panosam2_ros.programs.start:panosam2_play",
                 "panosam2_track = panosam2_ros.programs.start:panosam2_track",
             ]
         },

@@ -14,6 +14,7 @@ from launch.conditions import IfCondition
 from launch.launch_context import LaunchContext
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchDescription
 from panosam2_ros.ros import camera_presets, rviz_config
@@ -90,6 +91,19 @@ def arguments() -> list[DeclareLaunchArgument]:
             "rviz", default_value="false", choices=["true", "false"], description="Start RViz too"
         ),
         DeclareLaunchArgument(
+            "web",
+            default_value="false",
+            choices=["true", "false"],
+            description="Start panosam2_web too, a page for a browser",
+        ),
+        DeclareLaunchArgument(
+            "web_host",
+            default_value="127.0.0.1",
+            description="Address at which that page is served; any but a loopback address needs a token, "
+            "which panosam2_web prints",
+        ),
+        DeclareLaunchArgument("web_port", default_value="8360", description="TCP port of that page"),
+        DeclareLaunchArgument(
             "camera_frame",
             default_value="",
             description="frame_id of the images, for RViz; empty: the camera's, or camera_optical_frame",
@@ -159,8 +173,25 @@ def rviz(context: LaunchContext) -> list[Node]:
     return started
 
 
+def web() -> Node:
+    """Return the node that serves the page for a browser, where it is wanted."""
+    page = {
+        "host": LaunchConfiguration("web_host"),
+        "port": ParameterValue(LaunchConfiguration("web_port"), value_type=int),
+    }
+    return Node(
+        package="panosam2_ros",
+        executable="panosam2_web",
+        name="panosam2_web",
+        namespace=LaunchConfiguration("namespace"),
+        parameters=[page],
+        output="both",
+        condition=IfCondition(LaunchConfiguration("web")),
+    )
+
+
 def generate_launch_description() -> LaunchDescription:
     """Return the launch description for `ros2 launch`."""
     see = OpaqueFunction(function=rviz, condition=IfCondition(LaunchConfiguration("rviz")))
     started = OpaqueFunction(function=node)
-    return LaunchDescription([*arguments(), *environment(), started, see])
+    return LaunchDescription([*arguments(), *environment(), started, see, web()])
