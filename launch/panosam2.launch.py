@@ -176,7 +176,7 @@ def rviz(context: LaunchContext) -> list[Node]:
 def web() -> Node:
     """Return the node that serves the page for a browser, where it is wanted."""
     page = {
-        "host": LaunchConfiguration("web_host"),
+        "host": ParameterValue(LaunchConfiguration("web_host"), value_type=str),
         "port": ParameterValue(LaunchConfiguration("web_port"), value_type=int),
     }
     return Node(

@@ -10,6 +10,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 
 _SILENT = 5.0  # s without diagnostics after which the node seems to have ended
+_LOADING = 15.0  # s for a node that is started together with this one to be heard
 _LEVELS = {DiagnosticStatus.OK: "ok", DiagnosticStatus.WARN: "warn", DiagnosticStatus.ERROR: "error"}
 _SHOWN = ("state", "rate_hz", "latency_p50_ms", "model", "device")  # values of the node's diagnostics
 
@@ -32,7 +33,7 @@ class TrackerHealth:
         self._timeout = input_timeout
         self._lock = threading.Lock()
         self._said: _Said | None = None
-        self._begun = time.monotonic()
+        self._started = self._begun = time.monotonic()
         self._image_at: float | None = None
         self.problem = ""  # why a panorama that came cannot be shown
 
@@ -84,6 +85,8 @@ class TrackerHealth:
         name = self._status_name.removesuffix(": tracking")
         if said is not None:
             return f"{name} has ended or hangs", "see its log, and start it again"
+        if time.monotonic() - self._started < _LOADING:
+            return f"Waiting for {name}", "it may still load its model"
         return (
             f"No node {name} is heard on /diagnostics",
             "start it (ros2 run panosam2_ros panosam2_node), with the same ROS_DOMAIN_ID; for another name "

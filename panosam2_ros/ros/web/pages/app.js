@@ -207,7 +207,9 @@ async function useFile(name, file) {
 function select(id) {
   page.selected = id;
   panorama.select(id);
+  const object = page.latest?.objects.find((each) => each.object_id === id);
   if (id) find("follow").checked = true;
+  if (object) fit(object);
   if (page.latest) {
     showObjects();
     showView({ atOnce: true });
@@ -234,6 +236,11 @@ function hold(held) {
   const seconds = panorama.frame?.header.history_s;
   hint(held ? `The picture is held. The node takes prompts with it for about ${seconds?.toFixed(0) ?? "some"} s.` : TOOLS[page.tool]);
   showLatest();
+}
+
+// Make the view wide enough for an object.
+function fit({ extent_horizontal_deg: across, extent_vertical_deg: up }) {
+  zoom(Math.round(clamp(2 * Math.max(across, up * 4 / 3), 25, 100)) - perspective.fovDeg);
 }
 
 function zoom(degrees) {

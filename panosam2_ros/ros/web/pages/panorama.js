@@ -3,7 +3,6 @@
 import { clamp, fromAzimuth, lonLatOf, wrapColumn, wrapDegrees } from "./geometry.js";
 
 const DRAG = 6; // CSS pixels from which a press is a drag
-const STEP = 30; // degrees between azimuth lines
 
 export class Panorama {
   // handlers: click(u, v, modifiers), box([u0, v0, u1, v1]), select(id)
@@ -131,7 +130,8 @@ export class Panorama {
     if (rotation) {
       draw.font = "11px system-ui, sans-serif";
       draw.textAlign = "center";
-      for (let azimuth = -180 + STEP; azimuth <= 180; azimuth += STEP) {
+      const step = width > 640 ? 30 : 60; // degrees between lines
+      for (let azimuth = -180 + step; azimuth <= 180; azimuth += step) {
         this.line(draw, Array.from({ length: 57 }, (_, i) => at(azimuth, -84 + 3 * i)));
         const text = `${Math.abs(azimuth)}°${azimuth % 180 ? (azimuth > 0 ? " L" : " R") : ""}`;
         this.outlined(draw, text, clamp(at(azimuth, 60)[0] * width, 22, width - 22), 14, "#ffffffd0");

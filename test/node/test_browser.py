@@ -1,0 +1,233 @@
+"""The page of panosam2_web in a real browser, beside a real node and a camera whose scene is known."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="needs ROS 2: make, or source a workspace")
+pytest.importorskip("panosam2_ros.msg", reason="needs the compiled messages: make, or colcon build")
+pytest.importorskip("aiohttp", reason="needs the extra web: pip install aiohttp")
+
+import rclpy
+from sensor_msgs.msg import Image
+
+from helpers.browser import Visit, chromium
+from helpers.process import Process, wait_for
+from panosam2_ros.msg import ObjectBearing, ObjectBearingArray
+from panosam2_ros.ros.conversion.plain_values import stamp_text
+from panosam2_ros.ros.waiting import SpinThread
+
+WIDTH, HEIGHT, RATE = 512, 256, 4.0
+SEED = 2  # one object lies across the seam for a long time, another beside it
+NEAR = 8.0  # degrees between a bearing and the truth
+MOVED = 5.0  # degrees, of the object that is compared
+
+browser = pytest.fixture(scope="module")(chromium)
+
+
+class Truth:
+    """What the camera says of its own scene, by stamp; taken on a thread of its own."""
+
+    def __init__(self) -> None:
+        self.node = rclpy.create_node("truth")
+        self.masks: dict[str, np.ndarray] = {}
+        self.bearings: dict[str, dict[int, ObjectBearing]] = {}
+        self.node.create_subscription(Image, "virtual_camera/true_masks", self._take_masks, 50)
+        self.node.create_subscription(
+            ObjectBearingArray, "virtual_camera/true_bearings", self._take_bearings, 50
+        )
+        self.spinning = SpinThread(self.node)
+
+    def _take_masks(self, msg: Image) -> None:
+        labels = np.frombuffer(msg.data, np.uint16).reshape(msg.height, msg.width)
+        self.masks[stamp_text(msg.header.stamp)] = labels.copy()
+
+    def _take_bearings(self, msg: ObjectBearingArray) -> None:
+        self.bearings[stamp_text(msg.header.stamp)] = {item.object_id: item for item in msg.objects}
+
+    def of(self, stamp: str) -> np.ndarray:
+        wait_for(lambda: stamp in self.masks and stamp in self.bearings, 20, f"the truth of {stamp}")
+        return self.masks[stamp]
+
+    def azimuth(self, stamp: str, obj_id: int) -> float:
+        self.of(stamp)
+        return math.degrees(self.bearings[stamp][obj_id].azimuth)
+
+
+@pytest.fixture(scope="module")
+def truth() -> Iterator[Truth]:
+    rclpy.init()
+    made = Truth()
+    yield made
+    made.spinning.close()
+    made.node.destroy_node()
+    rclpy.try_shutdown()
+
+
+@pytest.fixture(scope="module")
+def play(truth: Truth, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """Camera, node and page as `make play` starts them."""
+    folder = tmp_path_factory.mktemp("play")
+    arguments = ["--scene", "--seed", str(SEED), "--width", str(WIDTH), "--rate", str(RATE)]
+    arguments += ["--model", "panosam2_nano", "--port", "0", "--out", str(folder / "out")]
+    with Process("panosam2_ros.demo.play", *arguments, log=folder / "log.txt") as process:
+        wait_for(lambda: "page: open" in process.output or not process.running, 90, "the page")
+        yield process
+
+
+def address(process: Process) -> str:
+    found = re.search(r"page: open (\S+)", process.output)
+    assert found is not None, process.output
+    return found[1]
+
+
+def apart(a: float, b: float) -> float:
+    """Return the angle between two azimuths, degrees."""
+    return abs((a - b + 180) % 360 - 180)
+
+
+def crosses(mask: np.ndarray) -> bool:
+    columns = mask.any(0)
+    return bool(columns[0] and columns[-1])
+
+
+def middle(mask: np.ndarray) -> tuple[float, float]:
+    """Return the pixel of a mask that is farthest from its border."""
+    far = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
+    v, u = np.unravel_index(int(np.argmax(far)), far.shape)
+    return float(u), float(v)
+
+
+def largest(labels: np.ndarray, wanted: Callable[[np.ndarray], bool]) -> int:
+    """Return the id of the largest object that is as wanted; 0 where there is none of some size."""
+    sizes = {int(i): int((labels == i).sum()) for i in np.unique(labels) if i and wanted(labels == i)}
+    return max(sizes, key=lambda i: sizes[i]) if sizes and max(sizes.values()) > 400 else 0
+
+
+def held_with(
+    visit: Visit, truth: Truth, wanted: Callable[[np.ndarray], bool]
+) -> tuple[str, int, np.ndarray]:
+    """Hold a picture that shows an object as wanted; return its stamp, the object's true id and its mask."""
+    for _ in range(240):
+        stamp = visit.hold()
+        labels = truth.of(stamp)
+        if chosen := largest(labels, wanted):
+            return stamp, chosen, labels == chosen
+        visit.go_on()
+        time.sleep(0.5)
+    raise AssertionError("the scene showed no such object")
+
+
+def box_of(mask: np.ndarray) -> tuple[float, float, float, float]:
+    """Return the box of a mask across the seam; its right edge lies beyond the image."""
+    turned = np.roll(mask, WIDTH // 2, 1)
+    columns, rows = np.flatnonzero(turned.any(0)), np.flatnonzero(mask.any(1))
+    return columns[0] + WIDTH // 2, rows[0], columns[-1] + WIDTH // 2, rows[-1]
+
+
+def tracks(visit: Visit, truth: Truth, obj_id: int, true_id: int, moved: float) -> list[tuple[float, float]]:
+    """Return azimuths of an object in the list and in truth, until the latter has moved so far; by stamp."""
+    found: dict[str, tuple[float, float]] = {}
+    end = time.monotonic() + 90
+    while time.monotonic() < end:
+        row = next((row for row in visit.rows() if row["id"] == str(obj_id)), None)
+        if row is not None and row["state"] == "visible" and row["stamp"] not in found:
+            found[row["stamp"]] = float(row["azimuth"]), truth.azimuth(row["stamp"], true_id)
+            true = [azimuth for _, azimuth in found.values()]
+            if len(found) >= 4 and max(apart(true[0], each) for each in true) >= moved:
+                return list(found.values())
+        time.sleep(0.05)
+    raise AssertionError(f"object {obj_id} did not move, or was not visible: {found}")
+
+
+@pytest.mark.slow
+def test_what_is_clicked_and_dragged_is_tracked_as_the_scene_says(
+    play: Process, truth: Truth, browser: Any
+) -> None:
+    visit = Visit(browser, address(play))
+    page = visit.page
+
+    # a click makes an object, in the image that was seen
+    stamp, _, mask = held_with(visit, truth, lambda mask: not crosses(mask))
+    u, v = middle(mask)
+    page.fill("#label", "clicked")
+    page.mouse.click(*visit.place(u, v))
+    page.wait_for_selector('#objects li[data-id="1"]')
+    assert visit.sent[-1]["stamp"] == stamp and visit.sent[-1]["label"] == "clicked"
+    assert visit.sent[-1]["points"] == [[pytest.approx(u, abs=0.6), pytest.approx(v, abs=0.6), 1]]
+    assert "1 clicked" in page.inner_text('#objects li[data-id="1"] .title')
+    visit.go_on()
+
+    # a drag over the right edge makes a box that crosses the seam
+    stamp, across, mask = held_with(visit, truth, crosses)
+    left, top, right, bottom = box_of(mask)
+    page.fill("#label", "on the seam")
+    visit.drag((left, top), (right, bottom))
+    page.wait_for_selector('#objects li[data-id="2"]')
+    box = visit.sent[-1]["box"]
+    assert box == [pytest.approx(x, abs=1.0) for x in (left, top, right - WIDTH, bottom)] and box[0] > box[2]
+    visit.go_on()
+
+    # its bearing is the scene's, and moves with it
+    found = tracks(visit, truth, 2, across, MOVED)
+    assert np.median([apart(*pair) for pair in found]) < NEAR
+    shown = [azimuth for azimuth, _ in found]
+    assert max(apart(shown[0], each) for each in shown) > MOVED / 2
+
+    # a negative click corrects the selected object, in the image that was seen
+    page.click('#objects li[data-id="1"] .pick')
+    page.keyboard.press("m")
+    stamp, _, mask = held_with(visit, truth, lambda mask: not crosses(mask))
+    v, u = np.argwhere(~cv2.dilate(np.uint8(truth.of(stamp) > 0), np.ones((9, 9))).astype(bool))[0]
+    page.mouse.click(*visit.place(u, v + 30))
+    page.wait_for_selector("#hint:has-text('Corrected 1'), #notice:visible")
+    asked = visit.sent[-1]
+    assert asked["object_id"] == 1 and asked["points"][0][2] == 0 and asked["stamp"] == stamp
+    visit.go_on()
+
+    # what the node refuses is shown as it is
+    page.fill("#file-name", "never-saved")
+    page.click('#files button[data-call="load"]')
+    page.wait_for_selector("#notice:visible")
+    assert re.fullmatch(r"[A-Z_]+ \(\d\)", page.inner_text("#notice-title"))
+    assert "never-saved" in page.inner_text("#notice-text")
+
+    # a second browser has the same objects; what one forgets, both have forgotten
+    other = Visit(browser, address(play), width=390, height=800)
+    other.page.wait_for_selector('#objects li[data-id="2"]')
+    assert {row["id"] for row in other.rows()} == {row["id"] for row in visit.rows()} == {"1", "2"}
+    assert other.page.evaluate("document.documentElement.scrollWidth") <= 390  # fits a phone
+    page.click('#objects li[data-id="2"] .drop')
+    for each in (visit, other):
+        each.page.wait_for_selector('#objects li[data-id="2"]', state="detached")
+        assert [row["id"] for row in each.rows()] == ["1"]
+        assert each.complaints == []
+        each.page.context.close()
+
+
+@pytest.mark.faults
+def test_the_page_says_that_the_connection_is_lost(play: Process, browser: Any) -> None:
+    visit = Visit(browser, address(play))
+    visit.page.wait_for_selector("#veil", state="hidden")
+    play.stop(signal.SIGINT, 40)
+    visit.page.wait_for_selector("#veil:visible")
+    assert "Connection lost" in visit.page.inner_text("#veil-title")
+
+
+def test_ctrl_c_ends_camera_node_and_page(play: Process) -> None:
+    if play.running:  # there is no browser, so that the test before this one was skipped
+        play.stop(signal.SIGINT, 40)
+    assert play.wait(1) == 128 + signal.SIGINT
+    assert "ended: camera, node and page" in play.output
+    domain = os.environ["ROS_DOMAIN_ID"]
+    assert f"ROS_DOMAIN_ID={domain}" in play.output
