@@ -20,14 +20,14 @@ HEARTBEAT = 15.0  # s; a browser that does not answer is gone
 _PATIENCE = 10.0  # s for a browser to take an answer
 _BAD_MESSAGE = 1008  # close code: what came breaks the rules
 
-Answer = Callable[[dict[str, Any]], dict[str, Any]]
+AnswerCommand = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class BrowserSession:
     """Serves one WebSocket until it is closed."""
 
     def __init__(
-        self, socket: web.WebSocketResponse, answer: Answer, executor: Executor, counts: OutboxCounts
+        self, socket: web.WebSocketResponse, answer: AnswerCommand, executor: Executor, counts: OutboxCounts
     ) -> None:
         self.outbox = Outbox(counts)
         self._socket, self._answer, self._executor = socket, answer, executor

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from panosam2_ros.ros.web.access import AccessRules
-from panosam2_ros.ros.web.browser_session import HEARTBEAT, LARGEST_MESSAGE, Answer, BrowserSession
+from panosam2_ros.ros.web.browser_session import HEARTBEAT, LARGEST_MESSAGE, AnswerCommand, BrowserSession
 from panosam2_ros.ros.web.outbox import OutboxCounts
 from panosam2_ros.ros.web.page_files import page_files
 
@@ -36,7 +36,7 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class PageServer:
     """Serves browsers; everything runs on the thread of one event loop, commands on threads of their own."""
 
-    def __init__(self, rules: AccessRules, answer: Answer, *, max_clients: int) -> None:
+    def __init__(self, rules: AccessRules, answer: AnswerCommand, *, max_clients: int) -> None:
         self.sessions: set[BrowserSession] = set()
         self.watched: Callable[[bool], None] = lambda _: None  # told when the first comes and the last goes
         self.counts = OutboxCounts()
@@ -85,7 +85,8 @@ class PageServer:
 
     def publish(self, kind: str, item: bytes | str) -> None:
         """Offer an item to all browsers, and to those that come later until a newer one is there."""
-        self._newest[kind] = item
+        if self.sessions:  # what comes when the last has gone would be old when the next one comes
+            self._newest[kind] = item
         for session in self.sessions:
             session.outbox.offer(kind, item)
 

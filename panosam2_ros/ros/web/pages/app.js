@@ -57,6 +57,7 @@ async function take(buffer) {
   const old = page.latest;
   page.latest = frame;
   if (old && old !== panorama.frame) old.close();
+  if (old && old.header.epoch !== frame.header.epoch) select(0); // ids are other objects' now
   if (page.selected && !frame.objects.some((each) => each.object_id === page.selected)) select(0);
   if (!page.held && !panorama.busy) showLatest();
   showObjects();

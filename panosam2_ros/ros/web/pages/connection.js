@@ -19,6 +19,7 @@ export class Connection {
     this.nextId = 1;
     this.tries = 0;
     this.socket = null;
+    this.drawn = Promise.resolve(); // of the frame before: they are drawn in the order in which they come
   }
 
   async open() {
@@ -55,13 +56,10 @@ export class Connection {
     this.timer = setTimeout(() => this.open(), wait);
   }
 
-  async take(data) {
+  take(data) {
     if (data instanceof ArrayBuffer) {
-      try {
-        await this.handlers.frame(data);
-      } finally {
-        this.seen();
-      }
+      this.drawn = this.drawn.then(() => this.handlers.frame(data)).catch((error) => console.error(error));
+      this.drawn.then(() => this.seen());
       return;
     }
     const values = JSON.parse(data);
