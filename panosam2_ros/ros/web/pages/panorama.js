@@ -133,6 +133,7 @@ export class Panorama {
       const step = width > 640 ? 30 : 60; // degrees between lines
       for (let azimuth = -180 + step; azimuth <= 180; azimuth += step) {
         this.line(draw, Array.from({ length: 57 }, (_, i) => at(azimuth, -84 + 3 * i)));
+        if (azimuth === 180 && step > 30) continue; // no room for it
         const text = `${Math.abs(azimuth)}°${azimuth % 180 ? (azimuth > 0 ? " L" : " R") : ""}`;
         this.outlined(draw, text, clamp(at(azimuth, 60)[0] * width, 22, width - 22), 14, "#ffffffd0");
       }
@@ -178,7 +179,7 @@ export class Panorama {
       }
       draw.stroke();
     }
-    const text = `${object.object_id}${object.label ? ` ${object.label.slice(0, 24)}` : ""}${seen ? "" : ` · ${object.state}`}`;
+    const text = `${object.object_id}${object.label ? ` ${object.label.slice(0, width > 640 ? 24 : 10)}` : ""}${seen ? "" : ` · ${object.state}`}`;
     draw.font = `${chosen ? 600 : 500} 12px system-ui, sans-serif`;
     const long = draw.measureText(text).width + 12;
     const left = clamp(x - long / 2, 2, Math.max(width - long - 2, 2)), top = y + 34 < height ? y + 12 : y - 32;
