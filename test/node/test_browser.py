@@ -9,9 +9,11 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import cv2
@@ -34,6 +36,7 @@ from panosam2_ros.ros.conversion.plain_values import stamp_text
 from panosam2_ros.ros.waiting import SpinThread
 from panosam2_ros.ros.web import node as web_node
 from panosam2_ros.ros.web import page_server
+from panosam2_ros.ros.web.access import access_rules
 
 POLICY = ROOT / "config" / "sros2" / "panosam2_web.policy.xml"
 WIDTH, HEIGHT, RATE = 512, 256, 4.0
@@ -315,6 +318,43 @@ def test_what_is_clicked_and_dragged_is_tracked_as_the_scene_says(
         assert [row["id"] for row in each.rows()] == ["1"]
         assert each.complaints == []
         each.page.context.close()
+
+
+@contextmanager
+def server_with_token(token: str) -> Iterator[tuple[str, page_server.PageServer]]:
+    """Serve the page beyond this machine, without a node; yield its address and the server."""
+    loop = asyncio.new_event_loop()
+    server = page_server.PageServer(access_rules("0.0.0.0", 0, token), lambda _: {}, max_clients=2)
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        port = asyncio.run_coroutine_threadsafe(server.start("127.0.0.1", 0), loop).result(20)
+        yield f"http://127.0.0.1:{port}/", server
+        asyncio.run_coroutine_threadsafe(server.stop(), loop).result(20)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(20)
+
+
+def test_a_token_opens_the_page_from_the_address_or_typed_and_leaves_the_address(browser: Any) -> None:
+    token = "correct horse battery"
+    with server_with_token(token) as (page_address, server):
+        for start in (f"{page_address}#token={token}", page_address):
+            context = browser.new_context()
+            page = context.new_page()
+            page.goto(start)
+            if start == page_address:
+                page.wait_for_selector("#token-form:visible")
+                page.fill("#token", "wrong")
+                page.keyboard.press("Enter")
+                page.wait_for_selector("#token-error:has-text('printed at its start')")
+                page.fill("#token", token)
+                page.keyboard.press("Enter")
+            wait_for(lambda: server.sessions, 20, "the socket, which only the token opens")
+            assert page.url == page_address and not page.is_visible("#token-form")
+            assert page.evaluate("document.cookie") == ""  # no script sees it
+            context.close()
+            wait_for(lambda: not server.sessions, 20, "its end")
 
 
 @pytest.mark.faults
