@@ -1,9 +1,9 @@
-# `make` builds, `make test` tests, `make demo` shows; see README.md. Needs Python, a C++ compiler, bash.
+# `make` builds, `make test` tests, `make demo` and `make play` show; see README.md. Needs Python, a C++ compiler, bash.
 # `make lint`, `make format` and `make test-fast` are for changes; see CONTRIBUTING.md.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build check environment test test-fast demo bench soak lint format colcon release-check clean
+.PHONY: build check environment test test-fast demo play bench soak lint format colcon release-check clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -84,6 +84,10 @@ test-fast: build
 
 demo: build
 	@$(BIN)/panosam2_demo $(if $(VIDEO),--video "$(VIDEO)") $(ARGS)
+
+# a camera, the node and a page for a browser; VIDEO=walk.mp4, ARGS=--scene
+play: build
+	@$(BIN)/panosam2_play $(if $(VIDEO),--video "$(VIDEO)") $(ARGS)
 
 bench: build
 	@$(BIN)/python -m panosam2_ros.evaluation.bench $(ARGS)

@@ -44,7 +44,9 @@ THIRD_PARTY = {
     "yaml": ("pyyaml", "python3-yaml"),
 }
 # the programs that want them say so; rosbags brings zstd of Python 3.14, or backports of it, mcp pydantic
-OPTIONAL = {"backports", "compression", "mcp", "pyarrow", "pydantic", "ray", "rerun", "rosbags"}
+OPTIONAL = {
+    "aiohttp", "backports", "compression", "mcp", "pyarrow", "pydantic", "ray", "rerun", "rosbags",
+}  # fmt: skip
 ROS_PACKAGES = {"tf2_ros": "tf2_ros_py"}  # where they have another name than their module
 
 
@@ -191,7 +193,9 @@ def test_wheel_holds_the_package_and_its_files_and_nothing_else(
     assert {t for t in top if not t.endswith((".dist-info", ".data"))} == {PACKAGE}
     assets = ROOT / PACKAGE / "simulation" / "asset_files"
     files = {f"{PACKAGE}/py.typed", *(str(p.relative_to(ROOT)) for p in assets.rglob("*.*"))}
-    assert len(files) > 40 and files <= names
+    assert len(files) > 40 and f"{PACKAGE}/simulation/asset_files/footage/paris.mp4" in files
+    files |= {str(p.relative_to(ROOT)) for p in (ROOT / PACKAGE / "ros" / "web" / "pages").iterdir()}
+    assert files <= names
     share = {name.partition(f"/data/share/{PACKAGE}/")[2] for name in names if ".data/" in name}
     assert {"package.xml", "config/panosam2.yaml", "launch/panosam2.launch.py"} <= share
     assert {f"models/{p.name}" for p in (ROOT / "models").iterdir()} <= share
