@@ -17,6 +17,7 @@ from launch.conditions import IfCondition
 from launch.launch_context import LaunchContext
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, OrSubstitution
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchDescription
 from panosam2_ros.ros import camera_presets, foxglove_layout, rviz_config
@@ -62,6 +63,10 @@ ARGUMENTS = (
     Argument("foxglove_port", "Port of foxglove_bridge", "8765"),
     Argument("foxglove_host", "Address at which foxglove_bridge listens, without a password; 0.0.0.0: "
         "every network of this machine", "127.0.0.1"),
+    Argument("web", "Start panosam2_web too, a page for a browser", "false", SWITCH),
+    Argument("web_host", "Address at which that page is served; any but a loopback address needs a token, "
+        "which panosam2_web prints", "127.0.0.1"),
+    Argument("web_port", "TCP port of that page", "8360"),
     Argument("camera_frame", "frame_id of the images, for RViz and Foxglove; empty: the camera's, or "
         "camera_optical_frame"),
     Argument("dds_profile", "Fast DDS profile of all processes started here, unless the environment names "
@@ -156,6 +161,23 @@ def upright(context: LaunchContext) -> list[Node]:
     return [Node(package="tf2_ros", executable="static_transform_publisher", arguments=transform)]
 
 
+def web() -> Node:
+    """Return the node that serves the page for a browser, where it is wanted."""
+    page = {
+        "host": ParameterValue(LaunchConfiguration("web_host"), value_type=str),
+        "port": ParameterValue(LaunchConfiguration("web_port"), value_type=int),
+    }
+    return Node(
+        package="panosam2_ros",
+        executable="panosam2_web",
+        name="panosam2_web",
+        namespace=LaunchConfiguration("namespace"),
+        parameters=[page],
+        output="both",
+        condition=IfCondition(LaunchConfiguration("web")),
+    )
+
+
 def generate_launch_description() -> LaunchDescription:
     """Return the launch description for `ros2 launch`."""
     with_rviz, with_foxglove = LaunchConfiguration("rviz"), LaunchConfiguration("foxglove")
@@ -164,4 +186,4 @@ def generate_launch_description() -> LaunchDescription:
         OpaqueFunction(function=foxglove, condition=IfCondition(with_foxglove)),
         OpaqueFunction(function=upright, condition=IfCondition(OrSubstitution(with_rviz, with_foxglove))),
     ]
-    return LaunchDescription([*arguments(), *environment(), OpaqueFunction(function=node), *viewers])
+    return LaunchDescription([*arguments(), *environment(), OpaqueFunction(function=node), *viewers, web()])

@@ -140,7 +140,9 @@ def _described(prompt: Prompt) -> str:
 
 def _settings(options: argparse.Namespace, entries: Sequence[Entry], tracker: PanoTracker) -> dict[str, Any]:
     """Collect the settings that determine the result."""
-    names = ("topic", "rate", "frames", "projection", "panorama_width", "vertical_fov", "view")
+    names = ["topic", "rate", "frames", "projection", "panorama_width", "vertical_fov", "view"]
+    if options.search_budget:  # runs that were begun before there was this option do not name it
+        names.append("search_budget")
     calibration = Path(options.calibration).read_text() if options.calibration else ""
     return {
         "source": str(Path(options.source).expanduser().resolve()),
@@ -162,7 +164,10 @@ def track_source(
     if options.rerun:
         check_rerun(options.rerun)
     config = TrackerConfig(
-        max_objects=options.max_objects, vertical_fov=panoramas.grid.vertical_fov, view=options.view
+        max_objects=options.max_objects,
+        vertical_fov=panoramas.grid.vertical_fov,
+        view=options.view,
+        search_budget=options.search_budget,
     )
     model = build_model(options.model, device=options.device, region_size=options.region_size)
     use_threads(0, model)

@@ -19,6 +19,7 @@ ARGUMENTS = {
     "image", "namespace", "params_file", "log_level", "autostart", "respawn", "use_sim_time", "rviz",
     "camera", "camera_frame", "dds_profile", "model", "device", "foxglove", "foxglove_port",
     "foxglove_host",
+    "web", "web_host", "web_port",
 }  # fmt: skip
 # and those of the files that include it
 MORE = {
@@ -75,7 +76,7 @@ def test_files_that_include_it_say_what_they_take(name: str) -> None:
 
 def test_executables_are_installed() -> None:
     ours = [keyword(c, "executable") for c in calls("Node") if keyword(c, "package") == "panosam2_ros"]
-    assert ours == ["panosam2_node"]
+    assert ours == ["panosam2_node", "panosam2_web"]
     declared = calls("DeclareLaunchArgument", LAUNCH.with_name("with_camera.launch.py"))
     assert [keyword(c, "default_value") for c in declared] == ["panosam2_ros", "virtual_camera"]
     assert "install_executable(virtual_camera " in (ROOT / "CMakeLists.txt").read_text()
