@@ -92,6 +92,13 @@ def add_previous_training(manifest: dict[str, Any], before: dict[str, Any]) -> d
     }
 
 
+def add_prompt_head(manifest: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """Return the manifest ``before``, of weights that got a prompt head, with the training of the head."""
+    of_file = ("sha256", "bytes", "parameters", "date")
+    head = {key: value for key, value in manifest.items() if key not in ("name", *of_file)}
+    return before | {key: manifest[key] for key in of_file} | {"prompt_head": head}
+
+
 def export_weights(
     run: Path,
     config: Path,
@@ -123,7 +130,7 @@ def export_weights(
     manifest = _manifest(model, target, run, config)
     manifest["shares_of_other_weights"] = {sha256(path): share for path, share in shares.items()}
     if before is not None:
-        manifest = add_previous_training(manifest, before)
+        manifest = (add_previous_training if head_of is None else add_prompt_head)(manifest, before)
     path = target.with_suffix(".json")
     path.write_text(json.dumps(manifest, indent=1) + "\n")
     return path
