@@ -104,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-objects", type=int, default=32, help="largest number of objects")
     add("--save-every", type=int, default=50, help="frames between checkpoints, from which a run is resumed")
     add("--no-video", action="store_true", help="write masks and tables only")
+    add("--rerun", type=Path, metavar="FILE.rrd", help="also write a recording for the Rerun viewer; of "
+        "several sources one in each one's folder, by a name without folder")  # fmt: skip
     return parser
 
 
