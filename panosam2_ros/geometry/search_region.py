@@ -271,8 +271,9 @@ class SearchRegion:
         return bool(min(x, y) >= 0 and max(x, y) < len(mask) and mask[y, x])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON types."""
-        return {**vars(self), "axes": self.axes.tolist()}
+        """Return the fields as JSON types; what is kept is never zoomed."""
+        kept = {name: value for name, value in vars(self).items() if name != "zoom"}
+        return {**kept, "axes": self.axes.tolist()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SearchRegion:
