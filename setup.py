@@ -134,6 +134,7 @@ EXTRAS = {
         "pyarrow>=14.0",
         VOS_BENCHMARK,
         "hypothesis>=6.100",
+        "markdown-it-py>=3.0",
         "mypy==2.4.1",
         "py360convert>=1.0.3",
         "pytest>=8.0",

@@ -25,7 +25,9 @@ may change at any time (*live*), while the node is *unconfigured*, or only at it
 def interface_reference(root: Path = ROOT) -> str:
     """Return the page as Markdown; ``root``: the checkout."""
     files = [*sorted((root / "msg").glob("*.msg")), *sorted((root / "srv").glob("*.srv"))]
-    kinds = [f"## {path.parent.name}/{path.name}\n\n```\n{path.read_text().strip()}\n```\n" for path in files]
+    kinds = [
+        f"## {path.parent.name}/{path.name}\n\n```text\n{path.read_text().strip()}\n```\n" for path in files
+    ]
     parameters = [
         _parameters("Parameters", Parameters),
         _parameters("Parameters of panosam2_places", PlaceParameters),
