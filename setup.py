@@ -127,6 +127,14 @@ EXTRAS = {
     "mcp": ["mcp>=2.3,<3"],
     # examples/find_by_words.py: open-vocabulary detectors
     "words": ["pillow>=9.4", "transformers>=5.17,<6"],
+    # the site of the documentation, `make docs`; MkDocs 2 has no plugins
+    "docs": [
+        "mkdocs>=1.6.1,<2",
+        "mkdocs-material>=9.7.5,<10",
+        "mkdocstrings-python>=2.0,<3",
+        "ruff>=0.9",  # formats signatures
+        "markdown-it-py>=3.0",
+    ],
     # What the laboratory imports beside the core; openexr reads the panoramas of scenes. Rendering solid
     # models and people for training also takes `vtk` and `anny`, too large to install for everybody.
     "lab": ["accelerate>=1.0", "openexr>=3.3", "tensorboard>=2.14"],

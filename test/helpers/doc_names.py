@@ -65,9 +65,11 @@ def launch_arguments(file: str) -> frozenset[str]:
     """Return the arguments of a launch file, with those of the files that it includes."""
     text = (ROOT / "launch" / file).read_text()
     declared = {
-        str(ast.literal_eval(call.args[0]))
+        str(call.args[0].value)
         for call in ast.walk(ast.parse(text))
-        if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "DeclareLaunchArgument"
+        if isinstance(call, ast.Call)
+        and getattr(call.func, "id", "") in ("DeclareLaunchArgument", "Argument")
+        if isinstance(call.args[0], ast.Constant)
     }
     for other in re.findall(r'with_name\("([\w.]+\.launch\.py)"\)', text):
         declared |= launch_arguments(other)
