@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from helpers.process import ROOT
-from panosam2_ros.demo.virtual_camera import DESCRIPTIONS, _defaults
+from panosam2_ros.demo.virtual_camera import DESCRIPTIONS, default_parameters
 from panosam2_ros.ros.parameters import Parameters
 from panosam2_ros.ros.places.place_parameters import PlaceParameters
 from tools.interface_topics import NODES, Role
@@ -94,7 +94,7 @@ def make_variable(name: str) -> bool:
 def parameters(node: str) -> Mapping[str, Any]:
     """Return the parameters of a node of ours, with their defaults."""
     if node == "virtual_camera":
-        return {name: _defaults()[name] for name in DESCRIPTIONS} | OF_EVERY_NODE
+        return {name: default_parameters()[name] for name in DESCRIPTIONS} | OF_EVERY_NODE
     kind = {"panosam2": Parameters, "panosam2_places": PlaceParameters}[node]
     return {item.name: item.default for item in fields(kind)} | OF_EVERY_NODE
 
