@@ -225,6 +225,7 @@ def main() -> None:
                 "panosam2_demo = panosam2_ros.programs.start:panosam2_demo",
                 "panosam2_places = panosam2_ros.programs.start:panosam2_places",
                 "panosam2_prompt = panosam2_ros.programs.start:panosam2_prompt",
+                "panosam2_dds_profile = panosam2_ros.programs.start:panosam2_dds_profile",
                 "panosam2_mcp = panosam2_ros.programs.start:panosam2_mcp",
                 "panosam2_track = panosam2_ros.programs.start:panosam2_track",
             ]
