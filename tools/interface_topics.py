@@ -196,7 +196,7 @@ PLACES = (
         _OUT,
         "~/objects_3d",
         ("vision_msgs/Detection3DArray",),
-        "every visible object that could be placed ([fields](places.md#what-it-gives))",
+        "every visible object that could be placed ([fields](places.md))",
         5,
         needs="vision_msgs",
         overridable=True,

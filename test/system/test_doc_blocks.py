@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -214,6 +215,8 @@ def test_panosam2_track_does_what_documents_show(sandbox: Path, capsys: pytest.C
     for block, command in lines:
         words = set(command.words)
         if command.program != "panosam2_track" or "--out" not in words or words & ELSEWHERE:
+            continue
+        if "--rerun" in words and find_spec("rerun") is None:  # an extra that is not installed
             continue
         if (sandbox / command.words[1]).is_file():
             out = sandbox / command.words[command.words.index("--out") + 1]
