@@ -17,6 +17,7 @@ from typing import Any
 from panosam2_ros.demo import virtual_camera
 from panosam2_ros.ros.parameters import Change, Parameters
 from panosam2_ros.ros.places.place_parameters import PlaceParameters
+from panosam2_ros.ros.web.web_parameters import WebParameters
 from tools.interface_topics import NODES, Endpoint, Role
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,6 +32,8 @@ _ABOUT = {
     "panosam2": "Tracks prompted objects: program `panosam2_node`, a lifecycle node, which configures and\n"
     "activates itself unless `autostart` is false. It has ROS's lifecycle services, too (`~/change_state`,\n"
     "`~/get_state`). Pictures and clouds are made only while somebody subscribes.",
+    "panosam2_web": "Serves [a page for browsers](browser.md): program `panosam2_web`. It prompts by the services\n"
+    "of `panosam2`.",
     "panosam2_places": "Says [where objects are in space](places.md): program `panosam2_places`.",
 }
 _TITLES = {Role.SUBSCRIBES: "subscribes to", Role.PUBLISHES: "publishes", Role.SERVES: "services"}
@@ -92,6 +95,7 @@ def parameter_reference(root: Path = ROOT) -> str:
     for group, names in _groups((root / "config" / "panosam2.yaml").read_text()).items():
         parts.append(f"### {group.capitalize()}\n\n{_table([by_name[name] for name in names])}")
     parts.append(f"## panosam2_places\n\nAll at *start*.\n\n{_table(fields(PlaceParameters))}")
+    parts.append(f"## panosam2_web\n\nAll at *start*.\n\n{_table(fields(WebParameters))}")
     parts.append(f"## virtual_camera\n\nAll at *start*.\n\n{_camera_table()}")
     return "\n".join(parts)
 

@@ -1,4 +1,4 @@
-"""The topics and services of both nodes, for docs/interface.md; a test compares them with running nodes."""
+"""The topics and services of the nodes, for docs/interface.md; a test compares them with running nodes."""
 
 from __future__ import annotations
 
@@ -225,4 +225,18 @@ PLACES = (
         10,
     ),
 )
-NODES = {"panosam2": PANOSAM2, "panosam2_places": PLACES}
+
+WEB = (
+    Endpoint(
+        _IN,
+        "panosam2/panorama",
+        _IMAGE,
+        "`~/panorama` of the node that `tracker` names, while a page is open",
+        1,
+    ),
+    Endpoint(_IN, "panosam2/masks", _IMAGE, "its `~/masks`, as above", 1),
+    Endpoint(_IN, "panosam2/bearings", _BEARINGS, "its `~/bearings`, as above", 1),
+    Endpoint(_IN, "/diagnostics", _DIAGNOSTICS, "what that node reports, for the page", 10),
+    Endpoint(_OUT, "/diagnostics", _DIAGNOSTICS, "browsers, frames sent and replaced, the last error", 10),
+)
+NODES = {"panosam2": PANOSAM2, "panosam2_places": PLACES, "panosam2_web": WEB}

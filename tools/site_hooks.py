@@ -15,26 +15,6 @@ PAGES = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md"}
 _SOURCES = {page: file for file, page in PAGES.items()}
 
 
-def on_config(config: Any) -> Any:
-    """Leave pages out of nav that this checkout does not have; those that nav lacks are refused."""
-    config["nav"] = _existing(config["nav"], Path(config["docs_dir"]))
-    return config
-
-
-def _existing(item: Any, docs: Path) -> Any:
-    """Return an item of nav, which nests lists and dictionaries, without pages that do not exist."""
-    if isinstance(item, dict):
-        return {title: _existing(content, docs) for title, content in item.items()}
-    if isinstance(item, list):
-        absent = {each for each in item if isinstance(each, str) and not _exists(each, docs)}
-        return [_existing(each, docs) for each in item if isinstance(each, dict) or each not in absent]
-    return item
-
-
-def _exists(page: str, docs: Path) -> bool:
-    return page in _SOURCES or not page.endswith(".md") or (docs / page).is_file()
-
-
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages that are made of files outside of docs/."""
     for file, page in PAGES.items():

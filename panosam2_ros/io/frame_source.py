@@ -39,11 +39,12 @@ def open_frames(path: str | Path, *, topic: str = "") -> FrameSource:
 def stamped_frames(source: FrameSource, *, rate: float = 0.0) -> Iterator[StampedFrame]:
     """Yield frames with stamps, ns: those of a bag; of a video, its own from 0 on; of images, from 0 on.
 
+    Images that cannot be read leave a gap in time.
     ``rate``, Hz, is that of images (0: ``DEFAULT_RATE``), and where it is given replaces a video's own times.
     """
     if isinstance(source, BagImages) or (isinstance(source, VideoFile) and not rate):
         yield from source.stamped()
         return
     period = 1e9 / (rate or source.rate or DEFAULT_RATE)
-    for index, image in enumerate(source):
+    for index, image in source.numbered() if isinstance(source, ImageFiles) else enumerate(source):
         yield StampedFrame(image, round(index * period))

@@ -187,25 +187,40 @@ class ImageFiles:
     rate = 0.0
 
     def __init__(self, paths: list[Path]) -> None:
-        """Read the size of the first image; raise VideoError where that fails."""
+        """Read the size of the first readable image; raise VideoError where there is none."""
         self._paths = paths
         self.frames = len(paths)
-        self.report = ReadReport()
-        self.height, self.width = read_image(paths[0]).shape[:2]
+        self.width = self.height = 0
+        _, first = next(self.numbered(), (0, None))
+        if first is None:
+            raise VideoError("; ".join(self.report.reasons))
+        self.height, self.width = first.shape[:2]
+        self._first = paths[self.report.missing]
 
     def __iter__(self) -> Iterator[ImageArray]:
-        """Yield the images in order, RGB; raise VideoError for one that is unreadable or of another size."""
+        """Yield the readable images in order, RGB; raise VideoError for one of another size."""
+        return (image for _, image in self.numbered())
+
+    def numbered(self) -> Iterator[tuple[int, ImageArray]]:
+        """Yield the place in the list and the image, RGB, of every file that can be read.
+
+        The others are counted in ``report``. Raises VideoError for an image of another size than the first.
+        """
         report = self.report = ReadReport()
-        for path in self._paths:
-            image = read_image(path)
+        for place, path in enumerate(self._paths):
+            try:
+                image = read_image(path)
+            except VideoError as error:
+                report.miss(str(error))
+                continue
             height, width = image.shape[:2]
-            if (width, height) != (self.width, self.height):
+            if self.width and (width, height) != (self.width, self.height):
                 raise VideoError(
-                    f"{path} is {width}x{height} but {self._paths[0].name}, the first of the "
+                    f"{path} is {width}x{height} but {self._first.name}, the first of the "
                     f"folder, is {self.width}x{self.height}; images of one size are needed"
                 )
             report.read += 1
-            yield image
+            yield place, image
 
 
 def resized_image(frame: ImageArray, width: int, height: int) -> ImageArray:

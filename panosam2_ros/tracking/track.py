@@ -61,6 +61,8 @@ class TrackedObject:
     due: bool = False  # its maps are to be made anew, ...
     recreated: int | None = None  # ... and were in this frame, ns; see tracking/recreation.py
     searched: bool = True  # False: nobody has looked for it since it was restored from a snapshot
+    turn: int = 0  # the number of its last turn among lost objects; see tracking/search_budget.py
+    waited: int = 0  # frames in which it was not looked for, since it was last
     history: BearingHistory = field(default_factory=BearingHistory)  # since it was prompted or restored
 
     def past(self, stamp: int) -> PastTrack:

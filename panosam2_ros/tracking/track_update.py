@@ -77,6 +77,12 @@ class TrackUpdater:
             item.mask_iou = min(max(iou, 0.0), 1.0) if bearing else 0.0
         return found
 
+    def wait(self, objects: Sequence[TrackedObject], frame: Frame) -> None:
+        """Update lost objects that were not looked for in a frame."""
+        for item in objects:
+            item.motion.update(frame.stamp, None)
+            item.history.add(PastBearing(frame.stamp, item.motion.state, item.motion.bearing))
+
     def render(self, found: Sequence[Sighting], frame: Frame) -> LabelImage:
         """Render the label image of visible objects.
 

@@ -17,6 +17,7 @@ from helpers.process import ROOT
 from panosam2_ros.demo.virtual_camera import DESCRIPTIONS, default_parameters
 from panosam2_ros.ros.parameters import Parameters
 from panosam2_ros.ros.places.place_parameters import PlaceParameters
+from panosam2_ros.ros.web.web_parameters import WebParameters
 from tools.interface_topics import NODES, Role
 
 # rclpy's own
@@ -24,9 +25,13 @@ OF_EVERY_NODE = {"use_sim_time": False, "start_type_description_service": True}
 NODE_OF_PROGRAM = {
     "panosam2_node": "panosam2",
     "panosam2_places": "panosam2_places",
+    "panosam2_web": "panosam2_web",
     "virtual_camera": "virtual_camera",
     "panosam2_virtual_camera": "virtual_camera",
 }
+
+# by node: the class whose fields are its parameters
+DECLARED = {"panosam2": Parameters, "panosam2_places": PlaceParameters, "panosam2_web": WebParameters}
 
 
 def nearest(name: str, known: Any) -> str:
@@ -95,8 +100,7 @@ def parameters(node: str) -> Mapping[str, Any]:
     """Return the parameters of a node of ours, with their defaults."""
     if node == "virtual_camera":
         return {name: default_parameters()[name] for name in DESCRIPTIONS} | OF_EVERY_NODE
-    kind = {"panosam2": Parameters, "panosam2_places": PlaceParameters}[node]
-    return {item.name: item.default for item in fields(kind)} | OF_EVERY_NODE
+    return {item.name: item.default for item in fields(DECLARED[node])} | OF_EVERY_NODE
 
 
 @cache
@@ -123,8 +127,11 @@ def value_error(node: str, name: str, value: Any) -> str:
     same = type(value) is type(default) or (isinstance(default, tuple) and isinstance(value, list))
     if not (same or numbers):
         return f"parameter {name} of {node} is of type {type(default).__name__}, got {value!r}"
-    kinds = {"panosam2": Parameters, "panosam2_places": PlaceParameters}
-    about = next((i.metadata for i in fields(kinds[node]) if i.name == name), None) if node in kinds else None
+    about = (
+        next((i.metadata for i in fields(DECLARED[node]) if i.name == name), None)
+        if node in DECLARED
+        else None
+    )
     if about and about["choices"] and value not in about["choices"]:
         return f"parameter {name} of {node} is one of {', '.join(about['choices'])}, got {value!r}"
     if about and about["span"] and not about["span"][0] <= value <= about["span"][1] + 1e-4:

@@ -97,8 +97,8 @@ def _ros2_launch(words: list[str]) -> Iterator[str]:
 def _ros2_param(words: list[str]) -> Iterator[str]:
     node, *rest = words or [""]
     name = node.rpartition("/")[2]
-    if name not in ("panosam2", "panosam2_places", "virtual_camera"):
-        yield f"no node of ours is named {node}: {nearest(name, ['panosam2', 'panosam2_places'])}"
+    if name not in doc_names.NODE_OF_PROGRAM.values():
+        yield f"no node of ours is named {node}: {nearest(name, doc_names.NODE_OF_PROGRAM.values())}"
     elif len(rest) >= 2:
         if error := doc_names.parameter_error(name, rest[0], rest[1]):
             yield error

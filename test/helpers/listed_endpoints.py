@@ -1,4 +1,4 @@
-"""Print what both nodes publish, subscribe to and serve, as JSON; run it in a process of its own.
+"""Print what the nodes publish, subscribe to and serve, as JSON; run it in a process of its own.
 
 The nodes are made as programs make them; the image is subscribed to by every transport.
 """
@@ -15,6 +15,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
 from panosam2_ros.ros.node import PanoSam2Node
 from panosam2_ros.ros.places.node import PlacesNode
+from panosam2_ros.ros.web.node import WebNode
 
 
 def recorded(kind: str, found: list[list[Any]]) -> None:
@@ -48,12 +49,17 @@ def main() -> None:
     for name, kind, settings in (
         ("panosam2", PanoSam2Node, {"autostart": False}),
         ("panosam2_places", PlacesNode, {"publish_tf": True}),
+        ("panosam2_web", WebNode, {}),
     ):
         found.clear()
         node = kind(parameter_overrides=[Parameter(key, value=value) for key, value in settings.items()])
         for transport in ("raw", "compressed", "ffmpeg", "foxglove") if name == "panosam2" else ():
             node._images.start(transport, 100.0)
             node._images.stop()
+        if name == "panosam2_web":  # as for a page that is open
+            node._topics.start()
+            node._topics.stop()
+            node.close()
         listed[name] = list(found)
         node.destroy_node()
     print(json.dumps(listed))

@@ -19,6 +19,7 @@ from helpers.message_packages import environment_with, is_installed
 from panosam2_ros.demo.virtual_camera import DESCRIPTIONS
 from panosam2_ros.ros.parameters import Parameters
 from panosam2_ros.ros.places.place_parameters import PlaceParameters
+from panosam2_ros.ros.web.web_parameters import WebParameters
 from tools.interface_reference import interface_reference, parameter_reference
 from tools.interface_topics import NODES, Role
 
@@ -41,14 +42,15 @@ def test_they_have_every_message_service_and_parameter() -> None:
         assert f"## {path.parent.name}/{path.name}" in page
         assert path.read_text().strip() in page
     page = parameter_reference()
-    names = [item.name for item in [*fields(Parameters), *fields(PlaceParameters)]]
+    kinds = (Parameters, PlaceParameters, WebParameters)
+    names = [item.name for kind in kinds for item in fields(kind)]
     for name in [*names, *DESCRIPTIONS]:
         assert page.count(f"| `{name}` |") == [*names, *DESCRIPTIONS].count(name), name
 
 
 @pytest.fixture(scope="module")
 def made() -> dict[str, set[tuple[object, ...]]]:
-    """What both nodes make, with the packages installed that tests can compile."""
+    """What the nodes make, with the packages installed that tests can compile."""
     found = environment_with("vision_msgs", "tf2_ros", "ffmpeg_image_transport_msgs", "foxglove_msgs")
     found["PYTHONPATH"] += os.pathsep + os.pathsep.join([str(ROOT), str(ROOT / "test")])
     done = subprocess.run(

@@ -1,5 +1,6 @@
 """Frames from files: order, colours, and errors that name the remedy."""
 
+import re
 from pathlib import Path
 
 import cv2
@@ -69,14 +70,27 @@ def test_orientations_of_files_are_ignored_and_said_once(tmp_path, caplog, orien
 
 
 @pytest.mark.faults
-def test_an_image_file_that_is_cut_off_is_refused_by_name(tmp_path):
-    write_images(tmp_path, [(64, 32)] * 2)
+def test_image_files_that_cannot_be_read_are_left_out_and_named(tmp_path):
+    write_images(tmp_path, [(64, 32)] * 4)
     data = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 255, (32, 64, 3), np.uint8))[1].tobytes()
-    (tmp_path / "frame_002.jpg").write_bytes(data[: len(data) // 2])
-    with pytest.raises(
-        VideoError, match=r"frame_002.jpg cannot be read as an image: .* cut off.*write it again"
-    ):
-        list(open_frames(tmp_path))
+    (tmp_path / "frame_000.png").unlink()
+    (tmp_path / "frame_000.jpg").write_bytes(data[: len(data) // 2])
+    (tmp_path / "frame_002.png").write_bytes(b"")
+    source = open_frames(tmp_path)
+    assert [frame.stamp for frame in stamped_frames(source, rate=10.0)] == [100_000_000, 300_000_000]
+    assert (source.report.read, source.report.missing, source.frames) == (2, 2, 4)
+    assert re.search(
+        r"frame_000.jpg cannot be read as an image: .* cut off.*write it again", source.report.text
+    )
+    assert "frame_002.png cannot be read as an image: there are no data" in source.report.text
+
+
+@pytest.mark.faults
+def test_a_folder_without_a_readable_image_is_refused_with_the_reasons(tmp_path):
+    (tmp_path / "0.png").write_bytes(b"\x89PNG")
+    (tmp_path / "1.png").write_bytes(b"")
+    with pytest.raises(VideoError, match=r"0.png cannot be read.*1.png cannot be read.*there are no data"):
+        open_frames(tmp_path)
 
 
 def test_a_single_image_is_a_source_of_one_frame(tmp_path):
