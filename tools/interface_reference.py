@@ -32,8 +32,8 @@ _ABOUT = {
     "panosam2": "Tracks prompted objects: program `panosam2_node`, a lifecycle node, which configures and\n"
     "activates itself unless `autostart` is false. It has ROS's lifecycle services, too (`~/change_state`,\n"
     "`~/get_state`). Pictures and clouds are made only while somebody subscribes.",
-    "panosam2_web": "Serves [a page for browsers](browser.md): program `panosam2_web`. It prompts by the services\n"
-    "of `panosam2`.",
+    "panosam2_web": "Serves [a page for browsers](browser.md): program `panosam2_web`. It prompts by the\n"
+    "services of `panosam2`.",
     "panosam2_places": "Says [where objects are in space](places.md): program `panosam2_places`.",
 }
 _TITLES = {Role.SUBSCRIBES: "subscribes to", Role.PUBLISHES: "publishes", Role.SERVES: "services"}

@@ -26,8 +26,9 @@ from helpers.process import ROOT
 FOREIGN = {
     ".", "apt", "apt-get", "bloom-release", "cat", "catkin_prepare_release", "cd", "colcon", "cp", "curl",
     "docker", "echo", "eval", "export", "ffmpeg", "git", "grep", "head", "kill", "ls", "mcap", "mkdir", "mv",
-    "nvidia-smi", "pre-commit", "rerun", "rm", "rosdep", "rviz2", "set", "source", "sysctl", "tail", "tar",
-    "tee", "test", "udevadm", "unset", "unzip", "usermod", "v4l2-ctl", "wget", "which", "xdg-open",
+    "nvidia-smi", "pre-commit", "rerun", "rm", "rosdep", "rviz2", "sed", "set", "sleep", "source", "ssh",
+    "sysctl", "systemctl", "tail", "tar", "tee", "test", "udevadm", "unset", "unzip", "usermod", "v4l2-ctl",
+    "wget", "which", "xdg-open",
 }  # fmt: skip
 # `pip install NAME` that setup.py does not name: name, why
 OTHER_PACKAGES = {
