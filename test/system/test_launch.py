@@ -225,7 +225,9 @@ def test_each_viewer_gets_a_frame_with_z_up(viewer: str, frame: str, started: in
     module = loaded("panosam2")
     context = context_with(module, camera_frame=frame, **{viewer: "true"})
     assert len(module.upright(context)) == started
-    upright = [a for a in module.generate_launch_description().entities if a.condition is not None][-1]
+    from launch.actions import OpaqueFunction
+
+    upright = [a for a in module.generate_launch_description().entities if isinstance(a, OpaqueFunction)][-1]
     assert upright.condition.evaluate(context)
     assert not upright.condition.evaluate(context_with(module))
 
