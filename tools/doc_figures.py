@@ -1,4 +1,4 @@
-"""Draw the figures of docs/concepts.md with the package's own geometry, drawing and motion model.
+"""Draw the figures of docs/concepts.md and docs/design.md with the package's own geometry and drawing.
 
 python -m tools.doc_figures --out docs/pictures
 """

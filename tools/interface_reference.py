@@ -12,6 +12,7 @@ from pathlib import Path
 
 from panosam2_ros.ros.parameters import Parameters
 from panosam2_ros.ros.places.place_parameters import PlaceParameters
+from panosam2_ros.ros.web.web_parameters import WebParameters
 
 ROOT = Path(__file__).resolve().parents[1]
 _HEAD = """# Interface reference
@@ -29,11 +30,12 @@ def interface_reference(root: Path = ROOT) -> str:
     parameters = [
         _parameters("Parameters", Parameters),
         _parameters("Parameters of panosam2_places", PlaceParameters),
+        _parameters("Parameters of panosam2_web", WebParameters),
     ]
     return "\n".join([_HEAD, *parameters, *kinds])
 
 
-def _parameters(title: str, kind: type[Parameters | PlaceParameters]) -> str:
+def _parameters(title: str, kind: type[Parameters | PlaceParameters | WebParameters]) -> str:
     """Return the table of a node's parameters as Markdown."""
     lines = [f"## {title}", "", "| name | type | default | allowed | may change | meaning |"]
     lines.append("|---|---|---|---|---|---|")

@@ -98,9 +98,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--region-size", type=int, default=0, help="side of search regions, pixels, a multiple of 32; 0: the "
         "network's own")  # fmt: skip
+    add("--search-budget", type=float, default=0.0, help="time by which lost objects may lengthen a frame, "
+        "s, as the node's parameter search_budget; results depend on the machine's speed then, unless it is "
+        "0")  # fmt: skip
     add("--max-objects", type=int, default=32, help="largest number of objects")
     add("--save-every", type=int, default=50, help="frames between checkpoints, from which a run is resumed")
     add("--no-video", action="store_true", help="write masks and tables only")
+    add("--rerun", type=Path, metavar="FILE.rrd", help="also write a recording for the Rerun viewer; of "
+        "several sources one in each one's folder, by a name without folder")  # fmt: skip
     return parser
 
 

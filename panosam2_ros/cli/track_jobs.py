@@ -59,12 +59,19 @@ def make_jobs(options: argparse.Namespace, entries: Sequence[Entry]) -> list[Sou
     sources = [Path(source).expanduser().resolve() for source in options.source]
     if twice := sorted({str(source) for source in sources if sources.count(source) > 1}):
         raise ValueError(f"these sources are given more than once: {', '.join(twice[:5])}")
+    if options.rerun and options.rerun.name != str(options.rerun):
+        raise ValueError(
+            f"of several sources --rerun takes a name, for a file in each one's folder of results, such as "
+            f"run.rrd, got {options.rerun}"
+        )
     common = os.path.commonpath([source.parent for source in sources])
     jobs = []
     for index, source in enumerate(sources):
         own = copy(options)
         own.source, name = str(source), os.path.relpath(source, common)
         own.out = Path(options.out).expanduser().resolve() / name
+        if options.rerun:
+            own.rerun = own.out / options.rerun
         jobs.append(SourceJob(index, name, own, _entries_beside(source) or entries))
     return jobs
 

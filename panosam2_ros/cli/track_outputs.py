@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from panosam2_ros.geometry.camera_frame import CameraFrame
 from panosam2_ros.geometry.equirect import Equirect
-from panosam2_ros.geometry.image_types import ImageArray
+from panosam2_ros.geometry.image_types import LabelImage
 from panosam2_ros.io.label_png import read_labels, write_ids
 from panosam2_ros.io.video import StampedFrame
 from panosam2_ros.io.video_writer import VideoWriter
@@ -64,6 +64,11 @@ class TrackOutputs:
             rows = [_row(index, tracked.stamp, track) for track in tracked.tracks]
             csv.writer(file, lineterminator="\n").writerows(rows)
 
+    def labels(self, index: int) -> LabelImage | None:
+        """Read the label image of a frame; return None for a frame that was not tracked."""
+        path = self._mask(index)
+        return read_labels(path) if path.exists() else None
+
     def write_parquet(self) -> Path | None:
         """Write the table as Parquet; return None where pyarrow is not installed."""
         try:
@@ -91,19 +96,16 @@ class TrackOutputs:
                 for index, frame in enumerate(
                     tqdm(frames, "video", total or None, unit="frame", disable=quiet)
                 ):
-                    if not self._mask(index).exists():
+                    labels = self.labels(index)
+                    if labels is None:
                         break
-                    writer.write(self._drawn(index, frame, marks.get(index, []), small), frame.stamp)
+                    picture, labels = overlay.fitted(frame.image, labels, small)
+                    overlay.draw_overlay(picture, labels, marks.get(index, []), small, _CAMERA)
+                    writer.write(picture, frame.stamp)
         except OSError as error:
             raise OSError(f"{self.video} cannot be written: {error}; --no-video does without") from error
         partial.replace(self.video)
         return self.video
-
-    def _drawn(self, index: int, frame: StampedFrame, marks: list[Mark], grid: Equirect) -> ImageArray:
-        """Draw the overlay of a frame at the grid's size."""
-        picture, labels = overlay.fitted(frame.image, read_labels(self._mask(index)), grid)
-        overlay.draw_overlay(picture, labels, marks, grid, _CAMERA)
-        return picture
 
     def _marks(self) -> dict[int, list[Mark]]:
         """Read the marks of every frame from the table."""

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from panosam2_ros.cli.prompt_file import Entry, PromptListError, prompts_by_frame
 from panosam2_ros.cli.track_checkpoints import Checkpoints
 from panosam2_ros.cli.track_outputs import TrackOutputs
+from panosam2_ros.cli.track_rerun import write_rerun
 from panosam2_ros.geometry.dual_fisheye import DualFisheye, Remap
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.io.frame_source import DEFAULT_RATE, open_frames, stamped_frames
@@ -27,6 +28,7 @@ from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.threads import use_threads
 from panosam2_ros.tracking.track import TrackedFrame
 from panosam2_ros.tracking.tracker import PanoTracker
+from panosam2_ros.visualization.rerun_recording import check_rerun
 
 Progress = Callable[[int, int], None]  # frames that are tracked, and how many there are, 0: unknown
 
@@ -138,7 +140,9 @@ def _described(prompt: Prompt) -> str:
 
 def _settings(options: argparse.Namespace, entries: Sequence[Entry], tracker: PanoTracker) -> dict[str, Any]:
     """Collect the settings that determine the result."""
-    names = ("topic", "rate", "frames", "projection", "panorama_width", "vertical_fov", "view")
+    names = ["topic", "rate", "frames", "projection", "panorama_width", "vertical_fov", "view"]
+    if options.search_budget:  # runs that were begun before there was this option do not name it
+        names.append("search_budget")
     calibration = Path(options.calibration).read_text() if options.calibration else ""
     return {
         "source": str(Path(options.source).expanduser().resolve()),
@@ -156,9 +160,14 @@ def track_source(
     Raises ValueError and OSError, whose messages name the remedy.
     """
     panoramas = PanoramaReader(options)
-    prompts_by_frame(entries, panoramas.grid)  # checked before the network is loaded
+    prompts = prompts_by_frame(entries, panoramas.grid)  # checked before the network is loaded
+    if options.rerun:
+        check_rerun(options.rerun)
     config = TrackerConfig(
-        max_objects=options.max_objects, vertical_fov=panoramas.grid.vertical_fov, view=options.view
+        max_objects=options.max_objects,
+        vertical_fov=panoramas.grid.vertical_fov,
+        view=options.view,
+        search_budget=options.search_budget,
     )
     model = build_model(options.model, device=options.device, region_size=options.region_size)
     use_threads(0, model)
@@ -170,7 +179,11 @@ def track_source(
         count = run.track(outputs, checkpoints, options.save_every, progress)
     report = panoramas.report
     written: list[Path | None] = [outputs.table, outputs.write_parquet()]
+    quiet = progress is not None
     if not options.no_video:
-        quiet = progress is not None
         written.append(outputs.write_video(panoramas, panoramas.grid, panoramas.rate, count, quiet=quiet))
+    if options.rerun:
+        written.append(
+            write_rerun(options.rerun, outputs, panoramas, panoramas.grid, prompts, total=count, quiet=quiet)
+        )
     return RunOutcome(count, tuple(path for path in written if path), report)

@@ -25,12 +25,14 @@ from panosam2_ros.demo.pictures import contact_picture, ruled, write_video
 from panosam2_ros.demo.processes import Child, Processes, tail
 from panosam2_ros.demo.recording import Recording
 from panosam2_ros.demo.report import DemoRun
+from panosam2_ros.demo.rerun_demo import write_demo
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.io.frame_source import open_frames
 from panosam2_ros.io.interruption import Interrupted, interruptible
 from panosam2_ros.io.read_report import EXIT_STATUS
 from panosam2_ros.io.video import VideoError
 from panosam2_ros.ros.dds import loss_remedy
+from panosam2_ros.visualization.rerun_recording import RerunError, check_rerun
 
 FRAMES, RATE, SCENE_SEED = 240, 6.0, 7  # scene 7: seam crossings of all three, one occlusion
 RECEIVED = 0.95  # of the published images, at least
@@ -63,6 +65,7 @@ def parse_options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--objects", type=int, default=4, help="in the synthetic scene; three are tracked")
     add("--model", default="", help="name or weights file; default: the node's own")
     add("--out", type=Path, default=Path("out"), help="folder for demo.json, .mp4, .png and logs")
+    add("--rerun", type=Path, metavar="FILE.rrd", help="also write a recording for the Rerun viewer")
     return parser.parse_args(arguments)
 
 
@@ -72,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with interruptible(signal.SIGINT, signal.SIGTERM) as check:
             run_demo(options, check)
-    except (DemoError, VideoError, OSError) as error:
+    except (DemoError, VideoError, RerunError, OSError) as error:
         sys.exit(f"panosam2_demo: {error}")
     except Interrupted as interrupted:
         print("\ninterrupted: all processes have ended", file=sys.stderr)
@@ -95,6 +98,8 @@ def run_demo(options: argparse.Namespace, check: Callable[[], None]) -> None:
 def check_options(options: argparse.Namespace) -> None:
     """Raise DemoError for options that contradict each other, or that the video does not fit."""
     prompts = options.box + options.click
+    if options.rerun:
+        check_rerun(options.rerun)
     if not 0 < options.vertical_fov <= math.pi:
         raise DemoError(f"--vertical-fov must lie in (0, pi] rad, got {options.vertical_fov}")
     if options.video is None:
@@ -182,9 +187,9 @@ def wait(processes: Processes, planner: Child, longest: float, check: Callable[[
 
 def finish(options: argparse.Namespace, run: DemoRun) -> None:
     """Write and print the numbers, the picture and the video."""
-    report = run.report() | {"settings": vars(options) | {"out": str(options.out)}}
+    report = run.report() | {"settings": vars(options)}
     target = options.out / "demo.json"
-    target.write_text(json.dumps(report, indent=2) + "\n")
+    target.write_text(json.dumps(report, indent=2, default=str) + "\n")
     if not run.stamps:
         raise DemoError(f"the node published no result{tail(options.out / 'node.log')}")
     often = 0.5 if sys.stderr.isatty() else 5.0
@@ -196,7 +201,10 @@ def finish(options: argparse.Namespace, run: DemoRun) -> None:
     print()
     for line in summary(report) + objects(report) + warnings(report):
         print(line)
-    print(f"written: {target}, {options.out / 'demo.mp4'}, {options.out / 'demo.png'}")
+    written = [target, options.out / "demo.mp4", options.out / "demo.png"]
+    if options.rerun:
+        written.append(write_demo(run, options.rerun))
+    print(f"written: {', '.join(map(str, written))}")
 
 
 def summary(report: dict[str, Any]) -> list[str]:

@@ -237,8 +237,19 @@ def _from_1(values: Sequence[tuple[float, ...]]) -> Iterator[tuple[int, tuple[fl
 def _seen(item: ObjectBearing, axes: CameraFrame) -> Seen:
     direction = axes.from_frame([item.direction.x, item.direction.y, item.direction.z])
     x, y, z = (float(c) for c in direction)
-    visible = item.state == ObjectBearing.STATE_VISIBLE
-    return Seen(item.object_id, item.label, visible, item.state, item.score, (x, y, z))
+    turning = item.angular_velocity
+    speed = math.hypot(turning.x, turning.y, turning.z)
+    return Seen(
+        item.object_id,
+        item.label,
+        item.state == ObjectBearing.STATE_VISIBLE,
+        item.state,
+        item.score,
+        (x, y, z),
+        covariance=tuple(float(value) for value in item.direction_covariance),
+        extent=(item.extent_horizontal, item.extent_vertical),
+        angular_speed=None if math.isnan(speed) else speed,
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

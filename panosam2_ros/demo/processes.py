@@ -73,6 +73,10 @@ class Processes:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
+        for child in reversed(self._children):  # all at once: each may take seconds
+            if child.process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.process.pid, signal.SIGTERM)
         for child in reversed(self._children):
             self._end(child.process)
         if any((child.process.returncode or 0) < 0 for child in self._children):

@@ -26,6 +26,9 @@ class Seen:
     state: int  # 1 visible, 2 occluded, 3 lost
     score: float
     direction: tuple[float, float, float]  # unit vector, optical axes
+    covariance: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)  # rad^2, row-major, of direction (east, north)
+    extent: tuple[float, float] = (0.0, 0.0)  # rad, horizontal and vertical
+    angular_speed: float | None = None  # rad/s; None while unknown
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,13 @@ class Bearings:
     def from_bytes(cls, content: bytes) -> Bearings:
         """Decode what ``to_bytes`` returned."""
         stored = json.loads(content)
-        objects = (Seen(**{**item, "direction": tuple(item["direction"])}) for item in stored["objects"])
+        objects = (Seen(**_with_tuples(item)) for item in stored["objects"])
         return cls(stored["received"], tuple(objects))
+
+
+def _with_tuples(item: dict[str, Any]) -> dict[str, Any]:
+    """Turn the lists that JSON makes of tuples back into those."""
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in item.items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,7 @@ from panosam2_ros.evaluation.results import SequenceResult
 from panosam2_ros.evaluation.sequence_score import ScoredFrame, SequenceScore
 from panosam2_ros.geometry.image_types import ImageArray, LabelImage
 from panosam2_ros.geometry.sphere import Floats
-
-Clock = Callable[[], float]  # seconds
+from panosam2_ros.tracking.search_budget import Clock
 
 
 class EveryFrame:

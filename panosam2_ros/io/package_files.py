@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -16,8 +17,10 @@ def package_roots() -> list[Path]:
     # an editable install: the checkout itself, which alone has package.xml beside the package
     if (PACKAGE.parent / "package.xml").is_file():
         roots.append(PACKAGE.parent)
+    # the prefix of PREFIX/lib/pythonX.Y/site-packages, where `pip install --user` puts the files as well
+    own = PACKAGE.parents[3:4] if PACKAGE.parent.name in ("site-packages", "dist-packages") else ()
     prefixes = [p for p in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if p]
-    roots += [Path(p) / "share" / PACKAGE.name for p in (*prefixes, sys.prefix)]
+    roots += [Path(p) / "share" / PACKAGE.name for p in (*map(str, own), *prefixes, sys.prefix)]
     return list(dict.fromkeys(roots))
 
 
@@ -43,3 +46,8 @@ def package_file(
         f"{'/'.join(parts)} is not installed. Looked for{places}\n"
         "Run `make` in the checkout, or source the setup file of the workspace that was built with colcon."
     )
+
+
+def package_version() -> str:
+    """Read the version in package.xml, the one place that has it."""
+    return ElementTree.parse(package_file("package.xml")).getroot().findtext("version", default="").strip()

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from panosam2_ros.geometry.circular import cached_constant, wrap_pad
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.model.per_object import per_object
 
 LEVELS = (6, 8, 8)  # of luma and of both chroma components
 RANGES = ((0, 256), (-64, 64), (-64, 64))  # values beyond count as the last level
@@ -99,7 +100,7 @@ def histogram_intersection(bins: ColourBins, colours: Tensor, mask_logits: Tenso
 
 def _bins_of_objects(bins: ColourBins, count: int) -> Tensor:
     """Repeat the bins of images for each of their ``count`` objects, [N, h * w]."""
-    return bins.index.flatten(1).repeat_interleave(count // len(bins), 0)
+    return per_object(bins.index.flatten(1), count)
 
 
 def _histograms(bins: ColourBins, weights: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from panosam2_ros.geometry.circular import sum_of_neighbours, tangent_neighbours
 from panosam2_ros.model.image_encoder import bias_of
+from panosam2_ros.model.per_object import per_object
 from panosam2_ros.model.position_codes import LatitudeEncoding
 
 _LOGIT_SCALE = 10.0  # the input is tanh(logit / this), so that all certain pixels are similar
@@ -42,7 +43,7 @@ class DistortionRefinement(nn.Module):
         if not self.steps:
             return mask_logits
         context = self._neighbourhood(high_res_s4) + self.from_place(self.latitude(high_res_s4[:1]))
-        context = context.repeat_interleave(mask_logits.shape[0] // context.shape[0], 0)
+        context = per_object(context, len(mask_logits))
         for _ in range(self.steps):
             near = self.from_mask(tangent_neighbours(torch.tanh(mask_logits / _LOGIT_SCALE)))
             hidden = F.relu(self.mix(F.relu(context + near)))

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from panosam2_ros.model.mask_decoder import MaskPrediction
+from panosam2_ros.model.per_object import per_object
 from panosam2_ros.model.pixel_matching import MOST_EVIDENCE
 
 OWN, AROUND = 0, 1  # of what ``identity_embeddings`` returns
@@ -28,7 +29,7 @@ def identity_embeddings(features: Tensor, mask_logits: Tensor) -> Tensor:
     count, (height, width) = len(mask_logits), features.shape[-2:]
     inside = F.adaptive_avg_pool2d((mask_logits > 0).float(), (height, width))
     shares = torch.cat([inside, 1 - inside], 1).flatten(2)
-    maps = features.detach().flatten(2).repeat_interleave(count // len(features), 0)
+    maps = per_object(features.detach().flatten(2), count)
     # autocast may compute the product in another type
     return F.normalize((shares.to(maps) @ maps.transpose(1, 2)).float(), dim=-1)
 

@@ -22,6 +22,7 @@ from panosam2_ros.geometry.circular import cached_constant, wrap_pad
 from panosam2_ros.model.attention import attention
 from panosam2_ros.model.colour_histogram import ColourBins
 from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.model.cpu_convolution import PackedConv2d, pointwise
 from panosam2_ros.model.mobile_trunk import MobileTrunk
 from panosam2_ros.model.position_codes import LatitudeEncoding
 from panosam2_ros.model.repvit import RepViT
@@ -79,10 +80,11 @@ def pad_convolutions(module: nn.Module, *, wrap: bool) -> None:
 
     Names and parameters stay the same.
     """
-    before, after = (nn.Conv2d, WrapConv2d) if wrap else (WrapConv2d, nn.Conv2d)
+    before: tuple[type[nn.Conv2d], ...] = (nn.Conv2d, PackedConv2d) if wrap else (WrapConv2d,)
+    after = WrapConv2d if wrap else nn.Conv2d
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, before) and type(child) is before and child.padding != (0, 0):
+            if isinstance(child, nn.Conv2d) and type(child) in before and child.padding != (0, 0):
                 setattr(parent, name, _with_parameters(after, child))
 
 
@@ -270,7 +272,7 @@ def _composed(first: nn.Conv2d, second: nn.Conv2d, x: Tensor) -> Tensor:
     """Apply two 1x1 convolutions to x, as one whose weights are their product."""
     outer = second.weight.flatten(1)
     weight, bias = outer @ first.weight.flatten(1), outer @ bias_of(first) + bias_of(second)
-    return F.conv2d(x, weight[..., None, None], bias)
+    return pointwise(x, weight[..., None, None], bias)
 
 
 def bias_of(conv: nn.Conv2d) -> Tensor:

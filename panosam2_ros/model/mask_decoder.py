@@ -21,6 +21,7 @@ from torch import Tensor
 from panosam2_ros.geometry.circular import roll_columns
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.model.image_encoder import ImageFeatures
+from panosam2_ros.model.per_object import per_object
 
 NO_PROMPT, BACKGROUND, FOREGROUND, BOX_FIRST, BOX_LAST = -1, 0, 1, 2, 3  # SAM's point labels
 
@@ -150,7 +151,7 @@ def decode_canonical(
     if shift is not None:
         prompts = _rolled_prompts(prompts, shift, width, prompt_encoder.input_image_size[1])
     sparse, dense = embed_prompts(prompt_encoder, prompts)
-    objects = embedding.shape[0] // features.embedding.shape[0]
+    objects = len(embedding)
     four, ious, tokens, score = decoder.predict_masks(
         image_embeddings=_rolled(embedding, shift, 1),
         image_pe=prompt_encoder.get_dense_pe(),
@@ -158,8 +159,8 @@ def decode_canonical(
         dense_prompt_embeddings=dense,
         repeat_image=False,
         high_res_features=[
-            _rolled(features.high_res_s4.repeat_interleave(objects, 0), shift, 4),
-            _rolled(features.high_res_s8.repeat_interleave(objects, 0), shift, 2),
+            _rolled(per_object(features.high_res_s4, objects), shift, 4),
+            _rolled(per_object(features.high_res_s8, objects), shift, 2),
         ],
     )
     masks, iou, token = choose_masks(decoder, four, ious, tokens, multimask)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from panosam2_ros.geometry.circular import wrap_resize
+from panosam2_ros.model.per_object import per_object
 
 _LOGIT_SCALE = 10.0  # the input is tanh(logit / this), so that all certain pixels are similar
 
@@ -35,7 +36,7 @@ class MaskUpsampler(nn.Module):
         height, width = stem.shape[-2:]
         finer = wrap_resize(mask_logits, height, width, wrap=self.wrap)
         context = self.from_features(stem)
-        context = context.repeat_interleave(mask_logits.shape[0] // context.shape[0], 0)
+        context = per_object(context, len(mask_logits))
         seen = self.from_mask(torch.tanh(finer / _LOGIT_SCALE))
         residual: Tensor = self.residual(F.relu(self.mix(F.relu(context + seen))))
         return finer + residual

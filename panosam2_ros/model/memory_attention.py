@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from panosam2_ros.geometry.circular import cached_constant
 from panosam2_ros.model.attention import blockwise_attention, prefers_blocks
 from panosam2_ros.model.config import ModelConfig
+from panosam2_ros.model.per_object import per_object
 from panosam2_ros.model.spatial_perceiver import LATENT_GRID
 
 ROPE_THETA = 10000.0
@@ -161,7 +162,7 @@ class PanoMemoryAttention(MemoryAttention):
             y = layer.norm1(x)
             x = x + layer.dropout1(rotary_attention(layer.self_attn, y, y, y, size, kind=self.rotary))
             # up to here all objects of an image share the computation
-            x = x.repeat_interleave(memory.shape[0] // x.shape[0], 0)
+            x = per_object(x, len(memory))
             y = rotary_attention(layer.cross_attn_image, layer.norm2(x), keys, memory, size, **options)
             x = x + layer.dropout2(y)
             y = layer.linear2(layer.activation(layer.linear1(layer.norm3(x))))

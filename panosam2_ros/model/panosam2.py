@@ -39,6 +39,7 @@ from panosam2_ros.model.mask_decoder import (
 from panosam2_ros.model.mask_upsampler import MaskUpsampler
 from panosam2_ros.model.memory_attention import build_memory_attention
 from panosam2_ros.model.memory_encoder import build_memory_encoder, encode_mask_memory
+from panosam2_ros.model.per_object import per_object
 from panosam2_ros.model.pixel_matching import MatchingPrompt, pixel_keys
 from panosam2_ros.model.position_codes import build_position_code
 from panosam2_ros.model.spatial_perceiver import LATENT_GRID, LatentEncoding, SpatialPerceiver
@@ -206,7 +207,7 @@ class PanoSAM2(nn.Module):
     def without_memory(self, features: ImageFeatures, count: int) -> Tensor:
         """Compute the embedding [count, C, h, w] of objects without memories."""
         embedding = features.embedding + self.no_mem_embed.view(1, -1, 1, 1)
-        return embedding.repeat_interleave(count // embedding.shape[0], 0)
+        return per_object(embedding, count)
 
     def condition(self, features: ImageFeatures, memories: Memories) -> Tensor:
         """Compute the embedding [N, C, h, w] of N objects, conditioned on their memories."""
@@ -310,10 +311,9 @@ class PanoSAM2(nn.Module):
 
         ``prompted``: the masks are of prompted frames, which SAM2 encodes as binary masks.
         """
-        count = mask_logits.shape[0] // features.embedding.shape[0]
         maps = encode_mask_memory(
             self.memory_encoder,
-            features.embedding.repeat_interleave(count, 0),
+            per_object(features.embedding, len(mask_logits)),
             mask_logits,
             self.config,
             binary=prompted and self.config.sam2_masks,

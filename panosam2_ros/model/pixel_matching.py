@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from panosam2_ros.model.per_object import per_object
+
 TEMPERATURE = 0.05  # of cosines
 MOST_EVIDENCE = 3.9  # logit of the evidence, at most: 98 % or 2 %
 _NOTHING = 1e-30  # in the place of sums of nothing, so that they say nothing
@@ -34,7 +36,10 @@ def match_evidence(keys: Tensor, references: Tensor, share: Tensor, valid: Tenso
     ``valid`` [N, K] bool count. 0 for objects without any.
     """
     count, (height, width) = len(references), keys.shape[-2:]
-    queries = (keys / TEMPERATURE).flatten(2).repeat_interleave(count // len(keys), 0)
+    if valid.device.type == "cpu" and not valid.all():  # on a GPU this would wait for it
+        used = valid.any(0)  # what nobody has adds nothing
+        references, share, valid = references[:, used], share[:, used], valid[:, used]
+    queries = per_object((keys / TEMPERATURE).flatten(2), count)
     kept = references.to(queries.dtype).transpose(1, 2).flatten(2)  # [N, C, K * pixels]
     # cosines are at most 1, so that exponents stay in range; one of them serves both sides
     similar = (queries.transpose(1, 2) @ kept).float().exp_()

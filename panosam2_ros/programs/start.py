@@ -76,6 +76,16 @@ def panosam2_mcp() -> NoReturn:
     run_program("panosam2_ros.ros.agents.mcp_server")
 
 
+def panosam2_web() -> NoReturn:
+    """Run the page for a browser."""
+    run_program("panosam2_ros.ros.web.node")
+
+
+def panosam2_play() -> NoReturn:
+    """Run camera, node and page."""
+    run_program("panosam2_ros.demo.play")
+
+
 def panosam2_track() -> NoReturn:
     """Run the tracking of files."""
     run_program("panosam2_ros.cli.track")

@@ -100,6 +100,40 @@ def shared_memory_problem(folder: Path = SHARED_MEMORY) -> str:
     return ""
 
 
+def other_users_problem(middleware: str, folder: Path = SHARED_MEMORY) -> str:
+    """Describe whose images cannot reach this process, because Fast DDS's shared memory is another user's.
+
+    Empty where there is none, and for root, who may read everything. Fast DDS itself says nothing: the
+    publisher is listed, and nothing arrives.
+    """
+    own = os.geteuid()
+    if "fastrtps" not in middleware or own == 0:
+        return ""
+    owners = {_owner_of_living(lock) for lock in folder.glob("fast*_el")} - {own, None}
+    if not owners:
+        return ""
+    users = ", ".join(sorted(map(str, owners)))
+    return (
+        f"this node runs as user {own}, and in {folder} is shared memory of processes of user {users}, whose "
+        f"images cannot reach it: run the camera's driver and the node as one user (containers: --user {own})"
+    )
+
+
+def _owner_of_living(lock: Path) -> int | None:
+    """Return the user of the segment whose lock a living process holds, or None."""
+    if not _SEGMENT.fullmatch(lock.name.removesuffix("_el")):
+        return None
+    try:
+        owner = lock.stat().st_uid
+        with open(lock, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):  # it is in use, or not even to be read
+        return owner
+    except OSError:  # it was removed meanwhile
+        return None
+    return None
+
+
 def loss_remedy(middleware: str) -> str:
     """Return what to do about lost images with the RMW implementation in use."""
     if "fastrtps" not in middleware:

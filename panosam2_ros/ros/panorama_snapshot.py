@@ -33,7 +33,7 @@ _PATIENCE = 2.0  # s after a panorama for its masks and bearings
 _KEPT = 4  # newest messages of each topic, until some stamp has come on all of them
 _TOPICS: dict[str, Any] = {"panorama": Image, "masks": Image, "bearings": ObjectBearingArray}
 _ANGLES = ("camera_roll", "camera_pitch", "camera_yaw")
-_PARAMETERS = ("vertical_fov", "frame_convention", *_ANGLES, "history_seconds")
+SNAPSHOT_PARAMETERS = ("vertical_fov", "frame_convention", *_ANGLES, "history_seconds")
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,14 +83,14 @@ class PanoramaSnapshot:
         """Return the marks of all objects whose direction in the image is known."""
         found = []
         for item in self.objects.objects if self.objects is not None else ():
-            direction = self._direction(item)
+            direction = self.direction(item)
             if direction is not None and item.state != ObjectBearing.STATE_UNKNOWN:
                 text = name(item.object_id, item.label, item.state, item.score)
                 seen = item.state == ObjectBearing.STATE_VISIBLE
                 found.append(Mark(item.object_id, direction, text, seen=seen))
         return found
 
-    def _direction(self, item: ObjectBearing) -> Floats | None:
+    def direction(self, item: ObjectBearing) -> Floats | None:
         """Return an object's direction [3], optical axes, by its mask where bearings are in another frame."""
         if self.objects is not None and self.objects.header.frame_id == self.header.frame_id:
             return self.camera.from_frame([item.direction.x, item.direction.y, item.direction.z])
@@ -101,8 +101,8 @@ class PanoramaSnapshot:
 
 
 @dataclass
-class _Arrived:
-    """The newest messages of each topic, by stamp."""
+class ArrivedMessages:
+    """The newest messages of panorama, masks and bearings, by stamp."""
 
     messages: dict[str, dict[int, Any]] = field(default_factory=lambda: {topic: {} for topic in _TOPICS})
 
@@ -129,8 +129,8 @@ def take_snapshot(client: Client) -> PanoramaSnapshot:
     Masks or bearings that do not come in two seconds are left out. Raises ClientError where no panorama comes
     within the client's timeout, or the node is not there.
     """
-    parameters = client.parameters(*_PARAMETERS)
-    arrived = _Arrived()
+    parameters = client.parameters(*SNAPSHOT_PARAMETERS)
+    arrived = ArrivedMessages()
     with ExitStack() as subscriptions:
         for topic in reversed(_TOPICS):  # the panorama last: what is known of it must not be missed
             subscriptions.enter_context(client.subscribed(_TOPICS[topic], topic, arrived.keep(topic)))
@@ -142,14 +142,18 @@ def take_snapshot(client: Client) -> PanoramaSnapshot:
     if stamp is None:
         stamp = max(panoramas)
     try:
-        return _snapshot(panoramas[stamp], masks.get(stamp), bearings.get(stamp), parameters)
+        return snapshot_of(panoramas[stamp], masks.get(stamp), bearings.get(stamp), parameters)
     except (ImageError, ValueError) as error:
         raise ClientError(f"{client.resolved('panorama')} cannot be read: {error}") from error
 
 
-def _snapshot(
+def snapshot_of(
     panorama: Image, masks: Image | None, bearings: Any, parameters: dict[str, Any]
 ) -> PanoramaSnapshot:
+    """Make the snapshot of messages; ``parameters``: the node's SNAPSHOT_PARAMETERS.
+
+    Raises ImageError or ValueError for messages that cannot be read.
+    """
     image, fov = image_to_array(panorama), float(parameters["vertical_fov"])
     grid = Equirect(image.shape[1], image.shape[0], fov)
     labels = None

@@ -174,6 +174,14 @@ class Parameters:
     lost_after: float = _declared(
         3.0, "s unseen until an occluded object is lost", Change.UNCONFIGURED, span=(0.0, 3600.0)
     )
+    search_budget: float = _declared(
+        0.1,
+        "s by which lost objects may lengthen the tracking of an image, by what views of the panorama cost "
+        "lately: they take turns, and at the latest every fourth image one is looked for whatever it takes; "
+        "0: at most 4 are searched elsewhere in an image, and all are looked for",
+        Change.UNCONFIGURED,
+        span=(0.0, 10.0),
+    )
     bond_heartbeat_period: float = _declared(
         0.1,
         "s between heartbeats for nav2's lifecycle manager while the node is active, where package bond is "

@@ -23,6 +23,9 @@ class TrackerConfig:
     view: str = "auto"
     seam_placement: bool = False  # keep the network's seam away from objects, which then depend on each other
     camera_motion: bool = True  # estimate camera rotation from the images, see geometry/camera_motion.py
+    # s by which lost objects may lengthen a step, by what views cost lately, see tracking/search_budget.py;
+    # 0: they are looked for whatever it takes, and results do not depend on the machine's speed.
+    search_budget: float = 0.0
     cuda_graphs: bool = True  # replay steps as CUDA graphs where the network is on a GPU
     mask_width: int = 0  # columns of label images; 0: the image's
     refine_boundaries: bool = True  # of networks whose configuration asks for it, see masks/boundary.py
@@ -44,6 +47,8 @@ class TrackerConfig:
     def __post_init__(self) -> None:
         if self.view not in VIEW_CHOICES:
             raise ValueError(f"view is {', '.join(VIEW_CHOICES)}; got {self.view!r}")
+        if not 0 <= self.search_budget < math.inf:
+            raise ValueError(f"search_budget is a number of seconds from 0, got {self.search_budget}")
         if self.mask_width and self.mask_width < LEAST_WIDTH:
             raise ValueError(
                 f"mask_width must be 0 (the image's) or at least {LEAST_WIDTH}, got {self.mask_width}"

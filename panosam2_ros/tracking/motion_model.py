@@ -75,6 +75,7 @@ class BearingMotionModel:
         self._own: Floats = _unknown_velocity()  # [3] rad/s
         self._camera = np.zeros(3)  # rad/s at which still things moved between the last two updates
         self._rotated = np.eye(3)  # by the camera since the last update
+        self._predicted: tuple[int, Bearing | None] | None = None  # for a stamp
 
     @property
     def angular_velocity(self) -> Floats:
@@ -85,6 +86,7 @@ class BearingMotionModel:
 
     def compensate_rotation(self, rotation: Floats) -> None:
         """Follow a camera rotation; ``rotation`` [3, 3] takes directions of still things to the new axes."""
+        self._predicted = None
         self.bearing = self.bearing.rotated(rotation)
         self._seen = None if self._seen is None else self._seen.rotated(rotation)
         self._own, self._rotated = rotation @ self._own, rotation @ self._rotated
@@ -121,9 +123,16 @@ class BearingMotionModel:
 
     def predict(self, stamp: int) -> Bearing | None:
         """Return where the object should be at ``stamp`` (ns) if it is not seen; None for a lost one."""
-        ahead = copy.copy(self)  # what ``update`` changes it replaces
-        ahead.update(stamp, None)
-        return None if ahead.state is TrackState.LOST else ahead.bearing
+        if self._predicted is None or self._predicted[0] != stamp:  # several rules ask for the same image
+            ahead = copy.copy(self)  # what ``update`` changes it replaces
+            ahead.update(stamp, None)
+            self._predicted = stamp, None if ahead.state is TrackState.LOST else ahead.bearing
+        return self._predicted[1]
+
+    def moved(self, direction: Floats, seconds: float) -> Floats:
+        """Return where a direction [3] goes that moves as the object does beside the camera's rotation."""
+        known = np.isfinite(self._own).all()
+        return np.asarray(rotation_matrix(self._own * seconds) @ direction) if known else direction
 
     def update(
         self, stamp: int, bearing: Bearing | None, *, prompted: bool = False, whole: bool = True
@@ -135,7 +144,7 @@ class BearingMotionModel:
         object does, so that the velocity stays as it was.
         """
         elapsed = 0 if self._stamp is None else max(0, stamp - self._stamp)
-        self._stamp = stamp
+        self._predicted, self._stamp = None, stamp
         if elapsed:
             self._camera = rotation_vector(self._rotated) / (elapsed * 1e-9)
         self._rotated = np.eye(3)

@@ -10,6 +10,7 @@ import torch
 from panosam2_ros.geometry.camera_motion import RotationEstimator
 from panosam2_ros.geometry.sphere import Floats
 from panosam2_ros.memory.memory_bank import MemoryBank
+from panosam2_ros.tracking.tensor_tree import tensors_of, with_tensors
 from panosam2_ros.tracking.track import Track, TrackedObject
 from panosam2_ros.tracking.view import ViewKind
 
@@ -29,6 +30,12 @@ class ObjectBatch:
         """Return the batch of some rows, in this order."""
         chosen = torch.tensor(rows, dtype=torch.int64, device=self.bank.frame.device)
         return ObjectBatch([self.objects[row] for row in rows], self.bank.select(chosen))
+
+    def put(self, rows: list[int], other: ObjectBatch) -> None:
+        """Take the memory of the objects of some rows from the batch of these rows."""
+        index = torch.tensor(rows, dtype=torch.int64, device=self.bank.frame.device)
+        pairs = zip(tensors_of(self.bank), tensors_of(other.bank), strict=True)
+        self.bank = with_tensors(self.bank, (before.index_copy(0, index, now) for before, now in pairs))
 
     def without(self, obj_ids: Collection[int]) -> ObjectBatch:
         """Return the batch of all other objects."""

@@ -22,6 +22,7 @@ from panosam2_ros.model.identity import OWN, identity_embeddings
 from panosam2_ros.model.image_encoder import ImageFeatures
 from panosam2_ros.model.mask_decoder import DecoderPrompts, MaskPrediction
 from panosam2_ros.model.panosam2 import PanoSAM2
+from panosam2_ros.model.per_object import per_object
 from panosam2_ros.model.pixel_matching import match_evidence
 from panosam2_ros.prompts.encoding import EncodedPrompts, centre_token
 from panosam2_ros.tracking.colour_veto import colours_now, judge_colours
@@ -294,4 +295,4 @@ def _remember(model: PanoSAM2, bank: MemoryBank, features: ImageFeatures, new: _
 
 def _of_objects(maps: Tensor | None, count: int) -> Tensor | None:
     """Repeat the maps [B, ...] of images for each of their objects, [count, ...]."""
-    return None if maps is None else maps.repeat_interleave(count // len(maps), 0)
+    return None if maps is None else per_object(maps, count)

@@ -15,7 +15,7 @@ from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.bearing_history import PastBearing
 from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.frame import Frame
-from panosam2_ros.tracking.track import TrackedObject
+from panosam2_ros.tracking.track import TrackedObject, WholeMask
 from panosam2_ros.tracking.view import InputView, NetworkInput
 from panosam2_ros.tracking.view_planner import ViewPlanner
 
@@ -65,6 +65,8 @@ class TrackUpdater:
             else:
                 found.append(seen)
                 item.last_view = seen.view
+                if seen.whole:
+                    item.whole = WholeMask(frame.stamp, seen.logits, seen.view, bearing.direction)
                 item.view = seen.planner.next_view(seen.view, seen.logits, prompted=prompted)
             prompt = prompts.get(item.obj_id)
             if prompt is not None and prompt.mask is not None:
@@ -76,6 +78,12 @@ class TrackUpdater:
             item.score = seen.score
             item.mask_iou = min(max(iou, 0.0), 1.0) if bearing else 0.0
         return found
+
+    def wait(self, objects: Sequence[TrackedObject], frame: Frame) -> None:
+        """Update lost objects that were not looked for in a frame."""
+        for item in objects:
+            item.motion.update(frame.stamp, None)
+            item.history.add(PastBearing(frame.stamp, item.motion.state, item.motion.bearing))
 
     def render(self, found: Sequence[Sighting], frame: Frame) -> LabelImage:
         """Render the label image of visible objects.

@@ -29,6 +29,7 @@ from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.motion_model import BearingMotionModel
 from panosam2_ros.tracking.object_group import ObjectBatch, ObjectGroup
 from panosam2_ros.tracking.prompting import PromptBatch, answer, batches
+from panosam2_ros.tracking.search_budget import SearchBudget
 from panosam2_ros.tracking.track import (
     NOTHING_FOUND,
     PastTrack,
@@ -64,6 +65,7 @@ class PanoTracker:
         self._beside = ThreadPoolExecutor(1, "panosam2_beside")  # what this thread need not wait for
         self._next_id = 1
         self.planner = planner
+        self._budget = SearchBudget(self.config.search_budget)
         self._selector = ViewSelector(self.config.view, model.config)
         self._pipelines = {kind: self._pipeline(kind) for kind in self._selector.kinds}
         self._updater = TrackUpdater(self.config)
@@ -95,7 +97,7 @@ class PanoTracker:
         size = self.model.input_size[0]
         model = self.model.for_regions(size) if region else self.model.for_panoramas()
         planner = self.planner or make_view_planner(model, self.config, centred=self._selector.chooses)
-        return ViewPipeline(model, self.config, self.batcher, planner)
+        return ViewPipeline(model, self.config, self.batcher, planner, self._budget)
 
     def _empty_group(self) -> ObjectGroup:
         batches = {kind: each.empty_batch() for kind, each in self._pipelines.items()}
@@ -138,10 +140,12 @@ class PanoTracker:
         if not group.objects:
             return []
         sightings: list[Sighting] = []
+        self._budget.begin()
         for kind, batch in group.batches.items():
             if batch.objects:
                 sightings += self._pipelines[kind].track(batch, frame, relit=relit)
         found = self._updater.update(sightings, frame)
+        self._updater.wait([item for item in group.objects if item.waited], frame)
         change_views(group, frame, found, self._selector, self._pipelines)
         return found
 

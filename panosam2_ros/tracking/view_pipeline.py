@@ -27,14 +27,15 @@ from panosam2_ros.tracking.prompting import PromptBatch, PromptSegmenter
 from panosam2_ros.tracking.propagation import empty_bank, propagate, remember_instead
 from panosam2_ros.tracking.propagation_result import PropagationResult
 from panosam2_ros.tracking.recreation import due_rows, recreated
-from panosam2_ros.tracking.step_graphs import CudaGraphs, StepCall, StepGraphs
+from panosam2_ros.tracking.search_budget import LostObject, SearchBudget, ViewCosts
+from panosam2_ros.tracking.step_graphs import CudaGraphs, StepCall, StepGraphs, bucket_of
 from panosam2_ros.tracking.step_inputs import StepInputs, source_of
 from panosam2_ros.tracking.track import TrackedObject
 from panosam2_ros.tracking.track_update import Sighting
 from panosam2_ros.tracking.view import InputView, NetworkInput, ViewKind, reaches
 from panosam2_ros.tracking.view_encoder import ViewEncoder, is_shared
 from panosam2_ros.tracking.view_planner import ViewPlan, ViewPlanner
-from panosam2_ros.tracking.view_refinement import MOST_PASSES, Look, best_looks
+from panosam2_ros.tracking.view_refinement import MOST_PASSES, Look, best_looks, fewer_looks
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,16 +56,23 @@ class ViewPipeline:
     """Finds objects in views of one kind; keeps nothing of objects."""
 
     def __init__(
-        self, model: PanoSAM2, config: TrackerConfig, batcher: AdaptiveBatcher, planner: ViewPlanner
+        self,
+        model: PanoSAM2,
+        config: TrackerConfig,
+        batcher: AdaptiveBatcher,
+        planner: ViewPlanner,
+        budget: SearchBudget,
     ) -> None:
-        """Take the network and the planner of that kind of view."""
+        """Take the network and the planner of that kind of view, and the time of a frame for lost objects."""
         self.model, self.planner, self._batcher = model, planner, batcher
+        self._budget = budget
         self.network = NetworkInput.of(model, config.vertical_fov)
         self._cleaner = MaskCleaner(config.cleanup, self.network, model.config)
         self._encoder = ViewEncoder(model, self.network, batcher)
         self.recreations = 0  # how often an object's maps were made anew
         on_gpu = model.device.type == "cuda" and config.cuda_graphs
         self._graphs = StepGraphs(self._step, CudaGraphs()) if on_gpu else None
+        self._costs = ViewCosts(bucket_of if on_gpu else int)
         self.segmenter = PromptSegmenter(model, self.network, self.planner, self._encoder)
 
     @property
@@ -85,11 +93,40 @@ class ViewPipeline:
 
         ``relit``: the light of the frame differs from that of the frame before.
         """
-        plan = self.planner.plan(batch, frame)
+        rows, known = self._turns(batch), batch.bank.appearance
+        if len(rows) == len(batch.objects):
+            return self._track(batch, frame, known, relit=relit)
+        if not rows:
+            return []
+        chosen = batch.select(rows)
+        found = self._track(chosen, frame, known, relit=relit)
+        batch.put(rows, chosen)
+        return found
+
+    def _turns(self, batch: ObjectBatch) -> list[int]:
+        """Return the rows of objects for which there is time in this frame; note that the others wait."""
+        if not self._budget.is_limited:
+            return list(range(len(batch.objects)))
+        lost = [
+            LostObject(row, item.turn, item.waited, self.planner.searches_panorama(item))
+            for row, item in enumerate(batch.objects)
+            if self.planner.is_lost(item)
+        ]
+        chosen = self._budget.choose(lost, len(batch.objects) - len(lost), self._costs)
+        for row in chosen:
+            batch.objects[row].turn = self._budget.next_turn()
+        waiting = {each.row for each in lost}.difference(chosen)
+        for row, item in enumerate(batch.objects):
+            item.waited = item.waited + 1 if row in waiting else 0
+        return [row for row in range(len(batch.objects)) if row not in waiting]
+
+    def _track(self, batch: ObjectBatch, frame: Frame, known: Tensor, *, relit: bool) -> list[Sighting]:
+        """Find all objects of a batch; ``known`` [M, C]: what all objects look like."""
+        plan = self._planned(batch, frame)
         self._recreate(batch, plan, frame.stamp)
         outdated = outdated_colours(batch.objects, frame.stamp, relit=relit)
-        task = FrameTask(batch, frame, outdated, batch.bank.appearance)
-        result = self._propagate(task, plan)
+        task = FrameTask(batch, frame, outdated, known)
+        result = self._timed(task, plan)
         note_vetoes(batch.objects, result.host, plan.away, frame.stamp)
         views, result = self._looked_again(task, plan, result)
         claims = claims_of(batch.objects, views, result.host, frame.stamp)
@@ -104,6 +141,23 @@ class ViewPipeline:
         result = self._cleaner.clean(batch.objects, views, result, frame.stamp)
         batch.bank = result.bank
         return self.sightings(batch.objects, views, result, settled)
+
+    def _planned(self, batch: ObjectBatch, frame: Frame) -> ViewPlan:
+        """Return where to look for objects; note what it cost to search the panorama for places."""
+        searches = any(self.planner.searches_panorama(item) for item in batch.objects)
+        began = self._budget.clock()
+        plan = self.planner.plan(batch, frame)
+        if searches:
+            self._costs.add_search(self._budget.clock() - began)
+        return plan
+
+    def _timed(self, task: FrameTask, plan: ViewPlan) -> PropagationResult:
+        """Find objects; note what that cost, to the answer on the CPU."""
+        began = self._budget.clock()
+        result = self._propagate(task, plan)
+        result = result.answered(result.host)
+        self._costs.add_views(len(plan.views), self._budget.clock() - began)
+        return result
 
     def _recreate(self, batch: ObjectBatch, plan: ViewPlan, stamp: int) -> None:
         """Make maps of prompts and anchors anew where the network keeps their pixels and it is time to."""
@@ -136,6 +190,8 @@ class ViewPipeline:
                     task.batch.objects[row], views[row], logits, task.frame.stamp
                 )
                 looks += [Look(row, view, missed=logits is None) for view in better]
+            if self._budget.is_limited:
+                looks = self._in_time(looks)
             if not looks:
                 break
             again = self._propagate_looks(task, looks)
@@ -143,6 +199,11 @@ class ViewPipeline:
             views = [looks[best[row]].view if row in best else view for row, view in enumerate(views)]
             result, rows = result.replaced(best, again), list(best)
         return views, result
+
+    def _in_time(self, looks: list[Look]) -> list[Look]:
+        """Return the looks for which there is time; those at what was found belong to the step itself."""
+        missed = sum(look.missed for look in looks)
+        return fewer_looks(looks, self._budget.affordable(missed, len(looks) - missed, self._costs))
 
     def _settled(
         self,
@@ -181,7 +242,7 @@ class ViewPipeline:
     def _propagate_looks(self, task: FrameTask, looks: Sequence[Look]) -> PropagationResult:
         """Find objects in other views, each a row of the result; where one was missed, with more doubt."""
         plan = ViewPlan([look.view for look in looks], [look.missed for look in looks])
-        return self._propagate(task.select([look.row for look in looks]), plan)
+        return self._timed(task.select([look.row for look in looks]), plan)
 
     def remembered_again(
         self, item: TrackedObject, mask: MaskArray, frame: Frame, old: ObjectBatch

@@ -26,7 +26,12 @@ from panosam2_ros.tracking.motion_model import TrackState
 from panosam2_ros.tracking.object_group import ObjectBatch
 from panosam2_ros.tracking.panorama_border import limited_to_panorama
 from panosam2_ros.tracking.seam_placement import SeamPlacer
-from panosam2_ros.tracking.search_schedule import MAX_SEARCHED_PER_FRAME, SEARCH_EVERY, searched_region
+from panosam2_ros.tracking.search_schedule import (
+    MAX_SEARCHED_PER_FRAME,
+    SEARCH_EVERY,
+    SearchAttempt,
+    searched_region,
+)
 from panosam2_ros.tracking.track import TrackedObject
 from panosam2_ros.tracking.view import InputView, PanoramaView, SearchRegionView, ViewKind
 from panosam2_ros.tracking.view_refinement import centred_region, surrounding_regions
@@ -74,6 +79,14 @@ class ViewPlanner(Protocol):
         """Return where to look for the objects of a group."""
         ...
 
+    def is_lost(self, item: TrackedObject) -> bool:
+        """Return whether an object has been missed for so long that it may wait while others are found."""
+        ...
+
+    def searches_panorama(self, item: TrackedObject) -> bool:
+        """Return whether ``plan`` would search the panorama for places where an object may be."""
+        ...
+
     def plan_prompt(
         self, prompt: Prompt, corrected: TrackedObject | None, grid: Equirect, *, newest: bool
     ) -> PromptView:
@@ -101,12 +114,21 @@ class ViewPlanner(Protocol):
 def make_view_planner(model: PanoSAM2, config: TrackerConfig, *, centred: bool = False) -> ViewPlanner:
     """Return the planner of what a network sees; ``centred``: panoramas have their object in the middle."""
     if model.config.regions:
-        return RegionPlanner(model)
+        by_time = config.search_budget > 0
+        return RegionPlanner(model, most_searched=config.max_objects if by_time else MAX_SEARCHED_PER_FRAME)
     return CentredPanoramaPlanner(model) if centred else PanoramaPlanner(model, config)
 
 
 class OneLookPlanner:
-    """A part of planners that look at a frame once: there is no better view."""
+    """A part of planners that look at a frame once, for every object: there is no better view."""
+
+    def is_lost(self, item: TrackedObject) -> bool:
+        """Return False: no object waits."""
+        return False
+
+    def searches_panorama(self, item: TrackedObject) -> bool:
+        """Return False: objects are not searched elsewhere."""
+        return False
 
     def closer_view(self, prompt: Prompt, view: InputView, logits: Logits) -> InputView | None:
         """Return None: there is none."""
@@ -164,6 +186,10 @@ class CentredPanoramaPlanner(OneLookPlanner):
         """Return 0: no object lies on its own seam."""
         return 0
 
+    def is_lost(self, item: TrackedObject) -> bool:
+        """Return whether an object is lost: its panorama costs as much as one with an object."""
+        return item.motion.state is TrackState.LOST
+
     def plan(self, group: ObjectBatch, frame: Frame) -> ViewPlan:
         """Return panoramas with the predicted directions in the middle."""
         bearings = [item.motion.predict(frame.stamp) or item.motion.bearing for item in group.objects]
@@ -198,12 +224,24 @@ class RegionPlanner:
 
     roll_tokens = 0
 
-    def __init__(self, model: PanoSAM2) -> None:
-        self._model, self._size = model, model.input_size[1]
+    def __init__(self, model: PanoSAM2, *, most_searched: int = MAX_SEARCHED_PER_FRAME) -> None:
+        """Take a network, and how many objects are searched elsewhere in a frame at most."""
+        self._model, self._size, self._most_searched = model, model.input_size[1], most_searched
 
     def place_seam(self, bank: MemoryBank) -> int:
         """Return 0: a region has no seam."""
         return 0
+
+    def is_lost(self, item: TrackedObject) -> bool:
+        """Return whether an object was missed so often that it is searched elsewhere, too."""
+        return _region(item.view).unseen >= SEARCH_AFTER
+
+    def searches_panorama(self, item: TrackedObject) -> bool:
+        """Return whether ``plan`` would search the panorama for places where an object may be."""
+        region = _region(item.view)
+        if not self._model.config.searches_elsewhere or not _is_searched(region):
+            return False
+        return self._model.matching is None or not SearchAttempt.of(region).is_anywhere
 
     def plan(self, group: ObjectBatch, frame: Frame) -> ViewPlan:
         """Return predicted regions; for some of the lost objects, regions where they may be."""
@@ -211,11 +249,12 @@ class RegionPlanner:
         lost = [row for row, region in enumerate(regions) if _is_searched(region)]
         if not lost or not self._model.config.searches_elsewhere:
             return ViewPlan([SearchRegionView(region) for region in regions])
-        many = len(lost) > MAX_SEARCHED_PER_FRAME
+        most = self._most_searched
+        many = len(lost) > most
         # objects that are lost together come up together
         turn = max(regions[row].unseen for row in lost) // SEARCH_EVERY
-        start = -MAX_SEARCHED_PER_FRAME * turn % len(lost) if many else 0
-        chosen = (lost[start:] + lost[:start])[:MAX_SEARCHED_PER_FRAME]
+        start = -most * turn % len(lost) if many else 0
+        chosen = (lost[start:] + lost[:start])[:most]
         visible = [region for region in regions if not region.unseen]
         last = {row: regions[row] for row in chosen}
         directions = directions_to_try(self._model, group.bank, frame, last, visible)

@@ -44,6 +44,15 @@ def best_looks(looks: Sequence[Look], answer: HostAnswer) -> dict[int, int]:
     return best
 
 
+def fewer_looks(looks: Sequence[Look], most: int) -> list[Look]:
+    """Return looks of which at most ``most`` are for missed objects, shared evenly among these."""
+    turns: dict[int, int] = {}
+    numbered = [(turns.setdefault(look.row, k), k) for k, look in enumerate(looks)]
+    missed = sorted((k - first, k) for first, k in numbered if looks[k].missed)
+    kept = {k for _, k in missed[:most]}
+    return [look for k, look in enumerate(looks) if not look.missed or k in kept]
+
+
 def centred_region(region: SearchRegion, mask: NDArray[np.bool_]) -> SearchRegion | None:
     """Return a region with what was found in its middle; ``mask`` [s, s] is not empty.
 

@@ -166,6 +166,11 @@ def scaled_recipe(recipe: Recipe, *, share: float, rate: float) -> Recipe:
     return replace(recipe, stages=tuple(stages))
 
 
+def recipe_on_data(recipe: Recipe, data: str) -> Recipe:
+    """Return a recipe all of whose stages learn from the data set ``data``, see ``datasets.registry``."""
+    return replace(recipe, stages=tuple(replace(stage, data=data) for stage in recipe.stages))
+
+
 def _parse(kind: Any, options: dict[str, Any], what: str, path: Path) -> Any:
     """Make a dataclass of options; raise ValueError for unknown and missing ones."""
     known = {f.name for f in fields(kind)}

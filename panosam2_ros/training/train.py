@@ -31,7 +31,14 @@ from tqdm import tqdm
 from panosam2_ros.model.panosam2 import PanoSAM2
 from panosam2_ros.training.batches import Batches, TrainingBatch
 from panosam2_ros.training.clip_sources import Sources
-from panosam2_ros.training.curriculum import Recipe, Stage, learning_rate, read_config, scaled_recipe
+from panosam2_ros.training.curriculum import (
+    Recipe,
+    Stage,
+    learning_rate,
+    read_config,
+    recipe_on_data,
+    scaled_recipe,
+)
 from panosam2_ros.training.losses import Losses
 from panosam2_ros.training.optimizer import build_average, build_optimizers
 from panosam2_ros.training.rollout import ClipLoss, RolloutConfig
@@ -270,6 +277,11 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--config", type=Path, required=True, help="recipe, see config/train")
     add("--variant", default="", help="variant of the recipe; also the model's name")
+    add(
+        "--data",
+        default="",
+        help="data set of all stages, such as vos360:DIR:train; default: as the recipe says",
+    )
     add("--seed", type=int, help="in the place of the recipe's seed")
     add("--rate", type=float, default=1.0, help="factor of all learning rates (default: %(default)s)")
     add("--share", type=float, default=1.0, help="share of every stage's steps (default: %(default)s)")
@@ -293,6 +305,8 @@ def main(arguments: list[str] | None = None) -> None:
         torch.set_num_threads(options.threads)
     recipe = read_config(options.config, variant=options.variant)
     recipe = scaled_recipe(recipe, share=options.share, rate=options.rate)
+    if options.data:
+        recipe = recipe_on_data(recipe, options.data)
     if options.seed is not None:
         recipe = replace(recipe, seed=options.seed)
     sources = Sources(options.sources, options.models, recipe.sprite_split)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 ROS_MODULES = {
+    "ament_index_python",
     "bond",
     "builtin_interfaces",
     "launch",

@@ -22,12 +22,13 @@ PROGRAMS = {
     "panosam2_node": [],
     "panosam2_virtual_camera": [],
     "panosam2_places": [],
+    "panosam2_web": ["--ros-args", "-p", "port:=0"],
     "panosam2_prompt": ["list"],
     "panosam2_track": ["video.mp4", "--out", "tracked", "--click=9,9"],
     "panosam2_demo": ["--out", "demo"],
 }
 # nodes and a camera that are ended leave with 0, `ros2 launch` would call anything else a crash
-QUIET = ("panosam2_node", "panosam2_places", "panosam2_virtual_camera")
+QUIET = ("panosam2_node", "panosam2_places", "panosam2_web", "panosam2_virtual_camera")
 
 
 def catches_sigint(pid: int) -> bool:

@@ -229,6 +229,7 @@ def test_colcon_builds_the_same_package(tmp_path: Path) -> None:
     modules = colcon(laboratory="0")
     assert {path.parent.name for path in modules.glob("*/__init__.py")} == rooms - set(setup.LABORATORY)
     assert not (prefix / "share" / OWN / "config" / "train").exists()
+    assert (modules / "ros" / "web" / "pages" / "index.html").is_file()
     assert (modules / "py.typed").is_file() and list((modules / "simulation" / "asset_files").rglob("*.webp"))
     executables = re.findall(r"install_executable\((\w+) ([\w.]+)\)", (ROOT / "CMakeLists.txt").read_text())
     for name, module in executables:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import signal
@@ -24,12 +25,14 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from sensor_msgs.msg import Image
 
 from helpers.process import ROOT, Process, wait_for
+from helpers.rerun_files import recorded
 from panosam2_ros.demo import demo
 from panosam2_ros.demo.asked_prompt import AskedPrompt
 from panosam2_ros.demo.pictures import contact_picture, short, write_video
 from panosam2_ros.demo.recorder import encode_picture
 from panosam2_ros.demo.recording import Bearings, Recording, RecordingWriter, RunLengths, Seen
 from panosam2_ros.demo.report import DemoRun, overlap
+from panosam2_ros.demo.rerun_demo import write_demo
 from panosam2_ros.geometry.sphere import lonlat_to_vector
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.weights import save_weights
@@ -121,6 +124,25 @@ def test_pictures_come_out_in_one_size_and_open_again(tmp_path):
     assert frames == 5
 
 
+def test_what_the_planner_received_is_recorded_for_rerun(tmp_path):
+    pytest.importorskip("rerun", reason="needs rerun-sdk: pip install rerun-sdk", exc_type=ImportError)
+    with made_up(tmp_path) as recording:
+        write_demo(DemoRun(recording), tmp_path / "demo.rrd")
+    found = recorded(tmp_path / "demo.rrd")
+    arrows = found["/sphere/directions"]["Arrows3D:vectors"]
+    assert [(frame, stamp) for frame, stamp, _ in arrows] == [(i, (i + 1) * STEP) for i in range(5)]
+    assert arrows[0][2] == []
+    assert np.allclose([vectors[0] for _, _, vectors in arrows[1:]], [
+        lonlat_to_vector(lon, 0.0) for lon in (np.pi, np.pi - 0.1, np.pi, np.pi)
+    ], atol=1e-6)  # fmt: skip
+    (_, _, (buffer,)) = found["/panorama/masks"]["SegmentationImage:buffer"][1]
+    assert np.array_equal(np.array(buffer, np.uint8).view(np.uint16).reshape(64, 128), block(118, 1))
+    states = [(frame, state) for frame, _, (state,) in found["/states/1"]["StateChange:state"]]
+    assert states == [(1, "visible"), (3, "occluded"), (4, "visible")]
+    ((frame, _, centres),) = found["/panorama/prompts/0/box"]["Boxes2D:centers"]
+    assert frame == 0 and len(centres) == 2, "across the seam"
+
+
 def test_overlap_by_pixels_and_on_the_sphere():
     a, b = np.zeros((64, 128), bool), np.zeros((64, 128), bool)
     a[:32] = True
@@ -159,7 +181,9 @@ def command(weights: Path, out: Path, *more: str) -> list[str]:
 @pytest.mark.slow
 def test_three_processes_talk_and_the_results_are_written(weights, tmp_path):
     out = tmp_path / "out"
-    done = subprocess.run(command(weights, out), cwd=ROOT, capture_output=True, text=True, timeout=180)
+    file, has_rerun = tmp_path / "demo.rrd", importlib.util.find_spec("rerun") is not None
+    more = [f"--rerun={file}"] if has_rerun else []
+    done = subprocess.run(command(weights, out, *more), cwd=ROOT, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((out / "demo.json").read_text())
     assert report.keys() >= FIELDS
@@ -171,6 +195,11 @@ def test_three_processes_talk_and_the_results_are_written(weights, tmp_path):
     assert cv2.imread(str(out / "demo.png")) is not None
     assert cv2.VideoCapture(str(out / "demo.mp4")).read()[0]
     assert "across the seam" in done.stdout and "IoU" in done.stdout
+    if has_rerun:
+        found = recorded(file)
+        assert len(found["/panorama/image"]["EncodedImage:blob"]) == report["frames_processed"]
+        extents = found["/sphere/extents"]["LineStrips3D:strips"][-1][2]
+        assert len(extents) == 3 and np.ptp(extents[0], axis=0).max() > 0, "as the messages say"
 
 
 @pytest.mark.slow

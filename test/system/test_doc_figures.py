@@ -1,4 +1,4 @@
-"""The figures of docs/concepts.md are drawn by a tool, small, and shown there."""
+"""The figures of docs/concepts.md and docs/design.md are drawn by a tool, small, and shown there."""
 
 import os
 import re
@@ -43,6 +43,7 @@ def test_committed_figure_is_what_the_tool_draws(drawn: Path, name: str) -> None
     assert np.abs(small[0] - small[1]).mean() < 4
 
 
-def test_concepts_show_every_figure() -> None:
-    shown = set(re.findall(r"\(pictures/(\w+)\.jpg\)", (DOCS / "concepts.md").read_text()))
+def test_pages_show_every_figure() -> None:
+    pages = [(DOCS / name).read_text() for name in ("concepts.md", "design.md")]
+    shown = {name for page in pages for name in re.findall(r"\(pictures/(\w+)\.jpg\)", page)}
     assert shown == set(doc_figures.FIGURES)

@@ -3,8 +3,10 @@
 import ast
 import importlib.util
 import inspect
+import shutil
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -15,7 +17,9 @@ from panosam2_ros.ros.dds import PROFILES_VARIABLE
 LAUNCH = ROOT / "launch" / "panosam2.launch.py"
 ARGUMENTS = {
     "image", "namespace", "params_file", "log_level", "autostart", "respawn", "use_sim_time", "rviz",
-    "camera", "camera_frame", "dds_profile", "model", "device",
+    "camera", "camera_frame", "dds_profile", "model", "device", "foxglove", "foxglove_port",
+    "foxglove_host",
+    "web", "web_host", "web_port",
 }  # fmt: skip
 # and those of the files that include it
 MORE = {
@@ -49,9 +53,9 @@ def assigned(name: str) -> ast.expr:
 
 
 def test_arguments_are_declared_and_described() -> None:
-    declared = {ast.literal_eval(c.args[0]): c for c in calls("DeclareLaunchArgument")}
-    assert set(declared) == ARGUMENTS
-    assert all(keyword(call, "description") for call in declared.values())
+    declared = [ast.literal_eval(c.args[0]) for c in calls("Argument")]
+    assert len(declared) == len(set(declared)) and set(declared) == ARGUMENTS
+    assert all(len(ast.literal_eval(c.args[1])) > 10 for c in calls("Argument")), "each says what it is"
     used = {c.args[0].value for c in calls("LaunchConfiguration") if isinstance(c.args[0], ast.Constant)}
     for name in ("named", "switched", "texts"):
         used |= set(ast.literal_eval(assigned(name)))
@@ -72,7 +76,7 @@ def test_files_that_include_it_say_what_they_take(name: str) -> None:
 
 def test_executables_are_installed() -> None:
     ours = [keyword(c, "executable") for c in calls("Node") if keyword(c, "package") == "panosam2_ros"]
-    assert ours == ["panosam2_node"]
+    assert ours == ["panosam2_node", "panosam2_web"]
     declared = calls("DeclareLaunchArgument", LAUNCH.with_name("with_camera.launch.py"))
     assert [keyword(c, "default_value") for c in declared] == ["panosam2_ros", "virtual_camera"]
     assert "install_executable(virtual_camera " in (ROOT / "CMakeLists.txt").read_text()
@@ -174,6 +178,58 @@ def test_camera_gives_topic_and_parameters_before_what_the_user_gives() -> None:
     assert "360 x 120 degrees" in notice.msg[0].perform(context)
     file, preset = evaluate_parameters(context, node._Node__parameters)
     assert file.name == "panosam2.yaml" and preset["vertical_fov"] == pytest.approx(2.0944, abs=1e-4)
+
+
+def context_with(module: ModuleType, **given: str) -> Any:
+    """A launch context with all arguments of the launch file, some of them given."""
+    from launch import LaunchContext
+
+    context = LaunchContext()
+    for action in module.arguments():
+        action.execute(context)
+    context.launch_configurations.update(given)
+    return context
+
+
+def test_foxglove_is_started_where_its_bridge_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = loaded("panosam2")
+    from launch_ros.utilities import evaluate_parameters
+
+    monkeypatch.setattr(module, "get_packages_with_prefixes", lambda: {"foxglove_bridge": "/opt/ros"})
+    context = context_with(module, namespace="robot", foxglove_port="9000")
+    notice, bridge = module.foxglove(context)
+    text = notice.msg[0].perform(context)
+    assert "ws://127.0.0.1:9000" in text
+    layout = Path(text.split()[-1])
+    assert "/robot/panosam2/bearings" in layout.read_text()
+    shutil.rmtree(layout.parent)
+    (given,) = evaluate_parameters(context, bridge._Node__parameters)
+    assert given == {"address": "127.0.0.1", "port": 9000}
+    with pytest.raises(ValueError, match="foxglove_port must be a port from 1 to 65535, got 'x'"):
+        module.foxglove(context_with(module, foxglove_port="x"))
+
+
+@pytest.mark.faults
+def test_foxglove_without_its_bridge_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = loaded("panosam2")
+    monkeypatch.setattr(module, "get_packages_with_prefixes", dict)
+    monkeypatch.setenv("ROS_DISTRO", "jazzy")
+    context = context_with(module)
+    (notice,) = module.foxglove(context)
+    assert "sudo apt install ros-jazzy-foxglove-bridge" in notice.msg[0].perform(context)
+
+
+@pytest.mark.parametrize("frame, started", [("cam_optical_frame", 1), ("cam", 0)])
+@pytest.mark.parametrize("viewer", ["rviz", "foxglove"])
+def test_each_viewer_gets_a_frame_with_z_up(viewer: str, frame: str, started: int) -> None:
+    module = loaded("panosam2")
+    context = context_with(module, camera_frame=frame, **{viewer: "true"})
+    assert len(module.upright(context)) == started
+    from launch.actions import OpaqueFunction
+
+    upright = [a for a in module.generate_launch_description().entities if isinstance(a, OpaqueFunction)][-1]
+    assert upright.condition.evaluate(context)
+    assert not upright.condition.evaluate(context_with(module))
 
 
 @pytest.mark.parametrize("users_own", [None, "/own/profile.xml"])

@@ -11,7 +11,7 @@ from rclpy.qos import QoSProfile
 from rclpy.utilities import get_rmw_implementation_identifier
 
 from panosam2_ros.ros.conversion.transforms import frame_id_problem
-from panosam2_ros.ros.dds import loss_remedy
+from panosam2_ros.ros.dds import loss_remedy, other_users_problem
 from panosam2_ros.ros.diagnostics.findings import OK, WARN, Finding, above
 from panosam2_ros.ros.diagnostics.image_loss import (
     Arrival,
@@ -119,5 +119,6 @@ class ImageMonitor:
         publishers = self._node.get_publishers_info_by_topic(topic.name)
         reason = describe_publishers(publishers, topic.qos, topic.type_name)
         if any(is_compatible(p, topic.qos, topic.type_name) for p in publishers):
-            reason += f"; {loss_remedy(get_rmw_implementation_identifier())}"
+            middleware = get_rmw_implementation_identifier()
+            reason += f"; {other_users_problem(middleware) or loss_remedy(middleware)}"
         return f"no image on {topic.name} for {seconds:.0f} s: {reason}"

@@ -30,6 +30,7 @@ def build_tracker(parameters: Parameters) -> PanoTracker:
         ),
         vertical_fov=parameters.vertical_fov,
         view=parameters.view,
+        search_budget=parameters.search_budget,
         seam_placement=parameters.seam_placement,
         mask_width=parameters.mask_width,
         refine_boundaries=parameters.refine_boundaries,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import math
 import signal
@@ -17,6 +18,7 @@ import numpy as np
 import pytest
 
 from helpers.process import ROOT, Process, wait_for
+from helpers.rerun_files import recorded
 from helpers.videos import spoil, write_video
 from panosam2_ros.cli import track, track_run
 from panosam2_ros.cli.prompt_file import PromptListError, prompts_by_frame, read_prompts
@@ -124,12 +126,16 @@ def test_killed_runs_are_resumed_exactly(images: Path, whole: Path, tmp_path: Pa
     assert 1 <= len(list(out.glob("frame-*.safetensors"))) <= 2
     with (out / "bearings.csv").open("a") as file:
         file.write("1,17")  # an incomplete row, as after a crash
-    track.main(arguments(images, out))
+    rerun = [f"--rerun={tmp_path / 'run.rrd'}"] if importlib.util.find_spec("rerun") else []
+    track.main(arguments(images, out, *rerun))
     assert (out / "bearings.csv").read_bytes() == (whole / "bearings.csv").read_bytes()
     masks = [path.name for path in sorted((whole / "masks").iterdir())]
     assert masks == [path.name for path in sorted((out / "masks").iterdir())] and len(masks) == FRAMES
     for name in masks:
         assert (out / "masks" / name).read_bytes() == (whole / "masks" / name).read_bytes()
+    if rerun:
+        arrows = recorded(tmp_path / "run.rrd")["/sphere/directions"]["Arrows3D:vectors"]
+        assert [frame for frame, _, _ in arrows] == list(range(FRAMES)), "those before the kill as well"
 
 
 def test_finished_runs_are_kept_and_other_settings_refused(images: Path, whole: Path) -> None:
@@ -138,6 +144,41 @@ def test_finished_runs_are_kept_and_other_settings_refused(images: Path, whole: 
     assert (whole / "masks" / "000000.png").stat().st_mtime_ns == before and len(table(whole)) == FRAMES
     with pytest.raises(SystemExit, match=r"other settings \(prompts\): give another --out"):
         track.main(arguments(images, whole, "--click=1,2"))
+
+
+def test_a_finished_run_is_recorded_for_rerun_as_its_table_has_it(
+    images: Path, whole: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "folder" / "run.rrd"
+    track.main(arguments(images, whole, "--no-video", f"--rerun={path}"))
+    found, rows = recorded(path), table(whole)
+    arrows = found["/sphere/directions"]["Arrows3D:vectors"]
+    assert [(frame, stamp) for frame, stamp, _ in arrows] == [
+        (int(row["frame"]), int(row["stamp_ns"])) for row in rows
+    ]
+    for (_, _, (vector,)), row in zip(arrows, rows, strict=True):
+        assert np.allclose(vector, [float(row[f"direction_{axis}"]) for axis in "xyz"], atol=1e-6)
+    masks = found["/panorama/masks"]["SegmentationImage:buffer"]
+    assert len(masks) == len(rows) == FRAMES
+    for index, _, (buffer,) in masks:
+        labels = np.array(buffer, np.uint8).view(np.uint16).reshape(128, 256)
+        assert np.array_equal(labels, read_labels(whole / "masks" / f"{index:06d}.png"))
+    for name, column in (("azimuth", "azimuth"), ("elevation", "elevation")):
+        shown = [value for _, _, (value,) in found[f"/plots/{name}/1"]["Scalars:scalars"]]
+        assert np.allclose(shown, [math.degrees(float(row[column])) for row in rows])
+    speeds = found["/plots/angular_speed/1"]["Scalars:scalars"]
+    assert [frame for frame, _, _ in speeds] == [
+        int(row["frame"]) for row in rows if row["angular_velocity_x"]
+    ]
+    assert [frame for frame, _, _ in found["/panorama/prompts/0/box"]["Boxes2D:centers"]] == [0]
+
+
+@pytest.mark.faults
+def test_a_recording_that_cannot_be_is_refused_before_the_run(images: Path, tmp_path: Path) -> None:
+    pytest.importorskip("rerun", reason="needs rerun-sdk: pip install rerun-sdk", exc_type=ImportError)
+    with pytest.raises(SystemExit, match=r"panosam2_track: --rerun needs a file whose name ends in \.rrd"):
+        track.main(arguments(images, tmp_path / "out", f"--rerun={tmp_path / 'run.mcap'}"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_bag_stamps_are_kept(tmp_path: Path) -> None:

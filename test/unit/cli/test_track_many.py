@@ -150,6 +150,14 @@ def test_results_lie_where_the_sources_lie_below_their_common_folder(tmp_path: P
         make_jobs(options(given[0], given[0]), [])
 
 
+def test_each_source_has_a_recording_for_rerun_in_its_folder() -> None:
+    jobs = make_jobs(options("a/x.mp4", "b/x.mp4", "--rerun=run.rrd"), [])
+    assert [job.options.rerun for job in jobs] == [job.options.out / "run.rrd" for job in jobs]
+    assert jobs[0].options.rerun != jobs[1].options.rerun
+    with pytest.raises(ValueError, match=r"--rerun takes a name, .* got other/run\.rrd"):
+        make_jobs(options("a/x.mp4", "b/x.mp4", "--rerun=other/run.rrd"), [])
+
+
 def test_prompts_beside_a_source_replace_those_for_all(tmp_path: Path) -> None:
     (tmp_path / "b.mp4.prompts.yaml").write_text("[{label: cup, box: [1, 2, 3, 4]}]")
     (tmp_path / "c.mp4.prompts.json").write_text('[{"label": "box", "direction": [1, 2]}]')

@@ -63,6 +63,17 @@ def test_pip_prefix_is_the_last_resort(installed: Path) -> None:
     assert package_file("models", "m.json") == file
 
 
+def test_files_of_a_user_installation_lie_under_its_own_prefix(
+    installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = installed / "user" / "lib" / "python3.12" / "site-packages" / "panosam2_ros"
+    package.mkdir(parents=True)
+    monkeypatch.setattr(package_files, "PACKAGE", package)
+    file = put(installed / "user" / "share" / "panosam2_ros" / "models" / "m.json")
+    put(installed / "prefix" / "share" / "panosam2_ros" / "models" / "m.json")
+    assert package_file("models", "m.json") == file
+
+
 def test_site_packages_neighbours_are_not_a_checkout(installed: Path) -> None:
     put(installed / "site-packages" / "models" / "m.json")
     with pytest.raises(FileNotFoundError):

@@ -27,6 +27,7 @@ from panosam2_ros.ros.dds import (
     SEGMENT_MIB,
     keep_buffers,
     loss_remedy,
+    other_users_problem,
     profile_line,
     profiles_variable,
     remove_dead_segments,
@@ -211,6 +212,25 @@ def test_shared_memory_that_is_too_small_or_full_is_told_apart(monkeypatch: pyte
     publishers = [publisher(BEST_EFFORT)]
     assert "--shm-size" in watch(publishers)._silence(5.0)
     assert "shm" not in loss_remedy("rmw_cyclonedds_cpp")
+
+
+@pytest.mark.faults
+def test_shared_memory_of_another_user_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own, segment = os.stat(tmp_path).st_uid, tmp_path / "fastdds_0123456789abcdef"
+    lock = segment.with_name(segment.name + "_el")
+    lock.touch()
+    monkeypatch.setattr(dds.os, "geteuid", lambda: own + 1)
+    assert other_users_problem("rmw_fastrtps_cpp", tmp_path) == ""  # left by a process that is gone
+    with open(lock, "rb") as held:
+        fcntl.flock(held, fcntl.LOCK_SH)
+        found = other_users_problem("rmw_fastrtps_cpp", tmp_path)
+        assert f"runs as user {own + 1}" in found and f"of user {own}," in found and "--user" in found
+        assert other_users_problem("rmw_cyclonedds_cpp", tmp_path) == ""
+        for allowed in (own, 0):  # the same user, and root
+            monkeypatch.setattr(dds.os, "geteuid", lambda uid=allowed: uid)
+            assert other_users_problem("rmw_fastrtps_cpp", tmp_path) == ""
+    monkeypatch.setattr("panosam2_ros.ros.diagnostics.image_monitor.other_users_problem", lambda _: found)
+    assert found in watch([publisher(BEST_EFFORT)])._silence(5.0)
 
 
 @pytest.mark.faults

@@ -258,3 +258,20 @@ def test_what_others_leave_of_an_object_does_not_change_its_velocity() -> None:
     )
     assert np.allclose(partly.angular_velocity, before, atol=1e-6)
     assert np.linalg.norm(whole.angular_velocity) < 0.7 * np.linalg.norm(before)
+
+
+def test_a_prediction_follows_what_happened_since_it_was_asked_for() -> None:
+    """It is kept for one image, since several rules ask for the same."""
+    motion = run(0.5, np.array([0.0, 1.0, 0.0]), 4, np.array([0.0, 0.0, 1.0]))
+    soon, later = START + 5 * PERIOD, START + 9 * PERIOD
+    first = motion.predict(soon)
+    assert first is not None and motion.predict(soon) is first
+    after = motion.predict(later)
+    assert after is not None and angle_between(after.direction, first.direction) > 0.1
+    turn = rotation_matrix([0.0, 0.3, 0.0])
+    motion.compensate_rotation(turn)
+    turned = motion.predict(later)
+    assert turned is not None and angle_between(turned.direction, turn @ after.direction) < 1e-9
+    motion.update(later, bearing(np.array([1.0, 0.0, 0.0])))
+    seen = motion.predict(later)
+    assert seen is not None and angle_between(seen.direction, turned.direction) > 0.1

@@ -16,6 +16,7 @@ from helpers.tiny_training import (
     TinyMaterial,
     write_recipe,
 )
+from panosam2_ros.model.checkpoints import OFFICIAL
 from panosam2_ros.simulation.assets import AssetLibrary, Split
 from panosam2_ros.training import clips
 from panosam2_ros.training.clip_sources import Sources
@@ -36,6 +37,14 @@ def test_the_learning_rate_warms_up_and_ends_at_a_tenth() -> None:
 def variants(path: Path) -> list[str]:
     """Return the names of the variants of a recipe, and an empty one for the recipe itself."""
     return ["", *yaml.safe_load(path.read_text()).get("variants", {})]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_recipes_of_official_networks_say_which_views_they_train(path: Path) -> None:
+    """Official networks see regions unless told otherwise: panoramas would be trained as regions are."""
+    recipe = read_config(path)
+    if recipe.start in OFFICIAL:
+        assert recipe.model["regions"] == all(all(stage.panorama) for stage in recipe.stages)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

@@ -15,6 +15,7 @@ import torch
 import yaml
 
 from helpers.process import ROOT
+from helpers.tiny_datasets import write_clip
 from helpers.tiny_training import (
     REGIONS,
     SMALL,
@@ -29,7 +30,7 @@ from panosam2_ros.tracking.tracker import PanoTracker
 from panosam2_ros.training.batches import TrainingBatch
 from panosam2_ros.training.curriculum import Stage, read_config
 from panosam2_ros.training.export import export_weights
-from panosam2_ros.training.train import TIMED_STEPS, Trainer
+from panosam2_ros.training.train import TIMED_STEPS, Trainer, main
 
 PAIR = ROOT / "experiments" / "config" / "pair.yaml"
 
@@ -136,6 +137,18 @@ def test_a_dry_run_describes_the_training_and_writes_nothing(small: Path, tmp_pa
     recipe = read_config(write_recipe(small, {"steps": 10**6, "minutes": 3.0}))
     text = Trainer(recipe, tmp_path / "clock", sources(tmp_path), workers=0).dry_run()
     assert text.endswith("0.05 h in all")  # not the days that a million steps would take
+
+
+def test_a_data_set_of_the_command_line_takes_the_place_of_the_recipes(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_clip(tmp_path / "real" / "train" / "000", [*range(8)], [*range(8)])
+    data = f"vos360:{tmp_path / 'real'}:train"
+    wanted = ["--config", str(small), "--out", str(tmp_path / "dry"), "--workers", "0", "--dry-run"]
+    main([*wanted, "--data", data])
+    assert f"tiny: 4 steps of 1 x 4 frames of 128x64 from {data}" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="elsewhere"):
+        main([*wanted, "--data", f"vos360:{tmp_path / 'elsewhere'}:train"])
 
 
 def test_a_dry_run_times_steps_that_track_freely_for_a_while(small: Path, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
-"""RViz's configuration against what the node really publishes, over DDS, in any namespace and frame."""
+"""RViz's configuration and Foxglove's layout against what the node really publishes, over DDS, anywhere."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,10 +28,14 @@ from rclpy.qos import (
 )
 from sensor_msgs.msg import Image
 
+from helpers import foxglove
 from helpers.process import Process, wait_for
 from panosam2_ros.io.package_files import package_file
-from panosam2_ros.ros import rviz_config
+from panosam2_ros.msg import PromptPoint
+from panosam2_ros.ros import foxglove_layout, rviz_config
 from panosam2_ros.ros.conversion.transforms import rotation_of
+from panosam2_ros.ros.publishing.visualization_messages import CLOUD_POINT, SHAPES
+from panosam2_ros.visualization.drawing import colour
 
 # what these classes of RViz 2 subscribe to, or the tool publishes
 TYPES = {
@@ -132,25 +137,27 @@ def test_the_upright_frame_has_its_z_axis_up_and_a_body_frame_is_left_alone() ->
     assert np.allclose([forward, left, up], [[0, 0, 1], [-1, 0, 0], [0, -1, 0]])
 
 
-@pytest.fixture
-def node() -> Iterator[Node]:
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Node]:
+    """A node beside the node `panosam2`, both in namespace `robot`."""
     rclpy.init()
-    node = Node("rviz", namespace="robot")
-    yield node
+    node = Node("viewer", namespace="robot")
+    node.create_publisher(Image, "image", 5)
+    arguments = ["--ros-args", "-r", "__ns:=/robot", "-p", "num_threads:=1"]
+    log = tmp_path_factory.mktemp("viewers") / "log.txt"
+    with Process("panosam2_ros.ros.node", *arguments, log=log) as process:
+        wait_for(lambda: "waiting for images" in process.output, 60, "the node to be active")
+        yield node
     node.destroy_node()
     rclpy.try_shutdown()
 
 
-def test_every_display_and_tool_fits_the_node(node: Node, tmp_path: Path) -> None:
+def test_every_display_and_tool_of_rviz_fits_the_node(node: Node, tmp_path: Path) -> None:
     config = yaml.safe_load(rviz_config.write("robot", "image", "camera", folder=tmp_path).read_text())
-    node.create_publisher(Image, "image", 5)
-    arguments = ["--ros-args", "-r", "__ns:=/robot", "-p", "num_threads:=1"]
-    with Process("panosam2_ros.ros.node", *arguments, log=tmp_path / "log.txt") as process:
-        wait_for(lambda: "waiting for images" in process.output, 60, "the node to be active")
-        for display in items(config, "Displays"):
-            check(node, display, subscribes=True)
-        for tool in items(config, "Tools"):
-            check(node, tool, subscribes=False)
+    for display in items(config, "Displays"):
+        check(node, display, subscribes=True)
+    for tool in items(config, "Tools"):
+        check(node, tool, subscribes=False)
 
 
 def check(node: Node, item: dict[str, Any], subscribes: bool) -> None:
@@ -171,3 +178,93 @@ def check(node: Node, item: dict[str, Any], subscribes: bool) -> None:
         ends = (theirs, profile(topic)) if subscribes else (profile(topic), theirs)
         found, reason = qos_check_compatible(*ends)
         assert found != QoSCompatibility.ERROR, (name, reason)
+
+
+def layout_of(namespace: str, frame: str, folder: Path) -> Any:
+    return json.loads(foxglove_layout.write_layout(namespace, frame, folder=folder).read_text())
+
+
+def test_foxglove_names_are_filled_in(tmp_path: Path) -> None:
+    shipped_layout = json.loads(package_file("config", "foxglove.json").read_text())
+    assert layout_of("", "camera", tmp_path) == shipped_layout, "the shipped file is the one of the defaults"
+    layout = layout_of("/a/b/", "theta_optical_frame", tmp_path)
+    names = {use.name for use in foxglove.used(layout)}
+    assert names == {
+        "/a/b" + use.name if use.name != "/diagnostics" else use.name for use in foxglove.used(shipped_layout)
+    }
+    text = json.dumps(layout)
+    assert text.count('"theta_optical_frame_upright"') == 1, "the display frame has z up"
+    assert text.replace("theta_optical_frame_upright", "camera").replace("/a/b/", "/") == json.dumps(
+        shipped_layout
+    ), "nothing else is changed"
+
+
+def test_every_panel_of_foxglove_fits_the_node(node: Node, tmp_path: Path) -> None:
+    layout = layout_of("robot", "camera", tmp_path)
+    for name, kind, direction in set(foxglove.used(layout)):
+        look = {
+            "shown": node.get_publishers_info_by_topic,
+            "sent": node.get_subscriptions_info_by_topic,
+            "called": lambda name: name in dict(node.get_service_names_and_types()),
+        }[direction]
+        wait_for(lambda look=look, name=name: look(name), 20, f"anybody at the other end of {name}")
+        known = (
+            node.get_service_names_and_types() if direction == "called" else node.get_topic_names_and_types()
+        )
+        assert dict(known)[name] == [kind]
+
+
+def test_foxglove_shows_fields_that_the_messages_have() -> None:
+    layout = json.loads(package_file("config", "foxglove.json").read_text())
+    shown = {}
+    for kind, settings in foxglove.panels(layout):
+        if kind in ("Table", "StateTransitions", "Plot"):
+            shown[kind] = {foxglove.shown_field(path) for path in foxglove.message_paths(settings)}
+        elif kind == "CallService" and "prompts" in settings["requestPayload"]:
+            (prompt,) = foxglove.filled_request(settings["requestPayload"]).prompts
+            assert prompt.points[0].label == PromptPoint.FOREGROUND and len(prompt.box) == 0
+        elif kind == "3D":
+            cloud, markers = settings["topics"].values()
+            assert cloud["colorField"] in CLOUD_POINT.names and set(markers["namespaces"]) == set(SHAPES)
+    assert shown == {
+        "Table": {"sequence<panosam2_ros/ObjectBearing>"},
+        "StateTransitions": {"uint8"},
+        "Plot": {"float"},
+    }
+    with pytest.raises(KeyError):
+        foxglove.shown_field("/panosam2/bearings.objects[:]{object_id==1}.azimut")
+
+
+def test_colours_of_the_plot_are_those_of_the_overlay() -> None:
+    layout = json.loads(package_file("config", "foxglove.json").read_text())
+    series = layout["configById"]["Plot!azimuth"]["paths"]
+    assert [s["color"] for s in series] == ["#{:02x}{:02x}{:02x}".format(*colour(i)) for i in range(1, 9)]
+
+
+def test_settings_are_those_that_foxglove_documents() -> None:
+    layouts = pytest.importorskip("foxglove.layouts", reason="needs foxglove-sdk: pip install foxglove-sdk")
+    types = {
+        "Image": layouts.ImageConfig,
+        "3D": layouts.ThreeDeeConfig,
+        "Table": layouts.TableConfig,
+        "StateTransitions": layouts.StateTransitionsConfig,
+        "Plot": layouts.PlotConfig,
+        "CallService": layouts.ServiceCallConfig,
+        "DiagnosticSummary": layouts.DiagnosticsSummaryConfig,
+    }
+    layout = json.loads(package_file("config", "foxglove.json").read_text())
+    seen = set()
+    for kind, settings in foxglove.panels(layout):
+        own = {key: value for key, value in settings.items() if key != "foxglovePanelTitle"}
+        assert foxglove.misfit(own, types[kind], kind) == ""
+        seen.add(kind)
+    assert seen == types.keys() and set(foxglove.placed(layout["layout"])) == set(layout["configById"])
+    assert foxglove.misfit({"timeoutSecond": 3}, layouts.ServiceCallConfig) == ".timeoutSecond is unknown"
+    assert "must be" in foxglove.misfit({"layout": "round"}, layouts.ServiceCallConfig)
+
+
+def test_port_of_the_bridge_is_checked() -> None:
+    assert foxglove_layout.bridge_port("8765") == 8765
+    for wrong in ("", "0", "65536", "-1", "web"):
+        with pytest.raises(ValueError, match="foxglove_port must be a port"):
+            foxglove_layout.bridge_port(wrong)
