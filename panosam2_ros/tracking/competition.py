@@ -24,6 +24,8 @@ from panosam2_ros.tracking.view import InputView, SearchRegionView
 
 MOST = 6.0  # logit up to which a mask speaks, so that no network is louder than all that is known
 OCCLUDED = 0.25  # of its pixels: where others take more, what is left says nothing of the object's motion
+# s for which a mask of which others left little should be where the last whole one has moved
+LONGEST_MEETING = 2.0
 HIDDEN = 0.15  # of its pixels: an object that owns less of what its mask claims is hidden by others
 _VETOED = 1000.0  # weakens a mask so that it takes no pixels
 _ELSEWHERE = -9.0  # logit outside of what a region shows
@@ -68,11 +70,28 @@ def claims_of(
         if logits is None or not isinstance(view, SearchRegionView):
             claims.append(None)
             continue
-        before, bearing, expected = item.last_view, item.motion.predict(stamp), None
-        if bearing is not None and isinstance(before, SearchRegionView):
-            expected = moved_mask(mask, before.region, view.region, bearing.direction, len(logits))
+        expected = _expected(item, mask, view.region, stamp, len(logits))
         claims.append(Claim.of(view.region, logits, expected, vetoed=not bool(there)))
     return claims
+
+
+def _expected(
+    item: TrackedObject, last: Logits, region: SearchRegion, stamp: int, size: int
+) -> Logits | None:
+    """Return where an object's mask should be, logits [size, size] in a region; None: unknown.
+
+    ``last`` [s, s] is its last mask. What others left of it says neither where it is nor how large: then the
+    last whole one, moved on with the object, does.
+    """
+    whole, before, bearing = item.whole, item.last_view, item.motion.predict(stamp)
+    if whole is not None and isinstance(whole.view, SearchRegionView):
+        age = (stamp - whole.stamp) * 1e-9
+        if whole.stamp < item.motion.last_seen and 0 < age <= LONGEST_MEETING:
+            direction = item.motion.moved(whole.direction, age)
+            return moved_mask(whole.logits, whole.view.region, region, direction, size)
+    if bearing is None or not isinstance(before, SearchRegionView):
+        return None
+    return moved_mask(last, before.region, region, bearing.direction, size)
 
 
 def moved_mask(

@@ -129,6 +129,11 @@ class BearingMotionModel:
             self._predicted = stamp, None if ahead.state is TrackState.LOST else ahead.bearing
         return self._predicted[1]
 
+    def moved(self, direction: Floats, seconds: float) -> Floats:
+        """Return where a direction [3] goes that moves as the object does beside the camera's rotation."""
+        known = np.isfinite(self._own).all()
+        return np.asarray(rotation_matrix(self._own * seconds) @ direction) if known else direction
+
     def update(
         self, stamp: int, bearing: Bearing | None, *, prompted: bool = False, whole: bool = True
     ) -> None:

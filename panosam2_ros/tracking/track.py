@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from panosam2_ros.geometry.bearing import Bearing
 from panosam2_ros.geometry.image_types import LabelImage, MaskArray
 from panosam2_ros.geometry.sphere import Floats
+from panosam2_ros.geometry.window import Logits
 from panosam2_ros.memory.memory_file import ObjectSnapshot
 from panosam2_ros.prompts.prompt import PromptStatus
 from panosam2_ros.tracking.bearing_history import BearingHistory, PastBearing
@@ -44,6 +45,16 @@ class PastTrack:
     past: PastBearing
 
 
+@dataclass(frozen=True, eq=False)
+class WholeMask:
+    """The last mask of which others left most."""
+
+    stamp: int  # ns
+    logits: Logits  # [h, w] in the view
+    view: InputView
+    direction: Floats  # [3] of its bearing, in the newest frame's axes
+
+
 @dataclass
 class TrackedObject:
     """What the tracker keeps of an object beside its row of the memory bank."""
@@ -63,6 +74,7 @@ class TrackedObject:
     searched: bool = True  # False: nobody has looked for it since it was restored from a snapshot
     turn: int = 0  # the number of its last turn among lost objects; see tracking/search_budget.py
     waited: int = 0  # frames in which it was not looked for, since it was last
+    whole: WholeMask | None = None  # since it was restored
     history: BearingHistory = field(default_factory=BearingHistory)  # since it was prompted or restored
 
     def past(self, stamp: int) -> PastTrack:
@@ -74,6 +86,8 @@ class TrackedObject:
         """Follow a camera rotation; ``rotation`` [3, 3] takes directions of still things to the new axes."""
         self.motion.compensate_rotation(rotation)
         self.view = self.view.rotated(rotation)
+        if self.whole is not None:
+            self.whole = replace(self.whole, direction=rotation @ self.whole.direction)
 
     def to_dict(self) -> ObjectSnapshot:
         """Return what a memory file keeps of the object."""

@@ -15,7 +15,7 @@ from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.bearing_history import PastBearing
 from panosam2_ros.tracking.config import TrackerConfig
 from panosam2_ros.tracking.frame import Frame
-from panosam2_ros.tracking.track import TrackedObject
+from panosam2_ros.tracking.track import TrackedObject, WholeMask
 from panosam2_ros.tracking.view import InputView, NetworkInput
 from panosam2_ros.tracking.view_planner import ViewPlanner
 
@@ -65,6 +65,8 @@ class TrackUpdater:
             else:
                 found.append(seen)
                 item.last_view = seen.view
+                if seen.whole:
+                    item.whole = WholeMask(frame.stamp, seen.logits, seen.view, bearing.direction)
                 item.view = seen.planner.next_view(seen.view, seen.logits, prompted=prompted)
             prompt = prompts.get(item.obj_id)
             if prompt is not None and prompt.mask is not None:

@@ -28,11 +28,12 @@ import aiohttp
 import rclpy
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
 from helpers.browser import Visit, chromium
 from helpers.process import ROOT, Process, wait_for
 from panosam2_ros.msg import ObjectBearing, ObjectBearingArray
-from panosam2_ros.ros.conversion.plain_values import stamp_text
+from panosam2_ros.ros.conversion.plain_values import bearing_values, stamp_text
 from panosam2_ros.ros.waiting import SpinThread
 from panosam2_ros.ros.web import node as web_node
 from panosam2_ros.ros.web import page_server
@@ -322,13 +323,24 @@ def test_what_is_clicked_and_dragged_is_tracked_as_the_scene_says(
 
 @contextmanager
 def server_with_token(token: str) -> Iterator[tuple[str, page_server.PageServer]]:
-    """Serve the page beyond this machine, without a node; yield its address and the server."""
+    """Serve the page beyond this machine, with a node that knows one object and has no image."""
+
+    def answered(command: dict[str, Any]) -> dict[str, Any]:
+        known = bearing_values(ObjectBearing(object_id=7, label="mug", state=3), Header())
+        objects = [{**known, "colour": "#ff0000"}]
+        return {"type": "answer", "id": command["id"], "ok": True, "objects": objects, "stamp": "0.0"}
+
+    async def start() -> int:
+        server.watched = lambda _: server.publish("state", json.dumps({"type": "state", **no_image}))
+        return await server.start("127.0.0.1", 0)
+
+    no_image = {"level": "error", "summary": "No image for 9 s", "remedy": "start it", "images": False}
     loop = asyncio.new_event_loop()
-    server = page_server.PageServer(access_rules("0.0.0.0", 0, token), lambda _: {}, max_clients=2)
+    server = page_server.PageServer(access_rules("0.0.0.0", 0, token), answered, max_clients=2)
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
     try:
-        port = asyncio.run_coroutine_threadsafe(server.start("127.0.0.1", 0), loop).result(20)
+        port = asyncio.run_coroutine_threadsafe(start(), loop).result(20)
         yield f"http://127.0.0.1:{port}/", server
         asyncio.run_coroutine_threadsafe(server.stop(), loop).result(20)
     finally:
@@ -351,8 +363,12 @@ def test_a_token_opens_the_page_from_the_address_or_typed_and_leaves_the_address
                 page.fill("#token", token)
                 page.keyboard.press("Enter")
             wait_for(lambda: server.sessions, 20, "the socket, which only the token opens")
-            assert page.url == page_address and not page.is_visible("#token-form")
+            page.wait_for_selector("#token-form", state="hidden")
+            assert page.url == page_address
             assert page.evaluate("document.cookie") == ""  # no script sees it
+            # without an image it shows what is known, and what is wrong with the remedy
+            page.wait_for_selector("#veil:has-text('No image for 9 s'):has-text('start it')")
+            page.wait_for_selector('#objects li[data-id="7"]:has-text("7 mug"):has-text("lost")')
             context.close()
             wait_for(lambda: not server.sessions, 20, "its end")
 

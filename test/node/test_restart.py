@@ -52,7 +52,12 @@ def running() -> Iterator[ExitStack]:
 
 
 def node(running: ExitStack, folder: Path, number: int, save_interval: float) -> Process:
-    settings = {"memory_directory": str(folder), "memory_file": "state", "save_interval": save_interval}
+    settings = {
+        "memory_directory": str(folder),
+        "memory_file": "state",
+        "save_interval": save_interval,
+        "search_budget": 0.0,  # images are counted here, whatever the speed of the machine
+    }
     process = running.enter_context(start("panosam2_nano", folder / f"log_{number}.txt", **settings))
     wait_for(lambda: "waiting for images" in process.output, 90, "the node to be active")
     return process

@@ -12,6 +12,7 @@ from panosam2_ros.msg import ObjectPrompt, PromptPoint
 from panosam2_ros.ros.client import Client, ClientError
 from panosam2_ros.ros.conversion.plain_values import bearing_values, image_values, stamp_from_text
 from panosam2_ros.ros.pointing import point_prompt
+from panosam2_ros.visualization.drawing import colour
 
 MOST_POINTS_OF_A_PAGE = 100
 _LARGEST_ID = 65535
@@ -103,12 +104,21 @@ class BrowserCommands:
     def _objects(self, command: Values) -> Values:
         answer = self._client.objects()
         header = answer.objects.header
-        found = [bearing_values(item, header) for item in answer.objects.objects]
+        found = [
+            {**bearing_values(item, header), "colour": page_colour(int(item.object_id))}
+            for item in answer.objects.objects
+        ]
         return {
             **image_values(header, answer.objects.epoch),
             "objects": found,
             "max_objects": answer.max_objects,
         }
+
+
+def page_colour(obj_id: int) -> str:
+    """Return the colour of an object as CSS has it."""
+    red, green, blue = colour(obj_id)
+    return f"#{red:02x}{green:02x}{blue:02x}"
 
 
 def prompt_of(command: Values) -> ObjectPrompt:

@@ -26,7 +26,7 @@ from panosam2_ros.masks.label_image import resize_labels
 from panosam2_ros.msg import ObjectBearing
 from panosam2_ros.ros.conversion.plain_values import bearing_values, image_values
 from panosam2_ros.ros.panorama_snapshot import PanoramaSnapshot
-from panosam2_ros.visualization.drawing import colour
+from panosam2_ros.ros.web.browser_commands import page_colour
 from panosam2_ros.visualization.sphere import covariance_border
 
 MOST_OBJECTS_SHOWN = 255  # that a grey picture can tell apart
@@ -73,11 +73,10 @@ def object_values(item: ObjectBearing, snapshot: PanoramaSnapshot) -> dict[str, 
     if snapshot.objects is None:
         raise ValueError("there are no bearings of this panorama")
     values = bearing_values(item, snapshot.objects.header)
-    red, green, blue = colour(int(item.object_id))
     shown = {key: values[key] for key in _KEYS}
     return {
         **shown,
-        "colour": f"#{red:02x}{green:02x}{blue:02x}",
+        "colour": page_colour(int(item.object_id)),
         "pixel": _pixel(item, snapshot),
         "ellipse": _ellipse(item),
     }

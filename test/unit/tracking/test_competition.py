@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from helpers.spherical_shapes import disc
 from helpers.tracker_inputs import live_batch, mask_prompt, picture, planner_of
 from panosam2_ros.datasets.ground_truth_prompts import prompt_from_mask
 from panosam2_ros.datasets.staged_scenes import SCENE_FRAMES, open_staged
+from panosam2_ros.geometry.bearing import Bearing
 from panosam2_ros.geometry.equirect import Equirect
 from panosam2_ros.geometry.search_region import SearchRegion, TargetExtent
-from panosam2_ros.geometry.sphere import lonlat_to_vector
+from panosam2_ros.geometry.sphere import lonlat_to_vector, rotation_matrix
 from panosam2_ros.geometry.window import Logits
 from panosam2_ros.model.build import build_model, random_model
 from panosam2_ros.model.config import ModelConfig
-from panosam2_ros.tracking import view_pipeline
-from panosam2_ros.tracking.competition import Claim, moved_mask, settled_masks
-from panosam2_ros.tracking.motion_model import TrackState
+from panosam2_ros.tracking import competition, view_pipeline
+from panosam2_ros.tracking.competition import LONGEST_MEETING, Claim, claims_of, moved_mask, settled_masks
+from panosam2_ros.tracking.motion_model import BearingMotionModel, TrackState
+from panosam2_ros.tracking.propagation_result import HostAnswer
+from panosam2_ros.tracking.track import TrackedObject, WholeMask
 from panosam2_ros.tracking.tracker import PanoTracker
+from panosam2_ros.tracking.view import SearchRegionView
 from panosam2_ros.tracking.view_planner import ViewPlan
 
-SIZE = 80
+SIZE, FRAME = 80, 10**8  # pixels, ns
 GRID = Equirect(1024, 512)
 LON = 3.1  # so that what is claimed lies across the seam
 
@@ -108,6 +114,39 @@ def test_a_mask_moves_to_where_the_object_should_be_at_the_present_scale(diamete
     assert moved_mask(-np.abs(last), before, now, lonlat_to_vector(LON, 0.1), SIZE) is None
 
 
+@pytest.mark.parametrize("turn", [0.0, 0.07])
+def test_a_mask_that_others_cut_is_expected_where_the_whole_one_has_moved(turn: float) -> None:
+    """Not where the rest of it was: the object goes on at its speed, and the camera turns."""
+    speed, rotation, view = 0.04, rotation_matrix([0.0, turn, 0.0]), region(LON)
+    shown = SearchRegionView(view)
+    item = TrackedObject(1, "", BearingMotionModel(), shown, shown)
+    for t in range(9):
+        item.rotate(rotation)
+        lon = LON + (speed + turn) * (t - 8) + (0.0 if t < 5 else 0.1)  # the rest lies aside from t = 5 on
+        seen = Bearing(lonlat_to_vector(lon, 0.1), 1e-4 * np.eye(2), 0.3, 0.3, 0.07)
+        item.motion.update(t * FRAME, seen, whole=t < 5)
+        if t == 4:
+            item.whole = WholeMask(t * FRAME, seen_in(view, LON, 0.15), shown, seen.direction)
+    item.rotate(rotation)
+    rest, nothing = seen_in(view, LON + 0.1, 0.05), np.full((2, SIZE, SIZE), -1.0, np.float32)
+    found = nothing.copy()
+    found[:, 0, 0] = 1.0
+    sure = np.full(2, 5.0, np.float32)
+    answer = HostAnswer(found, np.stack([rest, rest]), sure, sure, sure)
+    true = seen_in(view, LON + speed + turn, 0.15) > 0
+
+    def expected() -> NDArray[np.bool_]:
+        claim = claims_of([item, item], [shown, shown], answer, 9 * FRAME)[0]
+        assert claim is not None
+        return np.asarray(claim.strength - found[0] > 0)
+
+    own = expected()
+    assert (own & true).sum() > 0.8 * (own | true).sum()
+    assert item.whole is not None  # but not for ever
+    item.whole = replace(item.whole, stamp=9 * FRAME - round((LONGEST_MEETING + 0.1) * 1e9))
+    assert 0 < expected().sum() < 0.3 * true.sum()
+
+
 @pytest.mark.parametrize("name", ["crossing-like-fast-0", "crossing-unlike-slow-0"])
 def test_the_shipped_network_keeps_apart_what_crosses(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert min(overlaps(name)) > 0.7
@@ -115,10 +154,17 @@ def test_the_shipped_network_keeps_apart_what_crosses(name: str, monkeypatch: py
     assert min(overlaps(name)) < 0.7
 
 
-def overlaps(name: str) -> list[float]:
+def test_look_alikes_that_cover_each_other_go_on_as_they_went(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "crossing-like-medium-0"
+    assert min(overlaps(name, "panosam2_mobile")) > 0.8
+    monkeypatch.setattr(competition, "LONGEST_MEETING", 0.0)
+    assert min(overlaps(name, "panosam2_mobile")) < 0.5
+
+
+def overlaps(name: str, model: str = "panosam2_nano") -> list[float]:
     """Track both objects of a staged scene; return their mean IoU over the last eight frames."""
     sequence = open_staged(name)
-    tracker = PanoTracker(build_model("panosam2_nano"))
+    tracker = PanoTracker(build_model(model))
     prompts = [prompt_from_mask(sequence.prompt_mask(obj_id), "mask") for obj_id in (1, 2)]
     tracker.prompt(sequence.image(0), 0, prompts)
     found: list[list[float]] = [[], []]

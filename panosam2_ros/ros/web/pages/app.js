@@ -84,7 +84,25 @@ function showObjects() {
   drawDials();
 }
 
+// What the node knows, where no image comes that would say so.
+async function showKnown() {
+  if (page.latest || page.asking) return;
+  page.asking = true;
+  try {
+    const { objects, stamp } = await connection.call("objects");
+    if (page.latest) return;
+    list.show(objects, 0, stamp);
+    find("count").textContent = objects.length;
+    find("no-objects").hidden = objects.length > 0;
+  } catch (error) {
+    if (!(error instanceof CallError)) throw error; // the veil says what is wrong
+  } finally {
+    page.asking = false;
+  }
+}
+
 function drawDials() {
+  if (!page.latest) return;
   const { objects, rotation } = page.latest;
   const view = rotation && { azimuth: toAzimuth(perspective.direction, rotation)[0], width: perspective.fovDeg };
   drawCompass(find("compass"), objects, { selected: page.selected, view });
@@ -111,6 +129,7 @@ function takeState(state) {
   const { rate_hz: rate, model, device } = state.tracker ?? {};
   find("facts").textContent = [model, device, rate && `${Number(rate).toFixed(1)} Hz`].filter(Boolean).join(" · ");
   showVeil();
+  if (!state.images) showKnown();
 }
 
 function takeStatus(kind, text) {
