@@ -173,7 +173,7 @@ def test_lists_are_indented_as_python_markdown_wants_them() -> None:
     ("target", "page", "expected"),
     [
         ("docs/qos.md#middleware", "README.md", "qos.md#middleware"),
-        ("docs/pictures/overlay.jpg", "README.md", "pictures/overlay.jpg"),
+        ("docs/pictures/rviz_window.jpg", "README.md", "pictures/rviz_window.jpg"),
         ("../README.md#interface", "docs/interface.md", "index.md#interface"),
         ("../config/sros2/", "docs/deployment.md", "R/tree/main/config/sros2"),
         ("../msg/PromptResult.msg", "docs/planner.md", "R/blob/main/msg/PromptResult.msg"),
