@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -94,6 +95,35 @@ def test_names_are_filled_in(tmp_path: Path, namespace: str, image: str, expecte
 def test_the_shipped_file_is_the_one_of_the_defaults(tmp_path: Path) -> None:
     path = rviz_config.write("", "image", "camera", folder=tmp_path)
     assert yaml.safe_load(path.read_text()) == shipped()
+
+
+def test_rviz_finds_every_value_that_it_would_leave_to_chance() -> None:
+    """RViz reads these two into a variable that it does not initialise."""
+    window = shipped()["Window Geometry"]
+    assert window["Hide Left Dock"] is False and window["Hide Right Dock"] is False
+
+
+def test_the_layout_places_every_panel_and_image(tmp_path: Path) -> None:
+    """A dock that QMainWindow's state does not name floats over the window."""
+    path = rviz_config.write("robot", "image", "camera", folder=tmp_path)
+    config = yaml.safe_load(path.read_text())
+    state = bytes.fromhex(config["Window Geometry"]["QMainWindow State"])
+    images = [d for d in items(config, "Displays") if d["Class"] == "rviz_default_plugins/Image"]
+    names = [entry["Name"] for entry in [*config["Panels"], *images]]
+    assert len(names) == 5
+    for name in names:
+        encoded = name.encode("utf-16-be")
+        assert len(encoded).to_bytes(4, "big") + encoded in state, name
+
+
+def test_the_squares_of_the_sphere_leave_no_gaps() -> None:
+    defaults = yaml.safe_load(package_file("config", "panosam2.yaml").read_text())
+    (node,) = defaults.values()
+    given = node["ros__parameters"]
+    (cloud,) = (d for d in items(shipped(), "Displays") if d["Class"] == "rviz_default_plugins/PointCloud2")
+    assert cloud["Style"] == "Flat Squares"
+    step = 2 * math.pi * given["sphere_radius"] / given["cloud_width"]
+    assert step < cloud["Size (m)"] < 1.5 * step
 
 
 def test_the_upright_frame_has_its_z_axis_up_and_a_body_frame_is_left_alone() -> None:

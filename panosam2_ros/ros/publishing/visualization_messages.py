@@ -162,7 +162,8 @@ def _object_markers(view: VisualizationInput, track: Track) -> list[Marker]:
     extent.points = sides
     doubt = marker("covariance", Marker.LINE_STRIP, Vector3(x=0.4 * thin))
     doubt.points = ellipse
-    text = marker("text", Marker.TEXT_VIEW_FACING, Vector3(z=0.08 * radius))
+    # x is RViz's width of a space, which without it is that of letters 1 m high
+    text = marker("text", Marker.TEXT_VIEW_FACING, Vector3(x=0.04 * radius, z=0.08 * radius))
     red, green, blue = (0.5 + c / 2 for c in colour)  # readable before its own mask
     text.color = ColorRGBA(r=red, g=green, b=blue, a=1.0)
     text.text = overlay.name(track.obj_id, track.label, track.state, track.score)

@@ -118,6 +118,7 @@ def test_markers_point_where_the_object_is() -> None:
     assert math.asin(spread[:, 1].max()) == pytest.approx(0.1 * 2.4477, rel=0.01)
     assert math.asin(spread[:, 2].max()) == pytest.approx(0.05 * 2.4477, rel=0.02)
     assert shapes["text"].text == "#3 mug 0.93"
+    assert 0 < shapes["text"].scale.x < shapes["text"].scale.z, "the width of a space in RViz"
     assert all(m.header.stamp.sec == 7 and m.header.frame_id == "camera" for m in shapes.values())
 
 
