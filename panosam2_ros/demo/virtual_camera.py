@@ -217,7 +217,7 @@ class VirtualCamera(Node):
         self._diagnostics.publish(message)
 
     def _declare(self) -> None:
-        for name, default in _defaults().items():
+        for name, default in default_parameters().items():
             value = list(default) if isinstance(default, tuple) else default
             described = ParameterDescriptor(description=DESCRIPTIONS[name], read_only=True)
             declare_parameter(self, name, value, described)
@@ -228,7 +228,7 @@ class VirtualCamera(Node):
         return self.get_parameter(name).value
 
 
-def _defaults() -> dict[str, Any]:
+def default_parameters() -> dict[str, Any]:
     """Return the default of every parameter, by name."""
     return {f.name: f.default for f in fields(PlaybackConfig)} | {
         "encoding": "rgb8",
@@ -248,7 +248,7 @@ def _defaults() -> dict[str, Any]:
 
 def main(args: list[str] | None = None) -> None:
     """Run the node until its last frame, SIGINT or SIGTERM."""
-    parameters = {name: (default, DESCRIPTIONS[name]) for name, default in _defaults().items()}
+    parameters = {name: (default, DESCRIPTIONS[name]) for name, default in default_parameters().items()}
     check_node_arguments("panosam2_virtual_camera", _DESCRIPTION, parameters, args)
     keep_buffers()
     cv2.setNumThreads(1)  # rendering ahead is not urgent

@@ -48,6 +48,7 @@ LEAST_FOV, MOST_FOV = 0.5, 2.4  # rad; things move by some degrees from frame to
 FOLLOWING = 0.1  # fraction of a change of size that the region takes over in a frame
 AHEAD = 0.25  # largest shift of a region towards the predicted direction, as a fraction of its side
 WIDENING, WIDEST = 1.08, 2.5  # factors on the side: of each frame without the object, and of all together
+_FITS = 1.05  # of an object's longest extent, at least, has a region that is zoomed
 _WIDENED = 100  # frames after which a region has its largest side
 # Assumed size of a clicked object; on val the masks of clicks score 0.60 with 15 degrees, 0.68 with 22, 28.
 UNKNOWN_SIZE = math.radians(25)
@@ -102,6 +103,7 @@ class SearchRegion:
     longest: float
     _: KW_ONLY
     unseen: int = 0  # frames since the object was last seen
+    zoom: float = 1.0  # share of the field of view that is shown
 
     @classmethod
     def around(cls, target: TargetExtent) -> SearchRegion:
@@ -113,7 +115,7 @@ class SearchRegion:
         """The field of view, rad, from the middle of one side to the middle of the opposite side."""
         side = max(TIMES * self.diameter, TIMES_LONGEST * self.longest, LEAST_FOV)
         wider = WIDENING ** min(self.unseen, _WIDENED)  # bounded, since an object may be unseen for hours
-        return min(side * min(wider, WIDEST), MOST_FOV)
+        return self.zoom * min(side * min(wider, WIDEST), MOST_FOV)
 
     def pixel_angle(self, size: int) -> float:
         """Return the angle, rad, that a pixel in the middle covers where the region has ``size`` pixels."""
@@ -142,6 +144,11 @@ class SearchRegion:
     def widest(self) -> SearchRegion:
         """Return the region of an object that was not seen for long, which is the widest one."""
         return replace(self, unseen=_WIDENED)
+
+    def zoomed(self, zoom: float) -> SearchRegion | None:
+        """Return the region with ``zoom`` times its field of view; None where its object would not fit."""
+        closer = replace(self, zoom=zoom)
+        return closer if zoom < 1 and closer.fov >= _FITS * self.longest else None
 
     def recentred(self, direction: Floats) -> SearchRegion:
         """Return the same region with another centre [3]."""
@@ -264,8 +271,9 @@ class SearchRegion:
         return bool(min(x, y) >= 0 and max(x, y) < len(mask) and mask[y, x])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON types."""
-        return {**vars(self), "axes": self.axes.tolist()}
+        """Return the fields as JSON types; what is kept is never zoomed."""
+        kept = {name: value for name, value in vars(self).items() if name != "zoom"}
+        return {**kept, "axes": self.axes.tolist()}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SearchRegion:

@@ -66,6 +66,9 @@ class ModelConfig:
     long_pointer: bool = False  # the long-term pointer modulates the memory maps
     mask_stride: int = 4  # of the predicted masks; 2 uses the convolutional trunk's stem
     refine_views: bool = True  # a search region is centred on what was found, and looked at again
+    # Field of view of a closer look at what was prompted, a share of the region's; below 1 the network has a
+    # prompt head for it. 1: none.
+    prompt_zoom: float = 1.0
     recreate_slots: bool = False  # maps of prompts and anchors are encoded anew when the scale has changed
     align_memory: bool = True  # maps and last masks are resampled to the present region's scale; not latents
     anchors: int = 0  # slots for older frames that were confident and differ from each other
@@ -102,6 +105,8 @@ class ModelConfig:
             check_latent_input(self.input_height, self.input_width, self.stride)
         if self.rotary not in ("whole_turns", "axial"):
             raise ValueError(f"rotary is whole_turns or axial, got {self.rotary!r}")
+        if not 0 < self.prompt_zoom <= 1:
+            raise ValueError(f"prompt_zoom must be above 0 and at most 1, got {self.prompt_zoom}")
         if self.identity_check and not self.matched_frames:
             raise ValueError("identity_check needs matched_frames of at least 1, got 0")
         if self.mask_stride not in (2, 4) or (self.mask_stride == 2 and not self.has_stem):

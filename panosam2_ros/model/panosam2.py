@@ -14,6 +14,7 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
+from sam2.modeling.sam.prompt_encoder import PromptEncoder
 from sam2.modeling.sam2_utils import MLP, get_1d_sine_pe
 from torch import Tensor, nn
 
@@ -42,6 +43,7 @@ from panosam2_ros.model.memory_encoder import build_memory_encoder, encode_mask_
 from panosam2_ros.model.per_object import per_object
 from panosam2_ros.model.pixel_matching import MatchingPrompt, pixel_keys
 from panosam2_ros.model.position_codes import build_position_code
+from panosam2_ros.model.prompt_head import PromptHead
 from panosam2_ros.model.spatial_perceiver import LATENT_GRID, LatentEncoding, SpatialPerceiver
 
 
@@ -108,6 +110,7 @@ class PanoSAM2(nn.Module):
             if config.mask_stride == 2
             else None
         )
+        self.prompt_head = PromptHead(self) if config.prompt_zoom < 1 else None
         pad_convolutions(self, wrap=config.wraps)
         self.refinement = (
             DistortionRefinement(hidden // 8, config.refine_steps) if config.refine_steps else None
@@ -158,7 +161,9 @@ class PanoSAM2(nn.Module):
         if self.spatial_perceiver is not None:
             check_latent_input(height, width, self.config.stride)
         self.input_size = (height, width)
-        set_input_size(self.sam_prompt_encoder, height, width, self.config.stride)
+        for module in self.modules():
+            if isinstance(module, PromptEncoder):
+                set_input_size(module, height, width, self.config.stride)
 
     def for_regions(self, size: int) -> PanoSAM2:
         """Return the network with these weights that sees search regions of ``size`` pixels.
@@ -181,8 +186,9 @@ class PanoSAM2(nn.Module):
         other = copy.deepcopy(self, {id(x): x for x in chain(self.parameters(), self.buffers())})
         other.config = config
         pad_convolutions(other, wrap=config.wraps)
-        if other.detail is not None:
-            other.detail.wrap = config.wraps
+        for module in other.modules():
+            if isinstance(module, MaskUpsampler):
+                module.wrap = config.wraps
         other.set_input_size(config.input_height, config.input_width)
         return other
 

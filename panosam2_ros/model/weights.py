@@ -19,6 +19,7 @@ ADAPTERS = (
     "detail",
     "matching",
     "identity_check",
+    "prompt_head",
 )  # learned parts that the official checkpoints do not have
 CONFIG_KEY = "panosam2_config"  # in the metadata of a file of weights
 NETWORK_KEY = "panosam2_adapters_of"  # in the metadata of a file of ADAPTERS alone

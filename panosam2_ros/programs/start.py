@@ -71,6 +71,11 @@ def panosam2_prompt() -> NoReturn:
     run_program("panosam2_ros.ros.cli.prompt")
 
 
+def panosam2_dds_profile() -> NoReturn:
+    """Run the command that prints the line to export for Fast DDS."""
+    run_program("panosam2_ros.ros.cli.dds_profile")
+
+
 def panosam2_mcp() -> NoReturn:
     """Run the server for language models."""
     run_program("panosam2_ros.ros.agents.mcp_server")

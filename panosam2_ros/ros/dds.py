@@ -7,6 +7,7 @@ import ctypes
 import fcntl
 import os
 import re
+import shlex
 import time
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -54,7 +55,7 @@ def keep_buffers() -> bool:
 
 def profile_line() -> str:
     """Return the line to run where the camera driver is started."""
-    return f"export {PROFILES_VARIABLE}={package_file('config', 'fastdds.xml')}"
+    return f"export {PROFILES_VARIABLE}={shlex.quote(str(package_file('config', 'fastdds.xml')))}"
 
 
 def remove_dead_segments(folder: Path = SHARED_MEMORY, *, min_age: float = 5.0) -> int:

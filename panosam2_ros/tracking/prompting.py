@@ -17,17 +17,23 @@ from panosam2_ros.prompts.encoding import group_by_point_count
 from panosam2_ros.prompts.prompt import Prompt, PromptStatus
 from panosam2_ros.prompts.validation import ValidatedPrompts
 from panosam2_ros.tracking.adaptive_batching import AdaptiveBatcher
+from panosam2_ros.tracking.closer_look import CloserLook
 from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.motion_model import TrackState
 from panosam2_ros.tracking.panorama_border import cut_to_panorama
-from panosam2_ros.tracking.propagation import segment_prompts
+from panosam2_ros.tracking.propagation import remember_prompted, segment_prompts
 from panosam2_ros.tracking.propagation_result import PropagationResult
 from panosam2_ros.tracking.track import PromptOutcome, TrackedObject
-from panosam2_ros.tracking.view import InputView, NetworkInput, SearchRegionView, ViewKind, reaches
+from panosam2_ros.tracking.view import (
+    InputView,
+    NetworkInput,
+    SearchRegionView,
+    ViewKind,
+    masks_agree,
+    reaches,
+)
 from panosam2_ros.tracking.view_encoder import ViewEncoder, encode_prompts
 from panosam2_ros.tracking.view_planner import PromptView, ViewPlanner
-
-WRONG_IOU = 0.5  # of a mask and its correction: with less, the mask was one of something else
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +71,7 @@ class PromptSegmenter:
         self, model: PanoSAM2, network: NetworkInput, planner: ViewPlanner, encoder: ViewEncoder
     ) -> None:
         self._model, self._network, self._planner, self._encoder = model, network, planner, encoder
+        self._closer = None if model.prompt_head is None else CloserLook(model, network)
 
     def segment(self, frame: Frame, batch: PromptBatch, *, newest: bool) -> SegmentedPrompts:
         """Segment prompts; once more in a closer view where what was found says where that is.
@@ -86,12 +93,43 @@ class PromptSegmenter:
             ]
             result = self._segmented(frame, batch, views)
         shown = [view.view for view in views]
+        if self._closer is not None:
+            masks = self._closer.masks(frame, batch.prompts, shown, result.host.logits)
+            result = self._remembered(frame, batch, shown, result, masks)
         if self._model.config.forget_wrong and batch.corrects and newest:
             wrong = _was_wrong(batch, shown, result)
             result = replace(result, bank=result.bank.without_learned(wrong.to(self._model.device)))
         return SegmentedPrompts(batch.prompts, shown, result)
 
-    def _segmented(self, frame: Frame, batch: PromptBatch, views: Sequence[PromptView]) -> PropagationResult:
+    def _remembered(
+        self,
+        frame: Frame,
+        batch: PromptBatch,
+        views: Sequence[InputView],
+        result: PropagationResult,
+        masks: Mapping[int, Logits],
+    ) -> PropagationResult:
+        """Return the result with other masks, fine logits by row, in the place of what was found."""
+        if not masks:
+            return result
+        rows, shown = list(masks), [views[row] for row in masks]
+        changed = result.select(rows).with_masks(list(masks.values()), self._model.config.mask_stride)
+        features = self._encoder.encode(frame, shown)
+        reach = reaches(shown, self._model.device)
+        before = batch.bank.select(torch.tensor(rows, device=reach.device))
+        with self._model.precision():
+            changed = remember_prompted(
+                self._model, before, features, changed, reach=reach, stamp=frame.stamp
+            )
+        return result.replaced({row: k for k, row in enumerate(rows)}, changed)
+
+    def _segmented(
+        self,
+        frame: Frame,
+        batch: PromptBatch,
+        views: Sequence[PromptView],
+    ) -> PropagationResult:
+        """Segment prompts in these views, once."""
         masks = batch.bank.mask_logits if batch.corrects else None
         encoded = encode_prompts(
             self._model, self._network, batch.prompts, views, frame.grid, last_masks=masks
@@ -130,8 +168,7 @@ def _is_other_mask(item: TrackedObject | None, view: InputView, found: MaskArray
         before = item.last_view.region.shown_in(view.region, last) > 0
     elif view != item.last_view:
         return False
-    either = (found | before).sum()
-    return bool((found & before).sum() < WRONG_IOU * either)
+    return not masks_agree(found, before)
 
 
 def batches(

@@ -168,6 +168,29 @@ def remember_instead(
     return replace(found, scores=scores, bank=_remember(model, bank, features, seen))
 
 
+def remember_prompted(
+    model: PanoSAM2,
+    bank: MemoryBank,
+    features: ImageFeatures,
+    found: PropagationResult,
+    *,
+    reach: Tensor | None = None,
+    stamp: int | None = None,
+) -> PropagationResult:
+    """Return what was found of prompts with the memory of it; ``bank`` is the memory before the frame."""
+    colours = None if features.bins is None else colour_histograms(features.bins, found.fine_logits)
+    seen = _Sighting(
+        found.prediction,
+        found.mask_logits,
+        torch.ones_like(found.scores, dtype=torch.bool),
+        prompted=True,
+        colours=colours,
+        reach=reach,
+        stamp=stamp,
+    )
+    return replace(found, bank=_remember(model, bank, features, seen))
+
+
 def segment_prompts(
     model: PanoSAM2,
     bank: MemoryBank,

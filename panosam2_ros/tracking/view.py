@@ -19,6 +19,7 @@ from torch import Tensor
 from panosam2_ros.geometry.bearing import Bearing, mask_bearing
 from panosam2_ros.geometry.circular import fit_image, wrap_resize
 from panosam2_ros.geometry.equirect import Equirect
+from panosam2_ros.geometry.image_types import MaskArray
 from panosam2_ros.geometry.region_bearing import region_bearing
 from panosam2_ros.geometry.search_region import DEFAULT_PATCH_SIZE, SearchRegion
 from panosam2_ros.geometry.sphere import Floats, rotation_matrix
@@ -32,6 +33,8 @@ from panosam2_ros.prompts.extent import box_outline
 from panosam2_ros.prompts.prompt import Prompt
 from panosam2_ros.tracking.frame import Frame
 from panosam2_ros.tracking.motion_model import BearingMotionModel
+
+WRONG_IOU = 0.5  # of two masks of an object in one frame: with less, one of them shows something else
 
 
 @dataclass(frozen=True)
@@ -245,3 +248,8 @@ def view_to_dict(view: InputView) -> dict[str, Any] | None:
 def view_from_dict(values: Mapping[str, Any] | None) -> InputView:
     """Return what ``view_to_dict`` was given; a panorama comes back unrolled."""
     return PanoramaView() if values is None else SearchRegionView(SearchRegion.from_dict(values))
+
+
+def masks_agree(one: MaskArray, other: MaskArray) -> bool:
+    """Return whether two masks [h, w] of a view overlap so much that they show the same thing."""
+    return bool((one & other).sum() >= WRONG_IOU * (one | other).sum())

@@ -53,5 +53,5 @@ class Sources:
 
 def _region_clips(stage: Stage, videos: Callable[[int], RegionVideo]) -> RegionClips:
     """Return a stage's clips of search regions of these videos."""
-    shares = {"poor": stage.poor, "relit": stage.relit, "lost": stage.lost}
-    return RegionClips(videos, stage.size[1], **shares, pairs=stage.objects > 1)
+    shares = {"poor": stage.poor, "relit": stage.relit, "lost": stage.lost, "zoomed": stage.zoomed}
+    return RegionClips(videos, stage.size[1], **shares, zoom=stage.zoom, pairs=stage.objects > 1)

@@ -44,6 +44,8 @@ class Stage:
     poor: float = 0.0  # share of the clips of search regions that are degraded
     lost: float = 0.0  # share of the clips of search regions in which the object is looked for elsewhere
     relit: float = 0.0  # share of the clips of search regions in which the light changes
+    zoomed: float = 0.0  # share of the clips of search regions that are seen from closer
+    zoom: tuple[float, float] = (0.45, 0.8)  # of those, times their field of view
     reuse: float = 2.0  # mean number of uses of a clip
     minutes: float = 0.0  # time limit of the stage; 0: it ends with its steps
     accumulate: int = 1  # steps whose gradients make one update
@@ -134,7 +136,7 @@ def read_config(path: Path, *, variant: str = "") -> Recipe:
 def _check_regions(recipe: Recipe, path: Path) -> None:
     """Raise ValueError where stages of search regions have options of panoramas, or the other way round."""
     for stage in (stage for stage in recipe.stages if not all(stage.panorama)):
-        for option in ("poor", "relit", "lost"):
+        for option in ("poor", "relit", "lost", "zoomed"):
             if share := getattr(stage, option):
                 raise ValueError(
                     f"stage {stage.name} in {path} has {option}: {share}, which is for search regions: "

@@ -71,6 +71,18 @@ def mix_weights(model: PanoSAM2, others: Sequence[tuple[PanoSAM2, float]]) -> Pa
     return model
 
 
+def with_prompt_head(model: PanoSAM2, source: PanoSAM2, zoom: float) -> PanoSAM2:
+    """Return a network with a prompt head of another one's parts, for looks of ``zoom`` times the view.
+
+    Raises ValueError for a zoom outside of 0..1, RuntimeError where the parts do not fit.
+    """
+    headed = reconfigured(model, {"prompt_zoom": zoom})
+    if headed.prompt_head is None:
+        raise ValueError(f"looks of a prompt head have a zoom below 1, got {zoom}")
+    headed.prompt_head.copy_from(source)
+    return headed
+
+
 def add_previous_training(manifest: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
     """Return a manifest with the training ``before``, of the weights that the run started from."""
     return manifest | {
@@ -80,6 +92,13 @@ def add_previous_training(manifest: dict[str, Any], before: dict[str, Any]) -> d
     }
 
 
+def add_prompt_head(manifest: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """Return the manifest ``before``, of weights that got a prompt head, with the training of the head."""
+    of_file = ("sha256", "bytes", "parameters", "date")
+    head = {key: value for key, value in manifest.items() if key not in ("name", *of_file)}
+    return before | {key: manifest[key] for key in of_file} | {"prompt_head": head}
+
+
 def export_weights(
     run: Path,
     config: Path,
@@ -87,11 +106,13 @@ def export_weights(
     *,
     others: Mapping[Path, float] | None = None,
     after: Path | None = None,
+    head_of: tuple[Path, float] | None = None,
 ) -> Path:
     """Write the weights of a run into ``models``, configured as ``config`` says; return the manifest's path.
 
     ``others``: shares of other weights to mix in, by file; ``after``: the manifest of the weights that the
-    run started from.
+    run started from; ``head_of``: the weights, in the place of the run's, that get a prompt head of the run's
+    parts, and the field of view of its looks, a share of a region's.
     """
     before = None if after is None else json.loads(after.read_text())  # before it may be overwritten
     models.mkdir(parents=True, exist_ok=True)
@@ -102,12 +123,14 @@ def export_weights(
     model = mix_weights(
         load_weights(run / target.name), [(load_weights(path), share) for path, share in shares.items()]
     )
-    model = reconfigured(model, changes)
+    if head_of is not None:
+        model = with_prompt_head(load_weights(head_of[0]), model, head_of[1])
+    model = reconfigured(model, changes if head_of is None else {})
     save_weights(model, target)
     manifest = _manifest(model, target, run, config)
     manifest["shares_of_other_weights"] = {sha256(path): share for path, share in shares.items()}
     if before is not None:
-        manifest = add_previous_training(manifest, before)
+        manifest = (add_previous_training if head_of is None else add_prompt_head)(manifest, before)
     path = target.with_suffix(".json")
     path.write_text(json.dumps(manifest, indent=1) + "\n")
     return path
@@ -143,11 +166,18 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--models", type=Path, help="default: the package's own folder of models")
     parser.add_argument("--mix", nargs=2, action="append", default=[], metavar=("WEIGHTS", "SHARE"),
                         help="mix in the weights of another stage or seed; may be repeated")  # fmt: skip
+    parser.add_argument("--head-of", nargs=2, metavar=("WEIGHTS", "ZOOM"),
+                        help="export these weights, with a prompt head of the run's parts for looks of ZOOM "
+                        "times a region's field of view")  # fmt: skip
     parser.add_argument("--after", type=Path, help="manifest of the weights that the run started from")
     options = parser.parse_args(arguments)
     models = options.models or package_file("models")
     others = {Path(path): float(share) for path, share in options.mix}
-    print(export_weights(options.run, options.config, models, others=others, after=options.after))
+    head_of = (Path(options.head_of[0]), float(options.head_of[1])) if options.head_of else None
+    made = export_weights(
+        options.run, options.config, models, others=others, after=options.after, head_of=head_of
+    )
+    print(made)
 
 
 if __name__ == "__main__":

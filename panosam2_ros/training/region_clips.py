@@ -129,6 +129,8 @@ class RegionClips:
     poor: float = 0.0  # share of clips that are degraded
     relit: float = 0.0  # share of clips in which the light changes
     lost: float = 0.0  # share of clips in which the object is looked for elsewhere for a while
+    zoomed: float = 0.0  # share of clips whose regions have a field of view ...
+    zoom: tuple[float, float] = (0.45, 0.8)  # ... that is so many times as wide
     pairs: bool = False  # a clip may have a second object, which its first region shows
     single_object = True
     _cache: dict[int, _TrackedVideo] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -148,7 +150,10 @@ class RegionClips:
         rng = np.random.default_rng([number, 9])
         others = [own for i, own in targets.items() if i != chosen]
         search = LostSearch.drawn(rng, len(order), others) if rng.random() < self.lost else None
-        images, ids = render_regions(rng, video, order, targets[chosen], size=self.size, search=search)
+        zoom = rng.uniform(*self.zoom) if self.zoomed and rng.random() < self.zoomed else 1.0
+        images, ids = render_regions(
+            rng, video, order, targets[chosen], size=self.size, search=search, zoom=zoom
+        )
         paired = self.pairs and rng.random() < _PAIRED
         return images, _numbered(ids, chosen, _second(rng, ids[0], chosen) if paired else None)
 
@@ -205,10 +210,12 @@ def render_regions(
     *,
     size: int,
     search: LostSearch | None = None,
+    zoom: float = 1.0,
 ) -> Clip:
     """Render regions [T, size, size, 3] of the frames in ``order``, and the ids of objects [T, size, size].
 
-    ``targets``: extents of an object in these frames; ``search``: where it is looked for while it is lost.
+    ``targets``: extents of an object in these frames; ``search``: where it is looked for while it is lost;
+    ``zoom``: factor of the field of view of all regions.
     Raise ValueError where the first frame lacks it.
     """
     first = targets[0]
@@ -225,7 +232,7 @@ def render_regions(
         predicted = region
         if before is not None and target is not None:
             predicted = _predicted_region(rng, region, before, target)
-        size_factor = math.exp(scale + rng.normal(0, _FLICKER))
+        size_factor = zoom * math.exp(scale + rng.normal(0, _FLICKER))
         looked_at = search.region(t, region, target) or predicted
         view = _perturbed_region(rng, looked_at, spread, size_factor, centred=t == 0)
         images[t], ids[t] = video.region(index, view, size)

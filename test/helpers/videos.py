@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 
 WIDTH, HEIGHT = 128, 64
@@ -82,3 +83,14 @@ def turn(path: Path) -> Path:
     data[matrix : matrix + 36] = minus_one + bytes(12) + minus_one + bytes(12) + one
     path.write_bytes(data)
     return path
+
+
+def write_walk(path: Path) -> None:
+    """Write four frames of 640x322 with a red thing across the seam: the video of the documents."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (640, 322))
+    for shift in range(4):
+        image = np.full((322, 640, 3), (150, 160, 140), np.uint8)
+        columns = np.arange(610 + 4 * shift, 700 + 4 * shift) % 640
+        image[80:280, columns] = (40, 30, 200)
+        writer.write(image)
+    writer.release()

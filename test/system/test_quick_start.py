@@ -3,24 +3,12 @@
 import re
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 
 from helpers.process import ROOT
+from helpers.videos import write_walk
 
 QUICK_START = ROOT / "docs" / "quick_start.md"
-
-
-def write_walk(path: Path) -> None:
-    """Four frames of 640x322 with a red thing across the seam."""
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 10.0, (640, 322))
-    for shift in range(4):
-        image = np.full((322, 640, 3), (150, 160, 140), np.uint8)
-        columns = np.arange(610 + 4 * shift, 700 + 4 * shift) % 640
-        image[80:280, columns] = (40, 30, 200)
-        writer.write(image)
-    writer.release()
 
 
 def test_python(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""Tracked text files: links that lead somewhere, no addresses of registries, no paths of one machine."""
+"""Tracked text files: no addresses of registries, no paths of one machine."""
 
 from __future__ import annotations
 
@@ -55,24 +55,3 @@ def test_no_file_names_a_folder_of_one_machine() -> None:
 def test_patterns_find_what_is_refused() -> None:
     assert ADDRESS.search(f"pip install --index-url https://{REGISTRIES[2]}/whl/cpu")
     assert FOLDER.search(f"see {PLACES[0]}notes.txt") and not FOLDER.search(f"~{PLACES[0]}notes.txt")
-
-
-def anchors(text: str) -> set[str]:
-    """Return the anchors of a page's headings, as GitHub makes them."""
-    headings = re.findall(r"^#+ +(.+?) *$", re.sub(r"(?ms)^```.*?^```", "", text), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
-def test_links_between_documents_lead_somewhere() -> None:
-    broken = []
-    for page in tracked("*.md"):
-        for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
-            file, _, anchor = target.partition("#")
-            if "://" in target:
-                continue
-            path = (page.parent / file) if file else page
-            if not path.exists() or (
-                anchor and path.suffix == ".md" and anchor not in anchors(path.read_text())
-            ):
-                broken.append(f"{page.relative_to(ROOT)}: {target}")
-    assert broken == []

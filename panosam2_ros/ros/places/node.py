@@ -90,7 +90,7 @@ class PlacesNode(Node):
         self._estimator = PlaceEstimator(now.range_config(), now.triangulation_config())
         self._epoch: int | None = None
         self._not_taken = 0
-        self._publishers = PlacePublishers(self, publish_tf=now.publish_tf, prefix=now.tf_prefix)
+        self._outputs = PlacePublishers(self, publish_tf=now.publish_tf, prefix=now.tf_prefix)
         self._say_what_is_missing()
         self._subscribe()
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still
@@ -197,7 +197,7 @@ class PlacesNode(Node):
         )
         result = self._estimator.update(place_input)
         header, move = published or (header, frames.own(header))
-        self._publishers.publish(header, move, image.bearings, place_input.points, result)
+        self._outputs.publish(header, move, image.bearings, place_input.points, result)
         self._status.placed(image.stamp, result)
 
     def _ranges(

@@ -18,6 +18,7 @@ from panosam2_ros.geometry.sphere import angle_between, lonlat_to_vector
 from panosam2_ros.model.build import random_model
 from panosam2_ros.model.config import ModelConfig
 from panosam2_ros.prompts.prompt import Prompt
+from panosam2_ros.ros.inference.tracker_factory import build_tracker
 from panosam2_ros.ros.parameters import Parameters
 from panosam2_ros.tracking import view_planner
 from panosam2_ros.tracking.config import TrackerConfig
@@ -280,6 +281,11 @@ def test_second_looks_for_what_was_just_missed_are_a_part_of_the_budget(
 def test_results_depend_on_the_speed_of_the_machine_only_in_the_node() -> None:
     assert TrackerConfig().search_budget == 0.0 < Parameters().search_budget
     assert _parser().parse_args(["video.mp4", "--out", "out"]).search_budget == 0.0
+
+
+def test_the_node_hands_its_budget_to_the_tracker() -> None:
+    tracker = build_tracker(Parameters(model="panosam2_nano", device="cpu", search_budget=0.05))
+    assert tracker._budget.seconds == 0.05
 
 
 @pytest.mark.parametrize("budget", [-0.1, math.inf, math.nan])

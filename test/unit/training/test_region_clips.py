@@ -129,6 +129,28 @@ def test_a_lost_object_is_looked_for_elsewhere_until_it_is_found() -> None:
     assert during > 20 and max(before, after) < 8  # a few regions lie elsewhere at all times
 
 
+def test_regions_of_zoomed_clips_show_their_object_from_closer() -> None:
+    there = TargetExtent(lonlat_to_vector(0.0, 0.0), 0.3, 0.3)
+    areas = [
+        np.mean(
+            [
+                render_regions(np.random.default_rng(seed), OneDirection(), [0], [there], size=64, zoom=zoom)[
+                    1
+                ].sum()
+                for seed in range(20)
+            ]
+        )
+        for zoom in (1.0, 0.5)
+    ]
+    assert 3.3 < areas[1] / areas[0] < 4.5
+
+
+def test_only_some_clips_are_zoomed(small: Path) -> None:
+    plain, all_zoomed = (region_clips(small, zoomed=share, zoom=(0.5, 0.5)) for share in (0.0, 1.0))
+    larger = [all_zoomed.clip(n)[1][0].sum() / plain.clip(n)[1][0].sum() for n in range(6)]
+    assert np.median(larger) > 2
+
+
 def test_only_some_clips_are_searches(small: Path) -> None:
     plain, lost = (region_clips(small, lost=share) for share in (0.0, 1.0))
     views = [[source.clip(number)[0] for number in range(6)] for source in (plain, lost)]

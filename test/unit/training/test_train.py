@@ -126,6 +126,10 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     )  # in its own place
     assert longer["steps"] == 8 and longer["curve"] == 2 * manifest["curve"]
     assert longer["hours"] == 2 * manifest["hours"] and longer["sha256"] == manifest["sha256"]
+    run, head_of = tmp_path / "run", (weights, 0.5)
+    headed = json.loads(export_weights(run, small, models, after=path, head_of=head_of).read_text())
+    assert headed["sha256"] == sha256(weights) != longer["sha256"] and headed["steps"] == longer["steps"]
+    assert headed["prompt_head"]["steps"] == 4 and load_weights(weights).prompt_head is not None
 
 
 def test_a_dry_run_describes_the_training_and_writes_nothing(small: Path, tmp_path: Path) -> None:
