@@ -96,7 +96,7 @@ def test_masks_prompts_and_bearings_fit_the_ground_truth(watcher: Watcher) -> No
     for true_id in visible:  # nothing moves: the network's own bearings
         item = seen[str(true_id)]
         if item.state == ObjectBearing.STATE_VISIBLE:
-            assert math.degrees(angle_between(vector(item), vector(objects[true_id]))) < 3.0
+            assert math.degrees(angle_between(vector(item), vector(objects[true_id]))) < 6.0
     assert any(item.state == ObjectBearing.STATE_VISIBLE for item in seen.values())
 
 

@@ -122,6 +122,7 @@ def pixels(msg: Image) -> np.ndarray:
 
 def test_markers_come_go_and_end_with_deactivation(viewer: Onlooker) -> None:
     viewer.look("markers")
+    viewer.shown("markers")
     assert viewer.prompt(ball_prompt(label="ball"), ball_prompt(label="twin")).success
     msg = viewer.shown("markers")
     assert {(m.ns, m.id) for m in msg.markers} == {(ns, i) for ns in SHAPES for i in (1, 2)}
@@ -139,8 +140,12 @@ def test_markers_come_go_and_end_with_deactivation(viewer: Onlooker) -> None:
     assert viewer.change(Transition.TRANSITION_DEACTIVATE)
     viewer.spin_until(lambda: viewer.seen["markers"], 20)
     assert [m.action for m in viewer.seen["markers"][-1].markers] == [Marker.DELETEALL]
+    viewer.seen["markers"].clear()
     assert viewer.change(Transition.TRANSITION_ACTIVATE)
     viewer.shown("markers")
+    first = viewer.seen["markers"][0].markers
+    assert first[0].action == Marker.DELETEALL, "a node that was killed may have left markers"
+    assert all(m.action == Marker.ADD for m in viewer.shown("markers").markers)
 
 
 def test_cloud(viewer: Onlooker) -> None:

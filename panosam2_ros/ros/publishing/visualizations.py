@@ -48,7 +48,9 @@ class VisualizationPublishers:
             self._publishers["detections"] = vision_msgs.detections_publisher(node)
             self._views[("detections",)] = lambda scene, _: [vision_msgs.detections_msg(scene)]
             self._labels = vision_msgs.LabelPublisher(node)
-        self._shown: set[int] = set()  # ids with markers; only the drawing thread uses it while it runs
+        # Ids with markers; None: a viewer may still show those of a node that ended. Only the drawing thread
+        # uses it while it runs.
+        self._shown: set[int] | None = None
         self._thread: LatestOnlyThread[VisualizationInput] | None = None
         self._header = Header()
 
@@ -72,7 +74,7 @@ class VisualizationPublishers:
             self._node.get_logger().error(
                 f"drawing did not end within {_PATIENCE:.0f} s: its thread is left behind"
             )
-        self._shown = set()
+        self._shown = None
         if self._node.context.ok():
             self._publishers["markers"].publish(visualization_messages.no_markers_msg(self._header))
         if self._labels is not None:
@@ -88,7 +90,7 @@ class VisualizationPublishers:
         if any(self._wanted(names) for names in self._views):
             thread.offer(scene)
         else:
-            self._shown = set()
+            self._shown = None
 
     def want_labels(self) -> bool:
         """Return whether anybody subscribes to a view that shows masks."""
@@ -122,8 +124,11 @@ class VisualizationPublishers:
     def _markers(self, scene: VisualizationInput, _: Sequence[str]) -> list[MarkerArray]:
         self._header = scene.header
         known = {track.obj_id for track in scene.tracked.tracks}
-        gone, self._shown = self._shown - known, known
-        return [visualization_messages.markers_msg(scene, gone)]
+        before, self._shown = self._shown, known
+        message = visualization_messages.markers_msg(scene, (before or set()) - known)
+        if before is None:
+            message.markers = [*visualization_messages.no_markers_msg(scene.header).markers, *message.markers]
+        return [message]
 
 
 def _overlay(scene: VisualizationInput, wanted: Sequence[str]) -> list[Any]:
