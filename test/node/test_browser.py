@@ -158,8 +158,8 @@ def box_of(mask: np.ndarray) -> tuple[float, float, float, float]:
 def until_shown(visit: Visit, obj_id: int, prompt: Callable[[], Any]) -> Any:
     """Prompt until an object is listed; return what ``prompt`` did.
 
-    On a busy machine the page may wait for an image at that moment, which veils the picture, or the image that
-    is held may have expired; and not in every image the network finds something.
+    On a busy machine the page may wait for an image at that moment, which veils the picture, or the image
+    that is held may have expired; and not in every image the network finds something.
     """
     row, refused = f'#objects li[data-id="{obj_id}"]', "nothing was sent"
     for _ in range(8):
