@@ -101,7 +101,7 @@ def build(folder: Path, python: Path) -> tuple[Path, Path]:
 
 
 def try_out(folder: Path, python: Path, wheel: Path) -> None:
-    """Install a wheel and run its commands, the README's Python and its messages."""
+    """Install a wheel and run its commands, the quick start's Python and its messages."""
     pip: list[str | Path] = [python, "-m", "pip", "install", "-q"]
     scripts = python.parent
     torch = f"torch=={importlib.metadata.version('torch')}"
@@ -110,7 +110,7 @@ def try_out(folder: Path, python: Path, wheel: Path) -> None:
     box = "--box=610,80,50,280"
     run(scripts / "panosam2_track", "walk.mp4", "--out", "tracked", box, "--label", "sofa", cwd=folder)
     print(f"          {sorted(p.name for p in (folder / 'tracked').iterdir())}", flush=True)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "quick_start.md").read_text(), re.DOTALL)
     example = next(block for block in blocks if "PanoTracker" in block)
     (folder / "example.py").write_text(example)
     print(textwrap.indent(run(python, "example.py", cwd=folder).strip(), " " * 10), flush=True)
