@@ -275,6 +275,12 @@ def test_a_port_in_use_and_a_short_token_are_named_in_one_line(play: Process) ->
         made(token="short")
     port = int(address(play).rsplit(":", 1)[1].rstrip("/"))
     node = made(port=port)
+    has = {
+        "publish": {"/rosout", *(each.topic_name for each in node.publishers)},  # rcl's own is not listed
+        "reply": {each.service_name for each in node.services},
+    }
+    for rule, names in has.items():  # all that the policy allows is needed, too
+        assert {name.replace("/second/", "/panosam2_web/") for name in names} == profile(rule), rule
     spinning = SpinThread(node)
     try:
         with pytest.raises(SystemExit, match=rf"port {port}.*in use.*next_free_port"):
